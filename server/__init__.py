@@ -1,0 +1,1 @@
+"""HTTP and websocket edge: wire formats in and out, nothing of models."""

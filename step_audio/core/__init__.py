@@ -1,0 +1,1 @@
+"""Values, seams, errors and token arithmetic that every other package shares; no model runtime."""

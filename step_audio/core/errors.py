@@ -1,0 +1,89 @@
+"""The one error tree. `code` is stable and may be shown to clients; facts are attributes."""
+
+from __future__ import annotations
+
+
+class StepAudioError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    code = "internal_error"
+
+
+class InputError(StepAudioError):
+    """Something from outside is wrong; the message says what and what to do."""
+
+    code = "invalid_input"
+
+
+class AudioError(InputError):
+    """Audio that cannot be used: not audio, empty, NaN, silent, too long."""
+
+    code = "invalid_audio"
+
+
+class ProfileError(InputError):
+    """A profile that does not exist or does not validate."""
+
+    code = "invalid_profile"
+
+
+class WeightsError(InputError):
+    """A weights folder that is missing, truncated, altered, or not of its manifest's shapes."""
+
+    code = "invalid_weights"
+
+
+class VoiceNotFound(InputError):
+    """No voice of that name."""
+
+    code = "voice_not_found"
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"unknown voice {name!r}; available: {', '.join(known) or 'none'}")
+        self.name, self.known = name, known
+
+
+class ShapeError(StepAudioError):
+    """Arrays whose shapes do not fit each other."""
+
+    code = "shape_mismatch"
+
+
+class TokenError(StepAudioError):
+    """An id or code outside the ranges of the vocabulary."""
+
+    code = "invalid_token"
+
+
+class TurnError(StepAudioError):
+    """An event that the turn table has no row for."""
+
+    code = "invalid_turn"
+
+
+class ToolError(InputError):
+    """A tool call that cannot be carried out."""
+
+    code = "tool_failed"
+
+
+class EngineError(StepAudioError):
+    """The engine broke while generating."""
+
+    code = "engine_failed"
+
+
+class EngineUnavailable(EngineError):
+    """The engine gave no first token in time; the caller may retry."""
+
+    code = "engine_unavailable"
+
+    def __init__(self, where: str, waited_s: float) -> None:
+        super().__init__(f"no token from {where} after {waited_s:.1f} s")
+        self.where, self.waited_s = where, waited_s
+
+
+class Overloaded(StepAudioError):
+    """A bounded queue or the session limit is full; try again later."""
+
+    code = "overloaded"

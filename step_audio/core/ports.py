@@ -1,0 +1,120 @@
+"""The seams: what each caller needs of a part, and no more. Only `runtime` names classes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from step_audio.core.types import (
+    GenerationRequest,
+    Pcm,
+    SpeechEvent,
+    TokenGroup,
+    ToolCall,
+    ToolResult,
+    Voice,
+)
+from step_audio.core.vocab import Vocab
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Stage(Protocol[In_contra, Out_co]):
+    """One stream through one transform. Laws: tests/laws.py."""
+
+    def push(self, item: In_contra, /) -> Iterable[Out_co]:
+        """Take the next input and return what became ready."""
+
+    def flush(self) -> Iterable[Out_co]:
+        """Return the rest; nothing may be pushed afterwards."""
+
+
+class AudioTokenizer(Protocol):
+    """Sound to token groups. Shared and immutable; `open` starts a stream."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def open(self) -> Stage[Pcm, TokenGroup]: ...
+
+
+class TurnDetector(Protocol):
+    """Sound to speech events."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def open(self) -> Stage[Pcm, SpeechEvent]: ...
+
+
+class TextTokenizer(Protocol):
+    """Text to ids and back; knows nothing of audio ids."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def open_decoder(self) -> Stage[int, str]: ...
+
+
+class Engine(Protocol):
+    """Prompt ids in, ids out. Closing the iterator (`aclose`) aborts the request."""
+
+    def generate(self, request: GenerationRequest) -> AsyncIterator[int]: ...
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+class Vocoder(Protocol):
+    """Token groups to sound, in the given voice; noise is drawn from `seed`."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]: ...
+
+
+class VoiceStore(Protocol):
+    """Voices by name. `get` raises VoiceNotFound; names are never paths."""
+
+    def get(self, name: str) -> Voice: ...
+    def names(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model and the clients see it; `parameters` is a JSON schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolBox(Protocol):
+    """Server-side tools. `call` raises ToolError; a failed call never raises anything else."""
+
+    def specs(self) -> Sequence[ToolSpec]: ...
+    async def call(self, call: ToolCall) -> ToolResult: ...
+
+
+class Clock(Protocol):
+    def now_s(self) -> float: ...
+
+
+class Recorder(Protocol):
+    """Metrics without a metrics library in the core."""
+
+    def observe(self, name: str, value: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a server or a command needs, as built by `runtime`."""
+
+    model_name: str
+    vocab: Vocab
+    audio_tokenizer: AudioTokenizer
+    text_tokenizer: TextTokenizer
+    engine: Engine
+    vocoder: Vocoder
+    voices: VoiceStore
+    default_voice: str
+    tools: ToolBox
+    clock: Clock
+    recorder: Recorder

@@ -1,0 +1,126 @@
+"""Values that cross the seams. Frozen, slotted, without behaviour beyond their own checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.float32]
+"""Mono samples in [-1, 1], shape (T,); the rate is known from the context that carries it."""
+
+Code = NewType("Code", int)
+"""Index into one codebook."""
+
+TokenId = NewType("TokenId", int)
+"""Index into the LM's vocabulary."""
+
+GROUP_MS = 120
+LINGUISTIC_PER_GROUP = 2
+SEMANTIC_PER_GROUP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGroup:
+    """120 ms of speech: 2 linguistic codes (16.7 Hz) and 3 semantic codes (25 Hz)."""
+
+    linguistic: tuple[int, int]
+    semantic: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of text as the LM produced it; joined pieces are the whole text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What the model says it heard, complete, before it answers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for. `arguments` is JSON text exactly as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The answer to a `ToolCall`; `output` is JSON text."""
+
+    call_id: str
+    name: str
+    output: str
+
+
+class SpeechEventKind(Enum):
+    STARTED = "started"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEvent:
+    """A decision of the turn detector; `at_ms` counts from the first pushed sample."""
+
+    kind: SpeechEventKind
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A speaker as the vocoder (and a TTS prompt) needs it.
+
+    Attributes:
+        name: key in the voice store.
+        embedding: speaker vector, (192,) float32.
+        prompt_text: what the prompt audio says; "" when the voice has no prompt.
+        prompt_groups: tokens of the prompt audio.
+        prompt_mel: mel of the prompt audio, (T, 80) float32, 22.05 kHz; T may be 0.
+    """
+
+    name: str
+    embedding: NDArray[np.float32]
+    prompt_text: str = ""
+    prompt_groups: tuple[TokenGroup, ...] = ()
+    prompt_mel: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 80), dtype=np.float32)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the engine draws ids. `temperature` 0 is greedy."""
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    max_tokens: int = 2048
+    repetition_window: int = 0
+    """Repetition-aware: mask the last id when it occurs twice in the last N ids (0 = off)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One call of the engine: prompt ids in, ids until a stop id (not yielded) or the limit."""
+
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    stop_ids: frozenset[int]
+    request_id: str
+    allowed: tuple[int, int] | None = None
+    """Half-open id range that may be drawn besides the stop ids; None: everything."""
+
+
+Role = Literal["system", "human", "assistant", "tool"]

@@ -1,0 +1,120 @@
+"""Codes <-> token ids. The only place that does token arithmetic.
+
+Layout: text ids, then `audio_base + linguistic`, then `audio_base + 1024 + semantic`.
+A group is 2 linguistic then 3 semantic ids. Source: Step-Audio report, arXiv:2502.11946.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from step_audio.core.errors import TokenError
+from step_audio.core.types import LINGUISTIC_PER_GROUP, SEMANTIC_PER_GROUP, TokenGroup
+
+LINGUISTIC_SIZE = 1024
+SEMANTIC_SIZE = 4096
+AUDIO_SIZE = LINGUISTIC_SIZE + SEMANTIC_SIZE
+GROUP_SIZE = LINGUISTIC_PER_GROUP + SEMANTIC_PER_GROUP
+
+_AUDIO_TEXT = re.compile(r"<audio_(\d+)>")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocab:
+    """Trained facts of a checkpoint's vocabulary.
+
+    Attributes:
+        audio_base: id of linguistic code 0 (65536 in the published models).
+        bos: begin of sequence.
+        bot: begin of turn, `<|BOT|>`.
+        eot: end of turn, `<|EOT|>`; also ends a generation.
+        heard_open, heard_close: mark the transcript that a model writes before it answers a
+            spoken question; None where the checkpoint was not trained to do so.
+        call: opens a tool call, which runs to the end of the turn; None likewise.
+    """
+
+    audio_base: int = 65536
+    bos: int = 1
+    bot: int = 4
+    eot: int = 3
+    heard_open: int | None = None
+    heard_close: int | None = None
+    call: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of ids, text and audio."""
+        return self.audio_base + AUDIO_SIZE
+
+    def is_audio(self, token_id: int) -> bool:
+        """True for an id of either codebook."""
+        return self.audio_base <= token_id < self.audio_base + AUDIO_SIZE
+
+    def is_linguistic(self, token_id: int) -> bool:
+        """True for an id of the linguistic codebook."""
+        return self.audio_base <= token_id < self.audio_base + LINGUISTIC_SIZE
+
+    def linguistic_id(self, code: int) -> int:
+        """Return the id of a linguistic code in [0, 1024). Raises TokenError: outside."""
+        if not 0 <= code < LINGUISTIC_SIZE:
+            raise TokenError(f"linguistic code {code} is outside 0..{LINGUISTIC_SIZE - 1}")
+        return self.audio_base + code
+
+    def semantic_id(self, code: int) -> int:
+        """Return the id of a semantic code in [0, 4096). Raises TokenError: outside."""
+        if not 0 <= code < SEMANTIC_SIZE:
+            raise TokenError(f"semantic code {code} is outside 0..{SEMANTIC_SIZE - 1}")
+        return self.audio_base + LINGUISTIC_SIZE + code
+
+    def group_ids(self, group: TokenGroup) -> tuple[int, ...]:
+        """Return the 5 ids of a group, linguistic first."""
+        return tuple(self.linguistic_id(c) for c in group.linguistic) + tuple(
+            self.semantic_id(c) for c in group.semantic
+        )
+
+    def ids(self, groups: Iterable[TokenGroup]) -> list[int]:
+        """Return the ids of all groups, in order."""
+        return [token_id for group in groups for token_id in self.group_ids(group)]
+
+    def group(self, ids: Sequence[int]) -> TokenGroup:
+        """Return the group of 5 ids. Raises TokenError: not 2 linguistic then 3 semantic."""
+        codes = [self.vocoder_code(i) for i in ids]
+        first, rest = codes[:LINGUISTIC_PER_GROUP], codes[LINGUISTIC_PER_GROUP:]
+        if (
+            len(codes) != GROUP_SIZE
+            or any(c >= LINGUISTIC_SIZE for c in first)
+            or any(c < LINGUISTIC_SIZE for c in rest)
+        ):
+            raise TokenError(f"{list(ids)} is not 2 linguistic then 3 semantic ids")
+        a, b, c = (code - LINGUISTIC_SIZE for code in rest)
+        return TokenGroup((first[0], first[1]), (a, b, c))
+
+    def vocoder_code(self, token_id: int) -> int:
+        """Return `id - audio_base`, in [0, 5120): the index the vocoder embeds.
+
+        Raises:
+            TokenError: not an audio id.
+        """
+        if not self.is_audio(token_id):
+            raise TokenError(f"id {token_id} is not an audio id")
+        return token_id - self.audio_base
+
+
+def vocoder_codes(groups: Iterable[TokenGroup]) -> list[int]:
+    """Return the vocoder's input, 5 indices a group in [0, 5120), linguistic first."""
+    return Vocab(audio_base=0).ids(groups)
+
+
+def to_text(ids: Iterable[int], vocab: Vocab) -> str:
+    """Return audio ids as `<audio_N>`, N = id - audio_base, the form text-only servers show."""
+    return "".join(f"<audio_{vocab.vocoder_code(i)}>" for i in ids)
+
+
+def from_text(text: str, vocab: Vocab) -> list[int]:
+    """Return the ids of all `<audio_N>` in a text, in order. Raises TokenError: N too large."""
+    ids = [vocab.audio_base + int(n) for n in _AUDIO_TEXT.findall(text)]
+    for token_id in ids:
+        vocab.vocoder_code(token_id)
+    return ids

@@ -1,0 +1,1 @@
+"""The data engine: text generation, synthesis, augmentation, packing."""

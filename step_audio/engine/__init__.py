@@ -1,0 +1,1 @@
+"""Language-model engines: ids in, ids out."""

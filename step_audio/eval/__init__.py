@@ -1,0 +1,1 @@
+"""Measurement: the independent judge, error rates, latency, the table of bars."""

@@ -1,0 +1,1 @@
+"""Tools that the assistant may call, and their seeded fakes."""

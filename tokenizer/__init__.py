@@ -1,0 +1,1 @@
+"""The dual-codebook audio tokenizer: sound in, 120 ms token groups out."""

@@ -1,0 +1,1 @@
+"""The vocoder: token groups in, sound out (flow matching, then HiFT)."""
