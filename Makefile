@@ -1,0 +1,92 @@
+# `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
+# and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE (see README).
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PROFILE ?= nano
+VENV ?= .venv
+# Address of an index to take torch from instead of requirements/torch.lock.
+TORCH_INDEX ?=
+TORCH := $(shell sed -n 's/^\(torch\(audio\)\{0,1\}==[^ ]*\).*/\1/p' requirements/torch.lock)
+
+BIN := $(VENV)/bin
+# An absolute folder for caches and data that training makes; never committed.
+NANO ?= build/nano
+SMOKE ?=
+smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
+
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+.PHONY: run test check bench lock clean \
+	nano-data nano-tokenizers nano-vocoder nano-flow nano-lm nano-pack nano-eval
+
+run: $(VENV)/.run-ready
+	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.train-ready check
+	$(BIN)/python -m pytest -m "not slow and not gpu and not weights"
+
+check: $(VENV)/.dev-ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.run-ready
+	@for part in tokenizer vocoder engine turn; do \
+		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
+
+# --- environment: each stamp says that its lock is installed -------------------------------------
+
+$(BIN)/python:
+	@PYTHON="$(PYTHON)" requirements/make_venv "$(VENV)"
+
+$(VENV)/.run-ready: requirements/run.lock requirements/torch.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --require-hashes -r requirements/run.lock
+ifeq ($(TORCH_INDEX),)
+	$(BIN)/python -m pip install --require-hashes -r requirements/torch.lock
+else
+	$(BIN)/python -m pip install --no-deps -i $(TORCH_INDEX) $(TORCH)
+endif
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
+	@touch $@
+
+lock: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv==0.13.8
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- nano: its weights from nothing, in this order; SMOKE=1 walks each stage in about a minute ---
+
+nano-data: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.data --out $(NANO) $(smoke)
+
+nano-tokenizers: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.tokenizers --out $(NANO) $(smoke)
+
+nano-vocoder: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.hift --out $(NANO) $(smoke)
+
+nano-flow: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.flow --out $(NANO) $(smoke)
+
+nano-lm: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.lm --out $(NANO) $(smoke)
+
+nano-pack: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.pack --out $(NANO) $(smoke)
+
+nano-eval: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.eval.nano $(smoke)
