@@ -1,0 +1,230 @@
+"""Sound at the edges: PCM16, files, resampling, rechunking. Inside, sound is mono float32.
+
+Nothing here knows of base64 or of the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import wave
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from step_audio.core.errors import AudioError
+from step_audio.core.types import Pcm
+
+SILENCE_PEAK: Final = 1e-4
+MAX_CHANNELS: Final = 32
+RATES_HZ: Final = (4_000, 384_000)
+
+_LOWPASS_WIDTH: Final = 6  # zero crossings of the sinc on each side
+_ROLLOFF: Final = 0.99
+_READ_FRAMES: Final = 65_536
+
+
+def pcm16_to_float(data: bytes) -> Pcm:
+    """Return little-endian 16-bit samples as floats in [-1, 1). Raises AudioError: odd length."""
+    if len(data) % 2:
+        raise AudioError(f"{len(data)} bytes are not whole 16-bit samples; send an even number")
+    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
+
+
+def float_to_pcm16(pcm: Pcm) -> bytes:
+    """Return samples as little-endian 16-bit; beyond [-1, 1] they are clipped."""
+    return np.clip(np.round(pcm * 32768), -32768, 32767).astype("<i2").tobytes()
+
+
+def wav_header(rate_hz: int, data_bytes: int) -> bytes:
+    """Return the 44 bytes in front of mono 16-bit samples.
+
+    Args:
+        rate_hz: sample rate.
+        data_bytes: length of what follows; 0xFFFFFFFF when a stream's length is not known.
+    """
+    riff = min(data_bytes + 36, 0xFFFFFFFF)
+    return b"".join(
+        (
+            b"RIFF" + riff.to_bytes(4, "little") + b"WAVEfmt ",
+            (16).to_bytes(4, "little") + (1).to_bytes(2, "little") + (1).to_bytes(2, "little"),
+            rate_hz.to_bytes(4, "little") + (2 * rate_hz).to_bytes(4, "little"),
+            (2).to_bytes(2, "little") + (16).to_bytes(2, "little"),
+            b"data" + data_bytes.to_bytes(4, "little"),
+        )
+    )
+
+
+def wav_bytes(pcm: Pcm, rate_hz: int) -> bytes:
+    """Return a complete mono 16-bit wav file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate_hz)
+        out.writeframes(float_to_pcm16(pcm))
+    return buffer.getvalue()
+
+
+def write_wav(path: Path, pcm: Pcm, rate_hz: int) -> None:
+    """Write a mono 16-bit wav; `path` is either the old file or the whole new one, never half.
+
+    Raises:
+        AudioError: the file cannot be written there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(wav_bytes(pcm, rate_hz))
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise AudioError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def read_audio(path: Path, max_seconds: float = 60.0) -> tuple[Pcm, int]:
+    """Read a sound file of any format that libsndfile knows; channels are averaged.
+
+    Args:
+        path: the file.
+        max_seconds: longer sound is refused; nothing beyond it is decoded.
+
+    Returns:
+        (samples, sample rate in Hz).
+
+    Raises:
+        AudioError: missing, not audio, empty, not finite, silent throughout, or too long.
+    """
+    import soundfile  # noqa: PLC0415 - only commands that read files pay for it
+
+    if not path.is_file():
+        raise AudioError(f"no file {path}; check the path")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate_hz, channels = int(file.samplerate), int(file.channels)
+            if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or channels > MAX_CHANNELS:
+                raise AudioError(
+                    f"{path} has {channels} channels at {rate_hz} Hz; convert it to 16 kHz mono"
+                )
+            # Headers may lie about the length, so count what is decoded.
+            limit, total, blocks = int(max_seconds * rate_hz), 0, []
+            while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
+                total += len(block)
+                if total > limit:
+                    raise AudioError(f"{path} is longer than {max_seconds:g} s; cut it")
+                blocks.append(block.mean(axis=1, dtype=np.float32))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path} is not audio that can be read; give a wav or flac") from error
+    if not blocks:
+        raise AudioError(f"{path} holds no samples; record again")
+    pcm: Pcm = np.concatenate(blocks)
+    check_sound(pcm, str(path))
+    return pcm, rate_hz
+
+
+def check_sound(pcm: Pcm, what: str) -> None:
+    """Raise AudioError when samples are missing, not finite, or silent throughout."""
+    if not len(pcm):
+        raise AudioError(f"{what} holds no samples; record again")
+    if not np.isfinite(pcm).all():
+        raise AudioError(f"{what} holds NaN or infinite samples; export it again")
+    if float(np.abs(pcm).max()) < SILENCE_PEAK:
+        raise AudioError(f"{what} is silent throughout; check the microphone and record again")
+
+
+class StreamResampler:
+    """Stage[Pcm, Pcm] from one rate to another; the result does not depend on the cuts.
+
+    A windowed sinc (Hann, 6 zero crossings, roll-off 0.99), equal to the default of
+    torchaudio.transforms.Resample, which the published tokenizers were used with. Each output
+    phase keeps only its own taps, so odd rates such as 44 101 Hz cost no more than others.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        for rate_hz in (from_hz, to_hz):
+            if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+                raise AudioError(
+                    f"sample rate {rate_hz} Hz is outside {RATES_HZ[0]}..{RATES_HZ[1]}"
+                )
+        common = math.gcd(from_hz, to_hz)
+        self._step, self._phases = from_hz // common, to_hz // common
+        self._taps, self._width = _sinc_taps(self._step, self._phases)
+        # `_kept` starts at sample `_start` of the input; the sound is preceded by silence.
+        self._kept: Pcm = np.zeros(self._width, dtype=np.float32)
+        self._start = -self._width
+        self._received = 0
+        self._sent = 0
+
+    def push(self, pcm: Pcm, /) -> Iterable[Pcm]:
+        """Take samples at `from_hz` and return what is ready at `to_hz`."""
+        if self._step == self._phases:
+            return (pcm,) if len(pcm) else ()
+        self._kept = np.concatenate((self._kept, pcm))
+        self._received += len(pcm)
+        # The last output whose taps all lie before `_received`.
+        ready = -(-(self._received - self._width - 1) * self._phases // self._step)
+        return self._outputs(ready)
+
+    def flush(self) -> Iterable[Pcm]:
+        """Return the rest: in all ceil(samples * to_hz / from_hz)."""
+        if self._step == self._phases:
+            return ()
+        self._kept = np.pad(self._kept, (0, self._taps.shape[1]))
+        return self._outputs(-(-self._received * self._phases // self._step))
+
+    def _outputs(self, until: int) -> Iterable[Pcm]:
+        """Compute outputs `_sent`..`until` and forget the input no later output needs."""
+        if until <= self._sent:
+            return ()
+        at = np.arange(self._sent, until, dtype=np.int64)
+        first = at * self._step // self._phases - self._width - self._start
+        windows = np.lib.stride_tricks.sliding_window_view(self._kept, self._taps.shape[1])
+        out = np.einsum("nt,nt->n", windows[first], self._taps[at % self._phases])
+        self._sent = until
+        forget = until * self._step // self._phases - self._width - self._start
+        self._kept = self._kept[forget:].copy()
+        self._start += forget
+        return (out.astype(np.float32),)
+
+
+def _sinc_taps(step: int, phases: int) -> tuple[NDArray[np.float32], int]:
+    """Return (taps (phases, 2 * width + 2), width): phase p starts width before its centre."""
+    cutoff = min(step, phases) * _ROLLOFF
+    width = math.ceil(_LOWPASS_WIDTH * step / cutoff)
+    phase = np.arange(phases, dtype=np.int64)[:, None]
+    sample = phase * step // phases - width + np.arange(2 * width + 2)
+    t = np.clip((sample / step - phase / phases) * cutoff, -_LOWPASS_WIDTH, _LOWPASS_WIDTH)
+    window = np.cos(t * np.pi / _LOWPASS_WIDTH / 2) ** 2
+    return (np.sinc(t) * window * cutoff / step).astype(np.float32), width
+
+
+def resample(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
+    """Return the whole of `pcm` at another rate."""
+    stage = StreamResampler(from_hz, to_hz)
+    out = [*stage.push(pcm), *stage.flush()]
+    return np.concatenate(out) if out else pcm[:0]
+
+
+class Rechunker:
+    """Stage[Pcm, Pcm]: chunks of any length in, frames of `size` samples out."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rest: Pcm = np.zeros(0, dtype=np.float32)
+
+    def push(self, pcm: Pcm, /) -> Iterable[Pcm]:
+        """Take samples and return the frames that are full."""
+        joined = np.concatenate((self._rest, pcm))
+        whole = len(joined) - len(joined) % self._size
+        self._rest = joined[whole:].copy()
+        return list(joined[:whole].reshape(-1, self._size))
+
+    def flush(self) -> Iterable[Pcm]:
+        """Return the last frame, shorter than the others, if anything is left."""
+        rest, self._rest = self._rest, self._rest[:0]
+        return (rest,) if len(rest) else ()
