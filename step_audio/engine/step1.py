@@ -9,9 +9,8 @@ Source: Step-Audio report, arXiv:2502.11946, and the published `config.json`.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from step_audio.core.errors import ShapeError, WeightsError
+from step_audio.engine.alibi import alibi_bias, alibi_slopes, attend
 
 _BIAS_CACHE_ENTRIES = 4
+_CPU_QUERY_CHUNK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,36 +90,6 @@ class Step1Config:
         return self.num_attention_heads // self.num_attention_groups
 
 
-def alibi_slopes(heads: int) -> Tensor:
-    """Return the slope of every query head, (heads,) float32.
-
-    With n the largest power of two <= heads: 2^(-8k/n) for k = 1..n, then
-    2^(-4(2k-1)/n) for the remaining heads.
-    """
-    n = 2 ** int(math.log2(heads))
-    first = [2 ** (-8 * k / n) for k in range(1, n + 1)]
-    rest = [2 ** (-4 * (2 * k - 1) / n) for k in range(1, heads - n + 1)]
-    return torch.tensor(first + rest, dtype=torch.float32)
-
-
-def alibi_bias(slopes: Tensor, first: int, count: int) -> Tensor:
-    """Return what is added to the scores of `count` queries at positions `first`...
-
-    Args:
-        slopes: (H,).
-        first: position of the first query; its keys are 0..first.
-        count: number of queries T.
-
-    Returns:
-        (H, T, first + T): -slope * sqrt(distance), -inf where the key lies ahead.
-    """
-    queries = torch.arange(first, first + count, device=slopes.device)
-    keys = torch.arange(first + count, device=slopes.device)
-    distance = queries[:, None] - keys[None, :]
-    bias = -slopes[:, None, None] * distance.clamp(min=0).to(slopes.dtype).sqrt()
-    return bias.masked_fill(distance < 0, -math.inf)
-
-
 class RMSNorm(nn.Module):
     """x / rms(x) * weight over the last axis."""
 
@@ -144,22 +115,22 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, kv_width, bias=False)
         self.o_proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attend within each row.
-
-        Args:
-            x: (B, T, H).
-            bias: (groups, heads_per_group * T, T), see `Step1.bias`.
-        """
+    def forward(self, x: Tensor, biases: Sequence[Tensor]) -> Tensor:
+        """Attend within each row: (B, T, H) -> (B, T, H); `biases` from `Step1.biases`."""
         B, T, _ = x.shape
         groups, d = self.config.num_attention_groups, self.config.head_dim
-        # The query heads of a group become extra query rows: keys and values are not copied.
-        q = self.q_proj(x).view(B, T, -1, d).transpose(1, 2).reshape(B, groups, -1, d)
+        q = self.q_proj(x).view(B, T, -1, d).transpose(1, 2)
         k = self.k_proj(x).view(B, T, groups, d).transpose(1, 2)
         v = self.v_proj(x).view(B, T, groups, d).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
-        y = y.view(B, -1, T, d).transpose(1, 2).reshape(B, T, -1)
-        out: Tensor = self.o_proj(y)
+        parts, start = [], 0
+        for bias in biases:
+            end = bias.shape[2]
+            # The query heads of a group become extra query rows: keys are not copied.
+            rows = q[:, :, start:end].reshape(B, groups, -1, d)
+            part = attend(rows, k[:, :, :end], v[:, :, :end], bias)
+            parts.append(part.reshape(B, -1, end - start, d))
+            start = end
+        out: Tensor = self.o_proj(torch.cat(parts, dim=2).transpose(1, 2).reshape(B, T, -1))
         return out
 
 
@@ -188,9 +159,9 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, biases: Sequence[Tensor]) -> Tensor:
         """(B, T, H) -> (B, T, H)."""
-        x = x + self.self_attn(self.input_layernorm(x), bias)
+        x = x + self.self_attn(self.input_layernorm(x), biases)
         x = x + self.mlp(self.post_attention_layernorm(x))
         return x
 
@@ -217,7 +188,9 @@ class Step1(nn.Module):
             if config.tie_word_embeddings
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
-        self._biases: OrderedDict[tuple[int, torch.dtype, torch.device], Tensor] = OrderedDict()
+        self._biases: OrderedDict[tuple[int, torch.dtype, torch.device], tuple[Tensor, ...]] = (
+            OrderedDict()
+        )
 
     def initialize(self, generator: torch.Generator, std: float = 0.02) -> None:
         """Draw fresh weights: normal, the two projections into the residual stream smaller."""
@@ -235,14 +208,24 @@ class Step1(nn.Module):
         """Rows of the output layer, (V, H)."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
-    def bias(self, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Return the score bias for T = `length`, (groups, heads_per_group * T, T); cached."""
+    def biases(self, length: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+        """Return the score bias of successive runs of queries that cover T = `length`; cached.
+
+        Returns:
+            A run of t queries that ends before position e: (groups, heads_per_group * t, e), so
+            that keys ahead of a run cost nothing.
+        """
         key = (length, dtype, device)
         found = self._biases.get(key)
         if found is None:
+            run = _CPU_QUERY_CHUNK if device.type == "cpu" else length
             slopes = alibi_slopes(self.config.num_attention_heads).to(device)
-            found = alibi_bias(slopes, 0, length).to(dtype)
-            found = found.view(self.config.num_attention_groups, -1, length)
+            found = tuple(
+                alibi_bias(slopes, first, min(run, length - first))
+                .to(dtype)
+                .reshape(self.config.num_attention_groups, -1, min(first + run, length))
+                for first in range(0, length, run)
+            )
             self._biases[key] = found
             while len(self._biases) > _BIAS_CACHE_ENTRIES:
                 self._biases.popitem(last=False)
@@ -272,9 +255,9 @@ class Step1(nn.Module):
         device = x.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
-        bias = self.bias(x.shape[1], dtype, x.device)
+        biases = self.biases(x.shape[1], dtype, x.device)
         for layer in self.model.layers:
-            x = layer(x, bias)
+            x = layer(x, biases)
         out: Tensor = self.model.norm(x)
         return out
 

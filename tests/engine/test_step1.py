@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from step_audio.core.errors import ShapeError, WeightsError
-from step_audio.engine.step1 import Step1, Step1Config, alibi_bias, alibi_slopes
+from step_audio.engine.alibi import alibi_bias, alibi_slopes
+from step_audio.engine.step1 import Step1, Step1Config
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lm_step1"
 DATA = load_file(GOLDEN / "data.safetensors")
@@ -94,7 +95,7 @@ def test_initial_weights_depend_on_the_generator_only() -> None:
 
 def test_the_bias_cache_is_bounded(model: Step1) -> None:
     for length in range(1, 20):
-        model.bias(length, torch.float32, torch.device("cpu"))
+        model.biases(length, torch.float32, torch.device("cpu"))
     assert len(model._biases) <= 4
 
 
