@@ -1,0 +1,149 @@
+"""Weights from disk into modules, every name and shape checked first."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from step_audio.core.errors import WeightsError
+from vocoder.hift import HiftConfig, HiftGenerator
+from vocoder.weight_norm import fold_weight_norm
+
+_PREFIX = "generator."
+_PARAMETRIZED = {
+    ".parametrizations.weight.original0": ".weight_g",
+    ".parametrizations.weight.original1": ".weight_v",
+}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a `.safetensors` file or of a published `.pt` state dict.
+
+    Raises:
+        WeightsError: missing, truncated, or not a plain mapping of names to tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; fetch or train the weights first")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"{path} is truncated: {error}") from error
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+    ):
+        raise WeightsError(f"{path} is not a state dict of tensors")
+    return dict(loaded)
+
+
+def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load `tensors` into `module` as float32.
+
+    Raises:
+        WeightsError: naming `path` and the first name that is missing, unknown, of another
+            shape, or not finite.
+    """
+    expected = module.state_dict()
+    for name, wanted in expected.items():
+        found = tensors.get(name)
+        if found is None:
+            raise WeightsError(f"{path}: {name} is missing")
+        if found.shape != wanted.shape:
+            raise WeightsError(
+                f"{path}: {name} has shape {tuple(found.shape)}, expected {tuple(wanted.shape)}"
+            )
+        if not bool(torch.isfinite(found).all()):
+            raise WeightsError(f"{path}: {name} holds values that are not finite")
+    unknown = sorted(set(tensors) - set(expected))
+    if unknown:
+        raise WeightsError(f"{path}: {unknown[0]} is not part of this model")
+    module.load_state_dict({name: tensors[name].float() for name in expected})
+
+
+def hift_config(values: Mapping[str, Any], origin: str) -> HiftConfig:
+    """Return the config of a JSON object with the fields of `HiftConfig`.
+
+    Raises:
+        WeightsError: unknown field or a value of the wrong kind.
+    """
+    kinds = asdict(HiftConfig())
+    unknown = sorted(set(values) - {f.name for f in fields(HiftConfig)})
+    if unknown:
+        raise WeightsError(f"{origin}: unknown field {unknown[0]!r}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        frozen = _frozen(value)
+        if not _same_kind(frozen, kinds[name]):
+            raise WeightsError(f"{origin}: {name} is {value!r}, expected like {kinds[name]!r}")
+        checked[name] = frozen
+    return HiftConfig(**checked)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _same_kind(value: Any, example: Any) -> bool:
+    if isinstance(example, tuple):
+        return (
+            isinstance(value, tuple)
+            and bool(value)
+            and all(_same_kind(item, example[0]) for item in value)
+        )
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(example, int) and not isinstance(value, int):
+        return False
+    return number and value >= 0
+
+
+def _published_name(name: str) -> str:
+    name = name.removeprefix(_PREFIX)
+    for parametrized, plain in _PARAMETRIZED.items():
+        name = name.replace(parametrized, plain)
+    return name
+
+
+def load_hift(path: Path, *, fold: bool = True) -> HiftGenerator:
+    """Return a waveform generator ready for inference.
+
+    Args:
+        path: `hift.safetensors`, with its config beside it in `hift.json`, or a published
+            `hift.pt`, whose config is the published one unless a `.json` lies beside it.
+        fold: fold weight normalisation; False to train on.
+
+    Raises:
+        WeightsError: naming the file and the first mismatch.
+    """
+    config_path = path.with_suffix(".json")
+    config = HiftConfig()
+    if config_path.is_file():
+        try:
+            values = json.loads(config_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{config_path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise WeightsError(f"{config_path} is not a JSON object")
+        config = hift_config(values, str(config_path))
+    elif path.suffix == ".safetensors":
+        raise WeightsError(f"{config_path} is missing; it names the sizes of {path.name}")
+    tensors = {_published_name(name): tensor for name, tensor in read_tensors(path).items()}
+    generator = HiftGenerator(config)
+    load_checked(generator, tensors, path)
+    if fold:
+        fold_weight_norm(generator)
+        generator.requires_grad_(requires_grad=False)
+        generator.eval()
+    return generator
