@@ -1,0 +1,136 @@
+"""The machine voices that nano is trained and examined on, with their licences.
+
+Speech is never stored in the repository: it is made again from text by these Debian packages.
+The licence given is that of the voice data; synthesised sound is not a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from step_audio.core.errors import InputError
+
+EngineName = Literal["flite", "espeak", "festival"]
+Split = Literal["train", "held"]
+
+CMU: Final = "CMU Flite licence (BSD style, free of charge, keep the notice)"
+EDINBURGH: Final = "CSTR Edinburgh licence (BSD style, keep the notice)"
+GPL: Final = "GPL-3.0-or-later (espeak-ng and its variants)"
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One voice of one synthesis engine.
+
+    Attributes:
+        name: our key, `engine-voice`.
+        engine: the program that speaks; `synthesis.PACKAGES` names its Debian package.
+        voice: the name the program knows it by.
+        sex: "m" or "f", as heard.
+        licence: licence of the voice data.
+        split: "held" voices are for examination only and never enter a training set.
+    """
+
+    name: str
+    engine: EngineName
+    voice: str
+    sex: Literal["m", "f"]
+    licence: str
+    split: Split
+
+
+# Variants left out: Alicia, Andy, Annie, steph and their kin (unintelligible), whispers, croak and
+# robots with heavy echo, and all of klatt* (the held-out klatt4 is of that synthesiser).
+_ESPEAK_TRAIN: Final[dict[str, tuple[str, ...]]] = {
+    "m": (
+        "en-us",
+        "en-us+adam",
+        "en-us+Alex",
+        "en-us+antonio",
+        "en-us+benjamin",
+        "en-us+boris",
+        "en-us+caleb",
+        "en-us+david",
+        "en-us+Denis",
+        "en-us+Diogo",
+        "en-us+ed",
+        "en-us+edward",
+        "en-us+Gene",
+        "en-us+Hugo",
+        "en-us+iven",
+        "en-us+john",
+        "en-us+Lee",
+        "en-us+marcelo",
+        "en-us+max",
+        "en-us+Michael",
+        "en-us+paul",
+        "en-us+quincy",
+        "en-us+rob",
+        "en-us+travis",
+        "en-us+m1",
+        "en-us+m2",
+        "en-us+m3",
+        "en-us+m4",
+        "en-us+m7",
+        "en-us+m8",
+        "en-gb",
+        "en-gb-x-rp+m3",
+        "en-gb-scotland+m7",
+    ),
+    "f": (
+        "en-us+Andrea",
+        "en-us+aunty",
+        "en-us+belinda",
+        "en-us+linda",
+        "en-us+f1",
+        "en-us+f2",
+        "en-us+f3",
+        "en-us+f4",
+        "en-us+f5",
+        "en-gb+f2",
+        "en-gb-x-rp+f4",
+    ),
+}
+
+
+def _espeak(voice: str, sex: Literal["m", "f"], split: Split) -> Speaker:
+    return Speaker(f"espeak-{voice}", "espeak", voice, sex, GPL, split)
+
+
+SPEAKERS: Final[tuple[Speaker, ...]] = (
+    Speaker("flite-rms", "flite", "rms", "m", CMU, "train"),
+    Speaker("flite-slt", "flite", "slt", "f", CMU, "train"),
+    Speaker("flite-awb", "flite", "awb", "m", CMU, "train"),
+    Speaker("flite-kal16", "flite", "kal16", "m", CMU, "train"),
+    *(_espeak(voice, "m", "train") for voice in _ESPEAK_TRAIN["m"]),
+    *(_espeak(voice, "f", "train") for voice in _ESPEAK_TRAIN["f"]),
+    Speaker("festival-ked", "festival", "ked_diphone", "m", EDINBURGH, "held"),
+    _espeak("en-us+klatt4", "m", "held"),
+)
+
+ANSWER_SPEAKERS: Final[tuple[str, ...]] = ("flite-rms", "flite-slt")
+"""Names of the two voices that nano answers in."""
+
+
+def speaker(name: str) -> Speaker:
+    """Return the speaker of that name. Raises InputError: there is none."""
+    for candidate in SPEAKERS:
+        if candidate.name == name:
+            return candidate
+    raise InputError(f"unknown speaker {name!r}; see step_audio.data.speakers.SPEAKERS")
+
+
+def speakers(split: Split) -> tuple[Speaker, ...]:
+    """Return the speakers of one split, in the order of the table."""
+    return tuple(s for s in SPEAKERS if s.split == split)
+
+
+def draw_training_speaker(rng: np.random.Generator, real_share: float = 0.5) -> Speaker:
+    """Draw a training voice; `real_share` of the draws fall on the four real people (flite)."""
+    real = rng.random() < real_share
+    pool: Sequence[Speaker] = [s for s in speakers("train") if (s.engine == "flite") == real]
+    return pool[int(rng.integers(len(pool)))]
