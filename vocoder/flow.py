@@ -200,7 +200,7 @@ class FlowModel(nn.Module):
     def loss(self, batch: FlowBatch) -> Tensor:
         """Return the flow-matching loss over the frames that are not known.
 
-        Draws from torch's global generator, which the training script seeds and saves.
+        Draws flow times, noise and dropped conditions from torch's global generator.
 
         Returns:
             Scalar.

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vocoder.encoder import relative_positions
+from vocoder.encoder import EncoderBlock, relative_positions
 from vocoder.flow import FlowInput, FlowModel, time_steps
 from vocoder.flow_config import FlowConfig, from_published
 
@@ -60,11 +60,13 @@ def test_encoder_ignores_padding(model: FlowModel) -> None:
 @torch.inference_mode()
 def test_relative_attention_equals_the_reference(model: FlowModel) -> None:
     golden = arrays("rel_attention")
-    x = golden["scaled_x"]
-    assert worst(golden["x"] * model.encoder.embed.scale, x) < 1e-5
+    x = golden["x"]
+    assert worst(x * model.encoder.embed.scale, golden["scaled_x"]) < 1e-5
     positions = relative_positions(9, 64)
     assert worst(positions, golden["pos_emb"]) < 1e-5
     block = model.encoder.encoders[0]
+    assert isinstance(block, EncoderBlock)
+    assert worst(block.self_attn(x, positions, None), golden["attn_out_layer0"]) < 1e-4
     assert worst(block(x, positions, None), golden["layer0_out"]) < 1e-4
 
 

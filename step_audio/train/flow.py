@@ -1,0 +1,142 @@
+"""Train the flow decoder of nano: codes and a speaker vector to mel.
+
+Run: python -m step_audio.train.flow --data build/nano/flow_data --out build/nano/flow
+Needs a folder written by step_audio.train.flow_data. Leaves `checkpoint.pt` (resumed from when
+the command is repeated), `log.jsonl`, and at the end `flow.safetensors` with `flow.json`: the
+running mean of the weights, which is what `vocoder.flow_loading.load_flow` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from step_audio.train.flow_batches import MAX_GROUPS, FlowCrops, collate
+from step_audio.train.loop import Budget, TrainingRun, pick_device
+from vocoder.flow import FlowBatch, FlowInput, FlowModel
+from vocoder.flow_config import FlowConfig, from_dict, nano_flow
+from vocoder.flow_loading import save_flow
+
+
+def train(args: argparse.Namespace) -> dict[str, float]:
+    """Run to the end of the budget, resuming where a checkpoint is; then export and judge.
+
+    Returns:
+        What `judge` found.
+    """
+    torch.set_num_threads(args.threads)
+    device, out = pick_device(args.device), Path(args.out)
+    crops = FlowCrops(Path(args.data), args.seed, args.batch_frames)
+    config = _config(args, crops)
+    torch.manual_seed(args.seed)
+    model = FlowModel(config).to(device)
+    mean = AveragedModel(model, multi_avg_fn=partial(_lean, args.ema))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    run = TrainingRun(
+        out, {"model": model, "mean": mean}, optimizer, Budget(args.minutes, args.steps)
+    )
+    if run.resume():
+        print(f"resumed at step {run.step}, {run.fraction:.0%} of the budget used")
+        torch.manual_seed(args.seed + run.step)
+        crops.rng = np.random.default_rng(args.seed + run.step)
+    model.train()
+    while not run.done:
+        run.set_learning_rate(args.learning_rate)
+        batch = to_device(crops.next(), device)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = model.loss(batch)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        mean.update_parameters(model)
+        run.advance({"loss": float(loss.detach()), "norm": float(norm)})
+    final = cast(FlowModel, mean.module).eval()
+    save_flow(out / "flow.safetensors", final)
+    result = judge(final, crops, device)
+    print(json.dumps(result))
+    return result
+
+
+@torch.no_grad()
+def _lean(decay: float, mean: Sequence[Tensor], new: Sequence[Tensor], _seen: object) -> None:
+    """Move the mean weights towards the new ones."""
+    torch._foreach_lerp_(list(mean), list(new), 1 - decay)
+
+
+def to_device(batch: FlowBatch, device: torch.device) -> FlowBatch:
+    """Return the batch on a device."""
+    return FlowBatch(
+        batch.tokens.to(device),
+        batch.mel.to(device),
+        batch.embedding.to(device),
+        batch.known.to(device),
+    )
+
+
+def judge(model: FlowModel, crops: FlowCrops, device: torch.device) -> dict[str, float]:
+    """Return the mean absolute error of generated mel on held-out utterances.
+
+    `mel_error` is in nats, over up to 24 utterances of at most 3 s; `silence_error` is what
+    predicting the mean mel of each utterance would cost.
+    """
+    errors, floors = [], []
+    for number, item in enumerate(crops.held):
+        groups = min(len(item.codes), MAX_GROUPS)
+        batch = to_device(
+            collate([item], [0], groups, np.zeros(1, np.int64), crops.embeddings), device
+        )
+        generator = torch.Generator().manual_seed(number)
+        frames = batch.mel.shape[1]
+        noise = torch.randn(model.config.output_size, frames, generator=generator).to(device)
+        mel = model.generate(FlowInput(batch.tokens[0], batch.embedding[0], noise, frames))
+        errors.append(float((mel - batch.mel[0]).abs().mean()))
+        floors.append(float((batch.mel[0] - batch.mel[0].mean(0)).abs().mean()))
+    return {"mel_error": float(np.mean(errors)), "silence_error": float(np.mean(floors))}
+
+
+def _config(args: argparse.Namespace, crops: FlowCrops) -> FlowConfig:
+    """Facts of this run; written at its first start, so that a resumed run has the same."""
+    path = Path(args.out) / "config.json"
+    if path.exists():
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    centre, spread = crops.mel_statistics()
+    config = replace(nano_flow(), mel_mean=round(centre, 3), mel_std=round(spread, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
+    return config
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="folder of flow shards")
+    parser.add_argument("--out", required=True, help="folder for checkpoint, log and export")
+    parser.add_argument("--minutes", type=float, default=35.0)
+    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--batch-frames", type=int, default=3000, help="mel frames per step")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the path")
+    args = parser.parse_args(argv)
+    if args.smoke:
+        args.steps, args.batch_frames = 6, 600
+    train(args)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
