@@ -87,3 +87,23 @@ class Overloaded(StepAudioError):
     """A bounded queue or the session limit is full; try again later."""
 
     code = "overloaded"
+
+
+class ItemNotFound(InputError):
+    """A conversation item that is not there, or is not of the kind that was meant."""
+
+    code = "item_not_found"
+
+    def __init__(self, item_id: str, wanted: str = "item") -> None:
+        super().__init__(f"no {wanted} {item_id!r} in this conversation")
+        self.item_id = item_id
+
+
+class DuplicateItem(InputError):
+    """A conversation item whose id is taken."""
+
+    code = "duplicate_item"
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"item {item_id!r} is already in this conversation; choose another id")
+        self.item_id = item_id

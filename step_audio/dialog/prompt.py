@@ -93,19 +93,26 @@ class PromptBuilder:
         system = Turn("system", (Text(tts_system_prompt(text, speaker)),))
         return [self._vocab.bos, *self.chat((system, *example, Turn("human", (Text(text),))))]
 
-    def training_sequence(self, turns: Iterable[Turn]) -> tuple[list[int], list[bool]]:
+    def training_sequence(
+        self, turns: Sequence[Turn], *, context: int = 0
+    ) -> tuple[list[int], list[bool]]:
         """Return (ids, mask) of complete turns; the mask is true where the assistant wrote.
 
         That is the content and the `<|EOT|>` of assistant turns: what the model must produce
-        when the header is given. Headers and all other turns are context.
+        when the header is given. Headers and all other turns are never marked.
+
+        Args:
+            turns: the sample, system turn included.
+            context: the first so many turns are history and not learned from, such as earlier
+                answers that the history shows as text although they were spoken.
         """
         ids: list[int] = []
         mask: list[bool] = []
-        for turn in turns:
+        for at, turn in enumerate(turns):
             header, content = self.header(turn.role), self.content(turn.parts)
             ids += [*header, *content, self._vocab.eot]
             mask += [False] * len(header)
-            mask += [turn.role == "assistant"] * (len(content) + 1)
+            mask += [turn.role == "assistant" and at >= context] * (len(content) + 1)
         return ids, mask
 
     def turn(self, turn: Turn) -> list[int]:

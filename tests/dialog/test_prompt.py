@@ -123,6 +123,18 @@ def test_mask_marks_what_the_assistant_wrote_and_nothing_else() -> None:
     ]
 
 
+def test_history_is_not_learned_from() -> None:
+    turns = [
+        Turn("human", (Text("a"),)),
+        Turn("assistant", (Text("b"),)),
+        Turn("human", (Text("c"),)),
+        Turn("assistant", (Text("d"),)),
+    ]
+    ids, mask = BUILDER.training_sequence(turns, context=2)
+    written = [i for i, marked in zip(ids, mask, strict=True) if marked]
+    assert written == [*text_ids("d"), VOCAB.eot]
+
+
 def test_training_ids_start_with_the_prompt_that_serving_sends() -> None:
     question = [Turn("system", (Text("assistant"),)), Turn("human", (Audio((group(1),)),))]
     ids, mask = BUILDER.training_sequence([*question, Turn("assistant", (Heard("hi"),))])

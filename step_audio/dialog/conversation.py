@@ -1,0 +1,235 @@
+"""The items of one conversation: what was said, in order, and how a prompt shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeGuard
+
+from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
+from step_audio.core.types import (
+    GROUP_MS,
+    Role,
+    TextDelta,
+    TokenGroup,
+    ToolCall,
+    ToolResult,
+)
+from step_audio.dialog.prompt import Audio, Call, Heard, Part, Spoken, Text, Turn
+
+ROOT = "root"
+"""`after` of an item that goes to the front."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserAudio:
+    """A spoken question; `transcript` is what the model heard, None until it said so."""
+
+    item_id: str
+    groups: tuple[TokenGroup, ...]
+    transcript: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """Text of the user, of the system, or of an assistant whose answer was never spoken here."""
+
+    item_id: str
+    role: Role
+    text: str
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the assistant said; grows while a response runs."""
+
+    item_id: str
+    text: str = ""
+    groups: list[TokenGroup] = field(default_factory=list)
+    truncated: bool = False
+    _text_at: list[int] = field(default_factory=list)
+    """Characters that had been written when group n was."""
+
+    def add(self, event: TextDelta | TokenGroup) -> None:
+        """Append what the model produced next; after a truncation nothing is added."""
+        if self.truncated:
+            return
+        if isinstance(event, TextDelta):
+            self.text += event.text
+        else:
+            self.groups.append(event)
+            self._text_at.append(len(self.text))
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of the spoken answer."""
+        return len(self.groups) * GROUP_MS
+
+    def truncate(self, audio_end_ms: int) -> None:
+        """Forget what the user did not hear: groups beyond the time, and their text.
+
+        Text runs ahead of sound in the 10:15 layout, so the text written by then is only an
+        upper bound; the share of the answer that was heard is the closer estimate.
+        """
+        self.truncated = True
+        heard = min(len(self.groups), max(0, -(-audio_end_ms // GROUP_MS)))
+        if heard < len(self.groups):
+            written = self._text_at[heard - 1] if heard else 0
+            share = len(self.text) * heard // len(self.groups)
+            self.text = _whole_words(self.text, min(written, share))
+            del self.groups[heard:], self._text_at[heard:]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A tool call of the assistant."""
+
+    item_id: str
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a tool answered."""
+
+    item_id: str
+    result: ToolResult
+
+
+Item = UserAudio | Typed | Answer | Called | Returned
+
+
+class Conversation:
+    """Items in order. Every method either does all it says or raises and changes nothing."""
+
+    def __init__(self, *, max_items: int = 1000) -> None:
+        self._items: list[Item] = []
+        self._max_items = max_items
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(tuple(self._items))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def last_id(self) -> str | None:
+        """Id of the newest item."""
+        return self._items[-1].item_id if self._items else None
+
+    def add(self, item: Item, *, after: str | None = None) -> str | None:
+        """Insert an item and return the id of the one before it, None at the front.
+
+        Args:
+            item: with an id that is not taken.
+            after: id of an item, `ROOT` for the front, None for the end.
+
+        Raises:
+            DuplicateItem, ItemNotFound; Overloaded: the conversation is full.
+        """
+        if any(known.item_id == item.item_id for known in self._items):
+            raise DuplicateItem(item.item_id)
+        if len(self._items) >= self._max_items:
+            raise Overloaded(f"a conversation holds {self._max_items} items; delete some")
+        at = len(self._items)
+        if after is not None:
+            at = 0 if after == ROOT else self._index(after) + 1
+        self._items.insert(at, item)
+        return self._items[at - 1].item_id if at else None
+
+    def get(self, item_id: str) -> Item:
+        """Return an item. Raises ItemNotFound."""
+        return self._items[self._index(item_id)]
+
+    def delete(self, item_id: str) -> None:
+        """Remove an item. Raises ItemNotFound."""
+        del self._items[self._index(item_id)]
+
+    def truncate(self, item_id: str, audio_end_ms: int) -> None:
+        """Cut an answer to what was heard. Raises ItemNotFound: also when it is no answer."""
+        item = self.get(item_id)
+        if not isinstance(item, Answer):
+            raise ItemNotFound(item_id, "spoken answer")
+        item.truncate(audio_end_ms)
+
+    def last_question(self) -> UserAudio | Typed | None:
+        """Return the newest item of the user."""
+        return next((item for item in reversed(self._items) if _is_question(item)), None)
+
+    def transcribe(self, item_id: str, text: str) -> None:
+        """Note what was heard in a spoken question. Raises ItemNotFound: also when not spoken."""
+        at = self._index(item_id)
+        item = self._items[at]
+        if not isinstance(item, UserAudio):
+            raise ItemNotFound(item_id, "spoken question")
+        self._items[at] = replace(item, transcript=text)
+
+    def has_call(self, call_id: str) -> bool:
+        """Return whether the assistant made the call `call_id`."""
+        return any(isinstance(i, Called) and i.call.call_id == call_id for i in self._items)
+
+    def turns(
+        self, system: str, *, past: Literal["text", "audio"] = "text", last_items: int = 16
+    ) -> list[Turn]:
+        """Return the conversation as prompt turns, the newest question as sound.
+
+        Args:
+            system: text of the system turn; "" for none.
+            past: "text" shows earlier spoken turns by their words, a tenth of the ids;
+                "audio" shows them as they were.
+            last_items: older items are left out.
+        """
+        question = self.last_question()
+        out = [Turn("system", (Text(system),))] if system else []
+        heard: str | None = None  # transcript owed to the next assistant turn
+        items = self._items[-last_items:]
+        while items and isinstance(items[0], Returned):  # a result without its call
+            items = items[1:]
+        for item in items:
+            as_sound = past == "audio" or item is question
+            if isinstance(item, UserAudio):
+                sound = as_sound or item.transcript is None
+                heard = item.transcript if sound else None
+                out.append(Turn("human", (_question_part(item, sound=sound),)))
+                continue
+            turn = _turn(item, as_sound=past == "audio")
+            if turn.role == "assistant" and heard is not None:
+                turn = Turn(turn.role, (Heard(heard), *turn.parts))
+                heard = None
+            out.append(turn)
+        return out
+
+    def _index(self, item_id: str) -> int:
+        for at, item in enumerate(self._items):
+            if item.item_id == item_id:
+                return at
+        raise ItemNotFound(item_id)
+
+
+def _is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
+    return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+
+
+def _question_part(item: UserAudio, *, sound: bool) -> Part:
+    return Audio(item.groups) if sound else Text(item.transcript or "")
+
+
+def _turn(item: Typed | Answer | Called | Returned, *, as_sound: bool) -> Turn:
+    match item:
+        case Typed():
+            return Turn(item.role, (Text(item.text),))
+        case Answer():
+            spoken = as_sound and bool(item.groups)
+            said = Spoken(item.text, tuple(item.groups)) if spoken else Text(item.text)
+            return Turn("assistant", (said,))
+        case Called():
+            return Turn("assistant", (Call(item.call.name, item.call.arguments),))
+        case Returned():
+            return Turn("tool", (Text(item.result.output),))
+
+
+def _whole_words(text: str, length: int) -> str:
+    """Return at most `length` characters, without half a word (of a script with spaces)."""
+    if length >= len(text) or text[length].isspace() or not text[:length].isascii():
+        return text[:length].rstrip()
+    return text[:length].rpartition(" ")[0].rstrip()

@@ -1,0 +1,130 @@
+import pytest
+
+from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
+from step_audio.core.types import TextDelta, ToolCall, ToolResult
+from step_audio.dialog.conversation import (
+    ROOT,
+    Answer,
+    Called,
+    Conversation,
+    Returned,
+    Typed,
+    UserAudio,
+)
+from step_audio.dialog.prompt import Audio, Call, Heard, Spoken, Text, Turn
+from tests.fakes import group
+
+G1, G2 = (group(1),), (group(2),)
+
+
+def spoken(item_id: str, text: str, groups: int) -> Answer:
+    """Return an answer whose text came before its sound, 10 characters for 3 groups."""
+    answer = Answer(item_id)
+    for at in range(0, max(len(text), groups * 10 // 3), 10):
+        answer.add(TextDelta(text[at : at + 10]))
+        for n in range(at // 10 * 3, min(groups, at // 10 * 3 + 3)):
+            answer.add(group(n))
+    return answer
+
+
+def ids(conversation: Conversation) -> list[str]:
+    return [item.item_id for item in conversation]
+
+
+def test_items_go_to_the_end_the_front_or_after_another() -> None:
+    talk = Conversation()
+    assert talk.add(Typed("a", "human", "x")) is None
+    assert talk.add(Typed("b", "human", "x")) == "a"
+    assert talk.add(Typed("c", "human", "x"), after="a") == "a"
+    assert talk.add(Typed("d", "human", "x"), after=ROOT) is None
+    assert ids(talk) == ["d", "a", "c", "b"]
+    talk.delete("c")
+    assert ids(talk) == ["d", "a", "b"]
+
+
+def test_what_is_refused_changes_nothing() -> None:
+    talk = Conversation(max_items=1)
+    talk.add(Typed("a", "human", "x"))
+    with pytest.raises(DuplicateItem):
+        talk.add(Typed("a", "human", "y"))
+    with pytest.raises(Overloaded):
+        talk.add(Typed("b", "human", "y"))
+    for act in (
+        lambda: talk.get("zz"),
+        lambda: talk.delete("zz"),
+        lambda: talk.truncate("a", 100),
+        lambda: talk.transcribe("a", "t"),
+    ):
+        with pytest.raises(ItemNotFound):
+            act()
+    assert ids(talk) == ["a"]
+
+
+def test_past_turns_are_shown_as_text_and_the_question_as_sound() -> None:
+    talk = Conversation()
+    talk.add(UserAudio("q1", G1, transcript="hello"))
+    talk.add(spoken("a1", "hi there", 2))
+    talk.add(UserAudio("q2", G2))
+    assert talk.turns("assistant") == [
+        Turn("system", (Text("assistant"),)),
+        Turn("human", (Text("hello"),)),
+        Turn("assistant", (Text("hi there"),)),
+        Turn("human", (Audio(G2),)),
+    ]
+
+
+def test_past_turns_may_be_shown_as_sound() -> None:
+    talk = Conversation()
+    talk.add(UserAudio("q1", G1, transcript="hello"))
+    talk.add(spoken("a1", "hi there", 2))
+    talk.add(UserAudio("q2", G2))
+    assert talk.turns("", past="audio") == [
+        Turn("human", (Audio(G1),)),
+        Turn("assistant", (Heard("hello"), Spoken("hi there", (group(0), group(1))))),
+        Turn("human", (Audio(G2),)),
+    ]
+
+
+def test_a_tool_result_follows_the_transcript_and_the_call() -> None:
+    talk = Conversation()
+    talk.add(UserAudio("q", G1))
+    talk.transcribe("q", "what time is it")
+    talk.add(Called("c", ToolCall("call_1", "get_time", "{}")))
+    talk.add(Returned("r", ToolResult("call_1", "get_time", '"noon"')))
+    assert talk.has_call("call_1")
+    assert not talk.has_call("call_2")
+    assert talk.turns("") == [
+        Turn("human", (Audio(G1),)),
+        Turn("assistant", (Heard("what time is it"), Call("get_time", "{}"))),
+        Turn("tool", (Text('"noon"'),)),
+    ]
+
+
+def test_only_the_last_items_are_shown_and_no_result_without_its_call() -> None:
+    talk = Conversation()
+    talk.add(Called("c", ToolCall("call_1", "get_time", "{}")))
+    talk.add(Returned("r", ToolResult("call_1", "get_time", "1")))
+    talk.add(Typed("q", "human", "x"))
+    assert talk.turns("", last_items=2) == [Turn("human", (Text("x"),))]
+
+
+def test_truncation_keeps_the_groups_that_were_heard_and_no_more_text() -> None:
+    talk = Conversation()
+    answer = spoken("a", "one two three four five six", 10)
+    talk.add(answer)
+    talk.truncate("a", 500)  # inside the fifth group
+    assert len(answer.groups) == 5
+    assert answer.text == "one two three"
+    answer.add(TextDelta(" late"))
+    answer.add(group(99))
+    assert (answer.text, answer.duration_ms) == ("one two three", 600)
+
+
+@pytest.mark.parametrize(
+    ("end_ms", "groups", "text"), [(0, 0, ""), (99_999, 10, None), (1200, 10, None)]
+)
+def test_truncation_is_clamped_to_what_was_said(end_ms: int, groups: int, text: str | None) -> None:
+    whole = "one two three four five six"
+    answer = spoken("a", whole, 10)
+    answer.truncate(end_ms)
+    assert (len(answer.groups), answer.text) == (groups, whole if text is None else text)

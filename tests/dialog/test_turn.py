@@ -1,0 +1,41 @@
+import pytest
+
+from step_audio.core.errors import TurnError
+from step_audio.dialog.turn import TABLE, A, Action, E, Event, S, State, step
+
+ROWS = [
+    (S.LISTENING, E.SPEECH_STARTED, S.LISTENING, ()),
+    (S.LISTENING, E.COMMITTED, S.THINKING, (A.START_RESPONSE,)),
+    (S.THINKING, E.FIRST_AUDIO, S.SPEAKING, ()),
+    (S.THINKING, E.RESPONSE_DONE, S.LISTENING, ()),
+    (S.THINKING, E.FAILED, S.LISTENING, ()),
+    (S.THINKING, E.SPEECH_STARTED, S.LISTENING, (A.CANCEL_RESPONSE,)),
+    (S.THINKING, E.CLIENT_CANCEL, S.LISTENING, (A.CANCEL_RESPONSE,)),
+    (S.SPEAKING, E.RESPONSE_DONE, S.LISTENING, ()),
+    (S.SPEAKING, E.FAILED, S.LISTENING, ()),
+    (S.SPEAKING, E.SPEECH_STARTED, S.LISTENING, (A.CANCEL_RESPONSE,)),
+    (S.SPEAKING, E.CLIENT_CANCEL, S.LISTENING, (A.CANCEL_RESPONSE,)),
+]
+
+
+@pytest.mark.parametrize(("state", "event", "after", "actions"), ROWS)
+def test_row(state: State, event: Event, after: State, actions: tuple[Action, ...]) -> None:
+    assert step(state, event) == (after, actions)
+
+
+def test_every_row_is_tested() -> None:
+    assert {(state, event) for state, event, _, _ in ROWS} == set(TABLE)
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("event", list(Event))
+def test_what_the_table_does_not_name_is_refused(state: State, event: Event) -> None:
+    if (state, event) not in TABLE:
+        with pytest.raises(TurnError, match=f"{event.name} while {state.name}"):
+            step(state, event)
+
+
+def test_a_response_that_starts_can_always_be_cancelled() -> None:
+    for state, actions in TABLE.values():
+        if A.START_RESPONSE in actions:
+            assert step(state, E.CLIENT_CANCEL) == (S.LISTENING, (A.CANCEL_RESPONSE,))
