@@ -1,0 +1,130 @@
+"""The shape of a profile: what an operator may tune, and in which range. Reading: config.py.
+
+What would break a checkpoint is not in here; it ships with the weights (weights.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+ENGINE_KINDS: Final = ("local", "vllm")
+
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Frozen; a key it does not know is an error, because it is a typing mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_keys(cls, raw: Any) -> Any:
+        """Refuse unknown keys before pydantic does, to say which there are."""
+        for key in raw if isinstance(raw, dict) else ():
+            if key not in cls.model_fields:
+                facts = {"key": str(key), "allowed": ", ".join(sorted(cls.model_fields))}
+                raise PydanticCustomError("unknown_key", "unknown key", facts)
+        return raw
+
+
+class LocalEngine(Section):
+    """The LM in this process, from `weights`/lm."""
+
+    kind: Literal["local"]
+    context: int = Field(default=2048, ge=64, le=131072)
+    """Most ids of prompt and answer together."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """More than one slows a small LM down as soon as the cores are shared."""
+
+
+class VllmEngine(Section):
+    """The LM behind a vLLM server's `/v1/completions`."""
+
+    kind: Literal["vllm"]
+    url: str = Field(pattern=r"^https?://[^\s/]+(/\S*)?$")
+    model: str = Field(min_length=1)
+    first_token_timeout_s: Positive = 5.0
+
+
+class TokenizerSection(Section):
+    """Sound to token groups, from `weights`/tokenizer, and when a turn ends."""
+
+    threads: int = Field(default=1, ge=1, le=64)
+    silence_ms: int = Field(default=500, ge=100, le=5000)
+    """Silence that ends a turn."""
+
+
+class VocoderSection(Section):
+    """Token groups to sound, from `weights`/vocoder."""
+
+    device: Device = "cpu"
+    threads: int = Field(default=1, ge=1, le=64)
+    ode_steps: int = Field(default=10, ge=1, le=100)
+    guidance: float = Field(default=0.7, ge=0, le=5)
+    """Classifier-free guidance; 0 halves the cost of the flow."""
+    first_chunk_groups: int = Field(default=2, ge=1, le=50)
+    """Groups (120 ms each) before the first sound; fewer is sooner, more is smoother."""
+    max_chunk_groups: int = Field(default=16, ge=1, le=100)
+
+
+class Sampling(Section):
+    """How ids are drawn unless a request says otherwise."""
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    repetition_window: int = Field(default=0, ge=0, le=1000)
+    max_tokens: int = Field(default=2048, ge=1, le=32768)
+    seed: int | None = Field(default=None, ge=0)
+
+
+class Tools(Section):
+    """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
+
+    kind: Literal["local", "fake"] = "local"
+    seed: int = Field(default=0, ge=0)
+
+
+class Limits(Section):
+    """What one client may ask for."""
+
+    max_question_s: Positive = 30.0
+    max_sessions: int = Field(default=4, ge=1, le=1000)
+
+
+class ServerSection(Section):
+    """Where `serve` listens; without a key only this machine should reach it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    api_key: SecretStr | None = None
+    """Set it by STEP_AUDIO__SERVER__API_KEY, never in a file."""
+
+
+class Profile(Section):
+    """One deployment."""
+
+    model_name: str = Field(min_length=1)
+    responder: Literal["direct", "cascade", "speech"]
+    """direct: the LM hears and speaks. cascade: it answers in text, a second model speaks.
+    speech: no conversation, text to speech only."""
+    weights: Path
+    """Folder; in a file relative to that file. Layout: weights.py."""
+    origin: str = Field(min_length=1)
+    """Where the weights come from; told to whoever lacks them."""
+    voice: str = Field(min_length=1)
+    engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")]
+    speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
+    """The second model of a cascade."""
+    tokenizer: TokenizerSection = TokenizerSection()
+    vocoder: VocoderSection = VocoderSection()
+    sampling: Sampling = Sampling()
+    tools: Tools = Tools()
+    limits: Limits = Limits()
+    server: ServerSection = ServerSection()
