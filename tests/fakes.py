@@ -73,6 +73,7 @@ class ScriptedEngine:
     """Replays one list of ids a request, in order; records the requests and the aborts.
 
     `hold`: when set, generation stops before the id of that index until `resume` is set.
+    `started` is set by the first request.
     """
 
     scripts: Sequence[Sequence[int]]
@@ -81,10 +82,12 @@ class ScriptedEngine:
     requests: list[GenerationRequest] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     resume: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
         script = self.scripts[len(self.requests) % len(self.scripts)]
         self.requests.append(request)
+        self.started.set()
         finished = False
         try:
             for at, token_id in enumerate(script):

@@ -1,0 +1,45 @@
+"""A spoken question while it is spoken: samples in, groups kept until the end of the turn."""
+
+from __future__ import annotations
+
+from step_audio.core.audio import StreamResampler
+from step_audio.core.errors import AudioError
+from step_audio.core.ports import AudioTokenizer
+from step_audio.core.types import Pcm, TokenGroup
+
+
+class Question:
+    """Tokenises as the sound arrives, so that at the end of the turn only a flush is left.
+
+    Synchronous and for one turn; the runner calls it in a worker thread.
+    """
+
+    def __init__(
+        self, audio_tokenizer: AudioTokenizer, rate_hz: int, *, max_s: float = 60.0
+    ) -> None:
+        self._resampler = StreamResampler(rate_hz, audio_tokenizer.sample_rate_hz)
+        self._stage = audio_tokenizer.open()
+        self._groups: list[TokenGroup] = []
+        self._rate_hz = rate_hz
+        self._max_s = max_s
+        self._samples = 0
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of what was pushed."""
+        return self._samples * 1000 // self._rate_hz
+
+    def push(self, pcm: Pcm) -> None:
+        """Add samples. Raises AudioError: the question becomes too long; nothing is added."""
+        if self._samples + len(pcm) > self._max_s * self._rate_hz:
+            raise AudioError(f"a question may last {self._max_s:g} s; commit or clear it")
+        self._samples += len(pcm)
+        for chunk in self._resampler.push(pcm):
+            self._groups += self._stage.push(chunk)
+
+    def finish(self) -> tuple[TokenGroup, ...]:
+        """Return all groups of the question; it takes no more samples."""
+        for chunk in self._resampler.flush():
+            self._groups += self._stage.push(chunk)
+        self._groups += self._stage.flush()
+        return tuple(self._groups)

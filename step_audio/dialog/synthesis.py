@@ -1,0 +1,80 @@
+"""Text -> speech tokens in a voice: what `say` and the speech endpoint stand on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from step_audio.core.ports import Services
+from step_audio.core.types import GenerationRequest, SamplingParams, TokenGroup, Voice
+from step_audio.dialog.generation import Patience, generate
+from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.prompt import PromptBuilder, Text, Turn
+from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.sentences import sentences
+
+# Slow speech has four characters a second (Chinese), at 42 ids a second; a model that goes on
+# for twice that has lost its way and must not run to the end of its context.
+_IDS_PER_CHAR = 20
+_IDS_AT_LEAST = 150
+
+
+class SpeechSynthesizer:
+    """Reads text aloud with the LM, sentence by sentence.
+
+    A voice with an example (`prompt_groups`) is imitated through the published TTS layout;
+    one without is left to the model's own `system` prompt and the vocoder's speaker vector.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        new_id: Callable[[], str],
+        *,
+        system: str = "read",
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+    ) -> None:
+        self._services = services
+        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._new_id = new_id
+        self._system = load_prompt(system)
+        self._patience = patience
+
+    async def groups(
+        self, text: str, voice: Voice, sampling: SamplingParams
+    ) -> AsyncGenerator[TokenGroup, None]:
+        """Yield the groups of a whole text as they are generated.
+
+        Raises:
+            EngineError: the engine broke or was late.
+        """
+        for sentence in sentences(text):
+            async with aclosing(self._sentence(sentence, voice, sampling)) as groups:
+                async for group in groups:
+                    yield group
+
+    async def _sentence(
+        self, sentence: str, voice: Voice, sampling: SamplingParams
+    ) -> AsyncGenerator[TokenGroup, None]:
+        vocab = self._services.vocab
+        limit = _IDS_AT_LEAST + _IDS_PER_CHAR * len(sentence)
+        request = GenerationRequest(
+            prompt=tuple(self._prompt(sentence, voice)),
+            sampling=replace(sampling, max_tokens=min(sampling.max_tokens, limit)),
+            stop_ids=frozenset({vocab.eot}),
+            request_id=self._new_id(),
+            allowed=(vocab.audio_base, vocab.size),
+        )
+        parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_id)
+        async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
+            async for token_id in ids:
+                for event in parser.push(token_id):
+                    if isinstance(event, TokenGroup):
+                        yield event
+
+    def _prompt(self, sentence: str, voice: Voice) -> list[int]:
+        if voice.prompt_groups:
+            return self._builder.tts(sentence, voice)
+        system = Turn("system", (Text(self._system),))
+        return self._builder.chat((system, Turn("human", (Text(sentence),))))
