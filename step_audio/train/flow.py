@@ -69,9 +69,10 @@ def train(args: argparse.Namespace) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _lean(decay: float, mean: Sequence[Tensor], new: Sequence[Tensor], _seen: object) -> None:
-    """Move the mean weights towards the new ones."""
-    torch._foreach_lerp_(list(mean), list(new), 1 - decay)
+def _lean(decay: float, mean: Sequence[Tensor], new: Sequence[Tensor], seen: Tensor | int) -> None:
+    """Move the mean weights towards the new ones, faster while few have been seen."""
+    n = int(seen)
+    torch._foreach_lerp_(list(mean), list(new), 1 - min(decay, (1 + n) / (10 + n)))
 
 
 def to_device(batch: FlowBatch, device: torch.device) -> FlowBatch:
@@ -124,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="folder for checkpoint, log and export")
     parser.add_argument("--minutes", type=float, default=35.0)
     parser.add_argument("--steps", type=int, help="instead of minutes")
-    parser.add_argument("--batch-frames", type=int, default=3000, help="mel frames per step")
+    parser.add_argument("--batch-frames", type=int, default=2400, help="mel frames a step")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--threads", type=int, default=1)
