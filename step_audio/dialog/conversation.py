@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeGuard
 
@@ -46,12 +46,14 @@ class Answer:
     item_id: str
     text: str = ""
     groups: list[TokenGroup] = field(default_factory=list)
+    started: bool = False
     truncated: bool = False
     _text_at: list[int] = field(default_factory=list)
     """Characters that had been written when group n was."""
 
     def add(self, event: TextDelta | TokenGroup) -> None:
         """Append what the model produced next; after a truncation nothing is added."""
+        self.started = True
         if self.truncated:
             return
         if isinstance(event, TextDelta):
@@ -82,10 +84,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A tool call of the assistant."""
+    """A tool call of the assistant; `internal` ones are carried out by the server itself."""
 
     item_id: str
     call: ToolCall
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,15 @@ class Returned:
 
     item_id: str
     result: ToolResult
+    internal: bool = False
 
 
 Item = UserAudio | Typed | Answer | Called | Returned
+
+
+def call_item_id(call_id: str) -> str:
+    """Return the id under which a call of the model joins the conversation."""
+    return f"item_{call_id}"
 
 
 class Conversation:
@@ -154,7 +163,7 @@ class Conversation:
 
     def last_question(self) -> UserAudio | Typed | None:
         """Return the newest item of the user."""
-        return next((item for item in reversed(self._items) if _is_question(item)), None)
+        return _last_question(self._items)
 
     def transcribe(self, item_id: str, text: str) -> None:
         """Note what was heard in a spoken question. Raises ItemNotFound: also when not spoken."""
@@ -169,7 +178,12 @@ class Conversation:
         return any(isinstance(i, Called) and i.call.call_id == call_id for i in self._items)
 
     def turns(
-        self, system: str, *, past: Literal["text", "audio"] = "text", last_items: int = 16
+        self,
+        system: str,
+        *,
+        past: Literal["text", "audio"] = "text",
+        last_items: int = 16,
+        until: str | None = None,
     ) -> list[Turn]:
         """Return the conversation as prompt turns, the newest question as sound.
 
@@ -178,11 +192,17 @@ class Conversation:
             past: "text" shows earlier spoken turns by their words, a tenth of the ids;
                 "audio" shows them as they were.
             last_items: older items are left out.
+            until: the last item to show, None for all. What a user adds while an answer runs
+                is not part of what is being answered.
+
+        Raises:
+            ItemNotFound: `until` is not there (any more).
         """
-        question = self.last_question()
+        shown = self._items if until is None else self._items[: self._index(until) + 1]
+        question = _last_question(shown)
         out = [Turn("system", (Text(system),))] if system else []
         heard: str | None = None  # transcript owed to the next assistant turn
-        items = self._items[-last_items:]
+        items = shown[-last_items:]
         while items and isinstance(items[0], Returned):  # a result without its call
             items = items[1:]
         for item in items:
@@ -208,6 +228,10 @@ class Conversation:
 
 def _is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
     return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+
+
+def _last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
+    return next((item for item in reversed(items) if _is_question(item)), None)
 
 
 def _question_part(item: UserAudio, *, sound: bool) -> Part:

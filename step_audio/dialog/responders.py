@@ -23,7 +23,15 @@ from step_audio.core.types import (
     Transcript,
     Voice,
 )
-from step_audio.dialog.conversation import Answer, Called, Conversation, Returned, UserAudio
+from step_audio.dialog.conversation import (
+    ROOT,
+    Answer,
+    Called,
+    Conversation,
+    Returned,
+    UserAudio,
+    call_item_id,
+)
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.interleave import InterleaveParser
 from step_audio.dialog.prompt import PromptBuilder
@@ -91,31 +99,44 @@ class DirectResponder:
             ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
+        # The user may add items meanwhile; this answer stays behind what it answers.
+        question, tail = conversation.last_question(), conversation.last_id
         for _ in range(self._max_rounds):
             calls: list[ToolCall] = []
-            async with aclosing(self._turn(conversation, options)) as events:
+            async with aclosing(self._turn(conversation, options, tail)) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
-                    else:
-                        self._record(conversation, answer, event)
+                    elif not isinstance(event, Transcript):
+                        if not answer.started:
+                            conversation.add(answer, after=tail or ROOT)
+                            tail = answer.item_id
+                        answer.add(event)
+                    elif isinstance(question, UserAudio):
+                        conversation.transcribe(question.item_id, event.text)
                     yield event
-            for call in calls:
-                conversation.add(Called(f"item_{call.call_id}", call))
-            if not calls or any(call.name in options.client_tools for call in calls):
+            if not calls:
                 return
             for call in calls:
+                internal = call.name not in options.client_tools
+                called = Called(call_item_id(call.call_id), call, internal)
+                conversation.add(called, after=tail or ROOT)
+                tail = called.item_id
+                if not internal:
+                    return
                 result = await self._run_tool(call)
-                conversation.add(Returned(f"item_{call.call_id}_output", result))
+                returned = Returned(f"{called.item_id}_output", result, internal)
+                conversation.add(returned, after=tail)
+                tail = returned.item_id
                 yield result
         raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
 
     async def _turn(
-        self, conversation: Conversation, options: AnswerOptions
+        self, conversation: Conversation, options: AnswerOptions, tail: str | None
     ) -> AsyncGenerator[Transcript | TextDelta | TokenGroup | ToolCall, None]:
         """One assistant turn: prompt, generate, parse."""
         vocab = self._services.vocab
-        turns = conversation.turns(options.system, past=self._past)
+        turns = conversation.turns(options.system, past=self._past, until=tail)
         request = GenerationRequest(
             prompt=tuple(self._builder.chat(turns)),
             sampling=options.sampling,
@@ -132,21 +153,6 @@ class DirectResponder:
         for event in parser.flush():
             yield event
         self._services.recorder.observe("answer_anomalies", parser.counts.anomalies)
-
-    def _record(
-        self,
-        conversation: Conversation,
-        answer: Answer,
-        event: Transcript | TextDelta | TokenGroup,
-    ) -> None:
-        if not isinstance(event, Transcript):
-            if not answer.text and not answer.groups and not answer.truncated:
-                conversation.add(answer)
-            answer.add(event)
-            return
-        question = conversation.last_question()
-        if isinstance(question, UserAudio):
-            conversation.transcribe(question.item_id, event.text)
 
     async def _run_tool(self, call: ToolCall) -> ToolResult:
         try:

@@ -217,3 +217,18 @@ async def test_a_question_that_never_ends_is_refused() -> None:
     with pytest.raises(AudioError, match=r"0\.5 s"):
         await assistant.listen(question, np.zeros(24000, dtype=np.float32))
     assert question.duration_ms == 0
+
+
+async def test_an_answer_stays_behind_its_question_when_the_user_goes_on() -> None:
+    engine = ScriptedEngine([[*HEARD, 8, *text_ids("get_time {}")], ANSWER[len(HEARD) :]], hold=3)
+    talk = asked()
+    task = asyncio.create_task(collect(Assistant(services(engine)).answer(talk, answer_id="a")))
+    await engine.started.wait()
+    talk.add(UserAudio("q2", (group(8),)))
+    engine.resume.set()
+    await task
+    kinds = [type(item) for item in talk]
+    assert kinds == [UserAudio, Called, Returned, Answer, UserAudio]
+    assert talk.get("q") == UserAudio("q", QUESTION.groups, "what time is it")
+    assert talk.get("q2") == UserAudio("q2", (group(8),))
+    assert VOCAB.ids([group(8)])[0] not in engine.requests[1].prompt[-60:]
