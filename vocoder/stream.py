@@ -32,8 +32,8 @@ from vocoder.noise import mel_noise
 class WaveStream(Protocol):
     """Mel to samples, 256 a frame; `vocoder.hift_stream.HiftStream` is one."""
 
-    def push(self, mel: Tensor, ahead: Tensor | None = None) -> list[Pcm]:
-        """Take finished frames (80, T) and a guess at those after them; return samples."""
+    def push(self, mel: Tensor, /, ahead: Tensor | None = None) -> list[Pcm]:
+        """Take finished frames (T, 80) and a guess at those after them; return samples."""
 
     def flush(self) -> list[Pcm]:
         """Return the samples of all frames that were held back."""
@@ -173,7 +173,7 @@ class FlowStream:
 
     def _speak(self, size: int) -> list[Pcm]:
         mel = self._advance(size)
-        return self._sound(self._wave.push(mel.T, self._ahead.T))
+        return self._sound(self._wave.push(mel, self._ahead))
 
     def _advance(self, size: int) -> Tensor:
         """Finish `size` more groups; return their mel, (T, 80)."""

@@ -16,6 +16,8 @@ from vocoder.estimator import EstimatorConfig
 from vocoder.flow import FlowInput, FlowModel
 from vocoder.flow_config import FlowConfig
 from vocoder.grid import GROUP_SAMPLES, HOP_SAMPLES, frames_until
+from vocoder.hift import HiftConfig, HiftGenerator
+from vocoder.hift_stream import HiftStream
 from vocoder.noise import mel_noise
 from vocoder.stream import ChunkPlan, FlowStream, FlowVocoder
 
@@ -27,10 +29,10 @@ class MelAsSound:
         self.frames: list[Tensor] = []
         self.guesses: list[int] = []
 
-    def push(self, mel: Tensor, ahead: Tensor | None = None) -> list[Pcm]:
+    def push(self, mel: Tensor, /, ahead: Tensor | None = None) -> list[Pcm]:
         self.frames.append(mel)
-        self.guesses.append(0 if ahead is None else ahead.shape[1])
-        return [mel[0].repeat_interleave(HOP_SAMPLES).numpy()]
+        self.guesses.append(0 if ahead is None else len(ahead))
+        return [mel[:, 0].repeat_interleave(HOP_SAMPLES).numpy()]
 
     def flush(self) -> list[Pcm]:
         return []
@@ -147,14 +149,33 @@ def test_a_stream_of_one_window_equals_the_flow_alone() -> None:
         noise=torch.from_numpy(mel_noise(5, 0, frames_until(6))),
         frames=frames_until(6),
     )
-    torch.testing.assert_close(wave.frames[0], FLOW.generate(window).T)
+    torch.testing.assert_close(wave.frames[0], FLOW.generate(window))
 
 
 def test_the_wave_is_shown_what_probably_follows() -> None:
     wave = MelAsSound(0)
     speak(FlowVocoder(FLOW, lambda _: wave).open(voice()), groups(7))
     assert wave.guesses == [11, 11, 0]
-    assert sum(frame.shape[1] for frame in wave.frames) == frames_until(7)
+    assert sum(map(len, wave.frames)) == frames_until(7)
+
+
+def test_no_sound_is_held_back_and_a_true_guess_changes_none() -> None:
+    """With the real frames as guess, enough of them, the sound is the offline one."""
+    torch.manual_seed(0)
+    small = HiftConfig(base_channels=16, f0_channels=8)
+    generator = HiftGenerator(small).eval()
+    mel = torch.randn(90, 80) - 5
+    whole = HiftStream(generator, 3)
+    expected = np.concatenate([*whole.push(mel), *whole.flush()])
+    stream = HiftStream(generator, 3)
+    got: list[Pcm] = []
+    for start in range(0, 90, 30):
+        pieces = stream.push(mel[start : start + 30], ahead=mel[start + 30 : start + 60])
+        got += pieces
+        if start < 60:
+            assert sum(map(len, got)) == (start + 30) * HOP_SAMPLES
+    got += stream.flush()
+    np.testing.assert_allclose(np.concatenate(got), expected, rtol=0, atol=1e-5)
 
 
 def test_look_ahead_is_faded_into_what_replaces_it() -> None:
@@ -167,7 +188,7 @@ def test_look_ahead_is_faded_into_what_replaces_it() -> None:
     guess = stream._ahead.clone()
     for group in said[3:]:
         stream.push(group)
-    faded = wave.frames[1].T[: len(guess)]
+    faded = wave.frames[1][: len(guess)]
     again = stream_without_fade(said)
     weight = torch.arange(1, len(guess) + 1)[:, None] / (len(guess) + 1)
     torch.testing.assert_close(faded, torch.lerp(guess, again[: len(guess)], weight))
@@ -181,7 +202,7 @@ def stream_without_fade(said: list[TokenGroup]) -> Tensor:
     stream._ahead = stream._ahead[:0]
     for group in said[3:]:
         stream.push(group)
-    return wave.frames[1].T
+    return wave.frames[1]
 
 
 def test_noise_of_a_frame_does_not_depend_on_the_window() -> None:
