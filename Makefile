@@ -1,5 +1,5 @@
 # `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
-# and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE (see README).
+# and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE, ARGS.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -10,8 +10,6 @@ TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^\(torch\(audio\)\{0,1\}==[^ ]*\).*/\1/p' requirements/torch.lock)
 
 BIN := $(VENV)/bin
-# An absolute folder for caches and data that training makes; never committed.
-NANO ?= build/nano
 SMOKE ?=
 smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
@@ -70,23 +68,30 @@ clean:
 
 # --- nano: its weights from nothing, in this order; SMOKE=1 walks each stage in about a minute ---
 
+# What training makes (speech, checkpoints, exports); never committed.
+NANO ?= build/nano$(if $(smoke),-smoke)
+# More arguments for the stage: make nano-lm ARGS="--minutes 90 --device cuda"
+ARGS ?=
+
 nano-data: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.data --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech $(if $(smoke),--utterances 200) $(ARGS)
 
 nano-tokenizers: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.tokenizers --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.train.tokenizers --speech $(NANO)/speech --out $(NANO)/tokenizers $(smoke) $(ARGS)
+	$(BIN)/python -m step_audio.train.speaker_net --speech $(NANO)/speech --out $(NANO)/speaker $(if $(smoke),--steps 5)
 
 nano-vocoder: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.hift --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.train.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.flow --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.lm --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(NANO)/tokenizers/export --out $(NANO)/lm-data $(if $(smoke),--hearing 100 --speaking 50)
+	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm $(if $(smoke),--steps 5) $(ARGS)
 
 nano-pack: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.pack --out $(NANO) $(smoke)
+	$(BIN)/python -m step_audio.train.pack --trained $(NANO) --out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
 nano-eval: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.eval.nano $(smoke)
+	$(BIN)/python -m step_audio.eval.nano $(smoke) $(ARGS)
