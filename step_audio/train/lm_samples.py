@@ -1,0 +1,139 @@
+"""LM samples, composed while training from spoken items and the grammar.
+
+Tasks, one vocabulary, one prompt builder (the one that serving uses):
+transcribe (audio to text), read (text to interleaved text and audio), spoken question (audio to
+transcript to tool call or answer), typed question (text only, free to generate).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from step_audio.core.types import TokenGroup
+from step_audio.data.domain import QaSample, generate
+from step_audio.data.spoken import SpokenItem
+from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
+from step_audio.dialog.prompts import load_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class LmSample:
+    """ids with a mask over the positions whose id must be predicted."""
+
+    ids: list[int]
+    mask: list[bool]
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWeights:
+    """How often each task is drawn."""
+
+    transcribe: float = 0.25
+    read: float = 0.25
+    spoken: float = 0.35
+    typed: float = 0.15
+
+
+class SampleComposer:
+    """Draws samples. `hearing`: questions and word salad by many speakers, with the QaSample a
+    question came from (None for salad); `speaking`: answers by the answer voice."""
+
+    def __init__(
+        self,
+        builder: PromptBuilder,
+        hearing: Sequence[tuple[SpokenItem, QaSample | None]],
+        speaking: Sequence[SpokenItem],
+        rng: random.Random,
+        weights: TaskWeights | None = None,
+    ) -> None:
+        self.builder = builder
+        self.hearing = list(hearing)
+        self.questions = [(item, qa) for item, qa in hearing if qa is not None]
+        self.answers: dict[str, list[SpokenItem]] = {}
+        for item in speaking:
+            self.answers.setdefault(item.text, []).append(item)
+        self.speaking = list(speaking)
+        self.random = rng
+        self.set_weights(weights or TaskWeights())
+
+    def set_weights(self, weights: TaskWeights) -> None:
+        """Change the mix from now on."""
+        self._tasks: list[Callable[[], LmSample]] = [
+            self.transcribe,
+            self.read,
+            self.spoken,
+            self.typed,
+        ]
+        self._weights = [weights.transcribe, weights.read, weights.spoken, weights.typed]
+
+    def draw(self) -> LmSample:
+        """Return the next sample."""
+        return self.random.choices(self._tasks, self._weights)[0]()
+
+    def transcribe(self) -> LmSample:
+        """Audio of anybody to its words."""
+        item, _ = self.random.choice(self.hearing)
+        turns = (
+            _system("transcribe"),
+            Turn("human", (Audio(item.groups),)),
+            Turn("assistant", (Text(item.text),)),
+        )
+        return LmSample(*self.builder.training_sequence(turns), "transcribe")
+
+    def read(self) -> LmSample:
+        """Text to interleaved text and audio in the answer voice."""
+        item = self.random.choice(self.speaking)
+        turns = (
+            _system("read"),
+            Turn("human", (Text(item.text),)),
+            Turn("assistant", (Spoken(item.text, item.groups),)),
+        )
+        return LmSample(*self.builder.training_sequence(turns), "read")
+
+    def spoken(self) -> LmSample:
+        """A spoken question to its transcript, then a call or an answer."""
+        item, qa = self.random.choice(self.questions)
+        assert qa is not None
+        question = Turn("human", (Audio(item.groups),))
+        return self._question(qa, question, (Heard(item.text),), "spoken")
+
+    def typed(self) -> LmSample:
+        """A typed question; the answer stops before its sound where none was synthesised."""
+        qa = generate(self.random, "train")
+        while not qa.question:
+            qa = generate(self.random, "train")
+        return self._question(qa, Turn("human", (Text(qa.question),)), (), "typed")
+
+    def _question(
+        self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
+    ) -> LmSample:
+        turns = [_system("answer"), *self._history(qa), question]
+        if qa.call is not None:
+            turns.append(Turn("assistant", (*heard, Call(*qa.call))))
+            turns.append(Turn("tool", (Text(qa.result or "{}"),)))
+            heard = ()
+        groups = self._groups(qa.answer)
+        turns.append(Turn("assistant", (*heard, Spoken(qa.answer, groups))))
+        ids, mask = self.builder.training_sequence(turns)
+        if not groups:
+            # No sound is known for this text: stop before the id that would end a silent answer.
+            ids, mask = ids[:-1], mask[:-1]
+        return LmSample(ids, mask, task)
+
+    def _history(self, qa: QaSample) -> list[Turn]:
+        turns: list[Turn] = []
+        for past in qa.history:
+            turns.append(Turn("human", (Text(past.question),)))
+            turns.append(Turn("assistant", (Text(past.answer),)))
+        return turns
+
+    def _groups(self, answer: str) -> tuple[TokenGroup, ...]:
+        spoken = self.answers.get(answer)
+        return self.random.choice(spoken).groups if spoken else ()
+
+
+def _system(prompt: str) -> Turn:
+    return Turn("system", (Text(load_prompt(prompt)),))
