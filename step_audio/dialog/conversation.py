@@ -161,9 +161,9 @@ class Conversation:
             raise ItemNotFound(item_id, "spoken answer")
         item.truncate(audio_end_ms)
 
-    def last_question(self) -> UserAudio | Typed | None:
-        """Return the newest item of the user."""
-        return _last_question(self._items)
+    def last_question(self, *, until: str | None = None) -> UserAudio | Typed | None:
+        """Return the newest item of the user, or the newest up to an item. Raises ItemNotFound."""
+        return _last_question(self._until(until))
 
     def transcribe(self, item_id: str, text: str) -> None:
         """Note what was heard in a spoken question. Raises ItemNotFound: also when not spoken."""
@@ -198,7 +198,7 @@ class Conversation:
         Raises:
             ItemNotFound: `until` is not there (any more).
         """
-        shown = self._items if until is None else self._items[: self._index(until) + 1]
+        shown = self._until(until)
         question = _last_question(shown)
         out = [Turn("system", (Text(system),))] if system else []
         heard: str | None = None  # transcript owed to the next assistant turn
@@ -218,6 +218,9 @@ class Conversation:
                 heard = None
             out.append(turn)
         return out
+
+    def _until(self, item_id: str | None) -> Sequence[Item]:
+        return self._items if item_id is None else self._items[: self._index(item_id) + 1]
 
     def _index(self, item_id: str) -> int:
         for at, item in enumerate(self._items):

@@ -44,6 +44,8 @@ class AnswerOptions:
     """How one answer is asked for.
 
     Attributes:
+        until: id of the item to answer, None in an empty conversation. The user may add items
+            meanwhile; the answer stays behind what it answers.
         answer_id: item id under which the answer joins the conversation.
         voice: who speaks it.
         system: text of the system turn.
@@ -51,6 +53,7 @@ class AnswerOptions:
         client_tools: tools that the client runs: such a call ends the answer.
     """
 
+    until: str | None
     answer_id: str
     voice: Voice
     system: str
@@ -59,7 +62,7 @@ class AnswerOptions:
 
 
 class Responder(Protocol):
-    """Answers the newest item of a conversation and records what it says there."""
+    """Answers an item of a conversation and records what it says there."""
 
     def respond(
         self, conversation: Conversation, options: AnswerOptions
@@ -99,8 +102,8 @@ class DirectResponder:
             ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
-        # The user may add items meanwhile; this answer stays behind what it answers.
-        question, tail = conversation.last_question(), conversation.last_id
+        tail = options.until
+        question = conversation.last_question(until=tail)
         for _ in range(self._max_rounds):
             calls: list[ToolCall] = []
             async with aclosing(self._turn(conversation, options, tail)) as events:

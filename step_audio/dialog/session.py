@@ -114,6 +114,7 @@ class Assistant:
         self,
         conversation: Conversation,
         *,
+        until: str | None = None,
         answer_id: str | None = None,
         voice: str | None = None,
         instructions: str | None = None,
@@ -121,10 +122,11 @@ class Assistant:
         client_tools: frozenset[str] = frozenset(),
         aloud: bool = True,
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield the answer to the newest item; closing the generator aborts the engine.
+        """Yield the answer to an item; closing the generator aborts the engine.
 
         Args:
             conversation: is extended by what is said, called and returned.
+            until: id of the item to answer, with what came before it; the newest by default.
             answer_id: item id of the answer; a fresh one by default.
             voice: name of a voice; the default voice of the services by default.
             instructions: of the client, in place of the system prompt where the checkpoint
@@ -137,6 +139,7 @@ class Assistant:
             VoiceNotFound, EngineError, ToolError.
         """
         options = AnswerOptions(
+            until=until or conversation.last_id,
             answer_id=answer_id or f"item_{new_id()}",
             voice=self.services.voices.get(voice or self.services.default_voice),
             system=self._system_text(instructions),

@@ -1,0 +1,89 @@
+"""The application: routes, limits, errors and the page, around one `Assistant`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server import errors
+from server.health import health_router
+from server.limits import Gate, ServerSettings, Slots
+from server.models import models_router
+from server.realtime.endpoint import realtime_router
+from server.speech import speech_router
+from step_audio.dialog.session import Assistant
+
+WEB: Final = Path(__file__).resolve().parents[1] / "web"
+
+_PAGE_HEADERS: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        b"img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"microphone=(self)"),
+)
+
+
+class PageHeaders:
+    """ASGI middleware that tells browsers what our page may do: nothing foreign."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *_PAGE_HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def create_app(
+    assistant: Assistant,
+    settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
+    *,
+    web: Path | None = WEB,
+) -> FastAPI:
+    """Return the ASGI application.
+
+    Args:
+        assistant: closed when the application shuts down.
+        settings: limits and key.
+        web: folder of the page served at /; None, or a folder that is not there, for none.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await assistant.aclose()
+
+    app = FastAPI(
+        title="step-audio",
+        lifespan=lifespan,
+        # The generated documentation pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[Middleware(PageHeaders), Middleware(Gate, settings=settings)],
+    )
+    errors.install(app)
+    slots = Slots(settings.max_sessions)
+    app.include_router(health_router(assistant))
+    app.include_router(models_router(assistant.services, int(time.time())))
+    app.include_router(speech_router(assistant, slots))
+    app.include_router(realtime_router(assistant, settings, slots))
+    if web is not None and web.is_dir():
+        app.mount("/", StaticFiles(directory=web, html=True), name="web")
+    return app

@@ -1,0 +1,91 @@
+"""Every error in the shape OpenAI clients know: `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from step_audio.core.errors import EngineUnavailable, InputError, Overloaded, StepAudioError
+
+_LOG = logging.getLogger(__name__)
+
+_CODES: Final = {
+    400: "bad_request",
+    401: "invalid_api_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+}
+
+
+class RequestError(InputError):
+    """A request that cannot be served as it is; `param` names the field."""
+
+    def __init__(self, message: str, *, code: str = "invalid_value", param: str | None = None):
+        super().__init__(message)
+        self.code = code
+        self.param = param
+
+
+def error_body(message: str, *, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """Return the body of an error response."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(
+    status: int, message: str, *, code: str, param: str | None = None
+) -> JSONResponse:
+    """Return an error response; 5xx are server errors, the rest are the client's."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse(
+        error_body(message, kind=kind, code=code, param=param), status, headers=headers
+    )
+
+
+def status_of(error: StepAudioError) -> int:
+    """Return the HTTP status that says the same."""
+    if isinstance(error, Overloaded | EngineUnavailable):
+        return 503
+    return 400 if isinstance(error, InputError) else 500
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer every error in this shape."""
+    app.add_exception_handler(StepAudioError, _on_our_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(Exception, _on_any_error)
+
+
+async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StepAudioError)
+    param = error.param if isinstance(error, RequestError) else None
+    return error_response(status_of(error), str(error), code=error.code, param=param)
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "http_error")
+    message = f"{error.detail}: {request.method} {request.url.path}"
+    response = error_response(error.status_code, message, code=code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:]) or None
+    return error_response(422, str(first["msg"]), code="invalid_value", param=param)
+
+
+async def _on_any_error(_: Request, error: Exception) -> JSONResponse:
+    _LOG.error("request failed", exc_info=error)
+    return error_response(500, "internal error; see the server's log", code="internal_error")

@@ -1,0 +1,24 @@
+"""Is it alive, can it answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from step_audio.dialog.session import Assistant
+
+
+def health_router(assistant: Assistant) -> APIRouter:
+    """Return /healthz (the process runs) and /readyz (the engine can answer)."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        ready = await assistant.ready()
+        return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
+
+    return router

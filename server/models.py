@@ -1,0 +1,36 @@
+"""GET /v1/models: the one model that is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+
+from step_audio.core.ports import Services
+
+
+def models_router(services: Services, created_s: int) -> APIRouter:
+    """Return the routes; `created_s` is the Unix time that clients are shown."""
+    router = APIRouter()
+    model: dict[str, Any] = {
+        "id": services.model_name,
+        "object": "model",
+        "created": created_s,
+        "owned_by": "step-audio",
+    }
+
+    @router.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": [model]}
+
+    @router.get("/v1/models/{model_id:path}")
+    async def get_model(model_id: str) -> dict[str, Any]:
+        if model_id != services.model_name:
+            raise HTTPException(404, "no such model; GET /v1/models lists them")
+        return model
+
+    @router.get("/v1/audio/voices")
+    async def list_voices() -> dict[str, Any]:
+        return {"voices": [{"id": name, "name": name} for name in services.voices.names()]}
+
+    return router

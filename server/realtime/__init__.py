@@ -1,0 +1,1 @@
+"""The Realtime API over a websocket: wire models, translation, one session a socket."""

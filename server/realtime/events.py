@@ -1,0 +1,214 @@
+"""What clients may send: one model an event. Unknown fields are ignored, wrong ones refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from server.errors import RequestError
+
+MAX_TEXT_CHARS: Final = 20_000
+MAX_TOOLS: Final = 64
+
+Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+Id = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Wire(BaseModel):
+    """Base of the wire models. `model_fields_set` tells a null from an absent field."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class AudioFormat(Wire):
+    type: Literal["audio/pcm"]
+    rate: Literal[24000] = 24000
+
+
+class AudioInput(Wire):
+    format: AudioFormat | None = None
+    transcription: dict[str, Any] | None = None
+    noise_reduction: dict[str, Any] | None = None
+    turn_detection: dict[str, Any] | None = None
+
+
+class VoiceRef(Wire):
+    id: Id
+
+
+class AudioOutput(Wire):
+    format: AudioFormat | None = None
+    voice: Id | VoiceRef | None = None
+    speed: float | None = None
+
+
+class SessionAudio(Wire):
+    input: AudioInput | None = None
+    output: AudioOutput | None = None
+
+
+class Tool(Wire):
+    type: Literal["function"]
+    name: Id
+    description: Words = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class NamedTool(Wire):
+    type: Literal["function"]
+    name: Id
+
+
+Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_length=1)]
+MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
+
+
+class SessionPatch(Wire):
+    """A part of a session; what is absent stays as it is."""
+
+    type: Literal["realtime"] | None = None
+    output_modalities: Modalities | None = None
+    instructions: Words | None = None
+    audio: SessionAudio | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    max_output_tokens: MaxTokens | None = None
+
+
+class ContentPart(Wire):
+    type: Literal["input_text", "input_audio", "output_text", "output_audio", "text", "audio"]
+    text: Words | None = None
+    audio: str | None = None
+    transcript: Words | None = None
+
+
+class MessageItem(Wire):
+    type: Literal["message"]
+    id: Id | None = None
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[ContentPart], Field(min_length=1, max_length=64)]
+
+
+class FunctionCallItem(Wire):
+    type: Literal["function_call"]
+    id: Id | None = None
+    call_id: Id | None = None
+    name: Id
+    arguments: Words
+
+
+class FunctionOutputItem(Wire):
+    type: Literal["function_call_output"]
+    id: Id | None = None
+    call_id: Id
+    output: Words
+
+
+ClientItem = Annotated[
+    MessageItem | FunctionCallItem | FunctionOutputItem, Field(discriminator="type")
+]
+
+
+class ResponseParams(Wire):
+    """What one response does differently from the session."""
+
+    instructions: Words | None = None
+    output_modalities: Modalities | None = None
+    audio: SessionAudio | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    max_output_tokens: MaxTokens | None = None
+    metadata: dict[str, Any] | None = None
+    conversation: Literal["auto", "none"] = "auto"
+    input: list[Any] | None = None
+
+
+class SessionUpdate(Wire):
+    session: SessionPatch
+
+
+class BufferAppend(Wire):
+    audio: str
+
+
+class BufferCommit(Wire):
+    pass
+
+
+class BufferClear(Wire):
+    pass
+
+
+class ItemCreate(Wire):
+    item: ClientItem
+    previous_item_id: Id | None = None
+
+
+class ItemRetrieve(Wire):
+    item_id: Id
+
+
+class ItemTruncate(Wire):
+    item_id: Id
+    content_index: Annotated[int, Field(ge=0)]
+    audio_end_ms: Annotated[int, Field(ge=0)]
+
+
+class ItemDelete(Wire):
+    item_id: Id
+
+
+class ResponseCreate(Wire):
+    response: ResponseParams | None = None
+
+
+class ResponseCancel(Wire):
+    response_id: Id | None = None
+
+
+EVENTS: Final[dict[str, type[Wire]]] = {
+    "session.update": SessionUpdate,
+    "input_audio_buffer.append": BufferAppend,
+    "input_audio_buffer.commit": BufferCommit,
+    "input_audio_buffer.clear": BufferClear,
+    "conversation.item.create": ItemCreate,
+    "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.truncate": ItemTruncate,
+    "conversation.item.delete": ItemDelete,
+    "response.create": ResponseCreate,
+    "response.cancel": ResponseCancel,
+}
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Return a message as a JSON object. Raises RequestError: it is none."""
+    try:
+        raw = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise RequestError("the message is not JSON", code="invalid_json") from None
+    if not isinstance(raw, dict):
+        raise RequestError("a message must be a JSON object", code="invalid_json")
+    return raw
+
+
+def parse(raw: dict[str, Any]) -> Wire:
+    """Return the event a client sent. Raises RequestError: unknown, or a field is wrong."""
+    kind = raw.get("type")
+    model = EVENTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        shown = kind[:64] if isinstance(kind, str) else kind.__class__.__name__
+        raise RequestError(f"unknown event type {shown!r}", code="unknown_event", param="type")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"{param}: {first['msg']}", param=param) from None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,58 @@
+"""Events on their way to one client: ordered, bounded, and silenced at one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+from uuid import uuid4
+
+_SOUND = "response.output_audio.delta"
+
+
+class Outlet:
+    """A queue whose producers ask for room before they make events, and then never wait.
+
+    So a group of events that belongs together is never half sent, even when its producer is
+    cancelled. The bound is overshot by what two producers make of one input each.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._events: deque[dict[str, Any]] = deque()
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait until the client has taken enough."""
+        await self._room.wait()
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Queue an event under a fresh id."""
+        self._events.append({"event_id": f"event_{uuid4().hex}", **event})
+        self._filled.set()
+        if len(self._events) >= self._limit:
+            self._room.clear()
+
+    def silence(self, response_id: str) -> None:
+        """Drop the sound of a response that was not yet sent."""
+        self._events = deque(
+            event
+            for event in self._events
+            if event["type"] != _SOUND or event["response_id"] != response_id
+        )
+        self._make_room()
+
+    async def take(self) -> dict[str, Any]:
+        """Return the next event, waiting for one."""
+        while not self._events:
+            self._filled.clear()
+            await self._filled.wait()
+        event = self._events.popleft()
+        self._make_room()
+        return event
+
+    def _make_room(self) -> None:
+        if len(self._events) < self._limit:
+            self._room.set()

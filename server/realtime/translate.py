@@ -1,0 +1,304 @@
+"""Domain values -> wire objects and events, in the documented order. Pure: no socket, no await.
+
+`event_id` is added where events leave the session.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from server.realtime.config import FORMAT, RATE_HZ, SessionConfig
+from step_audio.core.audio import StreamResampler, float_to_pcm16
+from step_audio.core.errors import StepAudioError
+from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
+from step_audio.dialog.conversation import (
+    Answer,
+    Called,
+    Conversation,
+    Item,
+    Returned,
+    Typed,
+    UserAudio,
+    call_item_id,
+)
+from step_audio.dialog.session import AnswerEvent, AudioChunk
+
+Event = dict[str, Any]
+Status = Literal["completed", "cancelled", "incomplete", "failed"]
+
+_DELTA_SAMPLES: Final = RATE_HZ // 5
+_ROLES: Final = {"human": "user", "tool": "user"}
+
+
+def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
+    """Return an item as clients see it; sound is never sent back in items."""
+    base = {"id": item.item_id, "object": "realtime.item", "status": status}
+    match item:
+        case UserAudio():
+            part: dict[str, Any] = {"type": "input_audio"}
+            if item.transcript is not None:
+                part["transcript"] = item.transcript
+            return {**base, "type": "message", "role": "user", "content": [part]}
+        case Typed():
+            kind = "output_text" if item.role == "assistant" else "input_text"
+            content = [{"type": kind, "text": item.text}]
+            role = _ROLES.get(item.role, item.role)
+            return {**base, "type": "message", "role": role, "content": content}
+        case Answer():
+            kind, key = ("output_audio", "transcript") if item.groups else ("output_text", "text")
+            content = [{"type": kind, key: item.text}]
+            return {**base, "type": "message", "role": "assistant", "content": content}
+        case Called():
+            call = item.call
+            facts = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+            return {**base, "type": "function_call", **facts}
+        case Returned():
+            result = item.result
+            facts = {"call_id": result.call_id, "output": result.output}
+            return {**base, "type": "function_call_output", **facts}
+
+
+def shown_before(conversation: Conversation, item_id: str) -> str | None:
+    """Return the id of the item before `item_id` that clients know of, None at the front."""
+    before: str | None = None
+    for item in conversation:
+        if item.item_id == item_id:
+            return before
+        if not (isinstance(item, Called | Returned) and item.internal):
+            before = item.item_id
+    return before
+
+
+def item_events(conversation: Conversation, item: Item) -> list[Event]:
+    """Return the two events that tell of a new, complete item."""
+    facts = {
+        "item": wire_item(item),
+        "previous_item_id": shown_before(conversation, item.item_id),
+    }
+    return [
+        {"type": "conversation.item.added", **facts},
+        {"type": "conversation.item.done", **facts},
+    ]
+
+
+def error_event(error: Exception, *, event_id: str | None) -> Event:
+    """Return the event for something a client did wrong, or for our own failure."""
+    ours = not isinstance(error, StepAudioError)
+    return {
+        "type": "error",
+        "error": {
+            "type": "server_error" if ours else "invalid_request_error",
+            "code": "internal_error" if ours else getattr(error, "code", None),
+            "message": "internal error; see the server's log" if ours else str(error),
+            "param": getattr(error, "param", None),
+            "event_id": event_id,
+        },
+    }
+
+
+@dataclass(slots=True)
+class ResponseTranslator:
+    """One response: answer events in, wire events out, each opened part closed exactly once.
+
+    Attributes:
+        response_id, answer_id: ids of the response and of its message item.
+        config: what holds for this response.
+        before: tells the item in front of an item id.
+        question: the spoken item whose transcript the client wants, None for none.
+        question_s: its length.
+    """
+
+    response_id: str
+    answer_id: str
+    conversation_id: str
+    config: SessionConfig
+    before: Callable[[str], str | None]
+    metadata: dict[str, Any] | None = None
+    question: str | None = None
+    question_s: float = 0.0
+    finished: bool = False
+    _output: list[dict[str, Any]] = field(default_factory=list)
+    _text: str = ""
+    _message_index: int | None = None
+    _message_open: bool = False
+    _resampler: StreamResampler | None = None
+
+    def created(self) -> list[Event]:
+        """Return the events that open the response."""
+        return [{"type": "response.created", "response": self._response("in_progress", None)}]
+
+    def on(self, event: AnswerEvent) -> list[Event]:
+        """Return the wire events of one answer event; tools of the server are not shown."""
+        match event:
+            case Transcript():
+                return self._transcript(event)
+            case TextDelta():
+                self._text += event.text
+                kind = "output_audio_transcript" if self._aloud else "output_text"
+                return [*self._open(), self._delta(kind, event.text)]
+            case AudioChunk():
+                self._resampler = self._resampler or StreamResampler(event.rate_hz, RATE_HZ)
+                return [*self._open(), *self._sound(self._resampler.push(event.pcm))]
+            case ToolCall() if event.name in self.config.client_tools:
+                return [*self._close("completed"), *self._call(event)]
+            case _:
+                return []
+
+    def finish(
+        self, status: Status, *, reason: str | None = None, error: StepAudioError | None = None
+    ) -> list[Event]:
+        """Return the events that close the response, nothing when it is closed already."""
+        if self.finished:
+            return []
+        self.finished = True
+        details: dict[str, Any] | None = None
+        if error is not None:
+            what = {"type": "server_error", "code": error.code, "message": str(error)}
+            details = {"type": "failed", "error": what}
+        elif reason is not None:
+            details = {"type": status, "reason": reason}
+        closing = self._close("completed" if status == "completed" else "incomplete")
+        return [*closing, {"type": "response.done", "response": self._response(status, details)}]
+
+    @property
+    def _aloud(self) -> bool:
+        return self.config.modality == "audio"
+
+    def _response(self, status: str, details: dict[str, Any] | None) -> dict[str, Any]:
+        return {
+            "id": self.response_id,
+            "object": "realtime.response",
+            "status": status,
+            "status_details": details,
+            "output": list(self._output),
+            "output_modalities": [self.config.modality],
+            "audio": {"output": {"format": FORMAT, "voice": self.config.voice}},
+            "conversation_id": self.conversation_id,
+            "metadata": self.metadata,
+            "max_output_tokens": self.config.max_output_tokens or "inf",
+            "usage": None,
+        }
+
+    def _transcript(self, event: Transcript) -> list[Event]:
+        if self.question is None:
+            return []
+        return [
+            {
+                "type": "conversation.item.input_audio_transcription.completed",
+                "item_id": self.question,
+                "content_index": 0,
+                "transcript": event.text,
+                "usage": {"type": "duration", "seconds": self.question_s},
+            }
+        ]
+
+    def _message(self, status: str) -> dict[str, Any]:
+        kind, key = ("output_audio", "transcript") if self._aloud else ("output_text", "text")
+        content = [] if status == "in_progress" else [{"type": kind, key: self._text}]
+        return {
+            "id": self.answer_id,
+            "object": "realtime.item",
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": content,
+        }
+
+    def _where(self) -> dict[str, Any]:
+        return {
+            "response_id": self.response_id,
+            "item_id": self.answer_id,
+            "output_index": self._message_index,
+            "content_index": 0,
+        }
+
+    def _delta(self, kind: str, delta: str) -> Event:
+        return {"type": f"response.{kind}.delta", **self._where(), "delta": delta}
+
+    def _open(self) -> list[Event]:
+        """Announce the message before its first delta."""
+        if self._message_index is not None:
+            return []
+        self._message_index, self._message_open = len(self._output), True
+        item = self._message("in_progress")
+        part = {"type": "audio", "transcript": ""} if self._aloud else {"type": "text", "text": ""}
+        return [
+            *self._item_added(item, self._message_index),
+            {"type": "response.content_part.added", **self._where(), "part": part},
+        ]
+
+    def _item_added(self, item: dict[str, Any], index: int) -> list[Event]:
+        place = {"response_id": self.response_id, "output_index": index}
+        previous = self.before(item["id"])
+        return [
+            {"type": "response.output_item.added", **place, "item": item},
+            {"type": "conversation.item.added", "item": item, "previous_item_id": previous},
+        ]
+
+    def _item_done(self, item: dict[str, Any], index: int) -> list[Event]:
+        place = {"response_id": self.response_id, "output_index": index}
+        previous = self.before(item["id"])
+        return [
+            {"type": "conversation.item.done", "item": item, "previous_item_id": previous},
+            {"type": "response.output_item.done", **place, "item": item},
+        ]
+
+    def _close(self, status: str) -> list[Event]:
+        """Finish the message if one is open."""
+        if not self._message_open or self._message_index is None:
+            return []
+        self._message_open = False
+        out: list[Event] = []
+        if self._resampler is not None and status == "completed":
+            out += self._sound(self._resampler.flush())
+        where = self._where()
+        if self._aloud:
+            out += [
+                {"type": "response.output_audio.done", **where},
+                {
+                    "type": "response.output_audio_transcript.done",
+                    **where,
+                    "transcript": self._text,
+                },
+            ]
+            part = {"type": "audio", "transcript": self._text}
+        else:
+            out.append({"type": "response.output_text.done", **where, "text": self._text})
+            part = {"type": "text", "text": self._text}
+        item = self._message(status)
+        self._output.append(item)
+        out.append({"type": "response.content_part.done", **where, "part": part})
+        return out + self._item_done(item, self._message_index)
+
+    def _sound(self, chunks: Iterable[Pcm]) -> list[Event]:
+        """Return deltas of at most 200 ms."""
+        return [
+            self._delta(
+                "output_audio",
+                base64.b64encode(float_to_pcm16(pcm[at : at + _DELTA_SAMPLES])).decode(),
+            )
+            for pcm in chunks
+            for at in range(0, len(pcm), _DELTA_SAMPLES)
+        ]
+
+    def _call(self, call: ToolCall) -> list[Event]:
+        index, item_id = len(self._output), call_item_id(call.call_id)
+        item = wire_item(Called(item_id, call))
+        where = {
+            "response_id": self.response_id,
+            "item_id": item_id,
+            "output_index": index,
+            "call_id": call.call_id,
+        }
+        kind = "response.function_call_arguments"
+        done = {"arguments": call.arguments, "name": call.name}
+        self._output.append(item)
+        return [
+            *self._item_added({**item, "status": "in_progress", "arguments": ""}, index),
+            {"type": f"{kind}.delta", **where, "delta": call.arguments},
+            {"type": f"{kind}.done", **where, **done},
+            *self._item_done(item, index),
+        ]

@@ -1,0 +1,39 @@
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.app import create_app
+from server.limits import ServerSettings
+from step_audio.dialog.session import Assistant, DialogSettings
+from tests.fakes import ScriptedEngine, services
+
+Connect = Callable[..., TestClient]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Return a maker of clients around a scripted engine."""
+    clients: list[TestClient] = []
+
+    def make(
+        scripts: Sequence[Sequence[int]] = ((),),
+        *,
+        engine: ScriptedEngine | None = None,
+        settings: ServerSettings | None = None,
+        dialog: DialogSettings | None = None,
+        web: Path | None = None,
+    ) -> TestClient:
+        assistant = Assistant(
+            services(engine or ScriptedEngine(scripts)), dialog or DialogSettings()
+        )
+        app = create_app(assistant, settings or ServerSettings(), web=web)
+        client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)

@@ -1,0 +1,174 @@
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.limits import ServerSettings
+from step_audio.core.audio import pcm16_to_float
+from step_audio.core.errors import EngineError
+from tests.fakes import VOCAB, ScriptedEngine, group
+from tests.server.conftest import Connect
+
+SPEECH = VOCAB.ids([group(1), group(2)])
+
+
+def error(response: Any) -> dict[str, Any]:
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    found: dict[str, Any] = body["error"]
+    return found
+
+
+def test_health_and_readiness(connect: Connect) -> None:
+    client = connect()
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_the_loaded_model_is_listed(connect: Connect) -> None:
+    client = connect()
+    listed = client.get("/v1/models").json()
+    assert listed["object"] == "list"
+    assert [model["id"] for model in listed["data"]] == ["fake"]
+    assert client.get("/v1/models/fake").json() == listed["data"][0]
+    assert {"id", "object", "created", "owned_by"} == set(listed["data"][0])
+
+
+def test_the_voices_are_listed(connect: Connect) -> None:
+    voices = connect().get("/v1/audio/voices").json()["voices"]
+    assert voices == [{"id": "rms", "name": "rms"}, {"id": "slt", "name": "slt"}]
+
+
+def test_speech_as_pcm_is_24_khz(connect: Connect) -> None:
+    got = connect([SPEECH]).post(
+        "/v1/audio/speech",
+        json={"model": "x", "input": "Hello.", "voice": "slt", "response_format": "pcm"},
+    )
+    assert got.status_code == 200
+    assert got.headers["content-type"] == "audio/pcm"
+    pcm = pcm16_to_float(got.content)
+    assert len(pcm) == 2 * 960 * 3  # two groups of 120 ms
+    spectrum = np.abs(np.fft.rfft(pcm[: 960 * 3] * np.hanning(960 * 3)))
+    assert abs(spectrum.argmax() * 24000 / (960 * 3) - 201) < 10  # the fake's pitch
+
+
+def test_speech_as_wav_opens_as_wav(connect: Connect) -> None:
+    got = connect([SPEECH]).post(
+        "/v1/audio/speech", json={"input": "Hello.", "voice": {"id": "rms"}}
+    )
+    assert got.headers["content-type"] == "audio/wav"
+    with wave.open(io.BytesIO(got.content)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24000, 1, 2)
+    assert len(got.content) == 44 + 2 * 2 * 960 * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param", "code"),
+    [
+        ({"response_format": "mp3"}, 400, "response_format", "unsupported_value"),
+        ({"speed": 2}, 400, "speed", "unsupported_value"),
+        ({"stream_format": "sse"}, 400, "stream_format", "unsupported_value"),
+        ({"voice": "../../etc/passwd"}, 400, None, "voice_not_found"),
+        ({"input": "   "}, 422, "input", "invalid_value"),
+        ({"input": "x" * 5000}, 422, "input", "invalid_value"),
+        ({"input": 5}, 422, "input", "invalid_value"),
+    ],
+)
+def test_a_speech_request_that_cannot_be_served_says_which_field(
+    connect: Connect, change: dict[str, Any], status: int, param: str | None, code: str
+) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={"input": "Hello.", **change})
+    assert (got.status_code, error(got)["param"], error(got)["code"]) == (status, param, code)
+
+
+def test_a_broken_engine_is_a_server_error_in_the_same_shape(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([[]], error=EngineError("no memory")))
+    got = client.post("/v1/audio/speech", json={"input": "Hello."})
+    assert (got.status_code, error(got)["type"], error(got)["code"]) == (
+        500,
+        "server_error",
+        "engine_failed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "not_found"),
+        ("GET", "/v1/models/other", 404, "not_found"),
+        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+    ],
+)
+def test_unknown_routes_answer_in_the_error_shape(
+    connect: Connect, method: str, path: str, status: int, code: str
+) -> None:
+    got = connect().request(method, path)
+    assert (got.status_code, error(got)["code"]) == (status, code)
+
+
+def test_bodies_that_are_too_large_are_refused(connect: Connect) -> None:
+    client = connect(settings=ServerSettings(max_body_bytes=100))
+    announced = client.post("/v1/audio/speech", json={"input": "x" * 200})
+    chunked = client.post(
+        "/v1/audio/speech",
+        content=(b"x" * 60 for _ in range(3)),
+        headers={"content-type": "application/json"},
+    )
+    for got in (announced, chunked):
+        assert (got.status_code, error(got)["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"input": "\\ud800"}', b"[]", b"\xff"])
+def test_what_is_not_a_json_object_of_text_is_refused(connect: Connect, content: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    got = connect().post("/v1/audio/speech", content=content, headers=headers)
+    # Bytes that are no text at all are refused before validation.
+    assert got.status_code == (400 if content == b"\xff" else 422)
+    assert error(got)["type"] == "invalid_request_error"
+
+
+def test_a_key_is_asked_under_v1_only(connect: Connect) -> None:
+    client = connect(settings=ServerSettings(api_key="s3cret", hosts=frozenset()))
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/v1/models").status_code == 401
+    for headers in ({"Authorization": "Bearer nope"}, {"Authorization": "s3cret"}):
+        assert error(client.get("/v1/models", headers=headers))["code"] == "invalid_api_key"
+    for headers in ({"Authorization": "Bearer s3cret"}, {"api-key": "s3cret"}):
+        assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_an_unkeyed_server_answers_to_its_own_names_only(connect: Connect) -> None:
+    client = connect()
+    for host, status in (("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("evil.example", 403)):
+        assert client.get("/v1/models", headers={"host": host}).status_code == status
+
+
+def test_foreign_pages_cannot_post(connect: Connect) -> None:
+    client = connect([SPEECH])
+    for origin, status in (("http://evil.example", 403), ("http://localhost", 200)):
+        got = client.post("/v1/audio/speech", json={"input": "Hi."}, headers={"origin": origin})
+        assert got.status_code == status
+
+
+def test_the_session_limit_holds_and_frees(connect: Connect) -> None:
+    client = connect([SPEECH], settings=ServerSettings(max_sessions=1))
+    with client.websocket_connect("ws://localhost/v1/realtime"):
+        got = client.post("/v1/audio/speech", json={"input": "Hi."})
+        assert (got.status_code, error(got)["code"]) == (503, "overloaded")
+        assert got.headers["retry-after"] == "1"
+    for _ in range(3):
+        assert client.post("/v1/audio/speech", json={"input": "Hi."}).status_code == 200
+
+
+def test_the_page_may_load_nothing_foreign(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    got = connect(web=tmp_path).get("/")
+    assert got.text == "<!doctype html>"
+    policy = got.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert error(connect(web=tmp_path).get("/../secret"))["code"] == "not_found"
