@@ -1,0 +1,20 @@
+"""What nano talks about: a grammar of questions and answers, its words and their sounds."""
+
+from step_audio.data.domain.generate import INTENTS, generate, generate_intent
+from step_audio.data.domain.lexicon import clear_words, pronunciations, salad, vocabulary
+from step_audio.data.domain.numbers import number_words, spoken_words
+from step_audio.data.domain.sample import QaSample, Split
+
+__all__ = [
+    "INTENTS",
+    "QaSample",
+    "Split",
+    "clear_words",
+    "generate",
+    "generate_intent",
+    "number_words",
+    "pronunciations",
+    "salad",
+    "spoken_words",
+    "vocabulary",
+]

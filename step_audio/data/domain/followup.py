@@ -1,0 +1,161 @@
+"""Questions that need the conversation: "and in London?", "say that again", a role that lasts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from step_audio.data.domain import knowledge, live, talk
+from step_audio.data.domain.draw import Draw, number_slot
+from step_audio.data.domain.grammar import ask, carriers, load, pick
+from step_audio.data.domain.sample import QaSample
+from step_audio.data.domain.speech import role
+
+MAX_ASKED_WORDS: Final = 9
+OPERATIONS: Final = {"plus": "sum", "minus": "difference", "times": "product"}
+PLAIN: Final[tuple[Callable[[Draw], QaSample], ...]] = (
+    lambda draw: live.arithmetic(draw, "sum"),
+    lambda draw: live.arithmetic(draw, "difference"),
+    lambda draw: live.arithmetic(draw, "product"),
+    live.weather,
+    live.time,
+    live.conversion,
+    live.timer,
+    knowledge.capital,
+    knowledge.fact,
+)
+
+
+def follow_up(draw: Draw) -> QaSample:
+    """Draw a turn that only its history explains; tools do not fail in it."""
+    if draw.fake_seed is None:
+        draw = replace(draw, fake_seed=draw.seed())
+    fitting = [name for name in MAKERS if name == "role" or draw.has(carriers(f"follow_up/{name}"))]
+    name = draw.rng.choices(fitting, [WEIGHTS.get(name, 1) for name in fitting])[0]
+    return MAKERS[name](draw)
+
+
+def _turn(sample: QaSample, *history: QaSample) -> QaSample:
+    return replace(sample, intent="follow_up", history=history)
+
+
+def _plain(draw: Draw) -> QaSample:
+    return draw.rng.choice(PLAIN)(draw)
+
+
+def _city(draw: Draw) -> QaSample:
+    if draw.rng.random() < 0.6:
+        before, intent, make = live.weather(draw), "weather", live.weather_sample
+        city = live.draw_city(draw, intent)
+        carrier = draw.carrier("follow_up/city")
+        question = ask(draw.rng, carrier, {"city": live.city_slot(city)})
+        return _turn(make(draw, carrier, question, city), before)
+    before, city = live.time(draw), live.draw_city(draw, "time")
+    carrier = draw.carrier("follow_up/city")
+    question = ask(draw.rng, carrier, {"city": live.city_slot(city)})
+    return _turn(live.time_sample(draw, carrier, question, city), before)
+
+
+def _first(draw: Draw) -> QaSample:
+    second = _city(draw)
+    (first,) = second.history
+    if not first.slots or first.slots == second.slots:
+        return _city(draw)
+    carrier = draw.carrier("follow_up/first")
+    again = replace(first, question=ask(draw.rng, carrier, {}), carrier=carrier.id)
+    return _turn(again, first, second)
+
+
+def _country(draw: Draw) -> QaSample:
+    carrier = draw.carrier("follow_up/country")
+    country = draw.rng.choice(knowledge.countries())
+    question = ask(draw.rng, carrier, {"country": knowledge.country_slot(country)})
+    if draw.rng.random() < 0.6 or not draw.has(knowledge.family_carriers("continent")):
+        after = knowledge.capital_sample(carrier, question, country)
+        return _turn(after, knowledge.capital(draw))
+    items = knowledge.family_items("continent")
+    asked = pick(draw.rng, draw.split, knowledge.family_carriers("continent"))
+    before = knowledge.fact_sample(draw, "continent", draw.rng.choice(items), asked)
+    item = next(item for item in items if item["x"] == country)
+    return _turn(knowledge.fact_answer("continent", item, carrier, question), before)
+
+
+def _operation(draw: Draw, name: str) -> QaSample:
+    top = 9 if name == "times" else 20
+
+    def turn() -> tuple[QaSample, int, int]:
+        before = live.arithmetic(draw, draw.rng.choice(("sum", "difference", "product")))
+        return before, int(json.loads(before.result or "")["result"]), draw.rng.randint(1, top)
+
+    before, value, n = draw.combo(turn, lambda drawn: live.pair_key(drawn[1:]))
+    carrier = draw.carrier(f"follow_up/{name}")
+    question = ask(draw.rng, carrier, {"n": number_slot(n, 1, top)})
+    return _turn(live.calculation(draw, OPERATIONS[name], carrier, question, (value, n)), before)
+
+
+def _again(draw: Draw) -> QaSample:
+    before = _plain(draw)
+    carrier = draw.carrier("follow_up/again")
+    question = ask(draw.rng, carrier, {})
+    after = replace(before, question=question, call=None, result=None, carrier=carrier.id)
+    return _turn(after, before)
+
+
+def _asked(draw: Draw) -> QaSample:
+    before = _plain(draw)
+    while len(before.question.split()) > MAX_ASKED_WORDS:
+        before = _plain(draw)
+    carrier = draw.carrier("follow_up/asked")
+    answer = load("talk")["answers"]["asked"].format(question=before.question)
+    key = tuple(word for word in before.question.split() if word in " ".join(before.slots).split())
+    question = ask(draw.rng, carrier, {})
+    after = QaSample("follow_up", question, None, None, answer, carrier.id, before.slots, key)
+    return _turn(after, before)
+
+
+def _another(draw: Draw) -> QaSample:
+    kind = draw.rng.choice([kind for kind in talk.PIECES if draw.has(talk.kind_carriers(kind))])
+    before = talk.piece(draw, kind)
+    items = load("talk")[kind]["items"]
+    topic = draw.rng.choice([name for name in items if items[name][1] != before.answer])
+    carrier = draw.carrier("follow_up/another")
+    return _turn(talk.piece_sample(carrier, ask(draw.rng, carrier, {}), kind, topic), before)
+
+
+def _swap(draw: Draw) -> QaSample:
+    def turn() -> tuple[QaSample, tuple[int, str, str]]:
+        before = live.conversion(draw)
+        arguments = json.loads(before.call[1]) if before.call else {}
+        return before, (arguments["value"], arguments["to"], arguments["from"])
+
+    before, amount = draw.combo(turn, lambda drawn: live.amount_key(drawn[1]))
+    carrier = draw.carrier("follow_up/swap")
+    question = ask(draw.rng, carrier, {})
+    return _turn(live.conversion_sample(draw, carrier, question, amount), before)
+
+
+def _role(draw: Draw) -> QaSample:
+    before = role(draw)
+    after = _plain(draw)
+    if before.slots != ("normal",):
+        start = next(v[1] for k, v in load("talk")["roles"].items() if before.slots[0] in k)
+        after = replace(after, answer=f"{start} {after.answer}")
+    return _turn(after, before)
+
+
+MAKERS: Final[dict[str, Callable[[Draw], QaSample]]] = {
+    "city": _city,
+    "first": _first,
+    "country": _country,
+    "plus": lambda draw: _operation(draw, "plus"),
+    "minus": lambda draw: _operation(draw, "minus"),
+    "times": lambda draw: _operation(draw, "times"),
+    "again": _again,
+    "asked": _asked,
+    "another": _another,
+    "swap": _swap,
+    "role": _role,
+}
+WEIGHTS: Final = {"city": 4, "role": 3, "country": 2}
