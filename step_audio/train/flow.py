@@ -1,6 +1,6 @@
 """Train the flow decoder of nano: codes and a speaker vector to mel.
 
-Run: python -m step_audio.train.flow --data build/nano/flow_data --out build/nano/flow
+Run: python -m step_audio.train.flow --data build/nano/flow-data --out build/nano/flow
 Needs a folder written by step_audio.train.flow_data. Leaves `checkpoint.pt` (resumed from when
 the command is repeated), `log.jsonl`, and at the end `flow.safetensors` with `flow.json`: the
 running mean of the weights, which is what `vocoder.flow_loading.load_flow` reads.

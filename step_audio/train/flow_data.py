@@ -1,117 +1,106 @@
-"""Machine speech to flow shards: codes of each utterance beside its mel.
+"""Speak, tokenize and lay down what the flow decoder learns from.
 
-The codes come from the trained tokenizer, as they will at serving; the mel is of the clean sound
-at one loudness, so that answers come out equally loud whatever the voice.
+Run: python -m step_audio.train.flow_data --tokenizers build/nano/tokenizers/export \
+         --speaker build/nano/speaker/export/campplus.onnx --out build/nano/flow-data
+
+Two of three utterances are by the answer voices, as they are; the rest by other people and a few
+formant voices. Shards are made from their number alone and kept once made, so the command can be
+cut off and repeated, also with more utterances.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+import argparse
+import random
+from collections import defaultdict
 from pathlib import Path
-from typing import Protocol
+from typing import Final
 
 import numpy as np
-import soxr
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from step_audio.core.types import Pcm, TokenGroup
-from step_audio.data.flow_shards import (
-    EMBEDDING_SIZE,
-    FlowItem,
-    write_embeddings,
-    write_flow_shard,
+from step_audio.data.corpus import Utterance, to_16k
+from step_audio.data.domain import generate, salad, vocabulary
+from step_audio.data.flow_shards import EMBEDDINGS, write_embeddings
+from step_audio.data.speakers import ANSWER_SPEAKERS, speaker
+from step_audio.data.synthesis import Job, synthesize_many
+from step_audio.train.flow_items import prepare, speaker_vector
+from step_audio.train.speaker_net import speaker_fbank
+from tokenizer.loading import load_tokenizer
+
+ANSWER_SHARE: Final = 2 / 3
+SALAD_SHARE: Final = 0.4
+OTHERS: Final = (
+    "flite-awb",
+    "flite-kal16",
+    "espeak-en-us",
+    "espeak-en-us+f2",
+    "espeak-en-us+f5",
+    "espeak-en-us+m3",
+    "espeak-en-us+m7",
 )
-from step_audio.data.spoken import to_codes
-from vocoder.grid import HOP_SAMPLES, SAMPLE_RATE_HZ, frames_until
-from vocoder.mel import log_mel
-
-Tokenize = Callable[[Pcm], Iterable[TokenGroup]]
-"""16 kHz samples to groups; whole utterances at a time."""
-
-RATE_HZ = 16_000
-PEAK = 0.8
-_log = logging.getLogger(__name__)
+MEASURED: Final = 12
+"""Utterances whose vectors are averaged to a speaker's."""
 
 
-class Spoken(Protocol):
-    """One utterance of a corpus: who speaks, and the sound, (T,) int16 at 16 kHz."""
-
-    @property
-    def speaker(self) -> str: ...
-    @property
-    def pcm(self) -> NDArray[np.int16]: ...
-
-
-def prepare(
-    spoken: Iterable[Spoken],
-    out: Path,
-    tokenize: Tokenize,
-    *,
-    embeddings: Mapping[str, NDArray[np.float32]] | None = None,
-    per_shard: int = 500,
-) -> int:
-    """Write flow shards and speaker vectors; shards that are there are kept.
-
-    Args:
-        spoken: the corpus, in the same order whenever it is continued.
-        out: folder to write.
-        tokenize: the trained tokenizer, offline or streamed.
-        embeddings: speaker vectors (192,) by name; a speaker without one gets `speaker_vector`.
-        per_shard: utterances per shard.
-
-    Returns:
-        Number of utterances seen.
-    """
-    source, known = iter(spoken), embeddings or {}
-    names: set[str] = set()
-    total = 0
-    for number, block in enumerate(_blocks(source, per_shard)):
-        path = out / f"{number:04d}.safetensors"
-        names.update(utterance.speaker for utterance in block)
-        total += len(block)
-        if not path.exists():
-            items = [make_item(u.pcm, u.speaker, tokenize) for u in block]
-            write_flow_shard(path, [item for item in items if len(item.codes)])
-            _log.info("flow shard written: %d, %d utterances so far", number, total)
-    vectors = {name: known[name] if name in known else speaker_vector(name) for name in names}
-    write_embeddings(out, vectors)
-    return total
+def speech(shard: int, size: int) -> list[Utterance]:
+    """Return the utterances of a shard, at 16 kHz."""
+    rng, words = random.Random(30_000 + shard), vocabulary()
+    jobs: list[Job] = []
+    while len(jobs) < size:
+        text = salad(rng, words) if rng.random() < SALAD_SHARE else generate(rng, "train").answer
+        name = rng.choice(ANSWER_SPEAKERS if rng.random() < ANSWER_SHARE else OTHERS)
+        if text:
+            jobs.append(Job(text, speaker(name)))
+    sounds = synthesize_many(jobs, workers=1)
+    return [
+        Utterance(job.text, job.speaker.name, to_16k(*sound))
+        for job, sound in zip(jobs, sounds, strict=True)
+    ]
 
 
-def make_item(pcm: NDArray[np.int16], speaker: str, tokenize: Tokenize) -> FlowItem:
-    """Return codes and mel of one utterance (T,) at 16 kHz, the mel cut to the codes' length."""
-    samples = pcm.astype(np.float32)
-    samples *= np.float32(PEAK / max(float(np.abs(samples).max()), 1.0))
-    codes = to_codes(tokenize(samples))
-    return FlowItem(speaker, codes, mel_of_groups(samples, len(codes)))
+def measure_speakers(
+    utterances: list[Utterance], network: Path, threads: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return the mean vector (192,) of each speaker, by the network of `speaker_net`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(network), options)
+    name = session.get_inputs()[0].name
+    vectors: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    for utterance in utterances:
+        if len(vectors[utterance.speaker]) < MEASURED:
+            pcm = torch.from_numpy(utterance.pcm.astype(np.float32) / 32768)
+            vector = session.run(None, {name: speaker_fbank(pcm)[None].numpy()})[0][0]
+            vectors[utterance.speaker].append(vector / np.linalg.norm(vector))
+    return {k: np.mean(v, axis=0, dtype=np.float32) for k, v in vectors.items()}
 
 
-def mel_of_groups(samples: Pcm, groups: int) -> NDArray[np.float16]:
-    """Return the mel under the first `groups` groups of 16 kHz speech, (frames, 80)."""
-    wav: Pcm = soxr.resample(samples, RATE_HZ, SAMPLE_RATE_HZ, quality="HQ")
-    frames = frames_until(groups)
-    # The tokenizer may pad its last group: silence is what it then heard.
-    wav = np.pad(wav, (0, max(0, (frames + 4) * HOP_SAMPLES - len(wav))))
-    mel: NDArray[np.float16] = log_mel(torch.from_numpy(wav)[None])[0, :, :frames].T.half().numpy()
-    return mel
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokenizers", required=True, help="folder that load_tokenizer reads")
+    parser.add_argument("--speaker", help="campplus.onnx; without it, fixed vectors by name")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--utterances", type=int, default=3000)
+    parser.add_argument("--shard", type=int, default=250)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    out = Path(args.out)
+    tokenizer = load_tokenizer(Path(args.tokenizers), threads=args.threads)
+    if not (out / EMBEDDINGS).exists():
+        vectors = {name: speaker_vector(name) for name in (*ANSWER_SPEAKERS, *OTHERS)}
+        if args.speaker:
+            # So many have every voice several times over.
+            vectors |= measure_speakers(speech(0, 250), Path(args.speaker), args.threads)
+        write_embeddings(out, vectors)
+    shards = -(-args.utterances // args.shard)
+    prepare(lambda number: speech(number, args.shard), shards, out, tokenizer.encode)
+    return 0
 
 
-def speaker_vector(name: str) -> NDArray[np.float32]:
-    """Return a fixed unit vector (192,) for a voice that has no measured one.
-
-    nano ships no speaker encoder: its voices are a closed set, and nearly orthogonal random
-    vectors tell them apart as well as measured ones would.
-    """
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    vector = np.random.default_rng(seed).standard_normal(EMBEDDING_SIZE).astype(np.float32)
-    unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
-    return unit
-
-
-def _blocks(source: Iterator[Spoken], size: int) -> Iterator[list[Spoken]]:
-    while block := list(islice(source, size)):
-        yield block
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -21,7 +21,7 @@ from step_audio.data.flow_shards import (
 )
 from step_audio.train import flow as flow_training
 from step_audio.train.flow_batches import FlowCrops
-from step_audio.train.flow_data import mel_of_groups, prepare, speaker_vector
+from step_audio.train.flow_items import mel_of_groups, prepare, speaker_vector
 from tests.vocoder.test_stream import tiny_flow
 from vocoder.flow import FlowBatch
 from vocoder.flow_config import FlowConfig
@@ -75,12 +75,13 @@ def test_prepared_mel_lies_under_its_codes(tmp_path: Path) -> None:
         return [TokenGroup((1, 2), (3, 4, 5))] * -(-len(pcm) // 1920)
 
     spoken = [SimpleNamespace(speaker="a", pcm=tone(s)) for s in (0.5, 1.0)]
-    assert prepare(spoken, tmp_path, tokenize, per_shard=1) == 2
+    write_embeddings(tmp_path, {"a": speaker_vector("a")})
+    prepare(lambda shard: spoken[shard : shard + 1], 2, tmp_path, tokenize)
     items, embeddings = read_flow_folder(tmp_path)
     assert [len(i.codes) for i in items] == [5, 9]
     assert [len(i.mel) for i in items] == [frames_until(5), frames_until(9)]
     assert np.linalg.norm(embeddings["a"]) == pytest.approx(1)
-    prepare(spoken, tmp_path, tokenize, per_shard=1)
+    prepare(lambda shard: spoken[shard : shard + 1], 2, tmp_path, tokenize)
     assert len(heard) == 2  # shards that are there are kept
 
 
