@@ -19,6 +19,9 @@ from step_audio.core.errors import WeightsError
 from vocoder.hift import HiftConfig, HiftGenerator
 from vocoder.weight_norm import fold_weight_norm
 
+# Above anything published, below what would exhaust memory before shapes are compared.
+_MAX_CHANNELS, _MAX_HARMONICS, _MAX_RATE = 4096, 64, 64
+
 _PREFIX = "generator."
 _PARAMETRIZED = {
     ".parametrizations.weight.original0": ".weight_g",
@@ -76,9 +79,12 @@ def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
 def hift_config(values: Mapping[str, Any], origin: str) -> HiftConfig:
     """Return the config of a JSON object with the fields of `HiftConfig`.
 
+    The nested groups of the published yaml, `istft_params` and `f0_predictor`, are read as well.
+
     Raises:
         WeightsError: unknown field or a value of the wrong kind.
     """
+    values = _flat(values)
     kinds = asdict(HiftConfig())
     unknown = sorted(set(values) - {f.name for f in fields(HiftConfig)})
     if unknown:
@@ -89,7 +95,58 @@ def hift_config(values: Mapping[str, Any], origin: str) -> HiftConfig:
         if not _same_kind(frozen, kinds[name]):
             raise WeightsError(f"{origin}: {name} is {value!r}, expected like {kinds[name]!r}")
         checked[name] = frozen
-    return HiftConfig(**checked)
+    config = HiftConfig(**checked)
+    _check_sizes(config, origin)
+    return config
+
+
+def _check_sizes(config: HiftConfig, origin: str) -> None:
+    levels, kernels = len(config.upsample_rates), len(config.resblock_kernel_sizes)
+    wrong = {
+        "base_channels": not 2**levels <= config.base_channels <= _MAX_CHANNELS
+        or config.base_channels % 2**levels != 0,
+        "f0_channels": not 1 <= config.f0_channels <= _MAX_CHANNELS,
+        "in_channels": not 1 <= config.in_channels <= _MAX_CHANNELS,
+        "nb_harmonics": config.nb_harmonics > _MAX_HARMONICS,
+        "sampling_rate": config.sampling_rate < 1,
+        "istft_n_fft": not 2 <= config.istft_n_fft <= _MAX_CHANNELS,
+        "istft_hop_len": not 1 <= config.istft_hop_len <= config.istft_n_fft // 2,
+        "upsample_rates": not all(1 <= rate <= _MAX_RATE for rate in config.upsample_rates),
+        "upsample_kernel_sizes": len(config.upsample_kernel_sizes) != levels
+        or not all(
+            rate <= kernel <= 4 * rate and (kernel - rate) % 2 == 0
+            for kernel, rate in zip(
+                config.upsample_kernel_sizes, config.upsample_rates, strict=False
+            )
+        ),
+        "resblock_kernel_sizes": not _odd_and_small(config.resblock_kernel_sizes),
+        "resblock_dilation_sizes": len(config.resblock_dilation_sizes) != kernels,
+        "source_resblock_kernel_sizes": len(config.source_resblock_kernel_sizes) != levels
+        or not _odd_and_small(config.source_resblock_kernel_sizes),
+        "source_resblock_dilation_sizes": len(config.source_resblock_dilation_sizes) != levels,
+    }
+    for name, bad in wrong.items():
+        if bad:
+            raise WeightsError(f"{origin}: {name} is {getattr(config, name)!r}, which cannot be")
+
+
+_NESTED = {
+    "istft_params": {"n_fft": "istft_n_fft", "hop_len": "istft_hop_len"},
+    "f0_predictor": {"cond_channels": "f0_channels"},
+}
+
+
+def _odd_and_small(kernels: tuple[int, ...]) -> bool:
+    return all(kernel % 2 == 1 and kernel <= _MAX_RATE for kernel in kernels)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat = dict(values)
+    for group, names in _NESTED.items():
+        inner = flat.pop(group, None)
+        if isinstance(inner, Mapping):
+            flat |= {ours: inner[theirs] for theirs, ours in names.items() if theirs in inner}
+    return flat
 
 
 def _frozen(value: Any) -> Any:
