@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import torch
 
@@ -95,7 +95,7 @@ class LocalEngine:
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[int, None]:
         """Yield ids until a stop id (not yielded), `max_tokens` or the model's context ends.
 
         Closing the iterator aborts the request before the next step.
