@@ -28,6 +28,9 @@ UNAVAILABLE: Final = '{"error":"unavailable"}'
 FAILED: Final = '{"error":"failed"}'
 """The result that a conversation shows to the model after a ToolError."""
 
+TIMER_OVER: Final = "Your timer is over."
+"""What the assistant says when a timer ends."""
+
 # IANA zones of the cities that nano knows; offsets and summer time come from zoneinfo.
 CITY_ZONES: Final[dict[str, str]] = {
     "Amsterdam": "Europe/Amsterdam",

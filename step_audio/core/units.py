@@ -13,7 +13,7 @@ FACTORS: Final[dict[tuple[str, str], float]] = {
     ("meters", "feet"): 1 / 0.3048,
     ("liters", "gallons"): 1 / 3.785411784,
 }
-UNITS: Final = tuple(unit for pair in FACTORS for unit in pair) + ("celsius", "fahrenheit")
+UNITS: Final = (*(unit for pair in FACTORS for unit in pair), "celsius", "fahrenheit")
 MAX_VALUE: Final = 1_000_000
 
 

@@ -1,5 +1,6 @@
 """What nano talks about: a grammar of questions and answers, its words and their sounds."""
 
+from step_audio.data.domain.delivery import Delivery, delivery
 from step_audio.data.domain.generate import INTENTS, generate, generate_intent
 from step_audio.data.domain.lexicon import clear_words, pronunciations, salad, vocabulary
 from step_audio.data.domain.numbers import number_words, spoken_words
@@ -7,9 +8,11 @@ from step_audio.data.domain.sample import QaSample, Split
 
 __all__ = [
     "INTENTS",
+    "Delivery",
     "QaSample",
     "Split",
     "clear_words",
+    "delivery",
     "generate",
     "generate_intent",
     "number_words",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from step_audio.core.toolformat import FAILED, UNAVAILABLE
-from step_audio.data.domain.grammar import Carrier, Slot, carriers, held_combo, pick
+from step_audio.data.domain.grammar import Carrier, Slot, held_combo, phrasings
 from step_audio.data.domain.numbers import number_words
 from step_audio.data.domain.sample import Split
 
@@ -26,7 +26,7 @@ class Draw:
         rng: all randomness comes from it.
         split: which carriers and slot combinations may be used.
         fake_seed: answer tools as `FakeTools(fake_seed)` does; None: another seed each time,
-            and now and then a tool that fails.
+            and in training now and then a tool that fails.
     """
 
     rng: random.Random
@@ -35,12 +35,8 @@ class Draw:
 
     def carrier(self, *groups: str) -> Carrier:
         """Return a carrier of one of the groups, groups equally likely."""
-        choices = [group for group in groups if self.has(carriers(group))]
-        return pick(self.rng, self.split, carriers(self.rng.choice(choices)))
-
-    def has(self, choices: Sequence[Carrier]) -> bool:
-        """Return whether one of the carriers belongs to the split."""
-        return any(carrier.held == (self.split == "held") for carrier in choices)
+        choices = [group for group in groups if phrasings(group).has(self.split)]
+        return phrasings(self.rng.choice(choices)).pick(self.rng, self.split)
 
     def combo(self, make: Callable[[], T], key: Callable[[T], tuple[str, ...]]) -> T:
         """Return the first drawn value whose combination of slots belongs to the split.
@@ -59,8 +55,9 @@ class Draw:
         return self.rng.getrandbits(32) if self.fake_seed is None else self.fake_seed
 
     def outcome(self, result: str, *, live: bool = False) -> str:
-        """Return `result`, or rarely an error in its place; `live`: needs a provider."""
-        if self.fake_seed is not None or self.rng.random() >= ERROR_CHANCE:
+        """Return `result`, or rarely in training an error; `live`: the tool needs a provider."""
+        fails = self.split == "train" and self.fake_seed is None
+        if not fails or self.rng.random() >= ERROR_CHANCE:
             return result
         return UNAVAILABLE if live else FAILED
 

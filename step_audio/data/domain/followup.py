@@ -9,9 +9,9 @@ from typing import Final
 
 from step_audio.data.domain import knowledge, live, talk
 from step_audio.data.domain.draw import Draw, number_slot
-from step_audio.data.domain.grammar import ask, carriers, load, pick
+from step_audio.data.domain.grammar import ask, load, phrasings
 from step_audio.data.domain.sample import QaSample
-from step_audio.data.domain.speech import role
+from step_audio.data.domain.speech import role, style
 
 MAX_ASKED_WORDS: Final = 9
 OPERATIONS: Final = {"plus": "sum", "minus": "difference", "times": "product"}
@@ -32,7 +32,9 @@ def follow_up(draw: Draw) -> QaSample:
     """Draw a turn that only its history explains; tools do not fail in it."""
     if draw.fake_seed is None:
         draw = replace(draw, fake_seed=draw.seed())
-    fitting = [name for name in MAKERS if name == "role" or draw.has(carriers(f"follow_up/{name}"))]
+    fitting = [
+        name for name in MAKERS if name in LASTING or phrasings(f"follow_up/{name}").has(draw.split)
+    ]
     name = draw.rng.choices(fitting, [WEIGHTS.get(name, 1) for name in fitting])[0]
     return MAKERS[name](draw)
 
@@ -72,11 +74,11 @@ def _country(draw: Draw) -> QaSample:
     carrier = draw.carrier("follow_up/country")
     country = draw.rng.choice(knowledge.countries())
     question = ask(draw.rng, carrier, {"country": knowledge.country_slot(country)})
-    if draw.rng.random() < 0.6 or not draw.has(knowledge.family_carriers("continent")):
+    if draw.rng.random() < 0.6 or not knowledge.family_phrasings("continent").has(draw.split):
         after = knowledge.capital_sample(carrier, question, country)
         return _turn(after, knowledge.capital(draw))
     items = knowledge.family_items("continent")
-    asked = pick(draw.rng, draw.split, knowledge.family_carriers("continent"))
+    asked = knowledge.family_phrasings("continent").pick(draw.rng, draw.split)
     before = knowledge.fact_sample(draw, "continent", draw.rng.choice(items), asked)
     item = next(item for item in items if item["x"] == country)
     return _turn(knowledge.fact_answer("continent", item, carrier, question), before)
@@ -116,7 +118,9 @@ def _asked(draw: Draw) -> QaSample:
 
 
 def _another(draw: Draw) -> QaSample:
-    kind = draw.rng.choice([kind for kind in talk.PIECES if draw.has(talk.kind_carriers(kind))])
+    kind = draw.rng.choice(
+        [kind for kind in talk.PIECES if talk.kind_phrasings(kind).has(draw.split)]
+    )
     before = talk.piece(draw, kind)
     items = load("talk")[kind]["items"]
     topic = draw.rng.choice([name for name in items if items[name][1] != before.answer])
@@ -145,6 +149,10 @@ def _role(draw: Draw) -> QaSample:
     return _turn(after, before)
 
 
+def _style(draw: Draw) -> QaSample:
+    return _turn(_plain(draw), style(draw))
+
+
 MAKERS: Final[dict[str, Callable[[Draw], QaSample]]] = {
     "city": _city,
     "first": _first,
@@ -157,5 +165,7 @@ MAKERS: Final[dict[str, Callable[[Draw], QaSample]]] = {
     "another": _another,
     "swap": _swap,
     "role": _role,
+    "style": _style,
 }
-WEIGHTS: Final = {"city": 4, "role": 3, "country": 2}
+WEIGHTS: Final = {"city": 4, "role": 3, "style": 2, "country": 2}
+LASTING: Final = ("role", "style")  # the turn itself is a question like any other

@@ -42,6 +42,28 @@ class Carrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrasings:
+    """The carriers of one group, sorted by split and kind."""
+
+    carriers: tuple[Carrier, ...]
+    by_split: Mapping[Split, tuple[tuple[Carrier, ...], ...]]
+
+    def has(self, split: Split) -> bool:
+        """Return whether any carrier belongs to the split."""
+        return bool(self.by_split[split])
+
+    def pick(self, rng: random.Random, split: Split) -> Carrier:
+        """Return a random carrier of the split; kinds are equally likely.
+
+        Raises:
+            ValueError: none belongs to the split.
+        """
+        if not self.has(split):
+            raise ValueError(f"no carrier of split {split!r}")
+        return rng.choice(rng.choice(self.by_split[split]))
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """The words of a slot and, for self-repairs, a way to draw other words of its kind."""
 
@@ -99,7 +121,7 @@ def load(name: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def carriers_of(group: str, kinds: Mapping[str, Any]) -> tuple[Carrier, ...]:
+def phrasings_of(group: str, kinds: Mapping[str, Any]) -> Phrasings:
     """Expand the patterns under the keys ask, clause, command and short; other keys are ignored."""
     found: dict[str, Carrier] = {}
     for kind in KINDS:
@@ -107,26 +129,18 @@ def carriers_of(group: str, kinds: Mapping[str, Any]) -> tuple[Carrier, ...]:
             for text in expand(pattern):
                 held = held_by_hash(f"carrier|{group}|{text}", HELD_CARRIERS_PERCENT)
                 found.setdefault(text, Carrier(group, kind, text, held))
-    return tuple(found.values())
+    by_split: dict[Split, tuple[tuple[Carrier, ...], ...]] = {}
+    for split in ("train", "held"):
+        members = [carrier for carrier in found.values() if carrier.held == (split == "held")]
+        kinds_of = (tuple(c for c in members if c.kind == kind) for kind in KINDS)
+        by_split[split] = tuple(same for same in kinds_of if same)
+    return Phrasings(tuple(found.values()), by_split)
 
 
 @cache
-def carriers(group: str) -> tuple[Carrier, ...]:
+def phrasings(group: str) -> Phrasings:
     """Return the carriers of a group of carriers.yaml, such as "sum" or "time/city"."""
-    return carriers_of(group, load("carriers")[group])
-
-
-def pick(rng: random.Random, split: Split, choices: tuple[Carrier, ...]) -> Carrier:
-    """Return a random carrier of the split; kinds are equally likely.
-
-    Raises:
-        ValueError: none of the carriers belongs to the split.
-    """
-    fitting = [carrier for carrier in choices if carrier.held == (split == "held")]
-    if not fitting:
-        raise ValueError(f"no carrier of split {split!r}")
-    kind = rng.choice(sorted({carrier.kind for carrier in fitting}))
-    return rng.choice([carrier for carrier in fitting if carrier.kind == kind])
+    return phrasings_of(group, load("carriers")[group])
 
 
 def ask(rng: random.Random, carrier: Carrier, slots: Mapping[str, Slot]) -> str:

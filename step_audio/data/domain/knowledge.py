@@ -12,11 +12,11 @@ from step_audio.core.toolformat import MONTHS, WEEKDAYS
 from step_audio.data.domain.draw import Draw, word_slot, words_of
 from step_audio.data.domain.grammar import (
     Carrier,
+    Phrasings,
     Slot,
     ask,
-    carriers_of,
     load,
-    pick,
+    phrasings_of,
     sentence,
 )
 from step_audio.data.domain.sample import QaSample
@@ -69,24 +69,24 @@ def family_items(family: str) -> tuple[dict[str, str], ...]:
 
 
 @cache
-def family_carriers(family: str, x: str = "") -> tuple[Carrier, ...]:
+def family_phrasings(family: str, x: str = "") -> Phrasings:
     """Return the carriers of a family, or those of the single item `x` only."""
     rules = load("facts")[family]
     if not x:
-        return carriers_of(f"fact/{family}", rules)
-    return carriers_of(f"fact/{family}", {"ask": rules["also"][x]})
+        return phrasings_of(f"fact/{family}", rules)
+    return phrasings_of(f"fact/{family}", {"ask": rules["also"][x]})
 
 
 def fact(draw: Draw) -> QaSample:
     """Draw a question for one of the facts; families weigh as the root of their size."""
-    families = [name for name in load("facts") if draw.has(family_carriers(name))]
+    families = [name for name in load("facts") if family_phrasings(name).has(draw.split)]
     weights = [len(family_items(name)) ** 0.5 for name in families]
     family = draw.rng.choices(families, weights)[0]
     item = draw.rng.choice(family_items(family))
-    carrier = pick(draw.rng, draw.split, family_carriers(family))
+    carrier = family_phrasings(family).pick(draw.rng, draw.split)
     if "also" in load("facts")[family] and draw.rng.random() < 0.5:
-        own = family_carriers(family, item["x"])
-        carrier = pick(draw.rng, draw.split, own) if draw.has(own) else carrier
+        own = family_phrasings(family, item["x"])
+        carrier = own.pick(draw.rng, draw.split) if own.has(draw.split) else carrier
     return fact_sample(draw, family, item, carrier)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, Final
 
-from step_audio.core.toolformat import CITY_ZONES, CONDITIONS, MONTHS, WEEKDAYS
+from step_audio.core.toolformat import CITY_ZONES, CONDITIONS, MONTHS, TIMER_OVER, WEEKDAYS
 from step_audio.data.domain.grammar import load
 from step_audio.data.domain.knowledge import CYCLES
 from step_audio.data.domain.live import UNIT_WORDS
@@ -68,7 +68,17 @@ def salad(
 
 def words_of_data() -> set[str]:
     """Return every word in the data files and in what the code says: the whole vocabulary."""
-    texts = [*ONES, *TENS, *ORDINALS, *OTHERS, *CITY_ZONES, *CONDITIONS, *MONTHS, *WEEKDAYS]
+    texts = [
+        *ONES,
+        *TENS,
+        *ORDINALS,
+        *OTHERS,
+        *CITY_ZONES,
+        *CONDITIONS,
+        *MONTHS,
+        *WEEKDAYS,
+        TIMER_OVER,
+    ]
     texts += resources.files(__package__).joinpath("spelling.txt").read_text("utf-8").split()
     texts += [name for names in CYCLES.values() for name in names]
     texts += [name for one, many, names in UNIT_WORDS.values() for name in (one, many, *names)]

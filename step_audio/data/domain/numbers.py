@@ -66,7 +66,10 @@ def ordinal_words(n: int) -> str:
 
 
 def clock_words(time: str) -> str:
-    """Return "15:42" as "fifteen forty two", "07:05" as "seven oh five", "07:00" as "seven o'clock"."""
+    """Return a 24-hour time in words.
+
+    "15:42" is "fifteen forty two", "07:05" "seven oh five", "07:00" "seven o'clock".
+    """
     hour, minute = (int(part) for part in time.split(":"))
     if minute == 0:
         return f"{number_words(hour)} o'clock"

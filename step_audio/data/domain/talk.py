@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from step_audio.data.domain.draw import Draw
-from step_audio.data.domain.grammar import Carrier, Slot, ask, carriers_of, load, pick
+from step_audio.data.domain.grammar import Carrier, Phrasings, Slot, ask, load, phrasings_of
 from step_audio.data.domain.lexicon import salad, vocabulary
 from step_audio.data.domain.sample import QaSample
 
@@ -13,19 +13,20 @@ PIECES = {"jokes": ("why", "because"), "stories": ("once",)}
 
 
 @cache
-def kind_carriers(kind: str) -> tuple[Carrier, ...]:
+def kind_phrasings(kind: str) -> Phrasings:
     """Return the carriers of a kind of small talk, or of "jokes" and "stories"."""
     rules = load("talk")[kind] if kind in PIECES else load("talk")["small_talk"][kind]
-    return carriers_of(f"small_talk/{kind}", rules)
+    return phrasings_of(f"small_talk/{kind}", rules)
 
 
 def small_talk(draw: Draw) -> QaSample:
     """Draw a turn of small talk; a quarter are jokes and stories."""
     if draw.rng.random() < 0.25:
         return piece(draw, draw.rng.choice(tuple(PIECES)))
-    kind = draw.rng.choice([k for k in load("talk")["small_talk"] if draw.has(kind_carriers(k))])
+    kinds = [kind for kind in load("talk")["small_talk"] if kind_phrasings(kind).has(draw.split)]
+    kind = draw.rng.choice(kinds)
     rules = load("talk")["small_talk"][kind]
-    carrier = pick(draw.rng, draw.split, kind_carriers(kind))
+    carrier = kind_phrasings(kind).pick(draw.rng, draw.split)
     answer, key = draw.rng.choice(rules["answers"]), tuple(rules["key"])
     question = ask(draw.rng, carrier, {})
     return QaSample("small_talk", question, None, None, answer, carrier.id, (kind,), key)
@@ -34,7 +35,7 @@ def small_talk(draw: Draw) -> QaSample:
 def piece(draw: Draw, kind: str) -> QaSample:
     """Draw a request for one of the jokes or stories, about a topic or any."""
     topic = draw.rng.choice(tuple(load("talk")[kind]["items"]))
-    carrier = pick(draw.rng, draw.split, kind_carriers(kind))
+    carrier = kind_phrasings(kind).pick(draw.rng, draw.split)
     question = ask(draw.rng, carrier, {"topic": Slot(topic)})
     return piece_sample(carrier, question, kind, topic)
 
