@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -187,7 +188,7 @@ EVENTS: Final[dict[str, type[Wire]]] = {
 def decode(text: str) -> dict[str, Any]:
     """Return a message as a JSON object. Raises RequestError: it is none."""
     try:
-        raw = json.loads(text, parse_constant=_no_constant)
+        raw = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise RequestError("the message is not JSON", code="invalid_json") from None
     if not isinstance(raw, dict):
@@ -208,6 +209,14 @@ def parse(raw: dict[str, Any]) -> Wire:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = ".".join(str(part) for part in first["loc"])
         raise RequestError(f"{param}: {first['msg']}", param=param) from None
+
+
+def _finite(number: str) -> float:
+    # What is echoed must be JSON again, and infinity is not.
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is too large")
+    return value
 
 
 def _no_constant(name: str) -> float:

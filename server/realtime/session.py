@@ -14,15 +14,9 @@ from typing import Any, Final
 from server.errors import RequestError
 from server.realtime import events as wire
 from server.realtime.config import RATE_HZ, SessionConfig, merged
-from server.realtime.incoming import domain_item
+from server.realtime.items import domain_item, item_events, shown_before, wire_item
 from server.realtime.outlet import Outlet
-from server.realtime.translate import (
-    ResponseTranslator,
-    error_event,
-    item_events,
-    shown_before,
-    wire_item,
-)
+from server.realtime.translate import ResponseTranslator, error_event
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.errors import (
     DuplicateItem,
@@ -133,7 +127,7 @@ class RealtimeSession:
 
     async def _item_create(self, event: wire.ItemCreate) -> None:
         item_id = event.item.id or f"item_{new_id()}"
-        sound = wire_sound(event.item)
+        sound = _sound(event.item)
         if sound is None:
             item = domain_item(event.item, item_id, self._conversation)
         else:
@@ -260,7 +254,7 @@ class RealtimeSession:
             self._outlet.send(event)
 
 
-def wire_sound(item: wire.ClientItem) -> str | None:
+def _sound(item: wire.ClientItem) -> str | None:
     """Return the base64 sound of a user message, None when it has none."""
     if not isinstance(item, wire.MessageItem) or item.role != "user":
         return None

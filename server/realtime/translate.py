@@ -11,77 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from server.realtime.config import FORMAT, RATE_HZ, SessionConfig
+from server.realtime.items import wire_item
 from step_audio.core.audio import StreamResampler, float_to_pcm16
 from step_audio.core.errors import StepAudioError
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
-from step_audio.dialog.conversation import (
-    Answer,
-    Called,
-    Conversation,
-    Item,
-    Returned,
-    Typed,
-    UserAudio,
-    call_item_id,
-)
+from step_audio.dialog.conversation import Called, call_item_id
 from step_audio.dialog.session import AnswerEvent, AudioChunk
 
 Event = dict[str, Any]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 _DELTA_SAMPLES: Final = RATE_HZ // 5
-_ROLES: Final = {"human": "user", "tool": "user"}
-
-
-def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
-    """Return an item as clients see it; sound is never sent back in items."""
-    base = {"id": item.item_id, "object": "realtime.item", "status": status}
-    match item:
-        case UserAudio():
-            part: dict[str, Any] = {"type": "input_audio"}
-            if item.transcript is not None:
-                part["transcript"] = item.transcript
-            return {**base, "type": "message", "role": "user", "content": [part]}
-        case Typed():
-            kind = "output_text" if item.role == "assistant" else "input_text"
-            content = [{"type": kind, "text": item.text}]
-            role = _ROLES.get(item.role, item.role)
-            return {**base, "type": "message", "role": role, "content": content}
-        case Answer():
-            kind, key = ("output_audio", "transcript") if item.groups else ("output_text", "text")
-            content = [{"type": kind, key: item.text}]
-            return {**base, "type": "message", "role": "assistant", "content": content}
-        case Called():
-            call = item.call
-            facts = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
-            return {**base, "type": "function_call", **facts}
-        case Returned():
-            result = item.result
-            facts = {"call_id": result.call_id, "output": result.output}
-            return {**base, "type": "function_call_output", **facts}
-
-
-def shown_before(conversation: Conversation, item_id: str) -> str | None:
-    """Return the id of the item before `item_id` that clients know of, None at the front."""
-    before: str | None = None
-    for item in conversation:
-        if item.item_id == item_id:
-            return before
-        if not (isinstance(item, Called | Returned) and item.internal):
-            before = item.item_id
-    return before
-
-
-def item_events(conversation: Conversation, item: Item) -> list[Event]:
-    """Return the two events that tell of a new, complete item."""
-    facts = {
-        "item": wire_item(item),
-        "previous_item_id": shown_before(conversation, item.item_id),
-    }
-    return [
-        {"type": "conversation.item.added", **facts},
-        {"type": "conversation.item.done", **facts},
-    ]
 
 
 def error_event(error: Exception, *, event_id: str | None) -> Event:

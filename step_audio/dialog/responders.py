@@ -79,6 +79,7 @@ class DirectResponder:
         *,
         past: Literal["text", "audio"] = "text",
         max_rounds: int = 3,
+        max_prompt_ids: int = 4096,
         patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         self._services = services
@@ -86,6 +87,7 @@ class DirectResponder:
         self._new_id = new_id
         self._past: Literal["text", "audio"] = past
         self._max_rounds = max_rounds
+        self._max_prompt_ids = max_prompt_ids
         self._patience = patience
 
     async def respond(
@@ -99,6 +101,7 @@ class DirectResponder:
 
         Raises:
             EngineError: the engine broke or was late.
+            InputError: the question is too long for the model.
             ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
@@ -141,7 +144,7 @@ class DirectResponder:
         vocab = self._services.vocab
         turns = conversation.turns(options.system, past=self._past, until=tail)
         request = GenerationRequest(
-            prompt=tuple(self._builder.chat(turns)),
+            prompt=tuple(self._builder.chat_within(turns, self._max_prompt_ids)),
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from step_audio.core.errors import StepAudioError
-from step_audio.core.ports import Services, Stage
+from step_audio.core.ports import Services, Vocoder
 from step_audio.core.types import (
     Pcm,
     SamplingParams,
@@ -53,6 +53,7 @@ class DialogSettings:
             instructions; else they are accepted and do not reach the prompt.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
+        max_prompt_ids: the oldest exchanges are left out of a longer prompt.
     """
 
     answer_prompt: str = "answer"
@@ -61,6 +62,7 @@ class DialogSettings:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
+    max_prompt_ids: int = 4096
     patience: Patience = field(default_factory=Patience)
 
 
@@ -81,7 +83,12 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
-        self._responder = responder or DirectResponder(services, new_id, patience=settings.patience)
+        self._responder = responder or DirectResponder(
+            services,
+            new_id,
+            max_prompt_ids=settings.max_prompt_ids,
+            patience=settings.patience,
+        )
         self._synthesizer = SpeechSynthesizer(
             services, new_id, system=settings.read_prompt, patience=settings.patience
         )
@@ -147,8 +154,7 @@ class Assistant:
             client_tools=client_tools,
         )
         response = self._responder.respond(conversation, options)
-        stage = await self._open_vocoder(options.voice) if aloud else None
-        run = _Run(response, stage, self._mouth, self.services.vocoder.sample_rate_hz)
+        run = _Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
         async with aclosing(self._timed(run)) as events:
             async for event in events:
                 yield event
@@ -161,8 +167,7 @@ class Assistant:
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
         groups = self._synthesizer.groups(text, speaker, self.settings.reading)
-        stage = await self._open_vocoder(speaker)
-        run = _Run(groups, stage, self._mouth, self.services.vocoder.sample_rate_hz)
+        run = _Run(groups, self.services.vocoder, speaker, self._mouth)
         async with aclosing(self._timed(run)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
@@ -170,9 +175,6 @@ class Assistant:
 
     def _system_text(self, instructions: str | None) -> str:
         return (self.settings.takes_instructions and instructions) or self._system
-
-    async def _open_vocoder(self, voice: Voice) -> Stage[TokenGroup, Pcm]:
-        return await self._mouth.run(lambda: self.services.vocoder.open(voice))
 
     async def _timed(self, run: _Run) -> AsyncGenerator[AnswerEvent, None]:
         """Pass events on and observe how long the first sound took."""
@@ -199,14 +201,15 @@ class _Run:
     def __init__(
         self,
         response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
-        stage: Stage[TokenGroup, Pcm] | None,
+        vocoder: Vocoder,
+        voice: Voice | None,
         mouth: Worker,
-        rate_hz: int,
     ) -> None:
+        """Args: `voice` is None for an answer without sound."""
         self._response = response
-        self._stage = stage
+        self._vocoder = vocoder
+        self._voice = voice
         self._mouth = mouth
-        self._rate_hz = rate_hz
         self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
 
@@ -240,19 +243,21 @@ class _Run:
         async for event in self._response:
             if not isinstance(event, TokenGroup):
                 await self._out.put(event)
-            elif self._stage is not None:
+            elif self._voice is not None:
                 await self._groups.put(event)
         await self._groups.put(None)
 
     async def _speak(self) -> None:
-        """Groups -> sound."""
-        if self._stage is None:
+        """Groups -> sound. The vocoder opens while the engine reads the prompt."""
+        voice = self._voice
+        if voice is None:
             return
+        stage = await self._mouth.run(lambda: self._vocoder.open(voice))
         while (group := await self._groups.get()) is not None:
-            await self._chunks(await self._mouth.push(self._stage, group))
-        await self._chunks(await self._mouth.flush(self._stage))
+            await self._chunks(await self._mouth.push(stage, group))
+        await self._chunks(await self._mouth.flush(stage))
 
     async def _chunks(self, chunks: list[Pcm]) -> None:
         for pcm in chunks:
             if len(pcm):
-                await self._out.put(AudioChunk(pcm, self._rate_hz))
+                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
