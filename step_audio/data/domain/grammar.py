@@ -121,13 +121,32 @@ def load(name: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def bare(pattern: str) -> str:
+    """Return a pattern without what may also be drawn around it.
+
+    Two carriers of which one is the other in a frame ("can you count", "count") can give the
+    same question, so they must share a split.
+    """
+    rules = load("frames")
+    frames = [frame for rule in rules["frames"].values() for frame in rule["choices"]]
+    heads, tails = [*rules["fillers"]["choices"], *frames], rules["tails"]["choices"]
+    before, text = "", pattern
+    while before != text:
+        before = text
+        for head in heads:
+            text = text.removeprefix(f"{head} ")
+        for tail in tails:
+            text = text.removesuffix(f" {tail}")
+    return text
+
+
 def phrasings_of(group: str, kinds: Mapping[str, Any]) -> Phrasings:
     """Expand the patterns under the keys ask, clause, command and short; other keys are ignored."""
     found: dict[str, Carrier] = {}
     for kind in KINDS:
         for pattern in kinds.get(kind, ()):
             for text in expand(pattern):
-                held = held_by_hash(f"carrier|{group}|{text}", HELD_CARRIERS_PERCENT)
+                held = held_by_hash(f"carrier|{group}|{bare(text)}", HELD_CARRIERS_PERCENT)
                 found.setdefault(text, Carrier(group, kind, text, held))
     by_split: dict[Split, tuple[tuple[Carrier, ...], ...]] = {}
     for split in ("train", "held"):

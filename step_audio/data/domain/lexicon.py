@@ -27,8 +27,8 @@ FILES: Final = ("carriers", "facts", "frames", "places", "talk")
 DICT_NAME: Final = "pronunciations.dict"
 # Mappings whose keys are words, too.
 SPOKEN_KEYS: Final = frozenset({"countries", "items", "roles", "style_manner"})
-# Not in CMUdict, or there only in another spelling.
-OWN: Final = {"kyiv": ("K IY IH V", "K IY V")}
+# Not in CMUdict, or there spelled out.
+OWN: Final = {"baa": ("B AA", "B AE"), "kyiv": ("K IY IH V", "K IY V", "K IH V")}
 
 
 @cache
