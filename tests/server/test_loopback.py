@@ -4,46 +4,23 @@ import base64
 import json
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import uvicorn
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from server.app import create_app
 from step_audio.core.audio import float_to_pcm16
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import Assistant
-from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
+from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
+from tests.server.loopback import serving
 
 ANSWER = [6, *text_ids("hello"), 7, *interleave(text_ids("Hi."), [group(1)] * 3, VOCAB)]
 
 
-@contextmanager
-def serving() -> Iterator[int]:
-    """Run a server on a free port of loopback and yield the port."""
-    app = create_app(Assistant(services(ScriptedEngine([ANSWER]))))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(20)
-
-
 def test_a_spoken_turn_over_a_real_socket() -> None:
-    with serving() as port:
+    with serving(ScriptedEngine([ANSWER])) as port:
         with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
             assert json.loads(socket.recv(10))["type"] == "session.created"
             for _ in range(20):

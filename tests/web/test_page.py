@@ -13,6 +13,9 @@ import pytest
 
 from server.app import WEB
 from step_audio.core.audio import resample
+from step_audio.dialog.packing import interleave
+from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
+from tests.server.loopback import serving
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
@@ -153,3 +156,35 @@ def test_playback_waits_plays_everything_and_reports_what_was_heard() -> None:
     assert [message["playedMs"] for message in got["end"]] == [150]
     assert got["biggest"] < 0.02  # faded at both edges, so it does not click
     assert got["cleared"]
+
+
+@needs_node
+def test_a_typed_and_a_spoken_conversation_through_the_page() -> None:
+    assert NODE is not None
+    flag = "--experimental-websocket"  # what node 20 needs; later ones know it still
+    probe = subprocess.run([NODE, flag, "-e", "new WebSocket"], capture_output=True, check=False)
+    if b"bad option" in probe.stderr or b"not defined" in probe.stderr:
+        pytest.skip("this node has no WebSocket")
+    heard = [6, *text_ids("hello"), 7]
+    answer = interleave(text_ids("Hi."), [group(1)] * 3, VOCAB)
+    engine = ScriptedEngine([answer, [*heard, *answer]])
+    with serving(engine) as port:
+        environment = {"PORT": str(port), "PAGE": (WEB / "main.js").as_uri()}
+        done = subprocess.run(
+            [NODE, flag, str(Path(__file__).with_name("browser.mjs"))],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got["seen"] == ["fake", ["rms", "slt"], "Send"]
+    assert got["said"] == [
+        ["bubble user", "time?"],
+        ["bubble assistant", "Hi."],
+        ["bubble user", "hello"],
+        ["bubble assistant", "Hi."],
+    ]
+    assert got["heard"] == 2 * 3 * 2880

@@ -1,0 +1,29 @@
+"""A real server on loopback, for tests that need more than a test transport."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from server.app import create_app
+from step_audio.dialog.session import Assistant
+from tests.fakes import ScriptedEngine, services
+
+
+@contextmanager
+def serving(engine: ScriptedEngine) -> Iterator[int]:
+    """Run a server around fakes on a free port of loopback and yield the port."""
+    app = create_app(Assistant(services(engine)))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(20)
