@@ -25,7 +25,7 @@ def test_decimals_are_exact() -> None:
 @given(st.sampled_from(sorted(FACTORS)), st.integers(1, 100))
 def test_conversion_there_and_back_returns_the_value(pair: tuple[str, str], value: int) -> None:
     there = convert(value, *pair)
-    back = convert(there, *reversed(pair))  # type: ignore[arg-type]
+    back = convert(there, *reversed(pair))
     assert back == pytest.approx(value, abs=0.3)
 
 

@@ -48,23 +48,21 @@ def _plain(draw: Draw) -> QaSample:
 
 
 def _city(draw: Draw) -> QaSample:
-    if draw.rng.random() < 0.6:
-        before, intent, make = live.weather(draw), "weather", live.weather_sample
-        city = live.draw_city(draw, intent)
-        carrier = draw.carrier("follow_up/city")
-        question = ask(draw.rng, carrier, {"city": live.city_slot(city)})
-        return _turn(make(draw, carrier, question, city), before)
-    before, city = live.time(draw), live.draw_city(draw, "time")
+    of_weather = draw.rng.random() < 0.6
+    intent = "weather" if of_weather else "time"
+    before = live.weather(draw) if of_weather else live.time(draw)
+    city = live.draw_city(draw, intent, but=before.slots)
     carrier = draw.carrier("follow_up/city")
     question = ask(draw.rng, carrier, {"city": live.city_slot(city)})
-    return _turn(live.time_sample(draw, carrier, question, city), before)
+    make = live.weather_sample if of_weather else live.time_sample
+    return _turn(make(draw, carrier, question, city), before)
 
 
 def _first(draw: Draw) -> QaSample:
     second = _city(draw)
     (first,) = second.history
-    if not first.slots or first.slots == second.slots:
-        return _city(draw)
+    if not first.slots:  # the time here has no city to go back to
+        return second
     carrier = draw.carrier("follow_up/first")
     again = replace(first, question=ask(draw.rng, carrier, {}), carrier=carrier.id)
     return _turn(again, first, second)

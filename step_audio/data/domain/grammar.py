@@ -24,6 +24,7 @@ HELD_CARRIERS_PERCENT: Final = 12
 HELD_COMBOS_PERCENT: Final = 10
 # A last slot of free words would swallow what follows it.
 OPEN_SLOTS: Final = ("{words}", "{word}", "{manner}", "{x}")
+WHOLE_GROUPS: Final = ("small_talk/",)  # "shut up if you can" is nothing that people say
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,8 @@ def ask(rng: random.Random, carrier: Carrier, slots: Mapping[str, Slot]) -> str:
             text = re.sub(rf"\b{long}\b", contracted, text, count=1)
     text = re.sub(r"\{(\w+)\}", lambda match: _said(rng, slots[match[1]]), text)
     parts = [_choice(rng, rules["fillers"]), _choice(rng, rules["frames"][carrier.kind]), text]
-    if not carrier.pattern.endswith(OPEN_SLOTS):
+    closed = carrier.pattern.endswith(OPEN_SLOTS) or carrier.group.startswith(WHOLE_GROUPS)
+    if not closed:
         parts.append(_choice(rng, rules["tails"]))
     return " ".join(part for part in parts if part).lower()
 

@@ -137,9 +137,10 @@ def cities() -> tuple[str, ...]:
     return tuple(toolformat.CITY_ZONES)
 
 
-def draw_city(draw: Draw, intent: str) -> str:
-    """Return a city whose combination with the intent belongs to the split."""
-    return draw.combo(lambda: draw.rng.choice(cities()), lambda city: (intent, city))
+def draw_city(draw: Draw, intent: str, but: tuple[str, ...] = ()) -> str:
+    """Return a city whose combination with the intent belongs to the split, not one of `but`."""
+    choices = [city for city in cities() if city.lower() not in but]
+    return draw.combo(lambda: draw.rng.choice(choices), lambda city: ("city", intent, city))
 
 
 def time(draw: Draw) -> QaSample:

@@ -87,7 +87,7 @@ def live_combos(split: Split) -> Iterator[tuple[str, ...]]:
         elif name == "convert_units":
             yield amount_key((values["value"], values["from"], values["to"]))
         elif name in ("get_weather", "get_time") and values:
-            yield (name.removeprefix("get_"), values["city"])
+            yield ("city", name.removeprefix("get_"), values["city"])
         elif turn.intent == "repeat":
             yield ("words", *turn.slots)
 
@@ -187,3 +187,13 @@ def test_follow_ups_use_their_history() -> None:
         if before_role.intent == "role" and before_role.slots != ("normal",):
             start = load("talk")["roles"][f"a {before_role.slots[0]}"][1]
             assert sample.answer.startswith(start)
+
+
+@pytest.mark.parametrize("split", BOTH)
+def test_a_follow_up_asks_for_another_city(split: Split) -> None:
+    rng, seen = random.Random(9), 0
+    while seen < 30:
+        sample = generate_intent(rng, "follow_up", split)
+        if "follow_up/city/" in sample.carrier:
+            assert sample.slots != sample.history[-1].slots
+            seen += 1
