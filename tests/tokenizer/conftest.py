@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tokenizer import golden
+from tokenizer.loading import load_tokenizer
+from tokenizer.stream import DualCodebookTokenizer
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the published layout; tests do not change it."""
+    folder = tmp_path_factory.mktemp("published")
+    golden.write_published(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def audio_tokenizer(published: Path) -> DualCodebookTokenizer:
+    return load_tokenizer(published)
