@@ -37,10 +37,8 @@ class LocalEngine(Section):
     """The LM in this process, from `weights`/lm."""
 
     kind: Literal["local"]
-    context: int = Field(default=2048, ge=64, le=131072)
-    """Most ids of prompt and answer together."""
-    threads: int = Field(default=1, ge=1, le=64)
-    """More than one slows a small LM down as soon as the cores are shared."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Of the computation; on CPUs int8 is twice as fast, bfloat16 no faster than float32."""
 
 
 class VllmEngine(Section):
@@ -53,24 +51,31 @@ class VllmEngine(Section):
 
 
 class TokenizerSection(Section):
-    """Sound to token groups, from `weights`/tokenizer, and when a turn ends."""
+    """Sound to token groups, from `weights`/tokenizer."""
 
-    threads: int = Field(default=1, ge=1, le=64)
-    silence_ms: int = Field(default=500, ge=100, le=5000)
-    """Silence that ends a turn."""
+    device: Device = "cpu"
+    """Where the linguistic encoder runs; the semantic graph runs on the CPU."""
 
 
 class VocoderSection(Section):
     """Token groups to sound, from `weights`/vocoder."""
 
     device: Device = "cpu"
-    threads: int = Field(default=1, ge=1, le=64)
     ode_steps: int = Field(default=10, ge=1, le=100)
-    guidance: float = Field(default=0.7, ge=0, le=5)
-    """Classifier-free guidance; 0 halves the cost of the flow."""
-    first_chunk_groups: int = Field(default=2, ge=1, le=50)
-    """Groups (120 ms each) before the first sound; fewer is sooner, more is smoother."""
-    max_chunk_groups: int = Field(default=16, ge=1, le=100)
+    chunk_groups: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        default=(2, 3, 5, 8), min_length=1, max_length=16
+    )
+    """Groups (120 ms each) of the first chunks of sound, the last one repeated: a small first
+    chunk is heard sooner, larger ones cost less."""
+
+
+class DialogSection(Section):
+    """System prompts by name, and what the model was trained to take."""
+
+    answer_prompt: str = "answer"
+    read_prompt: str = "read"
+    takes_instructions: bool = False
+    """Whether a client's instructions reach the model."""
 
 
 class Sampling(Section):
@@ -104,7 +109,10 @@ class ServerSection(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     api_key: SecretStr | None = None
-    """Set it by STEP_AUDIO__SERVER__API_KEY, never in a file."""
+    """Asked of every request; set it by STEP_AUDIO__SERVER__API_KEY, never in a file."""
+    hosts: tuple[str, ...] | None = None
+    """Names the server answers to, without port; none at all for any. Left out: any with a key,
+    else only those of this machine, so that no web page elsewhere can use it."""
 
 
 class Profile(Section):
@@ -122,8 +130,12 @@ class Profile(Section):
     engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")]
     speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
     """The second model of a cascade."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
+    than one slows a small model down as soon as the cores are shared."""
     tokenizer: TokenizerSection = TokenizerSection()
     vocoder: VocoderSection = VocoderSection()
+    dialog: DialogSection = DialogSection()
     sampling: Sampling = Sampling()
     tools: Tools = Tools()
     limits: Limits = Limits()

@@ -53,7 +53,8 @@ def test_weights_are_relative_to_the_profile_file(profile: Path) -> None:
 
 def test_the_environment_overrides_nested_keys_and_their_types(profile: Path) -> None:
     environ = {
-        "STEP_AUDIO__ENGINE__CONTEXT": "777",
+        "STEP_AUDIO__ENGINE__PRECISION": "int8",
+        "STEP_AUDIO__THREADS": "3",
         "STEP_AUDIO__VOICE": "123",
         "STEP_AUDIO__SAMPLING__SEED": "null",
         "STEP_AUDIO__SERVER__API_KEY": "12345",
@@ -61,7 +62,8 @@ def test_the_environment_overrides_nested_keys_and_their_types(profile: Path) ->
     }
     loaded = load_profile(str(profile), environ)
     assert isinstance(loaded.engine, LocalEngine)
-    assert loaded.engine.context == 777
+    assert loaded.engine.precision == "int8"
+    assert loaded.threads == 3
     assert loaded.voice == "123"
     assert loaded.sampling.seed is None
     assert loaded.server.api_key is not None
@@ -89,7 +91,7 @@ def test_a_printed_profile_hides_the_key(profile: Path) -> None:
     [
         ("vioce: x", ["vioce is no key", "voice"]),
         ("vocoder: {ode_step: 3}", ["vocoder.ode_step is no key", "ode_steps"]),
-        ("engine: {kind: local, url: x}", ["engine.url is no key", "context"]),
+        ("engine: {kind: local, url: x}", ["engine.url is no key", "precision"]),
         ("engine: {kind: remote}", ["engine.kind", "'local', 'vllm'"]),
         ("engine: {url: x}", ["engine.kind is missing", "local, vllm"]),
         ("engine: {kind: vllm, model: m}", ["engine.url is missing"]),
@@ -112,7 +114,7 @@ def test_a_wrong_key_is_named_with_what_is_allowed(
 
 
 def test_an_override_of_an_unknown_key_is_refused(profile: Path) -> None:
-    assert "engine.contxt is no key" in refusal(profile, {"STEP_AUDIO__ENGINE__CONTXT": "1"})
+    assert "engine.precison is no key" in refusal(profile, {"STEP_AUDIO__ENGINE__PRECISON": "1"})
 
 
 def test_an_override_cannot_enter_a_single_value(profile: Path) -> None:

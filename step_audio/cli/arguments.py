@@ -1,0 +1,86 @@
+"""The arguments of every command. Flags are named like the profile's keys."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from step_audio import __version__
+from step_audio.cli.deployment import check, record_folder, serve
+from step_audio.cli.speech import ask, say
+from step_audio.cli.tokens import tokenize, vocode
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; `run` of what it parses is the command's function."""
+    top = argparse.ArgumentParser(
+        prog="step-audio", description="A speech assistant: speech in, speech out."
+    )
+    top.add_argument("--version", action="version", version=f"step-audio {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[..., int], about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command
+
+    _deployment(add)
+    _speech(add)
+    _tokens(add)
+    return top
+
+
+Add = Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
+
+
+def _deployment(add: Add) -> None:
+    command = add("serve", serve, "Talk through the browser and the Realtime API.")
+    _profile(command)
+    command.add_argument("--host", help="address to listen at (the profile's server.host)")
+    command.add_argument("--port", type=int, help="port to listen at (server.port); 0 picks one")
+    command = add("check", check, "Print a profile resolved and verify its weights.")
+    _profile(command)
+    command = add("record", record_folder, "Write the manifest of a weights folder as it is now.")
+    command.add_argument("folder", type=Path)
+
+
+def _speech(add: Add) -> None:
+    command = add("ask", ask, "Ask a spoken question and keep the spoken answer.")
+    command.add_argument("question", type=Path, help="sound file: wav, flac, ogg or mp3")
+    _output(command, required=True, what="wav file of the answer")
+    _profile(command)
+    _voice(command)
+    command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
+    command.add_argument("--json", action="store_true", help="print one JSON object about it")
+    command = add("say", say, "Read a text aloud.")
+    command.add_argument("text")
+    _output(command, required=True, what="wav file")
+    _profile(command)
+    _voice(command)
+    command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same sound")
+
+
+def _tokens(add: Add) -> None:
+    command = add("tokenize", tokenize, "Turn speech into token groups.")
+    command.add_argument("speech", type=Path, help="sound file: wav, flac, ogg or mp3")
+    _output(command, required=False, what="JSON file (standard output)")
+    _profile(command)
+    command = add("vocode", vocode, "Turn token groups into speech.")
+    command.add_argument("groups", type=Path, help="JSON file as `tokenize` writes it")
+    _output(command, required=True, what="wav file")
+    _profile(command)
+    _voice(command)
+    command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
+
+
+def _profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", default="nano", help="a shipped one or a .yaml file (nano)")
+
+
+def _voice(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--voice", help="name of a voice (the profile's voice)")
+
+
+def _output(command: argparse.ArgumentParser, *, required: bool, what: str) -> None:
+    command.add_argument("-o", "--output", type=Path, required=required, help=what)

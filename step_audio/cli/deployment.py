@@ -1,0 +1,64 @@
+"""`serve`, `check` and `record`: a deployment, started or only looked at."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from step_audio.cli.parts import Load
+from step_audio.core.config import load_profile
+from step_audio.core.errors import InputError
+from step_audio.core.profile import Profile
+from step_audio.core.weights import open_weights, record
+from step_audio.dialog.session import Assistant
+
+if TYPE_CHECKING:
+    from server.limits import ServerSettings
+
+
+def serve(args: argparse.Namespace, load: Load) -> int:
+    """Load everything, then listen until interrupted."""
+    import uvicorn  # noqa: PLC0415 - no other command needs a server
+
+    from server.app import create_app  # noqa: PLC0415
+
+    profile = load_profile(args.profile)
+    host = profile.server.host if args.host is None else args.host
+    port = profile.server.port if args.port is None else args.port
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port} is outside 0..65535")
+    parts = load(profile)
+    assistant = Assistant(parts.services(), parts.settings())
+    uvicorn.run(create_app(assistant, _settings(profile)), host=host, port=port)
+    return 0
+
+
+def _settings(profile: Profile) -> ServerSettings:
+    from server.limits import LOOPBACK, ServerSettings  # noqa: PLC0415
+
+    server = profile.server
+    key = server.api_key.get_secret_value() if server.api_key else None
+    default = LOOPBACK if key is None else ()
+    return ServerSettings(
+        api_key=key,
+        hosts=frozenset(default if server.hosts is None else server.hosts),
+        max_sessions=profile.limits.max_sessions,
+    )
+
+
+def check(args: argparse.Namespace, load: Load) -> int:
+    """Print a profile resolved and verify its weights; start nothing."""
+    profile = load_profile(args.profile)
+    print(profile.model_dump_json(indent=2))
+    weights = open_weights(profile.weights, profile.origin)
+    weights.verify()
+    size_mb = weights.total_bytes / 1e6
+    print(f"weights: {len(weights.files)} files, {size_mb:.1f} MB, all as in the manifest")
+    return 0
+
+
+def record_folder(args: argparse.Namespace, load: Load) -> int:
+    """Write the manifest of a weights folder as it is now."""
+    weights = record(args.folder)
+    print(f"{args.folder}: {len(weights.files)} files, {weights.total_bytes / 1e6:.1f} MB")
+    return 0

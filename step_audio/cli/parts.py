@@ -1,0 +1,23 @@
+"""What the commands need of the runtime; each part is built when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceStore
+from step_audio.core.profile import Profile
+from step_audio.dialog.session import DialogSettings
+
+
+class Parts(Protocol):
+    """A profile's parts. Each raises WeightsError when its weights are missing or damaged."""
+
+    def audio_tokenizer(self) -> AudioTokenizer: ...
+    def vocoder(self) -> Vocoder: ...
+    def voices(self) -> VoiceStore: ...
+    def services(self) -> Services: ...
+    def settings(self) -> DialogSettings: ...
+
+
+Load = Callable[[Profile], Parts]

@@ -1,0 +1,136 @@
+"""`ask` and `say`: one answer, one text read aloud, through the same runner as the server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from step_audio.cli.output import prepare
+from step_audio.cli.parts import Load, Parts
+from step_audio.core.audio import read_audio, write_wav
+from step_audio.core.config import load_profile
+from step_audio.core.errors import EngineError, InputError
+from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
+from step_audio.dialog.conversation import Conversation, UserAudio
+from step_audio.dialog.session import AnswerEvent, Assistant, AudioChunk
+
+MAX_TEXT_CHARS = 2000
+
+
+def ask(args: argparse.Namespace, load: Load) -> int:
+    """Write the spoken answer to a spoken question; print what was heard and said."""
+    profile = load_profile(args.profile)
+    prepare(args.output)
+    pcm, rate_hz = read_audio(args.question, profile.limits.max_question_s)
+    reply = asyncio.run(_ask(load(profile), pcm, rate_hz, args.voice, args.seed))
+    write_wav(args.output, reply.sound(), reply.rate_hz)
+    if args.json:
+        print(json.dumps(reply.facts(), ensure_ascii=False))
+    else:
+        print(f"heard: {reply.heard}\nanswer: {reply.text}")
+    return 0
+
+
+def say(args: argparse.Namespace, load: Load) -> int:
+    """Write a text read aloud."""
+    profile = load_profile(args.profile)
+    prepare(args.output)
+    text = args.text.strip()
+    if not 0 < len(text) <= MAX_TEXT_CHARS:
+        raise InputError(f"give a text of 1 to {MAX_TEXT_CHARS} characters, not {len(text)}")
+    reply = asyncio.run(_say(load(profile), text, args.voice, args.seed))
+    write_wav(args.output, reply.sound(), reply.rate_hz)
+    return 0
+
+
+@dataclass
+class _Reply:
+    """What came back, with its times. `start_s` is the end of the question."""
+
+    start_s: float
+    rate_hz: int = 0
+    heard: str = ""
+    text: str = ""
+    calls: list[dict[str, str]] = field(default_factory=list)
+    chunks: list[Pcm] = field(default_factory=list)
+    first_audio_s: float = 0.0
+    end_s: float = 0.0
+
+    def add(self, event: AnswerEvent, now_s: float) -> None:
+        self.end_s = now_s
+        match event:
+            case Transcript(text):
+                self.heard = text
+            case TextDelta(text):
+                self.text += text
+            case ToolCall(_, name, arguments):
+                self.calls.append({"name": name, "arguments": arguments})
+            case AudioChunk(pcm, rate_hz):
+                if not self.chunks:
+                    self.first_audio_s = now_s
+                self.chunks.append(pcm)
+                self.rate_hz = rate_hz
+
+    def sound(self) -> Pcm:
+        """Return all samples. Raises EngineError: there are none."""
+        if not self.chunks:
+            raise EngineError(f"the model answered without sound: {self.text or 'nothing'}")
+        return np.concatenate(self.chunks)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `--json` prints. `rtf`: time from question to last sound / its length."""
+        seconds = sum(len(pcm) for pcm in self.chunks) / self.rate_hz
+        return {
+            "heard": self.heard,
+            "text": self.text,
+            "calls": self.calls,
+            "first_audio_ms": round((self.first_audio_s - self.start_s) * 1000, 1),
+            "rtf": round((self.end_s - self.start_s) / seconds, 3),
+            "seconds": round(seconds, 3),
+        }
+
+
+async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> _Reply:
+    async with _assistant(parts, seed) as assistant:
+        clock = assistant.services.clock
+        question = assistant.question(rate_hz)
+        # A microphone would have delivered all of this while the person still spoke.
+        await assistant.listen(question, pcm)
+        reply = _Reply(clock.now_s())
+        conversation = Conversation()
+        conversation.add(UserAudio("question", await assistant.finish(question)))
+        async for event in assistant.answer(conversation, voice=voice):
+            reply.add(event, clock.now_s())
+    return reply
+
+
+async def _say(parts: Parts, text: str, voice: str | None, seed: int | None) -> _Reply:
+    async with _assistant(parts, seed) as assistant:
+        clock = assistant.services.clock
+        reply = _Reply(clock.now_s())
+        async for event in assistant.say(text, voice):
+            reply.add(event, clock.now_s())
+    return reply
+
+
+@asynccontextmanager
+async def _assistant(parts: Parts, seed: int | None) -> AsyncIterator[Assistant]:
+    settings = parts.settings()
+    if seed is not None:
+        settings = replace(
+            settings,
+            sampling=replace(settings.sampling, seed=seed),
+            reading=replace(settings.reading, seed=seed),
+        )
+    assistant = Assistant(parts.services(), settings)
+    try:
+        yield assistant
+    finally:
+        await assistant.aclose()

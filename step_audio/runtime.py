@@ -1,0 +1,175 @@
+"""Composition: profile -> parts. The only file that names concrete classes.
+
+Heavy libraries are imported by the part that needs them, when it is first asked for: `check`
+starts in a tenth of a second, `tokenize` never loads the LM.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cached_property
+from pathlib import Path
+
+from step_audio.core.errors import ProfileError
+from step_audio.core.ports import (
+    AudioTokenizer,
+    Engine,
+    Services,
+    TextTokenizer,
+    ToolBox,
+    Vocoder,
+    VoiceStore,
+)
+from step_audio.core.profile import LocalEngine, Profile, VllmEngine
+from step_audio.core.types import SamplingParams
+from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.generation import Patience
+from step_audio.dialog.session import DialogSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """The parts of one profile, each built when it is first asked for.
+
+    Every method raises WeightsError when the weights it needs are missing or not as listed.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    def services(self) -> Services:
+        """Return everything that a server or `ask` needs.
+
+        Raises:
+            ProfileError: the profile's responder needs parts that this version lacks.
+            VoiceNotFound: the profile's voice is not among the weights.
+        """
+        profile = self._profile
+        if profile.responder != "direct":
+            raise ProfileError(
+                f"responder {profile.responder!r} is not served yet; use a profile with 'direct'"
+            )
+        voices = self.voices()
+        return Services(
+            model_name=profile.model_name,
+            vocab=self._weights.facts.vocab,
+            audio_tokenizer=self.audio_tokenizer(),
+            text_tokenizer=self._text_tokenizer(),
+            engine=self._engine(),
+            vocoder=self.vocoder(),
+            voices=voices,
+            default_voice=voices.get(profile.voice).name,
+            tools=self._tools(),
+            clock=MonotonicClock(),
+            recorder=LogRecorder(),
+        )
+
+    def settings(self) -> DialogSettings:
+        """Return what the profile says about answers."""
+        profile = self._profile
+        sampling = SamplingParams(**profile.sampling.model_dump())
+        engine = profile.engine
+        first_s = 10.0 if isinstance(engine, LocalEngine) else engine.first_token_timeout_s
+        return DialogSettings(
+            **profile.dialog.model_dump(),
+            sampling=sampling,
+            reading=sampling,
+            max_question_s=profile.limits.max_question_s,
+            max_prompt_ids=self._weights.facts.context - sampling.max_tokens,
+            patience=Patience(first_s=first_s),
+        )
+
+    def audio_tokenizer(self) -> AudioTokenizer:
+        """Return the ear: `weights`/tokenizer."""
+        self._limit_torch()
+        from tokenizer.loading import load_tokenizer
+
+        return load_tokenizer(
+            self._weights.folder / "tokenizer",
+            device=self._profile.tokenizer.device,
+            threads=self._profile.threads,
+        )
+
+    def vocoder(self) -> Vocoder:
+        """Return the voice: `weights`/vocoder, flow and waveform generator."""
+        self._limit_torch()
+        from vocoder.flow_loading import load_flow
+        from vocoder.hift_stream import HiftStream
+        from vocoder.loading import load_hift
+        from vocoder.stream import ChunkPlan, FlowVocoder
+
+        settings = self._profile.vocoder
+        flow = load_flow(self._model("vocoder/flow")).to(settings.device)
+        hift = load_hift(self._model("vocoder/hift")).to(settings.device)
+        return FlowVocoder(
+            flow,
+            lambda seed: HiftStream(hift, seed),
+            plan=ChunkPlan(sizes=settings.chunk_groups),
+            n_steps=settings.ode_steps,
+        )
+
+    def voices(self) -> VoiceStore:
+        """Return the voices: `weights`/voices."""
+        from vocoder.voices import FolderVoices
+
+        return FolderVoices(self._weights)
+
+    @cached_property
+    def _weights(self) -> Weights:
+        weights = open_weights(self._profile.weights, self._profile.origin)
+        if isinstance(self._profile.engine, LocalEngine):
+            # Tens of MB: reading them all costs less than a wrong answer.
+            weights.verify()
+        return weights
+
+    def _model(self, name: str) -> Path:
+        """Return a model's file: our own format, else the published one."""
+        suffix = ".pt" if f"{name}.pt" in self._weights.files else ".safetensors"
+        return self._weights.path(name + suffix)
+
+    def _limit_torch(self) -> None:
+        import torch
+
+        torch.set_num_threads(self._profile.threads)
+
+    def _text_tokenizer(self) -> TextTokenizer:
+        from step_audio.engine.text import BpeTextTokenizer
+
+        return BpeTextTokenizer(self._weights.path("lm/tokenizer.json"))
+
+    def _engine(self) -> Engine:
+        settings = self._profile.engine
+        if isinstance(settings, VllmEngine):
+            from step_audio.engine.vllm import VllmEngine as Vllm
+
+            return Vllm(settings.url, settings.model)
+        self._limit_torch()
+        from step_audio.engine import local
+        from step_audio.engine.weights import load_step1
+
+        decoder = load_step1(self._weights.folder / "lm").decoder(settings.precision)
+        return local.LocalEngine(decoder, max_streams=self._profile.limits.max_sessions)
+
+    def _tools(self) -> ToolBox:
+        from step_audio.tools.nano import FakeTools, NanoTools, WallClock
+
+        settings = self._profile.tools
+        return FakeTools(settings.seed) if settings.kind == "fake" else NanoTools(None, WallClock())
+
+
+class MonotonicClock:
+    """The machine's steady clock."""
+
+    def now_s(self) -> float:
+        """Return seconds since some moment in the past."""
+        return time.monotonic()
+
+
+class LogRecorder:
+    """Metrics to the log, at level DEBUG."""
+
+    def observe(self, name: str, value: float) -> None:
+        """Log one value."""
+        _log.debug("metric", extra={"metric": name, "value": value})

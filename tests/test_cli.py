@@ -1,0 +1,259 @@
+"""The command line: wrong input is one line and exit code 2, and leaves no file behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_audio.cli import main
+from step_audio.core.audio import read_audio, wav_bytes, write_wav
+from step_audio.core.errors import EngineError
+from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceStore
+from step_audio.core.profile import Profile
+from step_audio.core.types import Pcm
+from step_audio.dialog.session import DialogSettings
+from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
+
+T = np.arange(16000) / 16000
+TONE: Pcm = (0.3 * np.sin(2 * np.pi * 300 * T)).astype(np.float32)
+SPOKEN = [token for n in range(3) for token in VOCAB.group_ids(group(n))]
+ANSWER = [6, *text_ids("what is it"), 7, *text_ids("Noon."), *SPOKEN]
+
+
+class TickingClock(FixedClock):
+    """Moves on by 10 ms whenever it is read."""
+
+    def now_s(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+class FakeParts:
+    """Parts of a profile around a scripted engine."""
+
+    def __init__(
+        self, profile: Profile, *scripts: list[int], error: Exception | None = None
+    ) -> None:
+        self._engine = ScriptedEngine(scripts or (ANSWER,), error=error)
+        self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
+
+    def audio_tokenizer(self) -> AudioTokenizer:
+        return self._services.audio_tokenizer
+
+    def vocoder(self) -> Vocoder:
+        return self._services.vocoder
+
+    def voices(self) -> VoiceStore:
+        return self._services.voices
+
+    def services(self) -> Services:
+        return self._services
+
+    def settings(self) -> DialogSettings:
+        return DialogSettings()
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    path = tmp_path / "question.wav"
+    write_wav(path, TONE, 16000)
+    return path
+
+
+def nan_wav() -> bytes:
+    header = bytearray(wav_bytes(TONE, 16000))
+    header[20:22] = (3).to_bytes(2, "little")  # IEEE float
+    header[32:34], header[34:36] = (4).to_bytes(2, "little"), (32).to_bytes(2, "little")
+    return bytes(header[:44]) + np.full(8000, np.nan, "<f4").tobytes()
+
+
+UNUSABLE: dict[str, bytes | None] = {
+    "missing": None,
+    "empty file": b"",
+    "not audio": b"To be, or not to be, that is the question." * 100,
+    "no samples": wav_bytes(TONE[:0], 16000),
+    "silent": wav_bytes(np.zeros(16000, np.float32), 16000),
+    "not finite": nan_wav(),
+    "too long": wav_bytes(np.tile(TONE, 61), 16000),
+    "half a header": wav_bytes(TONE, 16000)[:30],
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+@pytest.mark.parametrize("command", ["ask", "tokenize"])
+def test_unusable_sound_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, what: str
+) -> None:
+    path, out = tmp_path / "q.wav", tmp_path / "out"
+    content = UNUSABLE[what]
+    if content is not None:
+        path.write_bytes(content)
+    assert main([command, str(path), "-o", str(out)], FakeParts) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("step-audio: ")
+    assert printed.err.count("\n") == 1
+    assert set(tmp_path.iterdir()) <= {path}
+
+
+def test_ask_writes_the_answer_and_says_what_was_heard(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answer.wav"
+    assert main(["ask", str(question), "-o", str(out)], FakeParts) == 0
+    assert capsys.readouterr().out == "heard: what is it\nanswer: Noon.\n"
+    pcm, rate_hz = read_audio(out)
+    assert (len(pcm), rate_hz) == (3 * 960, 8000)
+
+
+def test_ask_as_json_reports_times_and_calls(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [8, *text_ids('get_time {"city":"Paris"}')]
+    args = ["ask", str(question), "-o", str(tmp_path / "a.wav"), "--json", "--voice", "rms"]
+    assert main(args, lambda profile: FakeParts(profile, call, ANSWER)) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["heard"] == "what is it"
+    assert facts["text"] == "Noon."
+    assert facts["calls"] == [{"name": "get_time", "arguments": '{"city":"Paris"}'}]
+    assert facts["seconds"] == 0.36
+    assert 0 < facts["first_audio_ms"] <= 1000 * facts["rtf"] * facts["seconds"] + 0.1
+
+
+def test_say_writes_sound(tmp_path: Path) -> None:
+    out = tmp_path / "said.wav"
+    assert main(["say", "Hello.", "-o", str(out)], lambda p: FakeParts(p, SPOKEN)) == 0
+    assert len(read_audio(out)[0]) == 3 * 960
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
+def test_say_refuses_no_text_and_too_much(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert main(["say", text, "-o", str(tmp_path / "x.wav")], FakeParts) == 2
+    assert "1 to 2000 characters" in capsys.readouterr().err
+
+
+def test_tokenize_then_vocode_gives_sound_of_the_same_length(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids, out = tmp_path / "ids.json", tmp_path / "out.wav"
+    assert main(["tokenize", str(question), "-o", str(ids)], FakeParts) == 0
+    assert len(json.loads(ids.read_text())["groups"]) == 9
+    assert main(["vocode", str(ids), "-o", str(out), "--voice", "rms"], FakeParts) == 0
+    assert len(read_audio(out)[0]) == 9 * 960
+    assert main(["tokenize", str(question)], FakeParts) == 0
+    assert capsys.readouterr().out == ids.read_text()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"groups": []}', '{"groups": [[1,2,3,4]]}', '{"groups": [[1,2,3,4,4096]]}'],
+)
+def test_vocode_refuses_what_is_no_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    ids, out = tmp_path / "ids.json", tmp_path / "out.wav"
+    ids.write_text(content)
+    assert main(["vocode", str(ids), "-o", str(out)], FakeParts) == 2
+    assert capsys.readouterr().err.startswith(f"step-audio: {ids}")
+    assert not out.exists()
+
+
+def test_an_unknown_voice_lists_the_known(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["ask", str(question), "-o", str(tmp_path / "a.wav"), "--voice", "../slt"]
+    assert main(args, FakeParts) == 2
+    assert "available: rms, slt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["none/a.wav", "."])
+def test_an_impossible_output_is_refused_before_the_work(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    def never(profile: Profile) -> FakeParts:
+        raise AssertionError("nothing may be loaded")
+
+    assert main(["ask", str(question), "-o", str(tmp_path / out)], never) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scripts", "error"),
+    [([ANSWER], EngineError("the engine\nbroke")), ([text_ids("No sound.")], None)],
+)
+def test_a_failing_engine_is_one_line_exit_code_1_and_no_file(
+    tmp_path: Path,
+    question: Path,
+    capsys: pytest.CaptureFixture[str],
+    scripts: list[list[int]],
+    error: Exception | None,
+) -> None:
+    out = tmp_path / "a.wav"
+    load: Callable[[Profile], FakeParts] = lambda p: FakeParts(p, *scripts, error=error)  # noqa: E731
+    assert main(["ask", str(question), "-o", str(out)], load) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert set(tmp_path.iterdir()) == {question}
+
+
+def test_an_interrupt_is_quiet(
+    tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(profile: Profile) -> FakeParts:
+        raise KeyboardInterrupt
+
+    assert main(["ask", str(question), "-o", str(tmp_path / "a.wav")], interrupted) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_check_prints_the_profile_and_says_what_weights_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_AUDIO__WEIGHTS", str(tmp_path / "none"))
+    assert main(["check", "--profile", "tts-3b"], FakeParts) == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["model_name"] == "step-audio-tts-3b"
+    assert "Step-Audio-TTS-3B" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_record_then_check_verifies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").write_bytes(bytes(10))
+    monkeypatch.setenv("STEP_AUDIO__WEIGHTS", str(tmp_path))
+    assert main(["record", str(tmp_path)], FakeParts) == 0
+    assert main(["check"], FakeParts) == 0
+    assert "1 files, 0.0 MB, all as in the manifest" in capsys.readouterr().out
+    (tmp_path / "model").write_bytes(bytes(9) + b"\x01")
+    assert main(["check"], FakeParts) == 2
+    assert "was altered" in capsys.readouterr().err
+
+
+def test_python_m_step_audio_is_the_same_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "step_audio", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("step-audio ")
+
+
+def test_commands_that_need_no_model_do_not_load_torch() -> None:
+    program = (
+        "import sys; from step_audio.cli import main; main(['check', '--profile', 'tts-3b']);"
+        "print('torch' in sys.modules, 'librosa' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "False False"
