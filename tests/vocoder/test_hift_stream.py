@@ -89,6 +89,35 @@ def test_a_frame_leaves_as_soon_as_its_lookahead_is_there(
     assert len(first) == 256
 
 
+def with_guesses(stream: HiftStream, mel: Tensor, size: int, guess: Tensor) -> Tensor:
+    """Push `size` frames at a time, each with 19 frames of `guess` from where `mel` goes on."""
+    out: list[Pcm] = []
+    for start in range(0, len(mel), size):
+        out += stream.push(mel[start : start + size], guess[start + size : start + size + 19])
+    return torch.from_numpy(np.concatenate(out + stream.flush()))
+
+
+def test_with_a_true_guess_nothing_is_held_back_and_nothing_changes(
+    hift: HiftGenerator, speech_mel: Tensor
+) -> None:
+    mel = speech_mel[:75]
+    (first,) = HiftStream(hift, seed=1).push(mel[:20], mel[20:39])
+    assert len(first) == 20 * 256
+    sound = with_guesses(HiftStream(hift, seed=1), mel, 20, mel)
+    assert relative_rms(sound, one_shot(hift, mel, 1)) < TOLERANCE
+
+
+def test_a_guess_is_forgotten(hift: HiftGenerator, speech_mel: Tensor) -> None:
+    mel = speech_mel[:75]
+    guessed = with_guesses(HiftStream(hift, seed=1), mel, 25, mel + 0.3)
+    assert guessed.shape == (75 * 256,)
+    after_guess, plain = HiftStream(hift, seed=1), HiftStream(hift, seed=1)
+    after_guess.push(mel[:25], mel[25:44] + 0.3)
+    plain.push(mel[:25])
+    assert after_guess._sourced == 25
+    assert torch.equal(after_guess._mel[0, :, -10:], plain._mel[0, :, -10:])
+
+
 def test_an_empty_stream_is_silent(hift: HiftGenerator) -> None:
     stream = HiftStream(hift)
     assert stream.push(torch.zeros(0, 80)) == []
