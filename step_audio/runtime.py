@@ -135,9 +135,9 @@ class Runtime:
         torch.set_num_threads(self._profile.threads)
 
     def _text_tokenizer(self) -> TextTokenizer:
-        from step_audio.engine.text import BpeTextTokenizer
+        from step_audio.engine.text import load_text_tokenizer
 
-        return BpeTextTokenizer(self._weights.path("lm/tokenizer.json"))
+        return load_text_tokenizer(self._weights.folder / "lm")
 
     def _engine(self) -> Engine:
         settings = self._profile.engine

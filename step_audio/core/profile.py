@@ -61,7 +61,8 @@ class VocoderSection(Section):
     """Token groups to sound, from `weights`/vocoder."""
 
     device: Device = "cpu"
-    ode_steps: int = Field(default=10, ge=1, le=100)
+    ode_steps: int | None = Field(default=None, ge=1, le=100)
+    """Left out: as many as the weights were judged at. Fewer are faster and rougher."""
     chunk_groups: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
         default=(2, 3, 5, 8), min_length=1, max_length=16
     )

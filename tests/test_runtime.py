@@ -1,0 +1,99 @@
+"""A profile becomes parts that work together: the real classes, at tiny widths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_audio.cli import main
+from step_audio.core.audio import read_audio, write_wav
+from step_audio.core.config import load_profile
+from step_audio.core.errors import ProfileError, VoiceNotFound, WeightsError
+from step_audio.runtime import Runtime
+from tests.tiny import VOCAB, VOICES, write_tiny
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "weights"
+    write_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def environ(weights: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Overrides that make nano use the tiny weights, also set for commands."""
+    values = {"STEP_AUDIO__WEIGHTS": str(weights), "STEP_AUDIO__SAMPLING__MAX_TOKENS": "60"}
+    for key, value in values.items():
+        monkeypatch.setenv(key, value)
+    return values
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    path = tmp_path / "question.wav"
+    t = np.arange(24000) / 24000
+    write_wav(path, (0.3 * np.sin(2 * np.pi * 220 * t)).astype(np.float32), 24000)
+    return path
+
+
+def test_services_hold_every_part(environ: dict[str, str]) -> None:
+    services = Runtime(load_profile("nano", environ)).services()
+    assert services.vocab == VOCAB
+    assert services.voices.names() == VOICES
+    assert services.default_voice == "slt"
+    assert "get_time" in {spec.name for spec in services.tools.specs()}
+    assert services.text_tokenizer.encode("noon")
+
+
+def test_the_prompt_leaves_room_for_the_answer(environ: dict[str, str]) -> None:
+    settings = Runtime(load_profile("nano", environ)).settings()
+    assert settings.max_prompt_ids == 512 - 60
+    assert settings.sampling.max_tokens == 60
+
+
+def test_speech_goes_through_both_ends(
+    environ: dict[str, str], question: Path, tmp_path: Path
+) -> None:
+    ids, out = tmp_path / "ids.json", tmp_path / "out.wav"
+    assert main(["tokenize", str(question), "-o", str(ids)]) == 0
+    groups = json.loads(ids.read_text())["groups"]
+    assert main(["vocode", str(ids), "-o", str(out)]) == 0
+    pcm, rate_hz = read_audio(out)
+    assert rate_hz == 22050
+    assert len(pcm) == len(groups) * 0.12 * rate_hz
+
+
+def test_the_same_text_and_seed_give_the_same_sound(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    for name in ("one.wav", "two.wav"):
+        assert main(["say", "It is noon.", "-o", str(tmp_path / name), "--seed", "5"]) == 0
+    assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
+
+
+def test_a_voice_that_is_not_there_is_refused_at_the_start(environ: dict[str, str]) -> None:
+    profile = load_profile("nano", environ | {"STEP_AUDIO__VOICE": "nobody"})
+    with pytest.raises(VoiceNotFound, match="available: rms, slt"):
+        Runtime(profile).services()
+
+
+def test_altered_weights_are_refused_at_the_start(environ: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "altered"
+    write_tiny(folder)
+    model = folder / "lm" / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    profile = load_profile("nano", environ | {"STEP_AUDIO__WEIGHTS": str(folder)})
+    with pytest.raises(WeightsError, match=r"model\.safetensors was altered"):
+        Runtime(profile).vocoder()
+
+
+def test_a_responder_that_is_not_there_is_said(environ: dict[str, str]) -> None:
+    profile = load_profile("chat-130b", environ)
+    with pytest.raises(ProfileError, match="'cascade'"):
+        Runtime(profile).services()
