@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from step_audio.core.errors import WeightsError
 from step_audio.engine.int8 import Int8Weight
-from step_audio.engine.step1 import Step1Config
-from step_audio.engine.weights import load_step1, save_step1
+from step_audio.engine.step1 import Step1, Step1Config
+from step_audio.engine.weights import expected_shapes, load_step1, save_step1
 
 State = dict[str, torch.Tensor]
 
@@ -33,6 +33,13 @@ def test_what_was_written_loads_equal(folder: Path, config: Step1Config, state: 
     module = loaded.module()
     assert all(torch.equal(module.state_dict()[name], t) for name, t in state.items())
     assert all(p.requires_grad for p in module.parameters())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_expected_shapes_are_those_of_the_module(tied: bool) -> None:
+    config = Step1Config(24, 40, 6, 2, 2, 50, tie_word_embeddings=tied)
+    built = {name: tuple(t.shape) for name, t in Step1(config).state_dict().items()}
+    assert expected_shapes(config) == built
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
