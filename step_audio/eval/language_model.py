@@ -1,8 +1,8 @@
 """A weak bigram language model in ARPA form: it knows how words follow, not which facts hold.
 
-P(b|a) = 1/2 * bigram with add-weight smoothing + 1/2 * a unigram that is itself half uniform.
-The uniform half keeps every word of the vocabulary likely anywhere, so that the judge who uses
-this model cannot repair an answer by what it ought to have said.
+P(b|a) = (count(a b) + weight * U(b)) / (count(a) + weight), where the unigram U is itself half
+uniform. The uniform half and the large weight keep every word of the vocabulary likely anywhere,
+so that the judge who uses this model cannot repair an answer by what it ought to have said.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BEGIN, END = "<s>", "</s>"
 
 
 def bigram_arpa(
-    sentences: Iterable[Sequence[str]], vocabulary: Iterable[str], weight: float = 5.0
+    sentences: Iterable[Sequence[str]], vocabulary: Iterable[str], weight: float = 20.0
 ) -> str:
     """Return the model of the sentences over the vocabulary in ARPA text form.
 
@@ -32,11 +32,8 @@ def bigram_arpa(
     ones, twos = [], []
     for word in [BEGIN, *targets]:
         after = followers.get(word, Counter())
-        share = 0.5 * sum(after.values()) / (sum(after.values()) + weight)
-        seen = {
-            b: share * count / sum(after.values()) + (1 - share) * unigram[b]
-            for b, count in sorted(after.items())
-        }
+        mass = sum(after.values()) + weight
+        seen = {b: (count + weight * unigram[b]) / mass for b, count in sorted(after.items())}
         # What the seen words leave, spread over the others in proportion to the unigram.
         rest = max(1.0 - sum(unigram[b] for b in seen), 1e-9)
         backoff = max(1.0 - sum(seen.values()), 1e-9) / rest

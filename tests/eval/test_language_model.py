@@ -37,7 +37,7 @@ def test_no_word_is_ruled_out_after_any_other() -> None:
     for word in WORDS:
         chances[word] = twos.get(("is", word), backoffs["is"] * ones[word])
     assert min(chances.values()) > 0.02
-    assert max(chances.values()) < 0.75
+    assert max(chances.values()) < 0.8
 
 
 def test_words_outside_the_vocabulary_are_left_out() -> None:

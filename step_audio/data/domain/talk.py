@@ -44,7 +44,8 @@ def piece_sample(carrier: Carrier, question: str, kind: str, topic: str) -> QaSa
     """Return the sample whose answer is the joke or story about `topic`."""
     word, text = load("talk")[kind]["items"][topic]
     asked = "{topic}" in carrier.pattern
-    key = (*PIECES[kind], word) if asked else PIECES[kind]
+    first, *rest = PIECES[kind]  # key words stand in the order of the text
+    key = (first, word, *rest) if asked else PIECES[kind]
     return QaSample("small_talk", question, None, None, text, carrier.id, (kind, word), key)
 
 
