@@ -43,7 +43,7 @@ class Runtime:
         """Return everything that a server or `ask` needs.
 
         Raises:
-            ProfileError: the profile's responder needs parts that this version lacks.
+            ProfileError: the profile needs an engine or a responder that this version lacks.
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
@@ -142,15 +142,15 @@ class Runtime:
     def _engine(self) -> Engine:
         settings = self._profile.engine
         if isinstance(settings, VllmEngine):
-            from step_audio.engine.vllm import VllmEngine as Vllm
-
-            return Vllm(settings.url, settings.model)
+            raise ProfileError(
+                "engine.kind 'vllm' is not served by this version; use a profile with 'local'"
+            )
         self._limit_torch()
-        from step_audio.engine import local
+        from step_audio.engine.local import LocalEngine as Step1Engine
         from step_audio.engine.weights import load_step1
 
         decoder = load_step1(self._weights.folder / "lm").decoder(settings.precision)
-        return local.LocalEngine(decoder, max_streams=self._profile.limits.max_sessions)
+        return Step1Engine(decoder, max_streams=self._profile.limits.max_sessions)
 
     def _tools(self) -> ToolBox:
         from step_audio.tools.nano import FakeTools, NanoTools, WallClock

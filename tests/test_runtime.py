@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environ(weights: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Overrides that make nano use the tiny weights, also set for commands."""
-    values = {"STEP_AUDIO__WEIGHTS": str(weights), "STEP_AUDIO__SAMPLING__MAX_TOKENS": "60"}
+    # Random weights draw ids at random, and few five in a row are a group: draw many.
+    values = {
+        "STEP_AUDIO__WEIGHTS": str(weights),
+        "STEP_AUDIO__SAMPLING__MAX_TOKENS": "300",
+        "STEP_AUDIO__SAMPLING__TEMPERATURE": "1.0",
+    }
     for key, value in values.items():
         monkeypatch.setenv(key, value)
     return values
@@ -51,8 +58,8 @@ def test_services_hold_every_part(environ: dict[str, str]) -> None:
 
 def test_the_prompt_leaves_room_for_the_answer(environ: dict[str, str]) -> None:
     settings = Runtime(load_profile("nano", environ)).settings()
-    assert settings.max_prompt_ids == 512 - 60
-    assert settings.sampling.max_tokens == 60
+    assert settings.max_prompt_ids == 512 - 300
+    assert settings.sampling.max_tokens == 300
 
 
 def test_speech_goes_through_both_ends(
@@ -97,3 +104,20 @@ def test_a_responder_that_is_not_there_is_said(environ: dict[str, str]) -> None:
     profile = load_profile("chat-130b", environ)
     with pytest.raises(ProfileError, match="'cascade'"):
         Runtime(profile).services()
+
+
+def test_a_start_loads_neither_the_compiler_nor_training(environ: dict[str, str]) -> None:
+    # Each costs seconds: torch._dynamo comes in with some initialisations on the meta device.
+    program = (
+        "import sys\n"
+        "from step_audio.core.config import load_profile\n"
+        "from step_audio.runtime import Runtime\n"
+        "import server.app\n"
+        "Runtime(load_profile('nano')).services()\n"
+        "heavy = {'torch._dynamo', 'torchaudio', 'scipy', 'step_audio.train'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "[]\n", result.stderr

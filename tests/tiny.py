@@ -27,7 +27,7 @@ from vocoder.flow_config import nano_flow
 from vocoder.flow_loading import save_flow
 from vocoder.hift import HiftConfig, HiftGenerator
 
-VOCAB = Vocab(audio_base=512, heard_open=5, heard_close=6, call=7)
+VOCAB = Vocab(audio_base=280, heard_open=5, heard_close=6, call=7)
 VOICES = ("rms", "slt")
 
 
@@ -60,7 +60,9 @@ def _lm(folder: Path) -> None:
         num_hidden_layers=2,
     )
     save_step1(folder, config, Step1(config).state_dict(), int8=True)
-    train_bpe(["what time is it in paris", "it is noon"] * 4, 400, folder / "tokenizer.json")
+    texts = ["what time is it in paris", "it is noon"] * 4
+    learned = train_bpe(texts, VOCAB.audio_base, folder / "tokenizer.json")
+    assert learned == VOCAB.audio_base, "a random LM may draw any text id, so each must exist"
 
 
 def _vocoder(folder: Path) -> None:

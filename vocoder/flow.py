@@ -137,7 +137,10 @@ class FlowModel(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.input_embedding = nn.Embedding(config.vocab_size, config.input_size)
+        # The default initialisation, written out: on the meta device nn.Embedding's own would
+        # import torch's compiler, two seconds of every start.
+        table = torch.randn(config.vocab_size, config.input_size)
+        self.input_embedding = nn.Embedding(config.vocab_size, config.input_size, _weight=table)
         self.spk_embed_affine_layer = nn.Linear(config.spk_embed_dim, config.output_size)
         self.encoder = TokenEncoder(config.encoder)
         self.encoder_proj = nn.Linear(config.encoder.output_size, config.output_size)

@@ -171,7 +171,10 @@ class Backbone(nn.Module):
 
     def __init__(self, config: Step1Config) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        # The default initialisation, written out: on the meta device nn.Embedding's own would
+        # import torch's compiler, two seconds of every start.
+        table = torch.randn(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
