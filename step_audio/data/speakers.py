@@ -43,9 +43,9 @@ class Speaker:
     split: Split
 
 
-# Variants left out: Alicia, Andy, Annie, steph and their kin, whispers, croak, robots; those of
-# which the judge heard fewer than 4 words in 10 (boris, Lee, marcelo, Michael, rob, travis, Marco,
-# norbert, shelby, zac, gustave); and klatt* (the held-out klatt4 is of that synthesiser).
+# Variants left out: Alicia, Andy, Annie, steph and their kin, whispers, croak, robots; those with a
+# word error rate above 0.6 over eight sentences in eval.judge (boris, Lee, marcelo, Michael, rob,
+# travis, Marco, norbert, shelby, zac, gustave); klatt* (the held-out klatt4 is of their kind).
 _ESPEAK_TRAIN: Final[dict[str, tuple[str, ...]]] = {
     "m": (
         "en-us",
