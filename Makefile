@@ -74,24 +74,33 @@ NANO ?= build/nano$(if $(smoke),-smoke)
 ARGS ?=
 
 nano-data: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech $(if $(smoke),--utterances 200) $(ARGS)
+	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech \
+		$(if $(smoke),--utterances 200) $(ARGS)
 
 nano-tokenizers: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.tokenizers --speech $(NANO)/speech --out $(NANO)/tokenizers $(smoke) $(ARGS)
-	$(BIN)/python -m step_audio.train.speaker_net --speech $(NANO)/speech --out $(NANO)/speaker $(if $(smoke),--steps 5)
+	$(BIN)/python -m step_audio.train.tokenizers --speech $(NANO)/speech \
+		--out $(NANO)/tokenizers $(smoke) $(ARGS)
+	$(BIN)/python -m step_audio.train.speaker_net --speech $(NANO)/speech \
+		--out $(NANO)/speaker $(if $(smoke),--steps 5)
 
 nano-vocoder: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.flow_data --tokenizers $(NANO)/tokenizers/export \
+		--speaker $(NANO)/speaker/export/campplus.onnx --out $(NANO)/flow-data \
+		$(if $(smoke),--utterances 20 --shard 10)
 	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(NANO)/tokenizers/export --out $(NANO)/lm-data $(if $(smoke),--hearing 100 --speaking 50)
-	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm $(if $(smoke),--steps 5) $(ARGS)
+	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(NANO)/tokenizers/export \
+		--out $(NANO)/lm-data $(if $(smoke),--shards 1 --shard 40)
+	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm \
+		$(if $(smoke),--steps 5) $(ARGS)
 
 nano-pack: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.pack --trained $(NANO) --out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
+	$(BIN)/python -m step_audio.train.pack --trained $(NANO) \
+		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
 nano-eval: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.eval.nano $(smoke) $(ARGS)
