@@ -112,6 +112,8 @@ SPEAKERS: Final[tuple[Speaker, ...]] = (
     Speaker("flite-slt", "flite", "slt", "f", CMU, "train"),
     Speaker("flite-awb", "flite", "awb", "m", CMU, "train"),
     Speaker("flite-kal16", "flite", "kal16", "m", CMU, "train"),
+    # The same person as kal16 by another diphone engine, that of the held-out ked.
+    Speaker("festival-kal", "festival", "kal_diphone", "m", EDINBURGH, "train"),
     *(_espeak(voice, "m", "train") for voice in _ESPEAK_TRAIN["m"]),
     *(_espeak(voice, "f", "train") for voice in _ESPEAK_TRAIN["f"]),
     Speaker("festival-ked", "festival", "ked_diphone", "m", EDINBURGH, "held"),
@@ -136,7 +138,7 @@ def speakers(split: Split) -> tuple[Speaker, ...]:
 
 
 def draw_training_speaker(rng: np.random.Generator, real_share: float = 0.5) -> Speaker:
-    """Draw a training voice; `real_share` of the draws fall on the four real people (flite)."""
+    """Draw a training voice; `real_share` of the draws fall on the recorded people."""
     real = rng.random() < real_share
-    pool: Sequence[Speaker] = [s for s in speakers("train") if (s.engine == "flite") == real]
+    pool: Sequence[Speaker] = [s for s in speakers("train") if (s.engine != "espeak") == real]
     return pool[int(rng.integers(len(pool)))]

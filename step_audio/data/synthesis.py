@@ -24,7 +24,7 @@ from step_audio.data.speakers import EngineName, Speaker
 PACKAGES: Final[dict[EngineName, str]] = {
     "flite": "flite",
     "espeak": "espeak-ng",
-    "festival": "festival festvox-kdlpc16k",
+    "festival": "festival festvox-kdlpc16k festvox-kallpc16k",
 }
 PROGRAMS: Final[dict[EngineName, str]] = {
     "flite": "flite",

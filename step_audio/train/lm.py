@@ -18,14 +18,19 @@ from torch.nn import functional as F
 from step_audio.core.vocab import Vocab
 from step_audio.engine.step1 import Step1, Step1Config
 from step_audio.engine.weights import save_step1
-from step_audio.train.lm_data import load_composer
+from step_audio.train.lm_data import extend_composer, load_composer
 from step_audio.train.lm_embedding import StructuredEmbedding
 from step_audio.train.lm_samples import LmSample, SampleComposer, TaskWeights
 from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.optimizers import for_layers
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 
 TEXT_WEIGHT = 3.0
 """A text id decides what is said, an audio id how a 60th of a second of it sounds."""
+
+
+REFRESH_STEPS = 100
+"""How often shards that were written meanwhile are taken in."""
 
 
 class LmTrainer(nn.Module):
@@ -63,36 +68,6 @@ class LmTrainer(nn.Module):
         state = {f"{k}": v.detach().contiguous() for k, v in self.lm.state_dict().items()}
         state["model.embed_tokens.weight"] = self.embedding.table().detach().contiguous()
         return state
-
-
-class MuonAndAdam(torch.optim.Optimizer):
-    """Muon for the layers' matrices, AdamW for the rest, behind one optimizer's face."""
-
-    def __init__(self, trainer: LmTrainer, weight_decay: float) -> None:
-        matrices = [p for p in trainer.lm.model.layers.parameters() if p.dim() == 2]
-        inside = {id(p) for p in matrices}
-        rest = [p for p in trainer.parameters() if id(p) not in inside]
-        self.muon = torch.optim.Muon(
-            matrices, lr=1e-3, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        self.adam = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
-        self.param_groups = [*self.muon.param_groups, *self.adam.param_groups]
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        self.muon.step()  # type: ignore[no-untyped-call]
-        self.adam.step()
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        self.muon.zero_grad(set_to_none)
-        self.adam.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict[str, object]:
-        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
-
-    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
-        self.param_groups = [*self.muon.param_groups, *self.adam.param_groups]
 
 
 class Batches:
@@ -151,7 +126,7 @@ def train(args: argparse.Namespace) -> None:
     )
     trainer = LmTrainer(config, vocab, centroids).to(device)
     print(f"{sum(p.numel() for p in trainer.parameters()) / 1e6:.1f}M parameters", flush=True)
-    optimizer = MuonAndAdam(trainer, weight_decay=0.02)
+    optimizer = for_layers(trainer, trainer.lm.model.layers)
     run = TrainingRun(
         Path(args.out), {"trainer": trainer}, optimizer, Budget(args.minutes, args.steps)
     )
@@ -162,6 +137,8 @@ def train(args: argparse.Namespace) -> None:
     while not run.done:
         run.set_learning_rate(args.learning_rate, warm_steps=60, hold=0.5)
         composer.set_weights(_mix(run.fraction))
+        if run.step % REFRESH_STEPS == 0:
+            extend_composer(composer, data)
         ids, mask = (t.to(device) for t in batches.next())
         loss, parts = trainer.losses(ids, mask)
         optimizer.zero_grad(set_to_none=True)

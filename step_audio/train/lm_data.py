@@ -1,4 +1,7 @@
-"""Prepare the LM's data: text tokenizer, spoken questions and answers as token groups.
+"""Prepare the LM's data: text tokenizer, spoken questions and their spoken answers as groups.
+
+Shard i holds questions and word salad by many speakers ("hearing") and, by the answer voice, the
+answers to those questions ("speaking"). Training may start on the first shards while more are made.
 
 Run: python -m step_audio.train.lm_data --tokenizers build/nano/tokenizers/export \
          --out build/nano/lm-data --part 0/2        (once a part, side by side or in turn)
@@ -9,18 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizer.loading import load_tokenizer
 from tqdm import tqdm
 
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import Vocab
-from step_audio.data.augment import augment, warp
+from step_audio.data.augment import augment, coloured_noise, warp
 from step_audio.data.domain import QaSample, generate, salad, vocabulary
 from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.spoken import SpokenItem, read_spoken, to_codes, write_spoken
@@ -29,11 +31,15 @@ from step_audio.dialog.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
 from step_audio.train.lm_samples import SampleComposer
 from step_audio.train.text_tokenizer import train_bpe
-from tokenizer.preprocess import resample
+from tokenizer.loading import load_tokenizer
+from tokenizer.preprocess import RATE_HZ, resample
+from tokenizer.stream import DualCodebookTokenizer
 
 TEXT_SIZE = 2048
 ANSWER_SPEAKER = "flite-rms"
-SALAD_SHARE = 0.35
+SALAD_SHARE = 0.3
+SPOKEN_SALAD = 60
+"""Word salad that the answer voice speaks, a shard: any word in any place."""
 SHARD = 500
 
 
@@ -66,105 +72,130 @@ def _texts(rng: random.Random, count: int) -> Iterator[str]:
             yield sample.result or ""
 
 
-def hearing_shard(index: int, tokenizer: Any, shard: int, out: Path) -> None:
-    """Write one shard of questions and salad by many speakers."""
+Planned = tuple[str, QaSample | None, Speaker]
+
+
+def plan(index: int, size: int) -> list[Planned]:
+    """Return what shard `index` contains; a question of "" stands for sound without speech."""
+    rng, voices = random.Random(10_000 + index), np.random.default_rng(index)
+    words = vocabulary()
+    planned: list[Planned] = []
+    while len(planned) < size:
+        who = draw_training_speaker(voices)
+        if rng.random() < SALAD_SHARE:
+            planned.append((salad(rng, words), None, who))
+        else:
+            qa = generate(rng, "train")
+            planned.append((qa.question, qa, who))
+    return planned
+
+
+def hearing_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path) -> None:
+    """Write the questions and the salad of one shard."""
     path = out / f"hearing-{index:04d}.safetensors"
     if path.exists():
         return
-    rng, noise = random.Random(10_000 + index), np.random.default_rng(index)
-    words = vocabulary()
-    planned: list[tuple[str, QaSample | None, Speaker]] = []
-    while len(planned) < shard:
-        qa = None
-        if rng.random() < SALAD_SHARE:
-            text = salad(rng, words)
-        else:
-            qa = generate(rng, "train")
-            text = qa.question
-        if text:
-            planned.append((text, qa, draw_training_speaker(noise)))
+    rng, noise = random.Random(30_000 + index), np.random.default_rng(30_000 + index)
+    planned = plan(index, size)
     jobs = [
         Job(text, who, rate=rng.uniform(0.85, 1.2), pitch=rng.uniform(0.85, 1.15))
         for text, _, who in planned
+        if text
     ]
+    sounds = synthesize_many(jobs, workers=1)
     items: list[SpokenItem] = []
-    questions: list[dict[str, Any] | None] = []
-    for (text, qa, who), made in zip(planned, synthesize_many(jobs, workers=1), strict=True):
-        pcm = _sixteen(made)
-        if rng.random() < 0.4:
-            pcm = warp(pcm, noise)
-        if rng.random() < 0.5:
-            pcm = augment(pcm, noise, 0.7)
-        groups = tokenizer.encode(pcm * np.float32(rng.uniform(0.2, 0.95)))
-        items.append(SpokenItem(text, who.name, to_codes(groups)))
-        questions.append(None if qa is None else asdict(qa))
+    for text, _, who in planned:
+        pcm = _varied(_sixteen(next(sounds)), rng, noise) if text else _no_speech(rng, noise)
+        groups = tokenizer.encode_whole(pcm)
+        items.append(SpokenItem(text, who.name if text else "noise", to_codes(groups)))
+    questions = [None if qa is None else asdict(qa) for _, qa, _ in planned]
     (out / f"hearing-{index:04d}.qa.json").write_text(json.dumps(questions))
     write_spoken(path, items)
 
 
-def speaking_shard(index: int, tokenizer: Any, shard: int, out: Path) -> None:
-    """Write one shard of answers (and some salad) by the answer voice."""
+def speaking_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path) -> None:
+    """Write the answers of one shard, and some salad, in the answer voice."""
     path = out / f"speaking-{index:04d}.safetensors"
     if path.exists():
         return
-    rng = random.Random(20_000 + index)
-    words = vocabulary()
+    rng, words = random.Random(20_000 + index), vocabulary()
+    texts = {qa.answer for _, qa, _ in plan(index, size) if qa is not None}
+    texts |= {salad(rng, words) for _ in range(size * SPOKEN_SALAD // SHARD)}
     voice = speaker(ANSWER_SPEAKER)
-    texts: dict[str, None] = {}
-    while len(texts) < shard:
-        texts[salad(rng, words) if rng.random() < 0.2 else generate(rng, "train").answer] = None
-    sounds = synthesize_many([Job(text, voice) for text in texts], workers=1)
+    ordered = sorted(texts)
+    sounds = synthesize_many([Job(text, voice) for text in ordered], workers=1)
     items = [
-        SpokenItem(text, voice.name, to_codes(tokenizer.encode(_sixteen(sound))))
-        for text, sound in zip(texts, sounds, strict=True)
+        SpokenItem(text, voice.name, to_codes(tokenizer.encode_whole(_sixteen(sound))))
+        for text, sound in zip(ordered, sounds, strict=True)
     ]
     write_spoken(path, items)
+
+
+def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
+    if rng.random() < 0.4:
+        pcm = warp(pcm, noise)
+    if rng.random() < 0.5:
+        pcm = augment(pcm, noise, 0.7)
+    return pcm * np.float32(rng.uniform(0.2, 0.95))
+
+
+def _no_speech(rng: random.Random, noise: np.random.Generator) -> Pcm:
+    """Return silence or noise, (T,), one half to three seconds."""
+    samples = int(rng.uniform(0.5, 3.0) * RATE_HZ)
+    level = np.float32(10 ** rng.uniform(-4.5, -1.0))
+    return coloured_noise(samples, noise) * level
 
 
 def _sixteen(made: tuple[Pcm, int]) -> Pcm:
     pcm, rate = made
     samples: Pcm = resample(pcm, rate)
-    return samples / np.float32(max(1e-3, float(np.abs(samples).max())))
+    return samples / np.float32(max(1e-3, float(np.abs(samples).max()))) * np.float32(0.9)
 
 
 def load_composer(data: Path, vocab: Vocab, rng: random.Random) -> SampleComposer:
-    """Return the sample composer over everything prepared in `data`."""
+    """Return a sample composer over everything prepared in `data` so far."""
     builder = PromptBuilder(BpeTextTokenizer(data / "tokenizer.json"), vocab)
-    hearing: list[tuple[SpokenItem, QaSample | None]] = []
+    composer = SampleComposer(builder, rng)
+    extend_composer(composer, data)
+    return composer
+
+
+def extend_composer(composer: SampleComposer, data: Path) -> int:
+    """Add the shards that both halves are there of and that are new; return how many."""
+    added = 0
     for path in sorted(data.glob("hearing-*.safetensors")):
-        questions = json.loads(path.with_suffix("").with_suffix(".qa.json").read_text())
-        for item, qa in zip(read_spoken(path), questions, strict=True):
-            hearing.append((item, None if qa is None else _sample(qa)))
-    speaking = [i for p in sorted(data.glob("speaking-*.safetensors")) for i in read_spoken(p)]
-    return SampleComposer(builder, hearing, speaking, rng)
+        speaking = path.with_name(path.name.replace("hearing", "speaking"))
+        if path.name in composer.shards or not speaking.exists():
+            continue
+        rows = json.loads(path.with_suffix("").with_suffix(".qa.json").read_text())
+        samples = [None if row is None else _sample(row) for row in rows]
+        composer.add(path.name, read_spoken(path), samples, read_spoken(speaking))
+        added += 1
+    return added
 
 
 def _sample(row: dict[str, Any]) -> QaSample:
     history = tuple(_sample(past) for past in row["history"])
     call = tuple(row["call"]) if row["call"] else None
-    lists = {k: tuple(row[k]) for k in ("slots", "key_words")}
+    lists = {name: tuple(row[name]) for name in ("slots", "key_words")}
     return QaSample(**{**row, **lists, "call": call, "history": history})
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizers", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--hearing", type=int, default=16_000)
-    parser.add_argument("--speaking", type=int, default=8_000)
-    parser.add_argument("--shard", type=int, default=SHARD)
+    parser.add_argument("--shards", type=int, default=30)
+    parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     out = Path(args.out)
     prepare_text(out, Path(args.tokenizers))
     tokenizer = load_tokenizer(Path(args.tokenizers))
-    part, parts = (int(x) for x in args.part.split("/"))
-    shards = [
-        *((speaking_shard, i) for i in range(args.speaking // args.shard)),
-        *((hearing_shard, i) for i in range(args.hearing // args.shard)),
-    ]
-    for make, index in tqdm(shards[part::parts], desc=f"part {args.part}"):
-        make(index, tokenizer, args.shard, out)
+    part, parts = (int(number) for number in args.part.split("/"))
+    for index in tqdm(range(part, args.shards, parts), desc=f"LM data {args.part}"):
+        hearing_shard(index, tokenizer, args.shard, out)
+        speaking_shard(index, tokenizer, args.shard, out)
 
 
 if __name__ == "__main__":

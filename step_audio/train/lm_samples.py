@@ -31,33 +31,46 @@ class LmSample:
 class TaskWeights:
     """How often each task is drawn."""
 
-    transcribe: float = 0.25
-    read: float = 0.25
-    spoken: float = 0.35
-    typed: float = 0.15
+    transcribe: float = 0.2
+    read: float = 0.15
+    spoken: float = 0.45
+    typed: float = 0.2
 
 
 class SampleComposer:
-    """Draws samples. `hearing`: questions and word salad by many speakers, with the QaSample a
-    question came from (None for salad); `speaking`: answers by the answer voice."""
+    """Draws samples from the shards added to it.
+
+    Args:
+        builder: turns to ids, as serving does it.
+        rng: every choice comes from here.
+        weights: the mix of tasks.
+    """
 
     def __init__(
-        self,
-        builder: PromptBuilder,
-        hearing: Sequence[tuple[SpokenItem, QaSample | None]],
-        speaking: Sequence[SpokenItem],
-        rng: random.Random,
-        weights: TaskWeights | None = None,
+        self, builder: PromptBuilder, rng: random.Random, weights: TaskWeights | None = None
     ) -> None:
-        self.builder = builder
-        self.hearing = list(hearing)
-        self.questions = [(item, qa) for item, qa in hearing if qa is not None]
+        self.builder, self.random = builder, rng
+        self.shards: set[str] = set()
+        self.hearing: list[SpokenItem] = []
+        self.questions: list[tuple[SpokenItem, QaSample]] = []
+        self.speaking: list[SpokenItem] = []
         self.answers: dict[str, list[SpokenItem]] = {}
+        self.set_weights(weights or TaskWeights())
+
+    def add(
+        self,
+        shard: str,
+        hearing: Sequence[SpokenItem],
+        samples: Sequence[QaSample | None],
+        speaking: Sequence[SpokenItem],
+    ) -> None:
+        """Add a shard: what was said to nano, the questions among it, and spoken answers."""
+        self.shards.add(shard)
+        self.hearing += [item for item in hearing if item.text]
+        self.questions += [(i, qa) for i, qa in zip(hearing, samples, strict=True) if qa]
+        self.speaking += speaking
         for item in speaking:
             self.answers.setdefault(item.text, []).append(item)
-        self.speaking = list(speaking)
-        self.random = rng
-        self.set_weights(weights or TaskWeights())
 
     def set_weights(self, weights: TaskWeights) -> None:
         """Change the mix from now on."""
@@ -75,7 +88,7 @@ class SampleComposer:
 
     def transcribe(self) -> LmSample:
         """Audio of anybody to its words."""
-        item, _ = self.random.choice(self.hearing)
+        item = self.random.choice(self.hearing)
         turns = (
             _system("transcribe"),
             Turn("human", (Audio(item.groups),)),
@@ -84,19 +97,18 @@ class SampleComposer:
         return LmSample(*self.builder.training_sequence(turns), "transcribe")
 
     def read(self) -> LmSample:
-        """Text to interleaved text and audio in the answer voice."""
+        """Text to audio in the answer voice, as `SpeechSynthesizer` asks for it."""
         item = self.random.choice(self.speaking)
         turns = (
             _system("read"),
             Turn("human", (Text(item.text),)),
-            Turn("assistant", (Spoken(item.text, item.groups),)),
+            Turn("assistant", (Audio(item.groups),)),
         )
         return LmSample(*self.builder.training_sequence(turns), "read")
 
     def spoken(self) -> LmSample:
         """A spoken question to its transcript, then a call or an answer."""
         item, qa = self.random.choice(self.questions)
-        assert qa is not None
         question = Turn("human", (Audio(item.groups),))
         return self._question(qa, question, (Heard(item.text),), "spoken")
 
@@ -111,13 +123,14 @@ class SampleComposer:
         self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
     ) -> LmSample:
         turns = [_system("answer"), *self._history(qa), question]
+        context = len(turns)
         if qa.call is not None:
             turns.append(Turn("assistant", (*heard, Call(*qa.call))))
             turns.append(Turn("tool", (Text(qa.result or "{}"),)))
             heard = ()
         groups = self._groups(qa.answer)
         turns.append(Turn("assistant", (*heard, Spoken(qa.answer, groups))))
-        ids, mask = self.builder.training_sequence(turns)
+        ids, mask = self.builder.training_sequence(turns, context=context)
         if not groups:
             # No sound is known for this text: stop before the id that would end a silent answer.
             ids, mask = ids[:-1], mask[:-1]

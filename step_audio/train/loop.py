@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -25,6 +25,15 @@ class Budget:
 
     minutes: float = 30.0
     steps: int | None = None
+
+
+class Optimizer(Protocol):
+    """What a run needs of an optimizer, torch's own or a pair of them."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -63,7 +72,7 @@ class TrainingRun:
 
     out: Path
     modules: dict[str, nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     budget: Budget
     save_every_s: float = 120.0
     log_every_s: float = 20.0

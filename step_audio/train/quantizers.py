@@ -20,7 +20,7 @@ class EmaCodebook(nn.Module):
     total: Tensor
     started: Tensor
 
-    def __init__(self, size: int, width: int, decay: float = 0.998) -> None:
+    def __init__(self, size: int, width: int, decay: float = 0.999) -> None:
         super().__init__()
         self.size, self.decay = size, decay
         self.register_buffer("table", torch.zeros(size, width))

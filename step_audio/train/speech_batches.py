@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torchaudio
 from numpy.typing import NDArray
-from tokenizer.features import log_mel_128, offline_lfr
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +19,7 @@ from step_audio.core.types import Pcm
 from step_audio.data.augment import augment, warp
 from step_audio.data.corpus import Utterance, read_corpus
 from step_audio.data.domain import pronunciations
+from tokenizer.features import log_mel_128, offline_lfr
 
 SAMPLE_RATE_HZ = 16_000
 MEL_HOP_SAMPLES = 320
@@ -110,7 +110,7 @@ class SpeechBatches:
         clean = _normalised(utterance.pcm, self.numpy)
         if self.random.random() < 0.6:
             clean = warp(clean, self.numpy)
-        noisy = augment(clean, self.numpy, 1.0) if self.random.random() < 0.7 else clean
+        noisy = augment(clean, self.numpy, 0.8) if self.random.random() < 0.5 else clean
         clean = _same_length(clean, len(noisy))
         features = (offline_lfr(torch.from_numpy(noisy)) + self.shift) * self.scale
         if self.random.random() < 0.3:
