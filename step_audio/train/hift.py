@@ -203,6 +203,7 @@ def export(generator: HiftGenerator, out: Path) -> Path:
     path = out / "hift.safetensors"
     tensors = {k: v.detach().float().cpu().contiguous() for k, v in generator.state_dict().items()}
     save_file(tensors, str(path))
+    path.chmod(0o644)  # safetensors writes for the owner only; servers run as someone else
     values: dict[str, Any] = asdict(generator.config)
     path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return path
