@@ -103,4 +103,4 @@ nano-pack: $(VENV)/.train-ready
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
 nano-eval: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.eval.nano $(smoke) $(ARGS)
+	$(BIN)/python -m step_audio examine --output $(NANO)/eval $(if $(smoke),--questions 8) $(ARGS)

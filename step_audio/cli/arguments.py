@@ -8,6 +8,7 @@ from pathlib import Path
 
 from step_audio import __version__
 from step_audio.cli.deployment import check, record_folder, serve
+from step_audio.cli.examination import examine
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
 
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     _deployment(add)
     _speech(add)
     _tokens(add)
+    _examination(add)
     return top
 
 
@@ -72,6 +74,13 @@ def _tokens(add: Add) -> None:
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
+
+
+def _examination(add: Add) -> None:
+    command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
+    _output(command, required=True, what="folder of the report")
+    _profile(command)
+    command.add_argument("--questions", type=int, default=100, help="100 for a report, 20 to look")
 
 
 def _profile(command: argparse.ArgumentParser) -> None:

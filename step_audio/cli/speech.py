@@ -51,7 +51,7 @@ def say(args: argparse.Namespace, load: Load) -> int:
 
 
 @dataclass
-class _Reply:
+class Reply:
     """What came back, with its times. `start_s` is the end of the question."""
 
     start_s: float
@@ -97,24 +97,29 @@ class _Reply:
         }
 
 
-async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> _Reply:
+async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> Reply:
     async with _assistant(parts, seed) as assistant:
-        clock = assistant.services.clock
-        question = assistant.question(rate_hz)
-        # A microphone would have delivered all of this while the person still spoke.
-        await assistant.listen(question, pcm)
-        reply = _Reply(clock.now_s())
-        conversation = Conversation()
-        conversation.add(UserAudio("question", await assistant.finish(question)))
-        async for event in assistant.answer(conversation, voice=voice):
-            reply.add(event, clock.now_s())
+        return await answer(assistant, pcm, rate_hz, voice)
+
+
+async def answer(assistant: Assistant, pcm: Pcm, rate_hz: int, voice: str | None = None) -> Reply:
+    """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation."""
+    clock = assistant.services.clock
+    question = assistant.question(rate_hz)
+    # A microphone would have delivered all of this while the person still spoke.
+    await assistant.listen(question, pcm)
+    reply = Reply(clock.now_s())
+    conversation = Conversation()
+    conversation.add(UserAudio("question", await assistant.finish(question)))
+    async for event in assistant.answer(conversation, voice=voice):
+        reply.add(event, clock.now_s())
     return reply
 
 
-async def _say(parts: Parts, text: str, voice: str | None, seed: int | None) -> _Reply:
+async def _say(parts: Parts, text: str, voice: str | None, seed: int | None) -> Reply:
     async with _assistant(parts, seed) as assistant:
         clock = assistant.services.clock
-        reply = _Reply(clock.now_s())
+        reply = Reply(clock.now_s())
         async for event in assistant.say(text, voice):
             reply.add(event, clock.now_s())
     return reply

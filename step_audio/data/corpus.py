@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,12 +97,13 @@ def _manner(rng: random.Random, speaker: Speaker) -> tuple[float, float]:
     return rng.uniform(0.85, 1.2), rng.uniform(0.85, 1.15)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True)
     parser.add_argument("--utterances", type=int, default=9000)
     parser.add_argument("--shard", type=int, default=SHARD)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for index in tqdm(range(args.utterances // args.shard), desc="speech"):
         write_shard(index, Path(args.out), args.shard)
 

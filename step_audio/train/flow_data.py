@@ -3,7 +3,7 @@
 Run: python -m step_audio.train.flow_data --tokenizers build/nano/tokenizers/export \
          --speaker build/nano/speaker/export/campplus.onnx --out build/nano/flow-data
 
-Two of three utterances are by the answer voices, as they are; the rest by other people and a few
+Seven of ten utterances are by the answer voices, as they are; the rest by other people and a few
 formant voices. Shards are made from their number alone and kept once made, so the command can be
 cut off and repeated, also with more utterances.
 """
@@ -30,7 +30,9 @@ from step_audio.train.flow_items import prepare, speaker_vector
 from step_audio.train.speaker_net import speaker_fbank
 from tokenizer.loading import load_tokenizer
 
-ANSWER_SHARE: Final = 2 / 3
+ANSWER_SHARE: Final = 0.7
+RMS_SHARE: Final = 0.7
+"""Of the answer voices: the LM writes its tokens in this voice."""
 SALAD_SHARE: Final = 0.4
 OTHERS: Final = (
     "flite-awb",
@@ -51,7 +53,7 @@ def speech(shard: int, size: int) -> list[Utterance]:
     jobs: list[Job] = []
     while len(jobs) < size:
         text = salad(rng, words) if rng.random() < SALAD_SHARE else generate(rng, "train").answer
-        name = rng.choice(ANSWER_SPEAKERS if rng.random() < ANSWER_SHARE else OTHERS)
+        name = _name(rng)
         if text:
             jobs.append(Job(text, speaker(name)))
     sounds = synthesize_many(jobs, workers=1)
@@ -59,6 +61,13 @@ def speech(shard: int, size: int) -> list[Utterance]:
         Utterance(job.text, job.speaker.name, to_16k(*sound))
         for job, sound in zip(jobs, sounds, strict=True)
     ]
+
+
+def _name(rng: random.Random) -> str:
+    if rng.random() >= ANSWER_SHARE:
+        return rng.choice(OTHERS)
+    main, second = ANSWER_SPEAKERS
+    return main if rng.random() < RMS_SHARE else second
 
 
 def measure_speakers(
@@ -98,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
             vectors |= measure_speakers(speech(0, 250), Path(args.speaker), args.threads)
         write_embeddings(out, vectors)
     shards = -(-args.utterances // args.shard)
-    prepare(lambda number: speech(number, args.shard), shards, out, tokenizer.encode)
+    prepare(lambda number: speech(number, args.shard), shards, out, tokenizer.encode_whole)
     return 0
 
 

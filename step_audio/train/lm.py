@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,8 @@ def _mix(fraction: float) -> TaskWeights:
     return TaskWeights()
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="folder written by step_audio.train.lm_data")
     parser.add_argument("--out", required=True)
@@ -173,7 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=1)
-    train(parser.parse_args())
+    train(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

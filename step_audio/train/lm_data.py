@@ -181,14 +181,15 @@ def _sample(row: dict[str, Any]) -> QaSample:
     return QaSample(**{**row, **lists, "call": call, "history": history})
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizers", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--shards", type=int, default=30)
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     out = Path(args.out)
     prepare_text(out, Path(args.tokenizers))
     tokenizer = load_tokenizer(Path(args.tokenizers))

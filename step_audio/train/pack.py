@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,12 @@ def pack_voices(trained: Path, out: Path) -> None:
         np.save(folder / "embedding.npy", vectors[name].astype(np.float32))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trained", required=True)
     parser.add_argument("--out", required=True)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     trained, out = Path(args.trained), Path(args.out)
     pack_tokenizer(trained, out)
     pack_lm(trained, out)

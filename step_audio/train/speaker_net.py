@@ -137,7 +137,8 @@ def export(net: SpeakerNet, path: Path) -> None:
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speech", required=True, help="folder written by step_audio.data.corpus")
     parser.add_argument("--out", required=True)
@@ -147,7 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=1)
-    train(parser.parse_args())
+    train(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def train(args: argparse.Namespace) -> None:
         run.set_learning_rate(args.learning_rate)
         quantise = run.fraction >= QUANTISE_FROM
         if quantise and not bool(trainer.codebook.started):
-            _start_codebook(trainer, batches, device)
+            _start_codebook(trainer, batches, device, frames=(2 if args.smoke else 30) * 1024)
         losses = trainer.losses(batches.next().to(device), quantise)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
@@ -155,17 +156,18 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _start_codebook(
-    trainer: TokenizerTrainer, batches: SpeechBatches, device: torch.device
+    trainer: TokenizerTrainer, batches: SpeechBatches, device: torch.device, frames: int
 ) -> None:
-    frames: list[Tensor] = []
-    while sum(map(len, frames)) < 30 * LINGUISTIC_SIZE:
+    kept: list[Tensor] = []
+    while sum(map(len, kept)) < frames:
         with torch.no_grad():
             trainer.losses(batches.next().to(device), rounding=False)
-        frames.append(trainer.last_frames)
-    trainer.codebook.start(torch.cat(frames))
+        kept.append(trainer.last_frames)
+    trainer.codebook.start(torch.cat(kept))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speech", required=True, help="folder written by step_audio.data.corpus")
     parser.add_argument("--out", required=True)
@@ -178,7 +180,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--smoke", action="store_true", help="tiny widths, to try the path")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     train(args)
 
 

@@ -1,0 +1,86 @@
+"""Every stage of nano at smoke size, one after the other, into weights that the runtime serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from step_audio.cli import main as step_audio
+from step_audio.core.weights import open_weights
+from step_audio.data import corpus
+from step_audio.train import flow, flow_data, hift, lm, lm_data, pack, tokenizers
+from step_audio.train.lm_embedding import semantic_digits
+
+pytestmark = pytest.mark.skipif(
+    not all(shutil.which(program) for program in ("espeak-ng", "flite", "festival")),
+    reason="training only: apt install espeak-ng flite festival festvox-kallpc16k",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages, from text to packed weights."""
+    at = tmp_path_factory.mktemp("nano")
+    corpus.main(["--out", f"{at}/speech", "--utterances", "40", "--shard", "40"])
+    tokenizers.main(
+        ["--speech", f"{at}/speech", "--out", f"{at}/tokenizers", "--smoke", "--steps", "4"]
+    )
+    made = f"{at}/tokenizers/export"
+    lm_data.main(["--tokenizers", made, "--out", f"{at}/lm-data", "--shards", "1", "--shard", "12"])
+    small = ["--width", "64", "--intermediate", "96", "--layers", "2", "--heads", "4"]
+    lm.main(["--data", f"{at}/lm-data", "--out", f"{at}/lm", "--steps", "3", *small])
+    flow_data.main(
+        ["--tokenizers", made, "--out", f"{at}/flow-data", "--utterances", "8", "--shard", "8"]
+    )
+    flow.main(["--data", f"{at}/flow-data", "--out", f"{at}/flow", "--smoke"])
+    hift.main(["--out", f"{at}/hift", "--smoke"])
+    pack.main(["--trained", str(at), "--out", f"{at}/packed"])
+    return at
+
+
+@pytest.fixture
+def profile(trained: Path, tmp_path: Path) -> Path:
+    text = (Path(lm.__file__).parents[1] / "profiles" / "nano.yaml").read_text()
+    path = tmp_path / "smoke.yaml"
+    path.write_text(text.replace("../weights/nano", str(trained / "packed")))
+    return path
+
+
+def test_packed_weights_are_recorded_and_whole(trained: Path) -> None:
+    weights = open_weights(trained / "packed", "here")
+    weights.verify()
+    assert weights.facts.vocab.audio_base == lm_data.TEXT_SIZE
+    assert {name.split("/")[0] for name in weights.files} >= {
+        "tokenizer",
+        "lm",
+        "vocoder",
+        "voices",
+    }
+
+
+def test_packed_weights_serve_both_ends_of_the_pipe(profile: Path, tmp_path: Path) -> None:
+    speech, groups, out = tmp_path / "in.wav", tmp_path / "groups.json", tmp_path / "out.wav"
+    sf.write(speech, np.sin(np.arange(16_000) / 20), 16_000)
+    assert step_audio(["check", "--profile", str(profile)]) == 0
+    assert step_audio(["tokenize", str(speech), "-o", str(groups), "--profile", str(profile)]) == 0
+    assert len(json.loads(groups.read_text())["groups"]) == 9  # 8.33 groups of 120 ms, padded
+    assert step_audio(["vocode", str(groups), "-o", str(out), "--profile", str(profile)]) == 0
+    assert sf.info(out).duration == pytest.approx(9 * 0.120, abs=1e-3)
+
+
+def test_a_finished_stage_is_not_trained_again(trained: Path) -> None:
+    before = (trained / "lm" / "log.jsonl").read_text()
+    small = ["--width", "64", "--intermediate", "96", "--layers", "2", "--heads", "4"]
+    lm.main(["--data", f"{trained}/lm-data", "--out", f"{trained}/lm", "--steps", "3", *small])
+    assert (trained / "lm" / "log.jsonl").read_text() == before
+
+
+def test_semantic_digits_tell_all_codes_apart() -> None:
+    digits = semantic_digits((4,) * 6)
+    assert digits.shape == (4096, 24)
+    assert len({tuple(row) for row in digits.int().tolist()}) == 4096
