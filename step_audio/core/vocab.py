@@ -33,6 +33,8 @@ class Vocab:
         heard_open, heard_close: mark the transcript that a model writes before it answers a
             spoken question; None where the checkpoint was not trained to do so.
         call: opens a tool call, which runs to the end of the turn; None likewise.
+        hears_semantic: spoken questions are shown with both codebooks; False: with the
+            linguistic codes alone, two ids for 120 ms instead of five.
     """
 
     audio_base: int = 65536
@@ -42,6 +44,7 @@ class Vocab:
     heard_open: int | None = None
     heard_close: int | None = None
     call: int | None = None
+    hears_semantic: bool = True
 
     @property
     def size(self) -> int:
@@ -77,6 +80,12 @@ class Vocab:
     def ids(self, groups: Iterable[TokenGroup]) -> list[int]:
         """Return the ids of all groups, in order."""
         return [token_id for group in groups for token_id in self.group_ids(group)]
+
+    def question_ids(self, groups: Iterable[TokenGroup]) -> list[int]:
+        """Return the ids by which a spoken question is shown to the LM."""
+        if self.hears_semantic:
+            return self.ids(groups)
+        return [self.linguistic_id(code) for group in groups for code in group.linguistic]
 
     def group(self, ids: Sequence[int]) -> TokenGroup:
         """Return the group of 5 ids. Raises TokenError: not 2 linguistic then 3 semantic."""

@@ -160,13 +160,18 @@ def _read_facts(folder: Path) -> Facts:
     match read_object(path, WeightsError):
         case {"vocab": dict(vocab), "context": int(context), **rest} if not rest and context > 0:
             if not all(
-                name in known and (_is_id(value) or (value is None and known[name] is None))
-                for name, value in vocab.items()
+                name in known and _is_fact(value, known[name]) for name, value in vocab.items()
             ):
                 raise WeightsError(f"{path}: vocab may hold ids for {', '.join(known)}")
             return Facts(Vocab(**vocab), context)
         case _:
             raise WeightsError(f"{path} must hold a vocab and a context, nothing else")
+
+
+def _is_fact(value: object, default: object) -> bool:
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    return _is_id(value) or (value is None and default is None)
 
 
 def _is_id(value: object) -> bool:

@@ -131,7 +131,7 @@ class PromptBuilder:
         ids: list[int] = []
         mask: list[bool] = []
         for at, turn in enumerate(turns):
-            header, content = self.header(turn.role), self.content(turn.parts)
+            header, content = self.header(turn.role), self.content(turn.parts, turn.role)
             ids += [*header, *content, self._vocab.eot]
             mask += [False] * len(header)
             mask += [turn.role == "assistant" and at >= context] * (len(content) + 1)
@@ -139,15 +139,15 @@ class PromptBuilder:
 
     def turn(self, turn: Turn) -> list[int]:
         """Return the ids of one complete turn."""
-        return [*self.header(turn.role), *self.content(turn.parts), self._vocab.eot]
+        return [*self.header(turn.role), *self.content(turn.parts, turn.role), self._vocab.eot]
 
     def header(self, role: Role) -> list[int]:
         """Return `<|BOT|>role\\n`."""
         return [self._vocab.bot, *self._text_tokenizer.encode(f"{role}\n")]
 
-    def content(self, parts: Sequence[Part]) -> list[int]:
+    def content(self, parts: Sequence[Part], role: Role = "assistant") -> list[int]:
         """Return the ids of a turn's parts. Raises TokenError: a marker the vocabulary lacks."""
-        return [token_id for part in parts for token_id in self._part(part)]
+        return [token_id for part in parts for token_id in self._part(part, role)]
 
     def text(self, text: str) -> list[int]:
         """Return the ids of text that follows something else.
@@ -160,12 +160,13 @@ class PromptBuilder:
         cut = len(self._newline)
         return ids[cut:] if ids[:cut] == self._newline else self._text_tokenizer.encode(text)
 
-    def _part(self, part: Part) -> list[int]:
+    def _part(self, part: Part, role: Role) -> list[int]:
         match part:
             case Text(text):
                 return self.text(text)
             case Audio(groups):
-                return self._vocab.ids(groups)
+                vocab = self._vocab
+                return vocab.question_ids(groups) if role == "human" else vocab.ids(groups)
             case Heard(text):
                 opened = _marker(self._vocab.heard_open, "transcript")
                 closed = _marker(self._vocab.heard_close, "transcript")

@@ -45,7 +45,7 @@ SHARD = 500
 
 def nano_vocab() -> Vocab:
     """Return nano's id layout: 2048 text ids, then the audio ids."""
-    return Vocab(audio_base=TEXT_SIZE, heard_open=5, heard_close=6, call=7)
+    return Vocab(audio_base=TEXT_SIZE, heard_open=5, heard_close=6, call=7, hears_semantic=False)
 
 
 def prepare_text(out: Path, tokenizers: Path) -> None:

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from step_audio.core.types import TokenGroup
 from step_audio.data.domain import QaSample, generate
 from step_audio.data.spoken import SpokenItem
+from step_audio.dialog.packing import TEXT_RUN
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
+
+SOUNDING = 0.5
+"""Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,13 @@ class SampleComposer:
             turns.append(Turn("assistant", (*heard, Call(*qa.call))))
             turns.append(Turn("tool", (Text(qa.result or "{}"),)))
             heard = ()
-        groups = self._groups(qa.answer)
+        groups = self._groups(qa.answer) if self.random.random() < SOUNDING else ()
         turns.append(Turn("assistant", (*heard, Spoken(qa.answer, groups))))
         ids, mask = self.builder.training_sequence(turns, context=context)
         if not groups:
-            # No sound is known for this text: stop before the id that would end a silent answer.
-            ids, mask = ids[:-1], mask[:-1]
+            # Without sound the turn stops where its first sound would stand.
+            cut = 1 + max(0, len(self.builder.text(qa.answer)) - TEXT_RUN)
+            ids, mask = ids[:-cut], mask[:-cut]
         return LmSample(ids, mask, task)
 
     def _history(self, qa: QaSample) -> list[Turn]:

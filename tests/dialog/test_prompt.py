@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,10 @@ def test_training_ids_start_with_the_prompt_that_serving_sends() -> None:
 def test_a_marker_the_checkpoint_does_not_know_is_refused(part: Part) -> None:
     with pytest.raises(TokenError, match="marker"):
         PromptBuilder(ByteTokenizer(), PUBLISHED).content((part,))
+
+
+def test_only_questions_are_shown_without_semantic_codes() -> None:
+    builder = PromptBuilder(ByteTokenizer(), replace(VOCAB, hears_semantic=False))
+    heard = builder.content((Audio((group(1),)),), "human")
+    assert heard == [VOCAB.linguistic_id(code) for code in group(1).linguistic]
+    assert builder.content((Audio((group(1),)),), "assistant") == VOCAB.ids((group(1),))
