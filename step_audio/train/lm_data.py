@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from step_audio.core.types import Pcm
@@ -191,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
     args = parser.parse_args(argv)
     out = Path(args.out)
+    # Parts run side by side: threads of two processes on one core wait for each other.
+    torch.set_num_threads(1)
     prepare_text(out, Path(args.tokenizers))
     tokenizer = load_tokenizer(Path(args.tokenizers))
     part, parts = (int(number) for number in args.part.split("/"))
