@@ -51,7 +51,7 @@ def test_services_hold_every_part(environ: dict[str, str]) -> None:
     services = Runtime(load_profile("nano", environ)).services()
     assert services.vocab == VOCAB
     assert services.voices.names() == VOICES
-    assert services.default_voice == "slt"
+    assert services.default_voice == "rms"
     assert "get_time" in {spec.name for spec in services.tools.specs()}
     assert services.text_tokenizer.encode("noon")
 

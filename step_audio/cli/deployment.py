@@ -29,7 +29,15 @@ def serve(args: argparse.Namespace, load: Load) -> int:
         raise InputError(f"port {port} is outside 0..65535")
     parts = load(profile)
     assistant = Assistant(parts.services(), parts.settings())
-    uvicorn.run(create_app(assistant, _settings(profile)), host=host, port=port)
+    settings = _settings(profile)
+    uvicorn.run(
+        create_app(assistant, settings),
+        host=host,
+        port=port,
+        ws_max_size=settings.max_message_bytes,
+        # Base64 sound gains little by compression, and a compressed bomb is not let in.
+        ws_per_message_deflate=False,
+    )
     return 0
 
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 import uvicorn
 
 from server.app import create_app
-from step_audio.dialog.session import Assistant
-from tests.fakes import ScriptedEngine, services
+from step_audio.core.ports import Services
+from step_audio.dialog.session import Assistant, DialogSettings
 
 
 @contextmanager
-def serving(engine: ScriptedEngine) -> Iterator[int]:
-    """Run a server around fakes on a free port of loopback and yield the port."""
-    app = create_app(Assistant(services(engine)))
+def serving(services: Services, settings: DialogSettings | None = None) -> Iterator[int]:
+    """Run a server around `services` on a free port of loopback and yield the port."""
+    app = create_app(Assistant(services, settings or DialogSettings()))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -13,14 +13,14 @@ from websockets.typing import Origin
 
 from step_audio.core.audio import float_to_pcm16
 from step_audio.dialog.packing import interleave
-from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
+from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 
 ANSWER = [6, *text_ids("hello"), 7, *interleave(text_ids("Hi."), [group(1)] * 3, VOCAB)]
 
 
 def test_a_spoken_turn_over_a_real_socket() -> None:
-    with serving(ScriptedEngine([ANSWER])) as port:
+    with serving(services(ScriptedEngine([ANSWER]))) as port:
         with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
             assert json.loads(socket.recv(10))["type"] == "session.created"
             for _ in range(20):

@@ -14,7 +14,7 @@ import pytest
 from server.app import WEB
 from step_audio.core.audio import resample
 from step_audio.dialog.packing import interleave
-from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
+from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 
 NODE = shutil.which("node")
@@ -168,7 +168,7 @@ def test_a_typed_and_a_spoken_conversation_through_the_page() -> None:
     heard = [6, *text_ids("hello"), 7]
     answer = interleave(text_ids("Hi."), [group(1)] * 3, VOCAB)
     engine = ScriptedEngine([answer, [*heard, *answer]])
-    with serving(engine) as port:
+    with serving(services(engine)) as port:
         environment = {"PORT": str(port), "PAGE": (WEB / "main.js").as_uri()}
         done = subprocess.run(
             [NODE, flag, str(Path(__file__).with_name("browser.mjs"))],
