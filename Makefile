@@ -15,7 +15,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: run test check bench lock clean \
+.PHONY: run test check golden bench lock clean \
 	nano-data nano-tokenizers nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -29,6 +29,12 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A folder of goldens, laid out as tests/golden is.
+GOLDEN ?= tests/golden
+
+golden: $(VENV)/.run-ready
+	@$(BIN)/python -m tests.golden_checks $(GOLDEN)
 
 bench: $(VENV)/.run-ready
 	@for part in tokenizer vocoder engine turn; do \

@@ -1,18 +1,11 @@
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from step_audio.core.types import TextDelta, TokenGroup, ToolCall, Transcript
-from step_audio.core.vocab import Vocab, from_text, to_text
 from step_audio.dialog.interleave import InterleaveParser, Parsed
 from step_audio.dialog.packing import interleave
 from tests.fakes import VOCAB, ByteTokenizer, group, numbered, text_ids
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "token_packing" / "interleave.json"
 
 
 def parser() -> InterleaveParser:
@@ -32,22 +25,6 @@ def text_of(events: list[Parsed]) -> str:
 
 def groups_of(events: list[Parsed]) -> list[TokenGroup]:
     return [event for event in events if isinstance(event, TokenGroup)]
-
-
-@pytest.mark.parametrize("case", json.loads(GOLDEN.read_text(encoding="utf-8"))["cases"])
-def test_whole_groups_of_two_code_streams_have_the_published_ids(case: dict[str, Any]) -> None:
-    vocab = Vocab()
-    two, three = case["vq02"], case["vq06"]
-    groups = [
-        TokenGroup((two[2 * n], two[2 * n + 1]), tuple(three[3 * n : 3 * n + 3]))
-        for n in range(min(len(two) // 2, len(three) // 3))
-    ]
-    ids = vocab.ids(groups)
-    assert ids == case["wav2token_ids"] == from_text(case["token_string"], vocab)
-    assert to_text(ids, vocab) == case["token_string"]
-    assert [vocab.vocoder_code(i) for i in ids] == case["vocoder_ids"]
-    parsed = InterleaveParser(ByteTokenizer(), vocab, numbered("c"))
-    assert [event for i in ids for event in parsed.push(i)] == groups
 
 
 @given(st.text(max_size=60), st.lists(st.integers(0, 1000), max_size=12))

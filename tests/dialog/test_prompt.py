@@ -1,87 +1,15 @@
-import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from step_audio.core.errors import InputError, ProfileError, TokenError
-from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
-from step_audio.dialog.instruction import leading_tag
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
-from tests.fakes import DUMMY_PREFIX, VOCAB, ByteTokenizer, group, text_ids
+from tests.fakes import VOCAB, ByteTokenizer, group, text_ids
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "token_packing"
 PUBLISHED = Vocab()
 BUILDER = PromptBuilder(ByteTokenizer(), VOCAB)
-
-
-def golden(name: str) -> Any:
-    return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
-
-
-def shown(ids: list[int], vocab: Vocab) -> str:
-    """Return prompt ids in the text form of the golden file."""
-    out = b""
-    for i in ids:
-        if vocab.is_audio(i):
-            out += f"<audio_{i - vocab.audio_base}>".encode()
-        elif i in (vocab.bot, vocab.eot):
-            out += b"<|BOT|>" if i == vocab.bot else b"<|EOT|>"
-        elif i != DUMMY_PREFIX:
-            out += bytes([i - 300])
-    return out.decode()
-
-
-def golden_turn(message: dict[str, Any]) -> Turn:
-    roles: dict[str, Role] = {"user": "human", "human": "human", "tool": "tool"}
-    role: Role = roles.get(message["role"]) or message["role"]
-    content = message["content"]
-    if isinstance(content, dict):
-        content = content.get("text")
-    return Turn(role, (Text(content),))
-
-
-@pytest.mark.parametrize("case", golden("chat_template.json")["cases"], ids=lambda c: c["text"])
-def test_chat_layout_equals_the_published_template(case: dict[str, Any]) -> None:
-    # The golden stub shows one audio as 3 ids, which is no whole group; a group stands in.
-    stub, whole = "<audio_1><audio_2><audio_1027>", (TokenGroup((1, 2), (3, 4, 5)),)
-    turns = [
-        Turn("human", (Audio(whole),)) if "audio" in str(m["content"]) else golden_turn(m)
-        # An assistant message without content asks for the answer: that is the last header.
-        for m in case["messages"]
-        if m["content"] is not None
-    ]
-    want = case["text"].replace(stub, "<audio_1><audio_2><audio_1027><audio_1028><audio_1029>")
-    assert shown(PromptBuilder(ByteTokenizer(), PUBLISHED).chat(turns), PUBLISHED) == want
-
-
-@pytest.mark.parametrize("case", golden("tts_prompt_layout.json")["cases"])
-def test_tts_layout_equals_the_published_ids(case: dict[str, Any]) -> None:
-    voice = Voice(
-        name="any",
-        embedding=np.zeros(192, dtype=np.float32),
-        prompt_text=case["prompt_text"],
-        prompt_groups=(PUBLISHED.group(case["prompt_code"]),),
-    )
-    builder = PromptBuilder(ByteTokenizer(), PUBLISHED)
-    assert builder.tts(case["text"], voice, speaker=case["speaker"]) == case["ids"]
-
-
-@pytest.mark.parametrize("case", golden("instruction_detection.json")["cases"])
-def test_leading_tag_equals_the_published_detection(case: dict[str, str]) -> None:
-    assert leading_tag(case["text"]) == case["instruction"]
-
-
-def test_published_prompts_are_stored_verbatim() -> None:
-    prompts = golden("system_prompts.json")["prompts"]
-    assert load_prompt("tts_rap") == prompts["sys_prompt_for_rap"]
-    assert load_prompt("tts_humming") == prompts["sys_prompt_for_vocal"]
-    assert load_prompt("tts_any_voice") == prompts["sys_prompt_wo_spk"]
-    assert load_prompt("tts_named_voice") == prompts["sys_prompt_with_spk"]
 
 
 @pytest.mark.parametrize("name", ["missing", "../core/audio", "Answer", ""])

@@ -1,4 +1,4 @@
-"""Step1 against numbers of the public reference (tests/golden/lm_step1)."""
+"""Step1 with the recorded weights; the reference's numbers: tests/golden_checks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from step_audio.core.errors import ShapeError, WeightsError
-from step_audio.engine.alibi import alibi_bias, alibi_slopes
 from step_audio.engine.step1 import Step1, Step1Config
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "lm_step1"
 DATA = load_file(GOLDEN / "data.safetensors")
-LOGITS_TOLERANCE = 2e-4  # suggested with the goldens; float32 against float64 is 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -23,41 +21,6 @@ def model() -> Step1:
     built = Step1(Step1Config.from_mapping(json.loads((GOLDEN / "config.json").read_text())))
     built.load_state_dict(load_file(GOLDEN / "weights.safetensors"))  # strict: published names
     return built.eval()
-
-
-def gap(a: torch.Tensor, b: torch.Tensor) -> float:
-    return (a - b).abs().max().item()
-
-
-@pytest.mark.parametrize("heads", [4, 6, 12, 40, 48, 96])
-def test_alibi_tables_equal_the_reference(heads: int) -> None:
-    got = alibi_bias(alibi_slopes(heads), 0, 9)
-    causal = torch.ones(9, 9, dtype=torch.bool).tril()
-    want = DATA[f"alibi.h{heads}.bias9"]
-    assert gap(got[:, causal], want[:, causal]) < 1e-6
-    assert torch.isneginf(got[:, ~causal]).all()
-
-
-@pytest.mark.parametrize("case", ["c0", "c1", "c2", "c3", "c4"])
-def test_logits_equal_the_reference(model: Step1, case: str) -> None:
-    with torch.inference_mode():
-        got = model(DATA[f"{case}.ids"][None])[0]
-    want = DATA[f"{case}.logits"]
-    assert gap(got[-len(want) :], want) < LOGITS_TOLERANCE
-
-
-def test_a_batch_equals_the_reference(model: Step1) -> None:
-    with torch.inference_mode():
-        assert gap(model(DATA["batch.ids"]), DATA["batch.logits"]) < LOGITS_TOLERANCE
-
-
-def test_greedy_ids_equal_the_reference(model: Step1) -> None:
-    ids = DATA["greedy.ids"]
-    start = len(DATA["greedy.prompt"])
-    with torch.inference_mode():
-        got = model(ids[None, :-1])[0, start - 1 :]
-    assert got.argmax(-1).tolist() == ids[start:].tolist()
-    assert gap(got, DATA["greedy.step_logits"]) < LOGITS_TOLERANCE
 
 
 def test_embeddings_given_from_outside_replace_the_table(model: Step1) -> None:

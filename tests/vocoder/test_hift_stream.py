@@ -13,7 +13,7 @@ from torch import Tensor
 
 from step_audio.core.errors import ShapeError, StepAudioError
 from step_audio.core.types import Pcm
-from tests.vocoder.test_hift import relative_rms
+from tests.golden_checks.component import relative_rms
 from vocoder.hift import HiftGenerator
 from vocoder.hift_stream import HiftStream
 from vocoder.source import SourceNoise

@@ -1,28 +1,12 @@
-"""Mel against arrays recorded from the public reference."""
+"""Mel at its edges; its numbers: tests/golden_checks."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from step_audio.core.errors import AudioError
-from tests.vocoder.conftest import GOLDEN
-from vocoder.mel import MelConfig, log_mel, mel_filterbank
-
-CLIPS = ("en_1", "en_2", "zh_3", "fr_4", "en_5", "ko_6")
-
-
-@pytest.mark.parametrize("clip", CLIPS)
-def test_mel_equals_the_reference(clip: str) -> None:
-    data = load_file(GOLDEN / "mel" / "data.safetensors")
-    ours = log_mel(data[f"{clip}.wav22k"][None])[0]
-    torch.testing.assert_close(ours, data[f"{clip}.mel"], rtol=0, atol=1e-4)
-
-
-def test_filterbank_equals_the_reference() -> None:
-    golden = load_file(GOLDEN / "mel" / "filterbank.safetensors")["mel_basis"]
-    torch.testing.assert_close(mel_filterbank(MelConfig()), golden, rtol=0, atol=1e-8)
+from vocoder.mel import MelConfig, log_mel
 
 
 def test_sound_with_its_own_surroundings_needs_no_mirror() -> None:
