@@ -45,8 +45,9 @@ bench: $(VENV)/.run-ready
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" requirements/make_venv "$(VENV)"
 
+# run.lock holds all but torch; without --no-deps pip would want torch's pin for silero-vad there.
 $(VENV)/.run-ready: requirements/run.lock requirements/torch.lock pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --require-hashes -r requirements/run.lock
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/run.lock
 ifeq ($(TORCH_INDEX),)
 	$(BIN)/python -m pip install --require-hashes -r requirements/torch.lock
 else

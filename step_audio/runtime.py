@@ -18,6 +18,7 @@ from step_audio.core.ports import (
     Services,
     TextTokenizer,
     ToolBox,
+    TurnDetector,
     Vocoder,
     VoiceStore,
 )
@@ -64,6 +65,7 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            turn_detector=self.turn_detector(),
         )
 
     def settings(self) -> DialogSettings:
@@ -91,6 +93,20 @@ class Runtime:
             device=self._profile.tokenizer.device,
             threads=self._profile.threads,
         )
+
+    def turn_detector(self) -> TurnDetector:
+        """Return what hears where a turn begins and ends; it needs none of `weights`."""
+        from tokenizer.turns import TurnTiming
+
+        settings = self._profile.turn_detector
+        timing = TurnTiming(silence_ms=settings.silence_ms)
+        if settings.kind == "energy":
+            from tokenizer.vad import EnergyTurnDetector
+
+            return EnergyTurnDetector(timing)
+        from tokenizer.silero import SileroTurnDetector
+
+        return SileroTurnDetector(timing)
 
     def vocoder(self) -> Vocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""

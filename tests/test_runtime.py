@@ -16,6 +16,8 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import ProfileError, VoiceNotFound, WeightsError
 from step_audio.runtime import Runtime
 from tests.tiny import VOCAB, VOICES, write_tiny
+from tokenizer.silero import SileroTurnDetector
+from tokenizer.vad import EnergyTurnDetector
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,14 @@ def test_services_hold_every_part(environ: dict[str, str]) -> None:
     assert services.default_voice == "rms"
     assert "get_time" in {spec.name for spec in services.tools.specs()}
     assert services.text_tokenizer.encode("noon")
+    assert isinstance(services.turn_detector, SileroTurnDetector)
+
+
+def test_the_profile_names_the_turn_detector(environ: dict[str, str]) -> None:
+    profile = load_profile("nano", environ | {"STEP_AUDIO__TURN_DETECTOR__KIND": "energy"})
+    assert isinstance(Runtime(profile).turn_detector(), EnergyTurnDetector)
+    with pytest.raises(ProfileError, match="silero"):
+        load_profile("nano", environ | {"STEP_AUDIO__TURN_DETECTOR__KIND": "magic"})
 
 
 def test_the_prompt_leaves_room_for_the_answer(environ: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ Fact = tuple[str, tuple[int | None, ...]]
 
 
 class Graph:
-    """One ONNX graph whose first output is used.
+    """One ONNX graph.
 
     Args:
         path: the file.
@@ -51,11 +51,17 @@ class Graph:
 
     def run(self, *values: NDArray[Any]) -> NDArray[Any]:
         """Return the first output, flattened. Raises WeightsError: the graph fails on it."""
+        return np.asarray(self.outputs(*values)[0]).reshape(-1)
+
+    def outputs(self, *values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return all outputs. Raises WeightsError: the graph fails on it."""
         try:
-            outputs = self._session.run(None, dict(zip(self._names, values, strict=True)))
+            found: list[NDArray[Any]] = self._session.run(
+                None, dict(zip(self._names, values, strict=True))
+            )
         except Exception as error:  # onnxruntime's errors share no other base
             raise WeightsError(f"{self._path} failed: {str(error).splitlines()[0]}") from error
-        return np.asarray(outputs[0]).reshape(-1)
+        return found
 
 
 def _fits(found: tuple[str, list[Any]], wanted: Fact) -> bool:

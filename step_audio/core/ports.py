@@ -118,3 +118,5 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    turn_detector: TurnDetector | None = None
+    """Without one, clients say themselves where a turn ends."""

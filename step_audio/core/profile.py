@@ -70,6 +70,15 @@ class VocoderSection(Section):
     chunk is heard sooner, larger ones cost less."""
 
 
+class TurnDetectorSection(Section):
+    """Where a person's turn begins and ends, for clients that leave it to the server."""
+
+    kind: Literal["silero", "energy"] = "silero"
+    """silero: a small network. energy: level above the noise, for machines without it."""
+    silence_ms: int = Field(default=500, ge=300, le=5000)
+    """Quiet this long ends a turn."""
+
+
 class DialogSection(Section):
     """System prompts by name, and what the model was trained to take."""
 
@@ -135,6 +144,7 @@ class Profile(Section):
     """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
     than one slows a small model down as soon as the cores are shared."""
     tokenizer: TokenizerSection = TokenizerSection()
+    turn_detector: TurnDetectorSection = TurnDetectorSection()
     vocoder: VocoderSection = VocoderSection()
     dialog: DialogSection = DialogSection()
     sampling: Sampling = Sampling()

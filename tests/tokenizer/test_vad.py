@@ -12,7 +12,8 @@ from step_audio.core.errors import ShapeError
 from step_audio.core.types import SpeechEvent, SpeechEventKind
 from tests import laws
 from tests.tokenizer import golden
-from tokenizer.vad import EnergyTurnDetector, TurnTiming
+from tokenizer.turns import TurnTiming
+from tokenizer.vad import EnergyTurnDetector
 
 RNG = np.random.default_rng(3)
 STARTED, PAUSED, STOPPED = SpeechEventKind.STARTED, SpeechEventKind.PAUSED, SpeechEventKind.STOPPED
