@@ -20,6 +20,8 @@ from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
 from step_audio.dialog.session import DialogSettings
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
+from tests.tokenizer.golden import write_published
+from tokenizer.loading import load_tokenizer
 
 T = np.arange(16000) / 16000
 TONE: Pcm = (0.3 * np.sin(2 * np.pi * 300 * T)).astype(np.float32)
@@ -236,6 +238,27 @@ def test_record_then_check_verifies(
     (tmp_path / "model").write_bytes(bytes(9) + b"\x01")
     assert main(["check"], FakeParts) == 2
     assert "was altered" in capsys.readouterr().err
+
+
+def test_convert_writes_a_folder_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_published(tmp_path / "hub")
+    out = tmp_path / "deep" / "tokenizer"
+    assert main(["convert", str(tmp_path / "hub"), str(out)], FakeParts) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 5 files, ")
+    assert len(load_tokenizer(out).encode(TONE)) == 9
+
+
+def test_convert_refuses_what_it_cannot_read_or_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_published(tmp_path / "hub")
+    (tmp_path / "file").write_text("in the way")
+    for published, out in (("none", "out"), ("hub", "file"), ("hub", "file/below")):
+        assert main(["convert", str(tmp_path / published), str(tmp_path / out)], FakeParts) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_python_m_step_audio_is_the_same_command() -> None:

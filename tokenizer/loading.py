@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -126,7 +127,9 @@ def convert(published: Path, out: Path, dtype: torch.dtype = torch.float32) -> N
         dtype: of the stored encoder.
 
     Raises:
-        WeightsError: the published folder does not fit; nothing is written then.
+        WeightsError: the published folder does not fit, and nothing is written; or the disk is
+            full.
+        OSError: `out` cannot be made or written.
     """
     source = _sources(published)
     build_encoder(source.config, source.tensors, source.encoder_path)
@@ -136,7 +139,10 @@ def convert(published: Path, out: Path, dtype: torch.dtype = torch.float32) -> N
         raise WeightsError(f"{published / SEMANTIC} does not exist; complete the download")
     out.mkdir(parents=True, exist_ok=True)
     state = {_PREFIX + name: t.to(dtype).contiguous() for name, t in source.tensors.items()}
-    save_file(state, out / ENCODER)
+    try:
+        save_file(state, out / ENCODER)
+    except SafetensorError as error:  # which hides the system's own
+        raise WeightsError(f"cannot write {out / ENCODER}: {error}") from None
     (out / CONFIG).write_text(json.dumps(asdict(source.config), indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(source.cmvn_path, out / CMVN)
     for name in (CENTROIDS, SEMANTIC):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from step_audio import __version__
-from step_audio.cli.deployment import check, record_folder, serve
+from step_audio.cli.deployment import check, convert_tokenizer, record_folder, serve
 from step_audio.cli.examination import examine
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
@@ -45,6 +45,11 @@ def _deployment(add: Add) -> None:
     _profile(command)
     command = add("record", record_folder, "Write the manifest of a weights folder as it is now.")
     command.add_argument("folder", type=Path)
+    command = add(
+        "convert", convert_tokenizer, "Write the published audio tokenizer as safetensors."
+    )
+    command.add_argument("published", type=Path, help="folder as downloaded, with model.pt inside")
+    command.add_argument("output", type=Path, help="folder to write; made where missing")
 
 
 def _speech(add: Add) -> None:

@@ -1,4 +1,4 @@
-"""`serve`, `check` and `record`: a deployment, started or only looked at."""
+"""`serve`, `check`, `record` and `convert`: a deployment and the weights it stands on."""
 
 from __future__ import annotations
 
@@ -69,4 +69,18 @@ def record_folder(args: argparse.Namespace, load: Load) -> int:
     """Write the manifest of a weights folder as it is now."""
     weights = record(args.folder)
     print(f"{args.folder}: {len(weights.files)} files, {weights.total_bytes / 1e6:.1f} MB")
+    return 0
+
+
+def convert_tokenizer(args: argparse.Namespace, load: Load) -> int:
+    """Write the published audio tokenizer in the project's layout, without its unused halves."""
+    from tokenizer.loading import convert  # noqa: PLC0415 - torch, which other commands do without
+
+    try:
+        convert(args.published, args.output)
+    except OSError as error:
+        raise InputError(f"cannot write {args.output}: {error.strerror or error}") from None
+    files = sorted(path for path in args.output.iterdir() if path.is_file())
+    size_mb = sum(path.stat().st_size for path in files) / 1e6
+    print(f"{args.output}: {len(files)} files, {size_mb:.1f} MB")
     return 0
