@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from step_audio.core.errors import ShapeError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
+from tokenizer.batching import ChunkBatcher
 from tokenizer.codebook import Codebook
 from tokenizer.features import Cmvn, StackedFeatures
 from tokenizer.sanm import SanmEncoder
@@ -28,10 +29,17 @@ class LinguisticTokenizer:
         codebook: centroids of the encoder's width.
         cmvn: normalisation of the features.
         dither: see `StackedFeatures`.
+        batch: most streams that share a pass of the encoder when they are due together; they
+            meet only when they are pushed from several threads.
     """
 
     def __init__(
-        self, encoder: SanmEncoder, codebook: Codebook, cmvn: Cmvn, dither: float = 0.0
+        self,
+        encoder: SanmEncoder,
+        codebook: Codebook,
+        cmvn: Cmvn,
+        dither: float = 0.0,
+        batch: int = 1,
     ) -> None:
         if codebook.width != encoder.config.output_size:
             raise ShapeError(
@@ -40,10 +48,11 @@ class LinguisticTokenizer:
         self._encoder, self._codebook = encoder, codebook
         self._cmvn, self._dither = cmvn, dither
         self._device = next(encoder.parameters()).device
+        self._batcher = ChunkBatcher(encoder, batch)
 
     def open(self) -> Stage[Pcm, int]:
         """Return a stream of its own state."""
-        return _LinguisticStream(self._encoder, self._codebook, self.open_features())
+        return _LinguisticStream(self._batcher, self._codebook, self.open_features())
 
     def encode(self, pcm: Pcm) -> NDArray[np.int64]:
         """Return the codes of a whole clip, (T,); all chunks in parallel."""
@@ -68,9 +77,11 @@ class LinguisticTokenizer:
 class _LinguisticStream:
     """Stage[Pcm, int] of one stream."""
 
-    def __init__(self, encoder: SanmEncoder, codebook: Codebook, features: StackedFeatures) -> None:
-        self._encoder, self._codebook, self._features = encoder, codebook, features
-        self._cache = encoder.open()
+    def __init__(
+        self, batcher: ChunkBatcher, codebook: Codebook, features: StackedFeatures
+    ) -> None:
+        self._batcher, self._codebook, self._features = batcher, codebook, features
+        self._cache = batcher.open()
 
     def push(self, pcm: Pcm, /) -> Iterable[int]:
         """Take 16 kHz samples and return the codes of each full 240 ms."""
@@ -85,6 +96,6 @@ class _LinguisticStream:
         codes: list[int] = []
         for features in chunks:
             batch = torch.from_numpy(features).to(self._cache.history.device)[None]
-            frames = self._encoder.forward_chunk(batch, self._cache)
+            frames = self._batcher.forward(batch, self._cache)
             codes += self._codebook.quantize(frames[0].cpu().numpy()).tolist()
         return codes

@@ -58,13 +58,16 @@ class StreamFacts:
     dither: float = 0.0
 
 
-def load_tokenizer(folder: Path, *, device: str = "cpu", threads: int = 1) -> DualCodebookTokenizer:
+def load_tokenizer(
+    folder: Path, *, device: str = "cpu", threads: int = 1, batch: int = 1
+) -> DualCodebookTokenizer:
     """Return the tokenizer in a folder of either layout.
 
     Args:
         folder: see above.
         device: where the linguistic encoder runs.
         threads: of the semantic graph, which runs on the CPU.
+        batch: see `LinguisticTokenizer`.
 
     Raises:
         WeightsError: naming the file and the first thing in it that does not fit.
@@ -74,20 +77,21 @@ def load_tokenizer(folder: Path, *, device: str = "cpu", threads: int = 1) -> Du
         windows = SemanticWindows(facts.semantic_new, facts.semantic_left, facts.semantic_right)
     except ShapeError as error:
         raise WeightsError(f"{folder / STREAM}: {error}") from None
-    linguistic = load_linguistic(folder, device=device, dither=facts.dither)
+    linguistic = load_linguistic(folder, device=device, dither=facts.dither, batch=batch)
     semantic = SemanticTokenizer(folder / SEMANTIC, windows, threads)
     return DualCodebookTokenizer(linguistic, semantic, facts.level_floor)
 
 
 def load_linguistic(
-    folder: Path, *, device: str = "cpu", dither: float = 0.0
+    folder: Path, *, device: str = "cpu", dither: float = 0.0, batch: int = 1
 ) -> LinguisticTokenizer:
     """Return the linguistic half of `load_tokenizer`; raises the same."""
     source = _sources(folder)
     encoder = build_encoder(source.config, source.tensors, source.encoder_path)
     centroids = read_centroids(folder / CENTROIDS, (LINGUISTIC_SIZE, source.config.output_size))
     encoder.requires_grad_(requires_grad=False).eval().to(device)
-    return LinguisticTokenizer(encoder, Codebook(centroids), read_cmvn(source.cmvn_path), dither)
+    cmvn = read_cmvn(source.cmvn_path)
+    return LinguisticTokenizer(encoder, Codebook(centroids), cmvn, dither, batch)
 
 
 def build_encoder(config: SanmConfig, tensors: dict[str, Tensor], path: Path) -> SanmEncoder:

@@ -11,7 +11,8 @@ Source: SAN-M, arXiv:2006.01713; Paraformer online (FunASR), `SANMEncoderChunkOp
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +26,21 @@ __all__ = ["SanmCache", "SanmConfig", "SanmEncoder"]
 _LONGEST_WAVE = 10000.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class SanmCache:
     """State of one stream (or of B streams in step).
 
     Attributes:
-        position: frames embedded so far.
         history: last embedded rows, (B, history, 560); zeros at the start, and not masked.
-        keys, values: per layer, (B, H, at most look_back rows, D / H).
+        keys, values: (layers, B, H, at most look_back rows, D / H).
+        position: frames embedded so far.
         closed: True after a chunk shorter than the others, which can only be the last one.
     """
 
     history: Tensor
+    keys: Tensor
+    values: Tensor
     position: int = 0
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
     closed: bool = False
 
 
@@ -53,6 +54,17 @@ def sinusoids(first: int, count: int, width: int, device: torch.device) -> Tenso
     steps = torch.arange(first, first + count, dtype=torch.float32, device=device)
     angles = steps[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+def _join(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _part(whole: Tensor, sizes: list[int], dim: int) -> list[Tensor]:
+    """Undo `_join` by copies: a view would keep the state of all streams alive."""
+    if len(sizes) == 1:
+        return [whole]
+    return [part.clone() for part in torch.split(whole, sizes, dim)]
 
 
 class SanmEncoder(nn.Module):
@@ -86,9 +98,11 @@ class SanmEncoder(nn.Module):
 
     def open(self, batch: int = 1) -> SanmCache:
         """Return the state of a fresh stream (of `batch` streams in step)."""
-        device = self.after_norm.weight.device
-        shape = (batch, self.config.history_frames, self.config.input_size)
-        return SanmCache(history=torch.zeros(shape, device=device))
+        config, weight = self.config, self.after_norm.weight
+        head = config.output_size // config.attention_heads
+        nothing = weight.new_zeros((config.num_blocks, batch, config.attention_heads, 0, head))
+        history = weight.new_zeros((batch, config.history_frames, config.input_size))
+        return SanmCache(history, nothing, nothing)
 
     def forward_chunk(self, feats: Tensor, cache: SanmCache) -> Tensor:
         """Encode the next chunk and advance `cache`.
@@ -103,6 +117,52 @@ class SanmEncoder(nn.Module):
         Raises:
             ShapeError: wrong width or length, or a chunk after a short one.
         """
+        return self.forward_chunks([feats], [cache])[0]
+
+    def forward_chunks(
+        self, feats: Sequence[Tensor], caches: Sequence[SanmCache]
+    ) -> tuple[Tensor, ...]:
+        """Encode the next chunk of several streams in one pass; see `forward_chunk`.
+
+        Args:
+            feats: of each stream, all of one shape.
+            caches: of each stream, with equally many rows; they may be at different positions.
+
+        Returns:
+            Frames of each stream. What a batched product rounds differently is all that the
+            streams have to do with each other.
+        """
+        for chunk, cache in zip(feats, caches, strict=True):
+            self.check_chunk(chunk, cache)
+        config, count, sizes = self.config, feats[0].shape[1], [len(chunk) for chunk in feats]
+        fresh = [self._embed(c, cache.position) for c, cache in zip(feats, caches, strict=True)]
+        window = torch.cat((_join([c.history for c in caches], 0), _join(fresh, 0)), dim=1)
+        history = window[:, -config.history_frames :]
+        old_keys, old_values = (
+            _join([c.keys for c in caches], 1),
+            _join([c.values for c in caches], 1),
+        )
+        keys, values = [], []
+        # The window's last 5 rows come again as the next window's first rows.
+        keep = slice(-config.look_back_frames - config.history_frames, -config.history_frames)
+        for layer, old_key, old_value in zip(self._layers(), old_keys, old_values, strict=True):
+            window, key, value = layer.forward_chunk(window, old_key, old_value)
+            keys.append(key[:, :, keep])
+            values.append(value[:, :, keep])
+        out = torch.split(self.after_norm(window[:, -count:]), sizes)
+        parts = (
+            _part(history, sizes, 0),
+            _part(torch.stack(keys), sizes, 1),
+            _part(torch.stack(values), sizes, 1),
+        )
+        for cache, own, key, value in zip(caches, *parts, strict=True):
+            cache.history, cache.keys, cache.values = own, key, value
+            cache.position += count
+            cache.closed = count < config.chunk_frames
+        return out
+
+    def check_chunk(self, feats: Tensor, cache: SanmCache) -> None:
+        """Raise ShapeError unless `feats` can be the next chunk of the stream of `cache`."""
         config = self.config
         count = feats.shape[1] if feats.dim() == 3 else 0
         if cache.closed or not 1 <= count <= config.chunk_frames:
@@ -110,22 +170,11 @@ class SanmEncoder(nn.Module):
                 f"features are {tuple(feats.shape)}: a chunk has {config.chunk_frames} frames, "
                 "and only the last one may be shorter"
             )
-        window = torch.cat((cache.history, self._embed(feats, cache.position)), dim=1)
-        cache.history = window[:, -config.history_frames :]
-        cache.position += count
-        cache.closed = count < config.chunk_frames
-        keys, values = [], []
-        for index, layer in enumerate(self._layers()):
-            old_key = cache.keys[index] if cache.keys else None
-            old_value = cache.values[index] if cache.values else None
-            window, key, value = layer.forward_chunk(window, old_key, old_value)
-            # The window's last 5 rows come again as the next window's first rows.
-            keep = slice(-config.look_back_frames - config.history_frames, -config.history_frames)
-            keys.append(key[:, :, keep])
-            values.append(value[:, :, keep])
-        cache.keys, cache.values = keys, values
-        out: Tensor = self.after_norm(window[:, -count:])
-        return out
+        if feats.shape[0] != cache.history.shape[0] or feats.shape[2] != config.input_size:
+            raise ShapeError(
+                f"features are {tuple(feats.shape)}, expected "
+                f"({cache.history.shape[0]}, T, {config.input_size})"
+            )
 
     def forward(self, feats: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode whole utterances, all chunks in parallel; equal to `forward_chunk` in a loop.

@@ -147,15 +147,14 @@ class SanmLayer(nn.Module):
         return x + shown
 
     def forward_chunk(
-        self, window: Tensor, old_key: Tensor | None, old_value: Tensor | None
+        self, window: Tensor, old_key: Tensor, old_value: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run one window (B, W, D_in); return its rows (B, W, D) and all keys and values."""
         attention = self.self_attn
         query, key_rows, value_rows = attention.project(self.norm1(window))
         key, value = attention.split(key_rows), attention.split(value_rows)
-        if old_key is not None and old_value is not None:
-            key = torch.cat((old_key, key), dim=2)
-            value = torch.cat((old_value, value), dim=2)
+        key = torch.cat((old_key, key), dim=2)
+        value = torch.cat((old_value, value), dim=2)
         attended = attention.attend(query, key, value, None) + attention.memory(value_rows)
         return self._close(window, attended), key, value
 
