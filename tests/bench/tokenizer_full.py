@@ -1,0 +1,145 @@
+"""The linguistic tokenizer at full size (50 blocks x 512, random weights) on one core.
+
+Run: python -m tests.bench.tokenizer_full, about four minutes. JSON lines:
+
+    one_shot   a minute at once: real-time factor
+    streams    1, 4 and 16 streams at a time, each pushed from its own thread, sharing passes:
+               real-time factor of one stream's share, and of all together
+    long       one stream of 10 minutes: ms a chunk of 240 ms early and late, MB of memory
+
+Costs are CPU seconds of this process, so that a busy machine does not change them; what weights
+hold does not change them either. The semantic graph is not published with its sizes and is left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from step_audio.core.ports import Stage
+from step_audio.core.types import Pcm
+from tests.bench.measure import speechlike
+from tokenizer.codebook import Codebook
+from tokenizer.features import FEATURE_SIZE, Cmvn
+from tokenizer.linguistic import LinguisticTokenizer
+from tokenizer.preprocess import BLOCK_SAMPLES, RATE_HZ
+from tokenizer.sanm import SanmConfig, SanmEncoder
+
+FULL_SIZE = SanmConfig(output_size=512, attention_heads=4, linear_units=2048, num_blocks=50)
+BLOCK_S = BLOCK_SAMPLES / RATE_HZ
+WARM_UP_CHUNKS = 6
+"""The encoder looks back 4 chunks; from the fifth on each costs the same."""
+
+
+def build(blocks: int, batch: int) -> LinguisticTokenizer:
+    """Return a tokenizer of so many blocks, whose streams meet `batch` at a time."""
+    torch.manual_seed(0)
+    config = SanmConfig(512, 4, 2048, blocks) if blocks != FULL_SIZE.num_blocks else FULL_SIZE
+    encoder = SanmEncoder(config).eval().requires_grad_(requires_grad=False)
+    table = np.random.default_rng(0).standard_normal((1024, 512)).astype(np.float32)
+    ones = np.ones(FEATURE_SIZE, dtype=np.float32)
+    return LinguisticTokenizer(encoder, Codebook(table), Cmvn(0 * ones, ones), batch=batch)
+
+
+def one_shot(tokenizer: LinguisticTokenizer, seconds: float) -> float:
+    """Return the real-time factor of a clip given at once."""
+    tokenizer.encode(speechlike(2.0, RATE_HZ))
+    pcm = speechlike(seconds, RATE_HZ)
+    begun = time.process_time()
+    tokenizer.encode(pcm)
+    return (time.process_time() - begun) / seconds
+
+
+def together(tokenizer: LinguisticTokenizer, streams: int, chunks: int) -> float:
+    """Return CPU seconds of `chunks` chunks of all streams, pushed side by side."""
+    pcm = np.split(
+        speechlike((WARM_UP_CHUNKS + chunks) * BLOCK_S, RATE_HZ), WARM_UP_CHUNKS + chunks
+    )
+    stages = [tokenizer.open() for _ in range(streams)]
+    # All start each chunk at once, as if their microphones were in step; two threads more would
+    # only wait, so the barrier is theirs and the measuring thread's.
+    barrier = threading.Barrier(streams + 1)
+
+    def push(stage: Stage[Pcm, int]) -> None:
+        for at, block in enumerate(pcm):
+            if at in {0, WARM_UP_CHUNKS}:
+                barrier.wait()
+            list(stage.push(block))
+        barrier.wait()
+
+    threads = [threading.Thread(target=push, args=(stage,)) for stage in stages]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    barrier.wait()
+    begun = time.process_time()
+    barrier.wait()
+    spent = time.process_time() - begun
+    for thread in threads:
+        thread.join()
+    return spent
+
+
+def long_stream(tokenizer: LinguisticTokenizer, seconds: float) -> dict[str, float]:
+    """Return the cost of a chunk after 1 s and at the end, and how memory grew."""
+    stage, costs, memory = tokenizer.open(), [], []
+    # One second over and over: a recording in memory would hide what the stream keeps.
+    blocks = np.split(speechlike(4 * BLOCK_S, RATE_HZ), 4)
+    for at in range(int(seconds / BLOCK_S)):
+        begun = time.process_time()
+        list(stage.push(blocks[at % 4]))
+        costs.append(1000 * (time.process_time() - begun))
+        if at % 50 == 25:
+            memory.append(resident_mb())
+    early = costs[WARM_UP_CHUNKS : WARM_UP_CHUNKS + 50]
+    return {
+        "early_ms": float(np.median(early)),
+        "late_ms": float(np.median(costs[-50:])),
+        "p95_ms": float(np.percentile(costs, 95)),
+        "rtf": sum(costs) / 1000 / seconds,
+        "memory_early_mb": memory[0],
+        "memory_late_mb": memory[-1],
+        "memory_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def line(part: str, **figures: float) -> None:
+    """Print one JSON line."""
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    print(json.dumps({"bench": f"tokenizer_full.{part}", **rounded}), flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--blocks", type=int, default=FULL_SIZE.num_blocks)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--chunks", type=int, default=12, help="of each stream, when together")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the long stream")
+    parser.add_argument("--profile", help="accepted like every benchmark's, and not used")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    line("one_shot", rtf=one_shot(build(args.blocks, 1), 60.0 if args.minutes >= 1 else 6.0))
+    for streams in args.streams:
+        spent = together(build(args.blocks, streams), streams, args.chunks)
+        rtf = spent / (args.chunks * BLOCK_S)
+        line("streams", streams=streams, rtf_each=rtf / streams, rtf_all=rtf)
+    line("long", minutes=args.minutes, **long_stream(build(args.blocks, 1), 60 * args.minutes))
+
+
+if __name__ == "__main__":
+    main()
