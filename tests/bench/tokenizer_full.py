@@ -97,7 +97,7 @@ def long_stream(tokenizer: LinguisticTokenizer, seconds: float) -> dict[str, flo
         begun = time.process_time()
         list(stage.push(blocks[at % 4]))
         costs.append(1000 * (time.process_time() - begun))
-        if at % 50 == 25:
+        if at % 10 == 9:
             memory.append(resident_mb())
     early = costs[WARM_UP_CHUNKS : WARM_UP_CHUNKS + 50]
     return {
