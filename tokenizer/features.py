@@ -27,6 +27,8 @@ STACK: Final = 7
 STRIDE: Final = 6
 FEATURE_SIZE: Final = STACK * MELS
 LOG_MEL_BANDS: Final = 128
+SILENT: Final = -1.5
+"""The least that a log-mel holds: energies of 1e-10."""
 
 _FRONT_COPIES = STACK // 2
 _WHISPER_FFT = 400
@@ -150,11 +152,12 @@ def log_mel_128(pcm: Tensor) -> Tensor:
     return torch.from_numpy(log_mel(pcm.numpy()))
 
 
-def log_mel(pcm: Pcm) -> NDArray[np.float32]:
+def log_mel(pcm: Pcm, loudest: float = SILENT) -> NDArray[np.float32]:
     """Return Whisper's log-mel spectrogram.
 
     Args:
         pcm: 16 kHz, (T,), T > 200; both ends are continued by reflection.
+        loudest: largest value of what was heard before; the range reaches down from there.
 
     Returns:
         (128, T // 160) float32: log10 energies, at most 8 below the loudest, / 4 + 1.
@@ -170,10 +173,10 @@ def log_mel(pcm: Pcm) -> NDArray[np.float32]:
     spectrum = np.fft.rfft(frames[: len(pcm) // HOP_SAMPLES] * _hann())
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     energies = np.log10(np.maximum(whisper_bank() @ power.T, np.float32(1e-10)))
-    # No frame, no loudest one.
-    floor = energies.max(initial=-10.0) - np.float32(8.0)
-    scaled: NDArray[np.float32] = (np.maximum(energies, floor) + np.float32(4)) / np.float32(4)
-    return scaled
+    scaled: NDArray[np.float32] = (energies + np.float32(4)) / np.float32(4)
+    floor = scaled.max(initial=np.float32(loudest)) - np.float32(2)
+    limited: NDArray[np.float32] = np.maximum(scaled, floor)
+    return limited
 
 
 @cache

@@ -19,7 +19,7 @@ from step_audio.core.errors import ShapeError, WeightsError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import SEMANTIC_SIZE
-from tokenizer.features import LOG_MEL_BANDS, log_mel
+from tokenizer.features import LOG_MEL_BANDS, SILENT, log_mel
 from tokenizer.graph import Graph
 
 TOKEN_SAMPLES: Final = 640
@@ -84,13 +84,16 @@ class SemanticTokenizer:
         Raises:
             WeightsError: the graph returned another number of codes, or one outside 0..4095.
         """
-        mel = log_mel(pcm)
+        return self.codes_of(log_mel(pcm), len(pcm))
+
+    def codes_of(self, mel: NDArray[np.float32], samples: int) -> NDArray[np.int64]:
+        """Return the codes of the log-mel, (128, frames), of so many samples; raises the same."""
         frames = mel.shape[1]
         codes = self._graph.run(mel[None], np.array([frames], dtype=np.int32))
-        if len(codes) != token_count(len(pcm)) or codes.dtype.kind not in "iu":
+        if len(codes) != token_count(samples) or codes.dtype.kind not in "iu":
             raise WeightsError(
                 f"{self._path} made {len(codes)} {codes.dtype} of {frames} frames, "
-                f"expected {token_count(len(pcm))} integers"
+                f"expected {token_count(samples)} integers"
             )
         if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < SEMANTIC_SIZE:
             raise WeightsError(f"{self._path} made codes outside 0..{SEMANTIC_SIZE - 1}")
@@ -112,6 +115,8 @@ class _SemanticStream:
         self._kept: Pcm = np.zeros(0, dtype=np.float32)
         self._first = 0
         self._sent = 0
+        # A whole clip's range reaches down from its loudest frame, wherever that is.
+        self._loudest = SILENT
 
     def push(self, pcm: Pcm, /) -> Iterable[int]:
         """Take 16 kHz samples and return the codes of each window that is full."""
@@ -120,7 +125,7 @@ class _SemanticStream:
         codes: list[int] = []
         while len(self._kept) >= (self._sent - self._first + ahead) * TOKEN_SAMPLES:
             end = self._sent - self._first + ahead
-            seen = self._shared.window_codes(self._kept[: end * TOKEN_SAMPLES])
+            seen = self._codes(self._kept[: end * TOKEN_SAMPLES])
             codes += self._advance(seen, self._windows.new)
         return codes
 
@@ -129,7 +134,12 @@ class _SemanticStream:
         if len(self._kept) < MIN_SAMPLES:
             return ()
         rest = self._first + token_count(len(self._kept)) - self._sent
-        return self._advance(self._shared.window_codes(self._kept), rest) if rest else ()
+        return self._advance(self._codes(self._kept), rest) if rest else ()
+
+    def _codes(self, window: Pcm) -> NDArray[np.int64]:
+        mel = log_mel(window, self._loudest)
+        self._loudest = max(self._loudest, float(mel.max(initial=SILENT)))
+        return self._shared.codes_of(mel, len(window))
 
     def _advance(self, seen: NDArray[np.int64], count: int) -> list[int]:
         """Return `count` codes after those sent; forget the samples that no window needs."""
