@@ -22,10 +22,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from step_audio.train.flow_batches import MAX_GROUPS, FlowCrops, collate
+from step_audio.train.lm_embedding import semantic_digits
 from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.optimizers import for_layers
+from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 from vocoder.flow import FlowBatch, FlowInput, FlowModel
 from vocoder.flow_config import FlowConfig, from_dict, nano_flow
 from vocoder.flow_loading import save_flow
+
+PRIOR_WEIGHT = 1.0
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
@@ -36,12 +41,17 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     """
     torch.set_num_threads(args.threads)
     device, out = pick_device(args.device), Path(args.out)
-    crops = FlowCrops(Path(args.data), args.seed, args.batch_frames)
+    speakers = args.speakers.split(",") if args.speakers else None
+    crops = FlowCrops(Path(args.data), args.seed, args.batch_frames, speakers)
     config = _config(args, crops)
     torch.manual_seed(args.seed)
     model = FlowModel(config).to(device)
+    if args.centroids:
+        place_embeddings(model, Path(args.centroids))
+    if args.warm_start and not (out / "checkpoint.pt").exists():
+        _warm_start(model, Path(args.warm_start))
     mean = AveragedModel(model, multi_avg_fn=partial(_lean, args.ema))
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = for_layers(model, [model.encoder, model.decoder])
     run = TrainingRun(
         out, {"model": model, "mean": mean}, optimizer, Budget(args.minutes, args.steps)
     )
@@ -54,7 +64,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         run.set_learning_rate(args.learning_rate)
         batch = to_device(crops.next(), device)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = model.loss(batch)
+            loss = model.loss(replace(batch, prior_weight=PRIOR_WEIGHT))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -73,6 +83,30 @@ def _lean(decay: float, mean: Sequence[Tensor], new: Sequence[Tensor], seen: Ten
     """Move the mean weights towards the new ones, faster while few have been seen."""
     n = int(seen)
     torch._foreach_lerp_(list(mean), list(new), 1 - min(decay, (1 + n) / (10 + n)))
+
+
+@torch.no_grad()
+def place_embeddings(model: FlowModel, centroids: Path) -> None:
+    """Begin with embeddings (V, D) in which codes that sound alike lie together.
+
+    Random projections of what a code means: its centroid, or its scalar digits.
+    """
+    known = torch.from_numpy(np.load(centroids, allow_pickle=False))
+    linguistic = (known - known.mean(0)) / known.std()
+    generator = torch.Generator().manual_seed(0)
+    at = 0
+    for rows in (linguistic, semantic_digits(SEMANTIC_LEVELS) * 2 - 0.5):
+        shape = (rows.shape[1], model.config.input_size)
+        projection = torch.randn(shape, generator=generator) * rows.shape[1] ** -0.5
+        model.input_embedding.weight[at : at + len(rows)] = rows @ projection
+        at += len(rows)
+
+
+def _warm_start(model: FlowModel, checkpoint: Path) -> None:
+    """Take the decoder's weights of another run; its token side is learned anew."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["modules"]["model"]
+    decoder = {k: v for k, v in state.items() if k.startswith(("decoder.", "spk_embed"))}
+    model.load_state_dict(decoder, strict=False)
 
 
 def to_device(batch: FlowBatch, device: torch.device) -> FlowBatch:
@@ -123,6 +157,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="folder of flow shards")
     parser.add_argument("--out", required=True, help="folder for checkpoint, log and export")
+    parser.add_argument("--centroids", help="linguistic_tokenizer.npy, to begin with")
+    parser.add_argument("--warm-start", help="checkpoint of another run, for its decoder")
+    parser.add_argument("--speakers", help="only these, comma-separated")
     parser.add_argument("--minutes", type=float, default=35.0)
     parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--batch-frames", type=int, default=2400, help="mel frames a step")

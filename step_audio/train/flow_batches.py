@@ -6,6 +6,7 @@ crops 0.5 to 3 s anywhere in an utterance and reveals a random part of the begin
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,19 @@ class FlowCrops:
         InputError: the folder holds no usable shards.
     """
 
-    def __init__(self, folder: Path, seed: int, batch_frames: int = 3000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        batch_frames: int = 3000,
+        speakers: Collection[str] | None = None,
+    ) -> None:
         items, self.embeddings = read_flow_folder(folder)
-        items = [item for item in items if len(item.codes) >= MIN_GROUPS]
+        items = [
+            item
+            for item in items
+            if len(item.codes) >= MIN_GROUPS and (speakers is None or item.speaker in speakers)
+        ]
         self.held = items[::_HELD_EVERY][:_MAX_HELD]
         held = {id(item) for item in self.held}
         # By length, so that those long enough for a crop are the tail of the list.

@@ -152,8 +152,8 @@ def train(args: argparse.Namespace) -> None:
 
 def _mix(fraction: float) -> TaskWeights:
     """Hearing and reading first; whole spoken turns once words are heard at all."""
-    if fraction < 0.25:
-        return TaskWeights(transcribe=0.45, read=0.25, spoken=0.1, typed=0.2)
+    if fraction < 0.2:
+        return TaskWeights(transcribe=0.35, read=0.2, spoken=0.05, typed=0.4)
     return TaskWeights()
 
 

@@ -18,7 +18,7 @@ from step_audio.dialog.packing import TEXT_RUN
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
 
-SOUNDING = 0.5
+SOUNDING = 0.3
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
 
@@ -36,9 +36,9 @@ class TaskWeights:
     """How often each task is drawn."""
 
     transcribe: float = 0.2
-    read: float = 0.15
-    spoken: float = 0.45
-    typed: float = 0.2
+    read: float = 0.13
+    spoken: float = 0.35
+    typed: float = 0.32
 
 
 class SampleComposer:
