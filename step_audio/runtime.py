@@ -124,6 +124,7 @@ class Runtime:
             lambda seed: HiftStream(hift, seed),
             plan=ChunkPlan(sizes=settings.chunk_groups),
             n_steps=settings.ode_steps,
+            noise_scale=settings.noise_scale,
         )
 
     def voices(self) -> VoiceStore:

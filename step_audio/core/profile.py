@@ -63,6 +63,8 @@ class VocoderSection(Section):
     device: Device = "cpu"
     ode_steps: int | None = Field(default=None, ge=1, le=100)
     """Left out: as many as the weights were judged at. Fewer are faster and rougher."""
+    noise_scale: float = Field(default=1.0, ge=0, le=1)
+    """Deviation of the flow's start; below 1 is steadier and less lively."""
     chunk_groups: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
         default=(2, 3, 5, 8), min_length=1, max_length=16
     )

@@ -244,3 +244,9 @@ def test_nothing_may_follow_flush() -> None:
 def test_an_impossible_plan_is_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError):
         ChunkPlan(sizes=sizes)
+
+
+def test_without_noise_the_seed_does_not_matter() -> None:
+    quiet = FlowVocoder(FLOW, MelAsSound, noise_scale=0.0)
+    one, two = (np.concatenate(speak(quiet.open(voice(), seed), groups(5))) for seed in (1, 2))
+    assert np.array_equal(one, two)
