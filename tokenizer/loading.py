@@ -90,6 +90,7 @@ def load_linguistic(
     encoder = build_encoder(source.config, source.tensors, source.encoder_path)
     centroids = read_centroids(folder / CENTROIDS, (LINGUISTIC_SIZE, source.config.output_size))
     encoder.requires_grad_(requires_grad=False).eval().to(device)
+    encoder.pack()
     cmvn = read_cmvn(source.cmvn_path)
     return LinguisticTokenizer(encoder, Codebook(centroids), cmvn, dither, batch)
 

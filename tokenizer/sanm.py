@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.backends import xnnpack
 from torch.nn import functional as F
 
 from step_audio.core.errors import ShapeError
-from tokenizer.sanm_layers import NORM_EPS, SanmConfig, SanmLayer
+from tokenizer.sanm_layers import NORM_EPS, Affine, SanmConfig, SanmLayer
 
 __all__ = ["SanmCache", "SanmConfig", "SanmEncoder"]
 
@@ -84,6 +85,21 @@ class SanmEncoder(nn.Module):
             SanmLayer(size, config, dropout) for _ in range(config.num_blocks - 1)
         )
         self.after_norm = nn.LayerNorm(size, eps=NORM_EPS)
+
+    def pack(self) -> None:
+        """Prepare for serving on one CPU thread, if that is where this serves.
+
+        Whoever serves calls it once; a model that is trained or moved is not packed.
+        """
+        built_in = bool(xnnpack.enabled)  # type: ignore[attr-defined] # a module in disguise
+        # XNNPACK's own threads spin while they wait, which costs more than they give.
+        one_thread = torch.get_num_threads() == 1
+        if not built_in or not one_thread or self.after_norm.weight.device.type != "cpu":
+            return
+        torch.set_num_threads(1)  # said aloud: its pool does not read OMP_NUM_THREADS
+        for layer in self.modules():
+            if isinstance(layer, Affine):
+                layer.pack()
 
     def _layers(self) -> list[SanmLayer]:
         layers = [*self.encoders0, *self.encoders]

@@ -44,6 +44,7 @@ def build(blocks: int, batch: int) -> LinguisticTokenizer:
     torch.manual_seed(0)
     config = SanmConfig(512, 4, 2048, blocks) if blocks != FULL_SIZE.num_blocks else FULL_SIZE
     encoder = SanmEncoder(config).eval().requires_grad_(requires_grad=False)
+    encoder.pack()
     table = np.random.default_rng(0).standard_normal((1024, 512)).astype(np.float32)
     ones = np.ones(FEATURE_SIZE, dtype=np.float32)
     return LinguisticTokenizer(encoder, Codebook(table), Cmvn(0 * ones, ones), batch=batch)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tokenizer import golden
 from tokenizer.loading import load_tokenizer
@@ -20,3 +21,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def audio_tokenizer(published: Path) -> DualCodebookTokenizer:
     return load_tokenizer(published)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -43,6 +45,33 @@ def test_names_and_shapes_are_those_of_the_published_model() -> None:
     ours = {f"encoder.{name}": list(t.shape) for name, t in full.state_dict().items()}
     assert ours == manifest["encoder"]
     assert sum(p.numel() for p in full.parameters()) == manifest["params"]
+
+
+@torch.inference_mode()
+def test_a_packed_encoder_computes_the_same() -> None:
+    packed = golden.encoder()
+    packed.pack()
+    feats = recorded("en_1.feats")[None]
+    torch.testing.assert_close(packed(feats), ENCODER(feats), rtol=0, atol=1e-5)
+    cache = packed.open()
+    chunks = [packed.forward_chunk(chunk, cache) for chunk in torch.split(feats, 4, dim=1)]
+    torch.testing.assert_close(torch.cat(chunks, dim=1), ENCODER(feats), rtol=0, atol=1e-5)
+    assert packed.state_dict().keys() == ENCODER.state_dict().keys()
+
+
+def test_packed_weights_serve_many_threads() -> None:
+    packed = golden.encoder()
+    packed.pack()
+
+    @torch.inference_mode()
+    def encode(clip: str) -> Tensor:
+        out: Tensor = packed(recorded(f"{clip}.feats")[None])[0]
+        return out
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(encode, golden.LINGUISTIC_CLIPS * 4))
+    for clip, out in zip(golden.LINGUISTIC_CLIPS * 4, found, strict=True):
+        torch.testing.assert_close(out, recorded(f"{clip}.enc_out"), rtol=0, atol=1e-5)
 
 
 def test_gradients_reach_the_input_and_every_parameter() -> None:
