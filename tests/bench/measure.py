@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from step_audio.cli.parts import Parts
 from step_audio.core.config import load_profile
+from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.runtime import Runtime
+
+BLOCK_S = 0.24
+"""Two groups; the tokenizers work in blocks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,36 @@ def speechlike(seconds: float, rate_hz: int) -> Pcm:
     pulse = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * t)
     pcm: Pcm = (0.1 * tone * pulse).astype(np.float32)
     return pcm
+
+
+def long_stream(stage: Stage[Pcm, Any], seconds: float) -> dict[str, float]:
+    """Return what 240 ms of a long stream at 16 kHz cost early and late, and how memory grew.
+
+    Times are CPU time of this process, in ms; memory is what it holds, in MB.
+    """
+    # Four blocks over and over: a recording in memory would hide what the stream keeps.
+    blocks = np.split(speechlike(4 * BLOCK_S, 16_000), 4)
+    costs, memory = [], []
+    for at in range(int(seconds / BLOCK_S)):
+        begun = time.process_time()
+        list(stage.push(blocks[at % 4]))
+        costs.append(1000 * (time.process_time() - begun))
+        if at % 10 == 9:
+            memory.append(_resident_mb())
+    return {
+        "early_ms": float(np.median(costs[8:58])),
+        "late_ms": float(np.median(costs[-50:])),
+        "p95_ms": float(np.percentile(costs, 95)),
+        "rtf": sum(costs) / 1000 / seconds,
+        "memory_early_mb": memory[min(5, len(memory) - 1)],
+        "memory_late_mb": memory[-1],
+        "memory_peak_mb": max(memory),
+    }
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def report(bench: str, profile: str, times_ms: Sequence[float], **more: float) -> None:

@@ -1,18 +1,20 @@
 """Cost of one 120 ms push into the audio tokenizer. Run: python -m tests.bench.tokenizer
 
-`rtf`: mean time of a push over the 120 ms it covers; below 1 keeps up with a microphone.
+`rtf`: mean time of a push over the 120 ms it covers; below 1 keeps up with a microphone. A second
+line is about one stream of 10 minutes: what 240 ms cost early and late, and memory.
 """
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
 
 from step_audio.core.types import GROUP_MS
-from tests.bench.measure import report, setup, speechlike
+from tests.bench.measure import long_stream, report, setup, speechlike
 
-WARM_UP = 20
+WARM_UP, LONG_S = 20, 600.0
 
 
 def main() -> None:
@@ -32,6 +34,9 @@ def main() -> None:
             times_ms.append((time.perf_counter() - began) * 1000)
         list(stage.flush())
         stage = tokenizer.open()
+    figures = long_stream(tokenizer.open(), LONG_S)
+    rounded = {name: round(value, 3) for name, value in figures.items()}
+    print(json.dumps({"bench": "tokenizer.long", "profile": run.profile, **rounded}))
     measured = times_ms[WARM_UP:]
     report("tokenizer.push", run.profile, measured, rtf=float(np.mean(measured)) / GROUP_MS)
 

@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
-from tests.bench.measure import speechlike
+from tests.bench.measure import long_stream, speechlike
 from tokenizer.codebook import Codebook
 from tokenizer.features import FEATURE_SIZE, Cmvn
 from tokenizer.linguistic import LinguisticTokenizer
@@ -89,35 +87,6 @@ def together(tokenizer: LinguisticTokenizer, streams: int, chunks: int) -> float
     return spent
 
 
-def long_stream(tokenizer: LinguisticTokenizer, seconds: float) -> dict[str, float]:
-    """Return the cost of a chunk after 1 s and at the end, and how memory grew."""
-    stage, costs, memory = tokenizer.open(), [], []
-    # One second over and over: a recording in memory would hide what the stream keeps.
-    blocks = np.split(speechlike(4 * BLOCK_S, RATE_HZ), 4)
-    for at in range(int(seconds / BLOCK_S)):
-        begun = time.process_time()
-        list(stage.push(blocks[at % 4]))
-        costs.append(1000 * (time.process_time() - begun))
-        if at % 10 == 9:
-            memory.append(resident_mb())
-    early = costs[WARM_UP_CHUNKS : WARM_UP_CHUNKS + 50]
-    return {
-        "early_ms": float(np.median(early)),
-        "late_ms": float(np.median(costs[-50:])),
-        "p95_ms": float(np.percentile(costs, 95)),
-        "rtf": sum(costs) / 1000 / seconds,
-        "memory_early_mb": memory[0],
-        "memory_late_mb": memory[-1],
-        "memory_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
-def resident_mb() -> float:
-    """Return this process's resident memory."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def line(part: str, **figures: float) -> None:
     """Print one JSON line."""
     rounded = {name: round(value, 4) for name, value in figures.items()}
@@ -139,7 +108,9 @@ def main() -> None:
         spent = together(build(args.blocks, streams), streams, args.chunks)
         rtf = spent / (args.chunks * BLOCK_S)
         line("streams", streams=streams, rtf_each=rtf / streams, rtf_all=rtf)
-    line("long", minutes=args.minutes, **long_stream(build(args.blocks, 1), 60 * args.minutes))
+    line(
+        "long", minutes=args.minutes, **long_stream(build(args.blocks, 1).open(), 60 * args.minutes)
+    )
 
 
 if __name__ == "__main__":
