@@ -220,7 +220,8 @@ class FlowModel(nn.Module):
         # mu has the mel's shape. Asking it to be the mel teaches the token encoder directly,
         # which the velocity alone does far more slowly (Grad-TTS, arXiv:2105.06337).
         prior = (mu.float() - mel).square().mean()
-        return loss + batch.prior_weight * prior
+        total: Tensor = loss + batch.prior_weight * prior
+        return total
 
     def _normalize(self, mel: Tensor) -> Tensor:
         return (mel - self.config.mel_mean) / self.config.mel_std
