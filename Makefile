@@ -37,7 +37,7 @@ golden: $(VENV)/.run-ready
 	@$(BIN)/python -m tests.golden_checks $(GOLDEN)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer tokenizer_full vocoder engine turn; do \
+	@for part in tokenizer vocoder engine turn tokenizer_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 
 # --- environment: each stamp says that its lock is installed -------------------------------------
