@@ -18,7 +18,7 @@ from step_audio.dialog.packing import TEXT_RUN
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
 
-SOUNDING = 0.3
+SOUNDING = 0.4
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
 
@@ -35,10 +35,10 @@ class LmSample:
 class TaskWeights:
     """How often each task is drawn."""
 
-    transcribe: float = 0.2
-    read: float = 0.13
-    spoken: float = 0.35
-    typed: float = 0.32
+    transcribe: float = 0.15
+    read: float = 0.3
+    spoken: float = 0.3
+    typed: float = 0.25
 
 
 class SampleComposer:
