@@ -167,7 +167,8 @@ class Runtime:
         from step_audio.engine.weights import load_step1
 
         decoder = load_step1(self._weights.folder / "lm").decoder(settings.precision)
-        return Step1Engine(decoder, max_streams=self._profile.limits.max_sessions)
+        vocab = self._weights.facts.vocab
+        return Step1Engine(decoder, vocab, max_streams=self._profile.limits.max_sessions)
 
     def _tools(self) -> ToolBox:
         from step_audio.tools.nano import FakeTools, NanoTools, WallClock

@@ -80,6 +80,7 @@ class ScriptedEngine:
     hold: int | None = None
     error: Exception | None = None
     requests: list[GenerationRequest] = field(default_factory=list)
+    prefilled: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     resume: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,6 +102,9 @@ class ScriptedEngine:
         finally:
             if not finished:
                 self.aborted.append(request.request_id)
+
+    async def prefill(self, prompt: tuple[int, ...], session: str) -> None:
+        self.prefilled.append((prompt, session))
 
     async def ready(self) -> bool:
         return True

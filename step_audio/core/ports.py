@@ -55,9 +55,15 @@ class TextTokenizer(Protocol):
 
 
 class Engine(Protocol):
-    """Prompt ids in, ids out. Closing the iterator (`aclose`) aborts the request."""
+    """Prompt ids in, ids out. Closing the iterator (`aclose`) aborts the request.
+
+    `prefill` computes the beginning of a prompt that will be asked for soon, such as a question
+    that is still being spoken, so that `generate` need not. A hint: it never fails because the
+    engine is busy or gone, and a request is answered the same without it.
+    """
 
     def generate(self, request: GenerationRequest) -> AsyncIterator[int]: ...
+    async def prefill(self, prompt: tuple[int, ...], session: str) -> None: ...
     async def ready(self) -> bool: ...
     async def aclose(self) -> None: ...
 

@@ -111,6 +111,14 @@ class SamplingParams:
     """Repetition-aware: mask the last id when it occurs twice in the last N ids (0 = off)."""
 
 
+Form = Literal["answer", "text", "speech"]
+"""Of what an answer is made: text and sound, or one of them alone. See engine/grammar.py."""
+
+LIVE = 0
+BATCH = 10
+"""Priorities: somebody waits for the sound, nobody does. Smaller goes first, as in vLLM."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One call of the engine: prompt ids in, ids until a stop id (not yielded) or the limit."""
@@ -119,8 +127,12 @@ class GenerationRequest:
     sampling: SamplingParams
     stop_ids: frozenset[int]
     request_id: str
-    allowed: tuple[int, int] | None = None
-    """Half-open id range that may be drawn besides the stop ids; None: everything."""
+    form: Form | None = None
+    """Only ids that continue an answer of this form are drawn; None: any id."""
+    priority: int = LIVE
+    session: str = ""
+    """Whose request it is: an engine with several addresses sends a session where its prefix is
+    known. "" for nobody's."""
 
 
 Role = Literal["system", "human", "assistant", "tool"]

@@ -148,6 +148,7 @@ class DirectResponder:
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
+            form="answer",
         )
         parser = InterleaveParser(
             self._services.text_tokenizer, vocab, lambda: f"call_{self._new_id()}"

@@ -64,7 +64,7 @@ class SpeechSynthesizer:
             sampling=replace(sampling, max_tokens=min(sampling.max_tokens, limit)),
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
-            allowed=(vocab.audio_base, vocab.size),
+            form="speech",
         )
         parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_id)
         async with aclosing(generate(self._services.engine, request, self._patience)) as ids:

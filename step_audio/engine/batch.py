@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import EngineError, InputError, StepAudioError, TokenError
-from step_audio.core.types import GenerationRequest
+from step_audio.core.types import Form, GenerationRequest
+from step_audio.core.vocab import Vocab
 from step_audio.engine.decoder import KvCache, Step1Decoder
+from step_audio.engine.grammar import Grammar, Place
 from step_audio.engine.prefix import PrefixCache
-from step_audio.engine.sampling import check_sampling, draw, forbid, repeated_id, restrict
+from step_audio.engine.sampling import check_sampling, draw, forbid, range_mask, repeated_id
 from step_audio.engine.step1 import Step1Config
 
 log = logging.getLogger(__name__)
@@ -32,11 +34,36 @@ class Sink(Protocol):
     def end(self, error: StepAudioError | None = None) -> None: ...
 
 
-def check_request(request: GenerationRequest, config: Step1Config) -> None:
+class Forms:
+    """The grammar of each form of answer for one model, with its masks; shared by requests."""
+
+    def __init__(self, vocab: Vocab | None, vocab_size: int) -> None:
+        """Args: vocab is None for a model of which only ids are known: it has no forms."""
+        known = vocab is not None and vocab.size <= vocab_size
+        self._vocab, self._size = vocab if known else None, vocab_size
+        self._grammars: dict[Form, Grammar] = {}
+        self._masks: dict[tuple[Form, Place], Tensor] = {}
+
+    def grammar(self, form: Form) -> Grammar:
+        """Return the grammar of a form. Raises InputError: this model has none."""
+        if self._vocab is None:
+            raise InputError(f"this model has no audio ids to answer in the form {form!r}")
+        return self._grammars.setdefault(form, Grammar(self._vocab, form))
+
+    def mask(self, form: Form, place: Place) -> Tensor:
+        """Return what to add to (V,) logits in a place: 0 for what may follow, else -inf."""
+        found = self._masks.get((form, place))
+        if found is None:
+            found = range_mask(self.grammar(form).allowed(place), self._size)
+            self._masks[form, place] = found
+        return found
+
+
+def check_request(request: GenerationRequest, config: Step1Config, forms: Forms) -> None:
     """Raise unless a model of this config can serve the request.
 
     Raises:
-        InputError: empty or too long prompt, sampling parameters or allowed range impossible.
+        InputError: empty or too long prompt, sampling parameters or form impossible.
         TokenError: an id outside the vocabulary.
     """
     check_sampling(request.sampling)
@@ -51,22 +78,22 @@ def check_request(request: GenerationRequest, config: Step1Config) -> None:
     for what, ids in (("prompt", prompt), ("stop", request.stop_ids)):
         if ids and not (min(ids) >= 0 and max(ids) < size):
             raise TokenError(f"a {what} id is outside the vocabulary 0..{size - 1}")
-    if request.allowed is not None:
-        low, high = request.allowed
-        if not 0 <= low < high <= size:
-            raise InputError(f"allowed range {low}..{high} is not inside the vocabulary 0..{size}")
+    if request.form is not None:
+        forms.grammar(request.form)
 
 
 class Generation:
     """One request on its way: what the cache holds, what must still be fed."""
 
-    def __init__(self, request: GenerationRequest, sink: Sink, config: Step1Config) -> None:
+    def __init__(
+        self, request: GenerationRequest, sink: Sink, config: Step1Config, forms: Forms
+    ) -> None:
         self.request, self.sink = request, sink
+        self._forms, self._place = forms, Place.START
         self.cancelled = False  # set from any thread; the next step drops the request
         self.ids = list(request.prompt)  # prompt and drawn ids
         self.cache: KvCache | None = None
         self.limit = min(request.sampling.max_tokens, config.max_seq_len - len(request.prompt))
-        self._stop_ids = sorted(request.stop_ids)
         self._generator = torch.Generator()
         if request.sampling.seed is None:
             self._generator.seed()
@@ -79,6 +106,11 @@ class Generation:
         return self.limit == 0
 
     @property
+    def rank(self) -> tuple[int, bool]:
+        """Who goes first: the smaller; somebody who waits for sound before a warm-up."""
+        return self.request.priority, self.is_warm_up
+
+    @property
     def drawn(self) -> int:
         """Number of ids drawn and passed on."""
         return len(self.ids) - len(self.request.prompt)
@@ -89,14 +121,19 @@ class Generation:
 
     def advance(self, logits: Tensor) -> bool:
         """Draw the next id from (V,) logits and pass it on; return True when that was the last."""
-        if self.request.allowed is not None:
-            logits = restrict(logits, self.request.allowed, self._stop_ids)
+        form = self.request.form
+        if form is not None:
+            logits = logits + self._forms.mask(form, self._place)
         banned = repeated_id(self.ids, self.request.sampling.repetition_window)
         if banned is not None:
             logits = forbid(logits, banned)
         token_id = draw(logits, self.request.sampling, self._generator)
         if token_id in self.request.stop_ids:
             return True
+        if form is not None:
+            self._place = self._forms.grammar(form).follow(self._place, token_id)
+            if self._place is Place.END:
+                return True
         self.ids.append(token_id)
         self.sink.put(token_id)
         return self.drawn >= self.limit
@@ -120,9 +157,9 @@ class Batch:
         self._active: list[Generation] = []
 
     def add(self, generation: Generation) -> None:
-        """Queue a request; warm-ups wait behind real ones."""
+        """Queue a request behind those of its rank and before those of a lower one."""
         self._waiting.append(generation)
-        self._waiting.sort(key=lambda g: g.is_warm_up)  # stable: first come, first served
+        self._waiting.sort(key=lambda g: g.rank)  # stable: first come, first served
 
     def can_step(self) -> bool:
         """True when `step` would do something."""
@@ -131,6 +168,7 @@ class Batch:
             any(g.cancelled for g in everything)
             or any(g.sink.has_room() for g in self._active)
             or bool(self._waiting and len(self._active) < self._max_rows)
+            or self._to_rest() is not None
         )
 
     def step(self) -> None:
@@ -138,11 +176,10 @@ class Batch:
         self._waiting = [g for g in self._waiting if not g.cancelled]
         for generation in [g for g in self._active if g.cancelled]:
             self._finish(generation)
-        while self._waiting and len(self._active) < self._max_rows:
-            self._admit(self._waiting.pop(0))
+        self._admit_waiting()
         prompts = [g for g in self._active if not g.drawn]
         if prompts:
-            self._feed_prompt(min(prompts, key=lambda g: g.is_warm_up))
+            self._feed_prompt(min(prompts, key=lambda g: g.rank))
         ready = [g for g in self._active if g not in prompts and g.sink.has_room()]
         if ready:
             self._decode(ready)
@@ -153,12 +190,30 @@ class Batch:
             generation.sink.end(error)
         self._active, self._waiting = [], []
 
+    def _admit_waiting(self) -> None:
+        while (resting := self._to_rest()) is not None:
+            # It goes on later where it stopped: ids, cache and generator are its own.
+            self._active.remove(resting)
+            self._admit(self._waiting.pop(0))
+            self.add(resting)
+        while self._waiting and len(self._active) < self._max_rows:
+            self._admit(self._waiting.pop(0))
+
+    def _to_rest(self) -> Generation | None:
+        """Return the running request that has to make room for a more urgent one, if any."""
+        if not self._waiting or len(self._active) < self._max_rows:
+            return None
+        last = max(self._active, key=lambda g: g.request.priority)
+        return last if last.request.priority > self._waiting[0].request.priority else None
+
     def _admit(self, generation: Generation) -> None:
+        self._active.append(generation)
+        if generation.cache is not None:
+            return
         prompt = generation.request.prompt
         # The last position is always computed anew: its logits are needed.
         known = prompt if generation.is_warm_up else prompt[:-1]
         generation.cache = self.prefixes.find(known, room=len(prompt)) or self._decoder.new_cache()
-        self._active.append(generation)
 
     def _feed_prompt(self, generation: Generation) -> None:
         piece = generation.pending()[: self._prompt_piece]

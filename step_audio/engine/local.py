@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 import torch
 
 from step_audio.core.errors import EngineError, EngineUnavailable, Overloaded, StepAudioError
 from step_audio.core.types import GenerationRequest, SamplingParams
-from step_audio.engine.batch import Batch, Generation, check_request
+from step_audio.core.vocab import Vocab
+from step_audio.engine.batch import Batch, Forms, Generation, check_request
 from step_audio.engine.decoder import Step1Decoder
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class LocalEngine:
     def __init__(
         self,
         decoder: Step1Decoder,
+        vocab: Vocab | None = None,
         *,
         max_streams: int = 4,
         max_waiting: int = 64,
@@ -80,12 +82,14 @@ class LocalEngine:
         """Prepare; the thread starts with the first request.
 
         Args:
+            vocab: of the checkpoint; without one, requests cannot ask for a form.
             max_streams: requests decoded together; more wait.
             max_waiting: requests that may wait; more are refused.
             backlog: ids that may wait for a slow consumer.
             prefix_bytes: memory for the KV caches of finished sequences.
         """
         self._config = decoder.config
+        self._forms = Forms(vocab, decoder.config.vocab_size)
         self._batch = Batch(decoder, max_rows=max_streams, prefix_bytes=prefix_bytes)
         self._max_open = max_streams + max_waiting
         self._backlog, self._first_token_timeout_s = backlog, first_token_timeout_s
@@ -106,11 +110,11 @@ class LocalEngine:
             EngineUnavailable: no first id in time.
             EngineError: the engine broke or was closed.
         """
-        check_request(request, self._config)
+        check_request(request, self._config, self._forms)
         if self._open >= self._max_open:
             raise Overloaded(f"{self._open} requests are open; try again later")
         stream = TokenStream(self._backlog)
-        generation = Generation(request, stream, self._config)
+        generation = Generation(request, stream, self._config, self._forms)
         self._open += 1
         try:
             self._submit(generation)
@@ -129,16 +133,24 @@ class LocalEngine:
             generation.cancelled = True
             self._notify()
 
-    async def prefill(self, prompt: Sequence[int]) -> None:
-        """Compute a prompt's beginning ahead of time, so that a request with it starts sooner."""
+    async def prefill(self, prompt: tuple[int, ...], session: str) -> None:
+        """Compute a prompt's beginning ahead of time, so that a request with it starts sooner.
+
+        Raises:
+            InputError, TokenError: no prompt of this model begins so.
+        """
         request = GenerationRequest(
-            prompt=tuple(prompt),
+            prompt=prompt,
             sampling=SamplingParams(temperature=0.0, max_tokens=0),
             stop_ids=frozenset(),
             request_id="prefill",
+            session=session,
         )
-        async for _ in self.generate(request):
-            raise AssertionError("a warm-up draws nothing")
+        try:
+            async for _ in self.generate(request):
+                raise AssertionError("a warm-up draws nothing")
+        except (EngineError, Overloaded) as error:
+            log.debug("nothing prefilled", extra={"error": error.code})
 
     async def ready(self) -> bool:
         """True when requests can be served."""

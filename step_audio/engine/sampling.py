@@ -6,7 +6,7 @@ Order as in the published demos: processors (repetition) first, then temperature
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,14 +29,12 @@ def check_sampling(params: SamplingParams) -> None:
             raise InputError(f"{name} is {getattr(params, name)}, expected 0 or more")
 
 
-def restrict(logits: Tensor, allowed: tuple[int, int], stop_ids: Sequence[int]) -> Tensor:
-    """Return a copy of (V,) logits that is -inf outside a half-open range and the stop ids."""
-    kept = torch.full_like(logits, -math.inf)
-    low, high = allowed
-    kept[low:high] = logits[low:high]
-    for token_id in stop_ids:
-        kept[token_id] = logits[token_id]
-    return kept
+def range_mask(ranges: Iterable[tuple[int, int]], size: int) -> Tensor:
+    """Return what to add to (V,) logits so that only ids of half-open ranges can be drawn."""
+    mask = torch.full((size,), -math.inf)
+    for low, high in ranges:
+        mask[low:high] = 0.0
+    return mask
 
 
 def repeated_id(history: Sequence[int], window: int) -> int | None:

@@ -29,7 +29,7 @@ async def measure(services: Services, seed: int) -> tuple[float, float]:
         sampling=SamplingParams(seed=seed, max_tokens=IDS),
         stop_ids=frozenset(),
         request_id=f"bench-{seed}",
-        allowed=(vocab.audio_base, vocab.size),
+        form="speech",
     )
     began = time.perf_counter()
     at: list[float] = []

@@ -199,7 +199,7 @@ async def test_text_is_read_aloud_sentence_by_sentence() -> None:
     for request, sentence in zip(engine.requests, ("One.", "Two."), strict=True):
         turns = (Turn("system", (Text("repeat"),)), Turn("human", (Text(sentence),)))
         assert request.prompt == tuple(BUILDER.chat(turns))
-        assert request.allowed == (VOCAB.audio_base, VOCAB.size)
+        assert request.form == "speech"
 
 
 async def test_a_question_is_tokenised_while_it_arrives() -> None:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from step_audio.engine.decoder import Step1Decoder
-from step_audio.engine.step1 import Step1Config
+from step_audio.engine.step1 import Step1, Step1Config
+from tests.fakes import VOCAB
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -33,3 +34,11 @@ def data() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="session")
 def decoder(config: Step1Config, state: dict[str, torch.Tensor]) -> Step1Decoder:
     return Step1Decoder(config, state)
+
+
+@pytest.fixture(scope="session")
+def talker() -> Step1Decoder:
+    """A small random model with the ids of `tests.fakes.VOCAB`, text and audio."""
+    model = Step1(Step1Config(32, 64, 4, 2, 2, VOCAB.size + 8, max_seq_len=512))
+    model.initialize(torch.Generator().manual_seed(3), std=0.3)
+    return Step1Decoder(model.config, model.state_dict())

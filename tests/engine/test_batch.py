@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import EngineError, InputError, StepAudioError, TokenError
-from step_audio.core.types import GenerationRequest, SamplingParams
-from step_audio.engine.batch import Batch, Generation, check_request
+from step_audio.core.types import BATCH, Form, GenerationRequest, SamplingParams
+from step_audio.engine.batch import Batch, Forms, Generation, check_request
 from step_audio.engine.decoder import Step1Decoder
+from step_audio.engine.grammar import Grammar, Place
 from step_audio.engine.step1 import Step1Config
+from tests.fakes import VOCAB
 
+FORMS = Forms(VOCAB, VOCAB.size + 8)
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
 
 
@@ -39,13 +42,13 @@ def request(
     prompt: list[int],
     sampling: SamplingParams = GREEDY,
     stop: frozenset[int] = frozenset(),
-    allowed: tuple[int, int] | None = None,
+    form: Form | None = None,
 ) -> GenerationRequest:
-    return GenerationRequest(tuple(prompt), sampling, stop, "test", allowed)
+    return GenerationRequest(tuple(prompt), sampling, stop, "test", form)
 
 
 def add(batch: Batch, decoder: Step1Decoder, wanted: GenerationRequest) -> Generation:
-    generation = Generation(wanted, Collected(), decoder.config)
+    generation = Generation(wanted, Collected(), decoder.config, FORMS)
     batch.add(generation)
     return generation
 
@@ -114,12 +117,77 @@ def test_a_stop_id_ends_and_is_not_passed_on(decoder: Step1Decoder) -> None:
     assert got == free[: free.index(stop)]
 
 
-def test_only_the_allowed_range_and_stop_ids_are_drawn(decoder: Step1Decoder) -> None:
-    sampling = SamplingParams(temperature=3.0, seed=1, max_tokens=200)
-    got = alone(decoder, request([1], sampling, frozenset({3}), allowed=(100, 110)))
-    assert got
-    assert all(100 <= i < 110 for i in got)
-    assert len(got) < 200  # the stop id stays possible
+@pytest.mark.parametrize("form", ["answer", "text", "speech"])
+@pytest.mark.parametrize("window", [0, 10])
+def test_only_what_continues_the_form_is_drawn(
+    talker: Step1Decoder, form: Form, window: int
+) -> None:
+    ends = 0
+    for seed in range(8):
+        sampling = SamplingParams(3.0, seed=seed, max_tokens=90, repetition_window=window)
+        got = alone(talker, request([1, 4], sampling, frozenset({VOCAB.eot}), form))
+        place = Grammar(VOCAB, form).after(got)  # raises where an id breaks the form
+        ends += len(got) < 90
+        if form == "speech":
+            assert all(VOCAB.is_audio(i) for i in got)
+        if form == "text":
+            assert not any(VOCAB.is_audio(i) for i in got)
+            assert place not in (Place.ONE, Place.TWO, Place.THREE, Place.FOUR)
+    assert ends or form != "text"
+
+
+def test_without_a_form_the_same_model_garbles(talker: Step1Decoder) -> None:
+    got = alone(talker, request([1, 4], SamplingParams(3.0, seed=0, max_tokens=90)))
+    with pytest.raises(TokenError):
+        Grammar(VOCAB).after(got)
+
+
+def test_the_end_of_the_turn_ends_a_form_without_stop_ids(talker: Step1Decoder) -> None:
+    lengths = set()
+    for seed in range(40):
+        sampling = SamplingParams(50.0, seed=seed, max_tokens=400)
+        got = alone(talker, request([1], sampling, form="answer"))
+        assert VOCAB.eot not in got
+        lengths.add(len(got) < 400)
+    assert True in lengths
+
+
+def test_a_live_request_is_served_before_batch_jobs(decoder: Step1Decoder) -> None:
+    batch = Batch(decoder, max_rows=2)
+    jobs = [replace(request(p), priority=BATCH) for p in prompts(3)]
+    running = [add(batch, decoder, job) for job in jobs]
+    for _ in range(6):
+        batch.step()
+    live = request([9, 8, 7])
+    urgent = add(batch, decoder, live)
+    batch.step()
+    assert len(ids_so_far(urgent)) >= 1  # it took the row of a job at once
+    steps = 0
+    while not urgent.sink.errors:  # type: ignore[attr-defined]
+        batch.step()
+        steps += 1
+    assert steps <= live.sampling.max_tokens + 1
+    run(batch)
+    assert ids_of(urgent) == alone(decoder, live)
+    for generation, job in zip(running, jobs, strict=True):
+        assert ids_of(generation) == alone(decoder, job)
+
+
+def test_a_warm_up_waits_for_whoever_waits_for_sound(decoder: Step1Decoder) -> None:
+    batch = Batch(decoder, max_rows=1)
+    warm = add(batch, decoder, request(prompts(3)[2], replace(GREEDY, max_tokens=0)))
+    asked = add(batch, decoder, request([5, 6]))
+    job = add(batch, decoder, replace(request([7, 6]), priority=BATCH))
+    order = []
+    while batch.can_step():
+        batch.step()
+        order += [g for g in (warm, asked, job) if g.sink.errors and g not in order]  # type: ignore[attr-defined]
+    assert order == [asked, warm, job]
+
+
+def ids_so_far(generation: Generation) -> list[int]:
+    assert isinstance(generation.sink, Collected)
+    return generation.sink.ids
 
 
 def test_seeds_repeat_and_differ(decoder: Step1Decoder) -> None:
@@ -136,14 +204,18 @@ def test_seeds_repeat_and_differ(decoder: Step1Decoder) -> None:
 
 def test_repetition_aware_drawing_never_repeats_an_id_at_once(decoder: Step1Decoder) -> None:
     sampling = SamplingParams(temperature=0.0, max_tokens=60, repetition_window=10)
-    narrow = request([1] * 10, sampling, allowed=(100, 103))
-    got = alone(decoder, narrow)
-    plain = alone(decoder, replace(narrow, sampling=replace(sampling, repetition_window=0)))
-    assert got != plain
-    history = [1] * 10 + got
-    for n in range(11, len(history)):
-        if history[n - 10 : n].count(history[n - 1]) >= 2:
-            assert history[n] != history[n - 1]
+    wanted = [request([n] * 10, sampling) for n in range(1, 30)]
+    changed = 0
+    for asked in wanted:
+        got = alone(decoder, asked)
+        changed += got != alone(
+            decoder, replace(asked, sampling=replace(sampling, repetition_window=0))
+        )
+        history = [*asked.prompt, *got]
+        for n in range(11, len(history)):
+            if history[n - 10 : n].count(history[n - 1]) >= 2:
+                assert history[n] != history[n - 1]
+    assert changed
 
 
 def test_a_full_sink_rests_its_request_only(decoder: Step1Decoder) -> None:
@@ -247,8 +319,7 @@ def test_a_failing_model_fails_its_requests_and_the_next_one_works(
         (request([1, 512]), TokenError, "a prompt id is outside the vocabulary"),
         (request([-1]), TokenError, "a prompt id is outside the vocabulary"),
         (request([1], stop=frozenset({999})), TokenError, "a stop id is outside"),
-        (request([1], allowed=(5, 5)), InputError, "allowed range"),
-        (request([1], allowed=(5, 513)), InputError, "allowed range"),
+        (request([1], form="speech"), InputError, "no audio ids to answer in the form 'speech'"),
         (request([1], SamplingParams(top_p=2.0)), InputError, "top_p"),
     ],
 )
@@ -256,4 +327,4 @@ def test_requests_that_cannot_be_served_are_refused(
     config: Step1Config, bad: GenerationRequest, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        check_request(bad, config)
+        check_request(bad, config, Forms(VOCAB, config.vocab_size))

@@ -97,8 +97,8 @@ async def test_a_slow_consumer_gets_everything_through_a_small_queue(decoder: St
 
 async def test_a_warm_up_leaves_the_answer_unchanged(engine: LocalEngine) -> None:
     want = await collect(engine, SHORT)
-    await engine.prefill(SHORT.prompt[:2])
-    await engine.prefill(SHORT.prompt)
+    await engine.prefill(SHORT.prompt[:2], "s")
+    await engine.prefill(SHORT.prompt, "s")
     assert await collect(engine, SHORT) == want
 
 

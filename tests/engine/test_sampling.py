@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import SamplingParams
-from step_audio.engine.sampling import check_sampling, draw, forbid, restrict
+from step_audio.engine.sampling import check_sampling, draw, forbid, range_mask
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -25,16 +25,14 @@ def drawn(logits: torch.Tensor, params: SamplingParams, times: int = 400) -> lis
 
 
 def test_the_only_candidate_is_never_forbidden() -> None:
-    logits = restrict(torch.zeros(8), (3, 4), [])
+    logits = range_mask([(3, 4)], 8)
     assert torch.equal(forbid(logits, 3), logits)
 
 
-def test_restrict_keeps_the_range_and_the_stop_ids() -> None:
-    logits = torch.arange(8.0)
-    kept = restrict(logits, (2, 4), [7])
-    assert [i for i in range(8) if kept[i] > -math.inf] == [2, 3, 7]
-    assert kept[3] == 3
-    assert logits[0] == 0  # the model's row is left alone
+def test_a_mask_leaves_the_ranges_and_nothing_else() -> None:
+    logits = torch.arange(8.0) + range_mask([(2, 4), (7, 8)], 8)
+    assert [i for i in range(8) if logits[i] > -math.inf] == [2, 3, 7]
+    assert logits[3] == 3
 
 
 def test_temperature_0_is_greedy_and_draws_nothing() -> None:

@@ -1,0 +1,209 @@
+"""Which ids may follow: text, groups of 2 + 3 audio ids, transcript, tool call, end of turn.
+
+One table, no state, no torch: the local engine and the processor inside vLLM both ask it. It lets
+through what `step_audio.dialog.interleave` reads without an anomaly, and nothing else; the rhythm
+of ten text ids to fifteen audio ids is the model's own.
+
+    state = Place.START
+    ranges = grammar.allowed(state)       # what may be drawn
+    state = grammar.follow(state, drawn)  # after the draw
+
+Source: the token layout of the Step-Audio report, arXiv:2502.11946, and of Step-Audio-AQAA,
+arXiv:2506.08967.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum, auto
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Final, get_args
+
+from step_audio.core.errors import InputError, TokenError
+from step_audio.core.types import Form
+from step_audio.core.vocab import AUDIO_SIZE, LINGUISTIC_SIZE, Vocab
+
+Range = tuple[int, int]
+"""Half-open: first id, and the id after the last one."""
+
+
+class Place(Enum):
+    """Where in its turn the model is."""
+
+    START = auto()
+    """Nothing drawn yet."""
+    HEARD = auto()
+    """Inside the transcript of the question."""
+    ANSWER = auto()
+    """After the transcript, a text id or a whole group."""
+    CALL = auto()
+    """Inside a tool call, which runs to the end of the turn."""
+    ONE = auto()
+    """So many ids of a group are drawn."""
+    TWO = auto()
+    THREE = auto()
+    FOUR = auto()
+    END = auto()
+
+
+class Kind(Enum):
+    """What an id is."""
+
+    TEXT = auto()
+    LINGUISTIC = auto()
+    SEMANTIC = auto()
+    HEARD_OPEN = auto()
+    HEARD_CLOSE = auto()
+    CALL = auto()
+    END = auto()
+
+
+P, K = Place, Kind
+
+TABLE: Final[dict[tuple[Place, Kind], Place]] = {
+    (P.START, K.TEXT): P.ANSWER,
+    (P.START, K.LINGUISTIC): P.ONE,
+    (P.START, K.HEARD_OPEN): P.HEARD,
+    (P.START, K.CALL): P.CALL,
+    (P.START, K.END): P.END,
+    (P.HEARD, K.TEXT): P.HEARD,
+    (P.HEARD, K.HEARD_CLOSE): P.ANSWER,
+    (P.ANSWER, K.TEXT): P.ANSWER,
+    (P.ANSWER, K.LINGUISTIC): P.ONE,
+    (P.ANSWER, K.CALL): P.CALL,
+    (P.ANSWER, K.END): P.END,
+    (P.CALL, K.TEXT): P.CALL,
+    (P.CALL, K.END): P.END,
+    (P.ONE, K.LINGUISTIC): P.TWO,
+    (P.TWO, K.SEMANTIC): P.THREE,
+    (P.THREE, K.SEMANTIC): P.FOUR,
+    (P.FOUR, K.SEMANTIC): P.ANSWER,
+}
+"""A row that is not here is not allowed."""
+
+_SOUND: Final = frozenset({K.LINGUISTIC, K.SEMANTIC})
+_KINDS: Final[Mapping[Form, frozenset[Kind]]] = {
+    "answer": frozenset(Kind),
+    "text": frozenset(Kind) - _SOUND,
+    "speech": _SOUND | {K.END},
+}
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The table for one vocabulary and one form of answer. Shared, immutable.
+
+    Attributes:
+        vocab: which id is what.
+        form: "answer" is text and sound, "text" and "speech" one of them alone.
+    """
+
+    vocab: Vocab
+    form: Form = "answer"
+
+    def kind(self, token_id: int) -> Kind | None:
+        """Return what an id is; None: an id that a model never writes, such as `<|BOT|>`."""
+        vocab = self.vocab
+        if vocab.is_linguistic(token_id):
+            return K.LINGUISTIC
+        if vocab.is_audio(token_id):
+            return K.SEMANTIC
+        if token_id in self._marked:
+            return self._marked[token_id]
+        return K.TEXT if 0 <= token_id < vocab.audio_base else None
+
+    def follow(self, place: Place, token_id: int) -> Place:
+        """Return where the model is after one more id. Raises TokenError: not allowed there."""
+        kind = self.kind(token_id)
+        if kind is None or kind not in _KINDS[self.form] or (place, kind) not in TABLE:
+            raise TokenError(f"id {token_id} may not follow in place {place.name}")
+        return TABLE[place, kind]
+
+    def after(self, ids: Iterable[int], place: Place = Place.START) -> Place:
+        """Return where the model is after these ids. Raises TokenError: one is not allowed."""
+        for token_id in ids:
+            place = self.follow(place, token_id)
+        return place
+
+    def allowed(self, place: Place) -> tuple[Range, ...]:
+        """Return the ids that may follow, as ranges in rising order that do not touch.
+
+        Empty only after the end of the turn, or in a place that the form never reaches.
+        """
+        return self._ranges[place]
+
+    @cached_property
+    def _marked(self) -> Mapping[int, Kind | None]:
+        """Ids below the audio ids that are no text."""
+        vocab = self.vocab
+        marked: dict[int | None, Kind | None] = {
+            vocab.bos: None,
+            vocab.bot: None,
+            vocab.heard_open: K.HEARD_OPEN,
+            vocab.heard_close: K.HEARD_CLOSE,
+            vocab.call: K.CALL,
+            vocab.eot: K.END,
+        }
+        return {token_id: kind for token_id, kind in marked.items() if token_id is not None}
+
+    @cached_property
+    def _ranges(self) -> Mapping[Place, tuple[Range, ...]]:
+        return {place: self._allowed(place) for place in Place}
+
+    def _allowed(self, place: Place) -> tuple[Range, ...]:
+        base = self.vocab.audio_base
+        kinds = {kind for at, kind in TABLE if at is place} & _KINDS[self.form]
+        ranges = [(i, i + 1) for i, kind in self._marked.items() if kind in kinds]
+        if K.TEXT in kinds:
+            edges = [-1, *sorted(self._marked), base]
+            ranges += [(a + 1, b) for a, b in pairwise(edges)]
+        if K.LINGUISTIC in kinds:
+            ranges.append((base, base + LINGUISTIC_SIZE))
+        if K.SEMANTIC in kinds:
+            ranges.append((base + LINGUISTIC_SIZE, base + AUDIO_SIZE))
+        return _joined(ranges)
+
+
+def to_args(grammar: Grammar) -> dict[str, str | int]:
+    """Return a grammar as plain values, for a request over the wire."""
+    vocab = grammar.vocab
+    named = {f.name: getattr(vocab, f.name) for f in fields(Vocab) if f.name != "hears_semantic"}
+    return {"form": grammar.form, **{k: v for k, v in named.items() if v is not None}}
+
+
+def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
+    """Return the grammar that `to_args` wrote; None when there is no "form" among the values.
+
+    Raises:
+        InputError: a form that does not exist, a missing id, or one outside the vocabulary.
+    """
+    if "form" not in args:
+        return None
+    forms: tuple[Form, ...] = get_args(Form)
+    form = next((known for known in forms if known == args["form"]), None)
+    if form is None:
+        raise InputError(f"form is {args['form']!r}, expected one of {', '.join(forms)}")
+    named: dict[str, Any] = {}
+    for name in ("audio_base", "bos", "bot", "eot", "heard_open", "heard_close", "call"):
+        value = args.get(name)
+        if type(value) is int and 0 <= value < vocab_size:
+            named[name] = value
+        elif value is not None or name in {"audio_base", "eot"}:
+            raise InputError(f"{name} is {value!r}, expected an id below {vocab_size}")
+    vocab = Vocab(**named)
+    if vocab.size > vocab_size:
+        raise InputError(f"audio ids end at {vocab.size}, beyond the {vocab_size} of the model")
+    return Grammar(vocab, form)
+
+
+def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the same ids in rising order, ranges that touch as one, empty ones left out."""
+    out: list[Range] = []
+    for low, high in sorted(ranges):
+        if out and low <= out[-1][1]:
+            out[-1] = (out[-1][0], max(high, out[-1][1]))
+        elif low < high:
+            out.append((low, high))
+    return tuple(out)

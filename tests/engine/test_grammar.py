@@ -1,0 +1,145 @@
+"""The automaton: what it lets through parses cleanly, and text can never pose as sound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_audio.core.errors import InputError, TokenError
+from step_audio.core.types import Form, TokenGroup
+from step_audio.core.vocab import Vocab
+from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.packing import interleave
+from step_audio.engine.grammar import TABLE, Grammar, Kind, Place, from_args, to_args
+from tests.fakes import VOCAB, ByteTokenizer, group, numbered, text_ids
+
+GRAMMAR = Grammar(VOCAB)
+PUBLISHED = Grammar(Vocab())
+GROUPS = [group(n) for n in range(7)]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+def members(grammar: Grammar, place: Place) -> set[int]:
+    return {i for low, high in grammar.allowed(place) for i in range(low, high)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vocab", [VOCAB, replace(VOCAB, call=None, heard_open=None)])
+def test_the_ranges_hold_exactly_the_ids_that_may_follow(form: Form, vocab: Vocab) -> None:
+    grammar = Grammar(vocab, form)
+    for place in Place:
+        ranges = grammar.allowed(place)
+        assert all(low < high for low, high in ranges)
+        assert all(a[1] < b[0] for a, b in pairwise(ranges))
+        for token_id in range(-2, vocab.size + 3):
+            try:
+                grammar.follow(place, token_id)
+            except TokenError:
+                assert token_id not in members(grammar, place)
+            else:
+                assert token_id in members(grammar, place)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_something_may_always_follow_until_the_end(form: Form) -> None:
+    grammar, seen, ahead = Grammar(VOCAB, form), set(), {Place.START}
+    while ahead:
+        place = ahead.pop()
+        seen.add(place)
+        if place is Place.END:
+            assert grammar.allowed(place) == ()
+            continue
+        assert grammar.allowed(place)
+        reached = {grammar.follow(place, i) for i in members(grammar, place)}
+        ahead |= reached - seen
+    assert Place.END in seen
+
+
+@given(data=st.data(), form=st.sampled_from(FORMS))
+def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form: Form) -> None:
+    # Letters only: half a UTF-8 character is the text tokenizer's matter.
+    grammar = Grammar(VOCAB, form)
+    drawable = {300 + byte for byte in range(97, 123)} | {6, 7, 8, 3}
+    parser = InterleaveParser(ByteTokenizer(), VOCAB, numbered("call"))
+    place, groups = Place.START, 0
+    for _ in range(data.draw(st.integers(0, 60))):
+        ids = sorted(i for i in members(grammar, place) if i in drawable or VOCAB.is_audio(i))
+        token_id = data.draw(st.sampled_from(ids))
+        place = grammar.follow(place, token_id)
+        if place is Place.END:
+            break
+        groups += sum(isinstance(e, TokenGroup) for e in parser.push(token_id))
+    open_ids = {Place.ONE: 1, Place.TWO: 2, Place.THREE: 3, Place.FOUR: 4}.get(place, 0)
+    calls = list(parser.flush())
+    nameless = place is Place.CALL and not calls
+    assert parser.counts.anomalies == open_ids + nameless
+    assert parser.counts.groups == groups
+
+
+def test_the_layouts_that_models_learn_from_are_let_through() -> None:
+    heard = [6, *text_ids("what time is it"), 7]
+    for ids in (
+        [*heard, *interleave(text_ids("It is noon in Rome today."), GROUPS, VOCAB)],
+        [*heard, 8, *text_ids('get_time {"city":"Rome"}')],
+        text_ids("only text"),
+        VOCAB.ids(GROUPS),
+    ):
+        assert GRAMMAR.after([*ids, VOCAB.eot]) is Place.END
+    assert Grammar(VOCAB, "speech").after([*VOCAB.ids(GROUPS), VOCAB.eot]) is Place.END
+    assert Grammar(VOCAB, "text").after([*text_ids("yes"), VOCAB.eot]) is Place.END
+
+
+def test_a_group_is_never_left_before_its_fifth_id() -> None:
+    one = VOCAB.group_ids(group(1))
+    for length in range(1, 5):
+        place = GRAMMAR.after(one[:length])
+        others = (*text_ids("a"), VOCAB.eot, VOCAB.call, VOCAB.heard_open)
+        assert all(i not in members(GRAMMAR, place) for i in others)
+        assert one[length] in members(GRAMMAR, place)
+    assert GRAMMAR.after(one) is Place.ANSWER
+
+
+def test_ids_of_control_and_ids_beyond_the_vocabulary_are_never_drawn() -> None:
+    for place in Place:
+        ids = members(PUBLISHED, place)
+        assert not {0 - 1, 1, 4, PUBLISHED.vocab.size, PUBLISHED.vocab.size + 4000} & ids
+
+
+def test_every_row_of_the_table_is_reachable_and_total() -> None:
+    assert {place for place, _ in TABLE} | {Place.END} == set(Place)
+    assert {kind for _, kind in TABLE} == set(Kind)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("vocab", [VOCAB, Vocab()])
+def test_a_grammar_crosses_the_wire_as_plain_values(form: Form, vocab: Vocab) -> None:
+    grammar = Grammar(replace(vocab, hears_semantic=True), form)
+    args = to_args(grammar)
+    assert all(isinstance(value, str | int) for value in args.values())
+    assert from_args(args, vocab.size) == grammar
+
+
+def test_a_request_without_a_form_has_no_grammar() -> None:
+    assert from_args({"eot": 3}, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"form": "song"}, "form is 'song', expected one of answer, text, speech"),
+        ({"eot": None}, "eot is None"),
+        ({"eot": True}, "eot is True"),
+        ({"call": -1}, "call is -1"),
+        ({"bot": "4"}, "bot is '4'"),
+        ({"audio_base": 70000}, "audio ids end at 75120"),
+        ({"audio_base": 10**9}, "audio_base is 1000000000, expected an id below 74752"),
+    ],
+)
+def test_values_that_make_no_grammar_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        from_args({**to_args(PUBLISHED), **change}, 74752)
