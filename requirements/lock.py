@@ -23,8 +23,10 @@ Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
 
-def resolve(extra: str, kept: Path) -> Pins:
-    """Return all pins of the project with one extra ("" for none), keeping those in `kept`."""
+def resolve(extra: str, kept: Path, present: str) -> Pins:
+    """Return all pins of the project with one extra ("" for none), keeping `present` ones."""
+    # uv keeps the versions it finds in its output file, and overwrites that file.
+    kept.write_text(present)
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "-o", str(kept)]
     command += ["--extra", extra] if extra else []
@@ -41,12 +43,11 @@ def write(name: str, pins: Pins, about: str) -> None:
 
 def main() -> None:
     """Write the four locks."""
-    # uv keeps the versions it finds in its output file, so it starts from all present pins.
+    present = "".join(path.read_text() for path in sorted(HERE.glob("*.lock")))
     kept = HERE / "all.lock"
-    kept.write_text("".join(path.read_text() for path in sorted(HERE.glob("*.lock"))))
     try:
-        everything = resolve("", kept)
-        extras = {extra: resolve(extra, kept) for extra in ("dev", "train")}
+        everything = resolve("", kept, present)
+        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train")}
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}

@@ -18,6 +18,7 @@ from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
 from server.models import models_router
 from server.realtime.endpoint import realtime_router
+from server.sight.metrics import Metrics, metrics_router
 from server.speech import speech_router
 from step_audio.dialog.session import Assistant
 
@@ -54,13 +55,15 @@ def create_app(
     assistant: Assistant,
     settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
     *,
+    metrics: Metrics | None = None,
     web: Path | None = WEB,
 ) -> FastAPI:
     """Return the ASGI application.
 
     Args:
         assistant: closed when the application shuts down.
-        settings: limits and key.
+        settings: limits and keys.
+        metrics: served at /metrics; give the assistant's services the same as their recorder.
         web: folder of the page served at /; None, or a folder that is not there, for none.
     """
 
@@ -69,6 +72,7 @@ def create_app(
         yield
         await assistant.aclose()
 
+    gate = Middleware(Gate, settings=settings, recorder=assistant.services.recorder)
     app = FastAPI(
         title="step-audio",
         lifespan=lifespan,
@@ -76,11 +80,13 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(PageHeaders), Middleware(Gate, settings=settings)],
+        middleware=[Middleware(PageHeaders), gate],
     )
     errors.install(app)
     slots = Slots(settings.max_sessions)
     app.include_router(health_router(assistant))
+    if metrics is not None:
+        app.include_router(metrics_router(metrics))
     app.include_router(models_router(assistant.services, int(time.time())))
     app.include_router(speech_router(assistant, slots))
     app.include_router(realtime_router(assistant, settings, slots))

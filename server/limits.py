@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from server.errors import error_response
+from server.pace import PaceLimits
 from step_audio.core.errors import Overloaded
+from step_audio.core.keys import Keyring
+from step_audio.core.ports import Recorder
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
@@ -27,9 +29,13 @@ class ServerSettings:
     """What an operator tunes.
 
     Attributes:
-        api_key: asked of every request under /v1; None lets everybody on `hosts` in.
+        keys: one of them is asked of every request under /v1, and for /metrics unless
+            `open_metrics`; an empty ring lets everybody on `hosts` in.
         hosts: names the server answers to, without port; empty for any. The default keeps a
             web page elsewhere from reaching a loopback server under a name of its own.
+        origins: pages elsewhere that may talk to this server, `https://name:port` each.
+        open_metrics: whether /metrics is read without a key.
+        pace: how fast one socket may send.
         max_sessions: realtime sockets and speech requests at a time.
         max_body_bytes: longest HTTP body.
         max_message_bytes: longest websocket message.
@@ -37,8 +43,11 @@ class ServerSettings:
         idle_timeout_s: a socket that says nothing for so long is closed.
     """
 
-    api_key: str | None = None
+    keys: Keyring = field(default_factory=lambda: Keyring({}))
     hosts: frozenset[str] = LOOPBACK
+    origins: frozenset[str] = frozenset()
+    open_metrics: bool = False
+    pace: PaceLimits = field(default_factory=PaceLimits)
     max_sessions: int = 4
     max_body_bytes: int = 1 << 20
     max_message_bytes: int = 8 << 20
@@ -68,9 +77,10 @@ class Slots:
 class Gate:
     """ASGI middleware in front of everything: refuses before any route is asked."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, recorder: Recorder) -> None:
         self._app = app
         self._settings = settings
+        self._recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -88,28 +98,40 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        host, origin = headers.get("host", ""), headers.get("origin")
         if self._settings.hosts and _hostname(host) not in self._settings.hosts:
-            return error_response(403, "this server has another name", code="forbidden")
-        # Any page in the browser can reach 127.0.0.1; only our own page names our host.
-        origin = headers.get("origin")
-        careful = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if self._settings.api_key is None and careful and origin and not _same(origin, host):
-            return error_response(403, f"requests from {origin} are refused", code="forbidden")
+            return self._stop("host", 403, "this server has another name", "forbidden")
+        if origin and self._is_foreign(scope, origin, host):
+            return self._stop("origin", 403, f"requests from {origin} are refused", "forbidden")
         if not self._key_fits(scope["path"], headers):
-            return error_response(
-                401, "wrong or missing key; send Authorization: Bearer KEY", code="invalid_api_key"
-            )
+            message = "wrong or missing key; send Authorization: Bearer KEY"
+            return self._stop("key", 401, message, "invalid_api_key")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
-            return error_response(413, "the request body is too large", code="request_too_large")
+            return self._stop("size", 413, "the request body is too large", "request_too_large")
         return None
 
+    def _stop(self, reason: str, status: int, message: str, code: str) -> JSONResponse:
+        self._recorder.observe(f"guard_stops.{reason}", 1)
+        return error_response(status, message, code=code)
+
+    def _is_foreign(self, scope: Scope, origin: str, host: str) -> bool:
+        """Whether a page elsewhere asks for more than to look.
+
+        Any page in the browser can reach 127.0.0.1; only our own page names our host. A key is
+        nothing that a browser adds by itself, so it speaks for its page, unless the operator
+        lists the pages.
+        """
+        careful = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
+        trusted = bool(self._settings.keys) and not self._settings.origins
+        known = _same(origin, host) or origin.lower() in self._settings.origins
+        return careful and not trusted and not known
+
     def _key_fits(self, path: str, headers: Headers) -> bool:
-        key = self._settings.api_key
-        if key is None or not path.startswith("/v1/"):
+        asked = path.startswith("/v1/") or (path == "/metrics" and not self._settings.open_metrics)
+        if not self._settings.keys or not asked:
             return True
-        return any(secrets.compare_digest(key.encode(), given.encode()) for given in _keys(headers))
+        return any(self._settings.keys.owner(given) for given in _keys(headers))
 
 
 def _keys(headers: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,9 @@ import pytest
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, wav_bytes, write_wav
+from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
+from step_audio.core.keys import Keyring
 from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceStore
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
@@ -23,6 +25,7 @@ from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import load_tokenizer
 
+ROOT = Path(__file__).parents[1]
 T = np.arange(16000) / 16000
 TONE: Pcm = (0.3 * np.sin(2 * np.pi * 300 * T)).astype(np.float32)
 SPOKEN = [token for n in range(3) for token in VOCAB.group_ids(group(n))]
@@ -280,3 +283,15 @@ def test_commands_that_need_no_model_do_not_load_torch() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "False False"
+
+
+def test_a_made_key_fits_the_profile_that_keeps_its_hash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["key", "kitchen"]) == 0
+    shown, kept = capsys.readouterr().out.splitlines()
+    text = (ROOT / "step_audio/profiles/nano.yaml").read_text()
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(f"{text}\n{kept.partition(':')[2].strip()}\n")
+    keys = load_profile(str(profile), {}).server.keys
+    assert Keyring(keys).owner(shown.rpartition(" ")[2]) == "kitchen"

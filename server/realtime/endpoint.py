@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from typing import Final
 
 from fastapi import APIRouter
@@ -13,9 +14,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.errors import RequestError, error_response
 from server.limits import ServerSettings, Slots, deny
+from server.pace import Flooded, Pace
 from server.realtime.outlet import Outlet
 from server.realtime.session import RealtimeSession
 from server.realtime.translate import error_event
+from server.sight.meter import TurnMeter
+from server.sight.watch import Watch
 from step_audio.core.errors import Overloaded
 from step_audio.dialog.session import Assistant
 
@@ -28,6 +32,7 @@ _GONE: Final = (WebSocketDisconnect, OSError)
 def realtime_router(assistant: Assistant, settings: ServerSettings, slots: Slots) -> APIRouter:
     """Return the websocket route; a socket holds one of `slots` as long as it is open."""
     router = APIRouter()
+    recorder = assistant.services.recorder
 
     @router.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
@@ -35,8 +40,11 @@ def realtime_router(assistant: Assistant, settings: ServerSettings, slots: Slots
             with slots.take():
                 offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
                 await socket.accept(subprotocol=SUBPROTOCOL if offered else None)
+                recorder.observe("sessions", slots.taken)
                 await _serve(socket, assistant, settings)
+            recorder.observe("sessions", slots.taken)
         except Overloaded as full:
+            recorder.observe("guard_stops.full", 1)
             await deny(socket, error_response(503, str(full), code=full.code))
 
     return router
@@ -44,21 +52,27 @@ def realtime_router(assistant: Assistant, settings: ServerSettings, slots: Slots
 
 async def _serve(socket: WebSocket, assistant: Assistant, settings: ServerSettings) -> None:
     outlet = Outlet()
+    recorder = assistant.services.recorder
+    watch: Watch = TurnMeter(recorder, time.monotonic())
     code: int | None = 1000
     try:
         async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(_write(socket, outlet, settings), name="socket.write")
+            writer = tasks.create_task(_write(socket, outlet, settings, watch), name="socket.write")
             session = RealtimeSession(assistant, outlet, tasks)
             try:
-                code = await _read(socket, session, outlet, settings)
+                code = await _read(socket, session, outlet, settings, watch)
             finally:
                 await session.close()
                 writer.cancel()
     except* _GONE:
         code = None
+    except* Flooded:
+        recorder.observe("guard_stops.flood", 1)
+        code = 1008
     except* Exception:
         _LOG.exception("realtime session failed")
         code = 1011
+    watch.ended(time.monotonic())
     if code is None:
         return
     with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
@@ -66,9 +80,14 @@ async def _serve(socket: WebSocket, assistant: Assistant, settings: ServerSettin
 
 
 async def _read(
-    socket: WebSocket, session: RealtimeSession, outlet: Outlet, settings: ServerSettings
+    socket: WebSocket,
+    session: RealtimeSession,
+    outlet: Outlet,
+    settings: ServerSettings,
+    watch: Watch,
 ) -> int:
-    """Handle messages until the client leaves; return the close code."""
+    """Handle messages until the client leaves; return the close code. Raises Flooded."""
+    pace = Pace(settings.pace)
     while True:
         await outlet.room()
         try:
@@ -82,16 +101,20 @@ async def _read(
         size = len(text or message.get("bytes") or b"")
         if size > settings.max_message_bytes:
             return 1009
+        if wait_s := pace.hold(size, time.monotonic()):
+            await asyncio.sleep(wait_s)
         if text is None:
             refused = RequestError("send text messages, sound as base64", code="invalid_json")
             outlet.send(error_event(refused, event_id=None))
         else:
+            watch.received(text, time.monotonic())
             await session.handle(text)
 
 
-async def _write(socket: WebSocket, outlet: Outlet, settings: ServerSettings) -> None:
+async def _write(socket: WebSocket, outlet: Outlet, settings: ServerSettings, watch: Watch) -> None:
     while True:
         event = await outlet.take()
+        watch.sent(event, time.monotonic())
         async with asyncio.timeout(settings.send_timeout_s):
             # ASCII, since what clients had echoed may hold half a surrogate pair.
             await socket.send_text(json.dumps(event))

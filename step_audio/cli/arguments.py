@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from step_audio import __version__
-from step_audio.cli.deployment import check, convert_tokenizer, record_folder, serve
+from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
@@ -43,6 +43,8 @@ def _deployment(add: Add) -> None:
     command.add_argument("--port", type=int, help="port to listen at (server.port); 0 picks one")
     command = add("check", check, "Print a profile resolved and verify its weights.")
     _profile(command)
+    command = add("key", key, "Make a bearer key and the hash that a profile keeps of it.")
+    command.add_argument("name", nargs="?", default="me", help="whose key it is (me)")
     command = add("record", record_folder, "Write the manifest of a weights folder as it is now.")
     command.add_argument("folder", type=Path)
     command = add(

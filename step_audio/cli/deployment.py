@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
+from step_audio.core.keys import Keyring, hash_key, new_key
 from step_audio.core.profile import Profile
 from step_audio.core.weights import open_weights, record
 from step_audio.dialog.session import Assistant
@@ -21,6 +23,7 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     import uvicorn  # noqa: PLC0415 - no other command needs a server
 
     from server.app import create_app  # noqa: PLC0415
+    from server.sight.metrics import Metrics  # noqa: PLC0415
 
     profile = load_profile(args.profile)
     host = profile.server.host if args.host is None else args.host
@@ -28,10 +31,11 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     if not 0 <= port <= 65535:
         raise InputError(f"port {port} is outside 0..65535")
     parts = load(profile)
-    assistant = Assistant(parts.services(), parts.settings())
+    metrics = Metrics()
+    assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)
     uvicorn.run(
-        create_app(assistant, settings),
+        create_app(assistant, settings, metrics=metrics),
         host=host,
         port=port,
         ws_max_size=settings.max_message_bytes,
@@ -45,13 +49,23 @@ def _settings(profile: Profile) -> ServerSettings:
     from server.limits import LOOPBACK, ServerSettings  # noqa: PLC0415
 
     server = profile.server
-    key = server.api_key.get_secret_value() if server.api_key else None
-    default = LOOPBACK if key is None else ()
+    keys = Keyring(server.keys, server.api_key.get_secret_value() if server.api_key else None)
+    default = () if keys else LOOPBACK
     return ServerSettings(
-        api_key=key,
+        keys=keys,
         hosts=frozenset(default if server.hosts is None else server.hosts),
+        origins=frozenset(origin.lower() for origin in server.origins),
+        open_metrics=server.open_metrics,
         max_sessions=profile.limits.max_sessions,
     )
+
+
+def key(args: argparse.Namespace, load: Load) -> int:
+    """Make a bearer key: shown once, its hash for the profile."""
+    made = new_key()
+    print(f"key, shown only now: {made}")
+    print(f"for the profile:     server: {{keys: {{{args.name}: {hash_key(made)!r}}}}}")
+    return 0
 
 
 def check(args: argparse.Namespace, load: Load) -> int:

@@ -11,9 +11,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from step_audio.core.keys import HASH_PATTERN
+
 ENGINE_KINDS: Final = ("local", "vllm")
 
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
+KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+KeyHash = Annotated[str, Field(pattern=HASH_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -122,6 +126,12 @@ class ServerSection(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     api_key: SecretStr | None = None
     """Asked of every request; set it by STEP_AUDIO__SERVER__API_KEY, never in a file."""
+    keys: dict[KeyName, KeyHash] = Field(default_factory=dict, max_length=1000)
+    """More keys, by a name of yours; hashes as `step-audio key` prints them."""
+    origins: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+$")], ...] = ()
+    """Web pages elsewhere that may talk to this server: https://name:port."""
+    open_metrics: bool = False
+    """Whether /metrics is read without a key."""
     hosts: tuple[str, ...] | None = None
     """Names the server answers to, without port; none at all for any. Left out: any with a key,
     else only those of this machine, so that no web page elsewhere can use it."""

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from starlette.testclient import TestClient
 
 from server.app import create_app
 from server.limits import ServerSettings
+from server.sight.metrics import Metrics
 from step_audio.dialog.session import Assistant, DialogSettings
 from tests.fakes import ScriptedEngine, services
 
@@ -23,12 +25,14 @@ def connect() -> Iterator[Connect]:
         engine: ScriptedEngine | None = None,
         settings: ServerSettings | None = None,
         dialog: DialogSettings | None = None,
+        metrics: Metrics | None = None,
         web: Path | None = None,
     ) -> TestClient:
-        assistant = Assistant(
-            services(engine or ScriptedEngine(scripts)), dialog or DialogSettings()
-        )
-        app = create_app(assistant, settings or ServerSettings(), web=web)
+        parts = services(engine or ScriptedEngine(scripts))
+        if metrics is not None:
+            parts = replace(parts, recorder=metrics)
+        assistant = Assistant(parts, dialog or DialogSettings())
+        app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)

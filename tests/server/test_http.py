@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from server.limits import ServerSettings
+from server.sight.metrics import Metrics
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.errors import EngineError
+from step_audio.core.keys import Keyring
 from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 
@@ -132,7 +134,7 @@ def test_what_is_not_a_json_object_of_text_is_refused(connect: Connect, content:
 
 
 def test_a_key_is_asked_under_v1_only(connect: Connect) -> None:
-    client = connect(settings=ServerSettings(api_key="s3cret", hosts=frozenset()))
+    client = connect(settings=ServerSettings(keys=Keyring({}, "s3cret"), hosts=frozenset()))
     assert client.get("/healthz").status_code == 200
     assert client.get("/v1/models").status_code == 401
     for headers in ({"Authorization": "Bearer nope"}, {"Authorization": "s3cret"}):
@@ -172,3 +174,37 @@ def test_the_page_may_load_nothing_foreign(connect: Connect, tmp_path: Path) -> 
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert error(connect(web=tmp_path).get("/../secret"))["code"] == "not_found"
+
+
+def test_metrics_are_read_without_a_key_only_where_the_operator_says_so(connect: Connect) -> None:
+    ring = Keyring({}, "s3cret")
+    closed = connect(settings=ServerSettings(keys=ring), metrics=Metrics())
+    assert closed.get("/metrics").status_code == 401
+    keyed = closed.get("/metrics", headers={"authorization": "Bearer s3cret"})
+    assert "step_audio_sessions" in keyed.text
+    opened = connect(settings=ServerSettings(keys=ring, open_metrics=True), metrics=Metrics())
+    assert opened.get("/metrics").status_code == 200
+    assert connect().get("/metrics").status_code == 404
+
+
+def test_listed_pages_elsewhere_may_ask_and_no_others(connect: Connect) -> None:
+    for ring in (Keyring({}), Keyring({}, "s3cret")):
+        settings = ServerSettings(keys=ring, origins=frozenset({"https://kiosk.example"}))
+        client = connect(settings=settings)
+        for origin, status in (
+            ("https://kiosk.example", 422),
+            ("https://evil.example", 403),
+            ("http://localhost", 422),
+        ):
+            headers = {"origin": origin, "authorization": "Bearer s3cret"}
+            answered = client.post("/v1/audio/speech", json={}, headers=headers)
+            assert answered.status_code == status
+
+
+def test_refusals_are_counted_by_reason(connect: Connect) -> None:
+    metrics = Metrics()
+    client = connect(settings=ServerSettings(keys=Keyring({}, "s3cret")), metrics=metrics)
+    client.get("/v1/models")
+    client.get("/v1/models", headers={"host": "evil.example"})
+    assert b'guard_stops_total{reason="key"} 1.0' in metrics.text()
+    assert b'guard_stops_total{reason="host"} 1.0' in metrics.text()

@@ -12,8 +12,11 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from starlette.websockets import WebSocketDisconnect
 
 from server.limits import ServerSettings
+from server.pace import PaceLimits
+from server.sight.metrics import Metrics
 from step_audio.core.audio import float_to_pcm16, pcm16_to_float
 from step_audio.core.errors import EngineError
+from step_audio.core.keys import Keyring
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.session import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
@@ -446,7 +449,7 @@ def test_only_our_own_page_may_open_a_socket(
 
 
 def test_a_key_may_come_as_a_subprotocol_that_is_never_echoed(connect: Connect) -> None:
-    client = connect(settings=ServerSettings(api_key="s3cret", hosts=frozenset()))
+    client = connect(settings=ServerSettings(keys=Keyring({}, "s3cret"), hosts=frozenset()))
     offered = ["realtime", "openai-insecure-api-key.s3cret"]
     with client.websocket_connect(URL, subprotocols=offered) as socket:
         assert str(socket.accepted_subprotocol) == "realtime"
@@ -459,3 +462,32 @@ def test_a_full_server_refuses_the_upgrade_until_somebody_leaves(connect: Connec
         assert refusal(client) == 503
     with talking(client):
         pass
+
+
+def test_a_flood_is_slowed_then_sent_away_and_the_neighbour_is_served(connect: Connect) -> None:
+    pace = PaceLimits(messages_per_s=100, messages_burst=10, patience_s=0.1)
+    metrics = Metrics()
+    client = connect([ANSWER], settings=ServerSettings(pace=pace), metrics=metrics)
+    with talking(client) as neighbour:
+        with talking(client) as flood:
+            for _ in range(100):
+                flood.send("input_audio_buffer.clear")
+            with pytest.raises(WebSocketDisconnect) as closed:
+                flood.until("never")
+        assert closed.value.code == 1008
+        neighbour.ask()
+        neighbour.send("response.create")
+        assert neighbour.until("response.done")[-1]["response"]["status"] == "completed"
+    assert b'guard_stops_total{reason="flood"} 1.0' in metrics.text()
+
+
+def test_a_turn_is_measured(connect: Connect) -> None:
+    metrics = Metrics()
+    with talking(connect([ANSWER], metrics=metrics)) as talk:
+        talk.ask()
+        talk.send("response.create")
+        talk.until("response.done")
+        assert b"step_audio_sessions 1.0" in metrics.text()
+    shown = metrics.text()
+    assert b'step_audio_turns_total{status="completed"} 1.0' in shown
+    assert b"step_audio_turn_first_audio_seconds_count 1.0" in shown

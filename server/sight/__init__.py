@@ -1,0 +1,1 @@
+"""What the operator sees: metrics, spans, traces of single sessions."""

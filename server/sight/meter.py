@@ -1,0 +1,44 @@
+"""One session's events -> measures."""
+
+from __future__ import annotations
+
+from server.sight.turns import TurnReader, TurnTimes
+from server.sight.watch import Event
+from step_audio.core.ports import Recorder
+
+
+class TurnMeter:
+    """A `Watch` that measures each turn as it ends."""
+
+    def __init__(self, recorder: Recorder, now_s: float) -> None:
+        self._recorder = recorder
+        self._began_s = now_s
+        self._reader = TurnReader()
+
+    def received(self, text: str, now_s: float) -> None:
+        """Nothing to measure: what clients say is content."""
+
+    def sent(self, event: Event, now_s: float) -> None:
+        """Follow the turn; observe it when it is done."""
+        turn = self._reader.read(event, now_s)
+        if turn is not None:
+            self._observe(turn)
+
+    def ended(self, now_s: float) -> None:
+        """Observe how long the session was."""
+        self._recorder.observe("session_s", now_s - self._began_s)
+
+    def _observe(self, turn: TurnTimes) -> None:
+        observe = self._recorder.observe
+        observe(f"turns.{turn.status}", 1)
+        for dry_s in turn.dry_s:
+            observe("underruns", 1)
+            observe("underrun_s", dry_s)
+        if turn.first_sound_s is None or turn.last_sound_s is None:
+            return
+        if turn.committed_s is not None:
+            observe("turn_first_audio_s", turn.first_sound_s - turn.committed_s)
+        if turn.interrupted_s is not None:
+            observe("barge_in_silence_s", max(0.0, turn.last_sound_s - turn.interrupted_s))
+        if turn.status == "completed" and turn.sound_s > 0:
+            observe("turn_rtf", (turn.last_sound_s - turn.first_sound_s) / turn.sound_s)

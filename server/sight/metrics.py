@@ -1,0 +1,80 @@
+"""The `Recorder` port in Prometheus' terms, and GET /metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from step_audio.core.measures import MEASURES, Measure
+
+_LOG = logging.getLogger(__name__)
+
+PREFIX: Final = "step_audio_"
+
+
+class Metrics:
+    """Keeps every measure of `core.measures` and writes them out.
+
+    Has a registry of its own, so that two servers in one process count apart.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._put: dict[str, Callable[[str, float], None]] = {
+            name: _sink(measure, self._registry) for name, measure in MEASURES.items()
+        }
+        self._unknown: set[str] = set()
+
+    def observe(self, name: str, value: float) -> None:
+        """Count one value; a name outside of `core.measures` is logged once and left out."""
+        base, _, label = name.partition(".")
+        put = self._put.get(base)
+        if put is not None:
+            put(label, value)
+        elif base not in self._unknown:
+            self._unknown.add(base)
+            _LOG.warning("unknown measure", extra={"measure": base})
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def _sink(measure: Measure, registry: CollectorRegistry) -> Callable[[str, float], None]:
+    """Return what takes a label's value ("" for a measure without) and a value."""
+    name, labels = PREFIX + measure.exported, (measure.label,) if measure.label else ()
+    if measure.kind == "counter":
+        counter = Counter(name, measure.about, labels, registry=registry)
+        return lambda at, value: (counter.labels(at) if labels else counter).inc(value)
+    if measure.kind == "gauge":
+        gauge = Gauge(name, measure.about, labels, registry=registry)
+        return lambda at, value: (gauge.labels(at) if labels else gauge).set(value)
+    histogram = Histogram(name, measure.about, labels, registry=registry, buckets=measure.buckets)
+    return lambda at, value: (histogram.labels(at) if labels else histogram).observe(value)
+
+
+def metrics_router(metrics: Metrics) -> APIRouter:
+    """Return GET /metrics."""
+    router = APIRouter()
+
+    @router.get("/metrics")
+    async def read_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,104 @@
+"""Every value that the `Recorder` port may be given: its name, kind and meaning.
+
+Producers observe by name; what follows a dot in an observed name is the value of the measure's
+label: `observe("guard_stops.origin", 1)`. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+LATENCY_S: Final = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 2.0, 4.0, 8.0)
+SHORT_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+DEPTHS: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+RATES: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 200.0, 400.0, 800.0)
+DURATIONS_S: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure.
+
+    Attributes:
+        kind: a counter adds what is observed, a gauge takes it, a histogram sorts it into buckets.
+        exported: name outside of the process, without the project's prefix.
+        about: one sentence.
+        label: what the part after a dot is; None: this measure takes no such part.
+        buckets: upper bounds of a histogram's buckets.
+    """
+
+    kind: Kind
+    exported: str
+    about: str
+    label: str | None = None
+    buckets: tuple[float, ...] = ()
+
+
+def _times(exported: str, about: str, buckets: tuple[float, ...] = LATENCY_S) -> Measure:
+    return Measure("histogram", exported, about, buckets=buckets)
+
+
+MEASURES: Final[dict[str, Measure]] = {
+    # One turn, as the client's side of the socket sees it.
+    "turn_first_audio_s": _times(
+        "turn_first_audio_seconds",
+        "From the end of the user's turn (silence window excluded) to the first sound sent.",
+    ),
+    "endpoint_delay_s": _times(
+        "endpoint_delay_seconds", "From the last speech heard to the decision that it was over."
+    ),
+    "barge_in_silence_s": _times(
+        "barge_in_silence_seconds",
+        "From the user's speech during an answer to the last sound of that answer sent.",
+        SHORT_S,
+    ),
+    "underruns": Measure(
+        "counter", "underruns_total", "Answers' sound that came after playback had run dry."
+    ),
+    "underrun_s": _times("underrun_seconds", "How long playback was dry each time."),
+    "turns": Measure("counter", "turns_total", "Responses ended, by status.", "status"),
+    "turn_rtf": Measure(
+        "histogram",
+        "turn_real_time_factor",
+        "Time from a response's first sound to its last, over the length of its sound.",
+        buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5),
+    ),
+    # The parts.
+    "first_audio_s": _times(
+        "answer_first_audio_seconds", "From asking for an answer to its first sound."
+    ),
+    "tokens_per_s": Measure(
+        "histogram", "engine_tokens_per_second", "Ids per second of one request.", buckets=RATES
+    ),
+    "first_token_s": _times(
+        "engine_first_token_seconds", "From a request to its first id from the engine."
+    ),
+    "answer_anomalies": Measure(
+        "counter", "answer_anomalies_total", "Ids that fit no place in an answer."
+    ),
+    "speculations": Measure(
+        "counter", "speculations_total", "Answers begun in a pause, by what became of them.", "end"
+    ),
+    "speculation_saved_s": _times(
+        "speculation_saved_seconds", "Head start that a committed speculation had."
+    ),
+    "queue_depth": Measure(
+        "histogram", "queue_depth", "Entries found waiting, by queue.", "queue", DEPTHS
+    ),
+    # Tools.
+    "tool_calls": Measure(
+        "counter", "tool_calls_total", "Calls of server-side tools, by how they ended.", "end"
+    ),
+    "tool_s": _times("tool_seconds", "Time a server-side tool took."),
+    # Sessions.
+    "sessions": Measure("gauge", "sessions", "Realtime sessions that are open."),
+    "session_s": _times("session_duration_seconds", "Length of a session.", DURATIONS_S),
+    "session_limit": Measure("gauge", "session_limit", "Sessions that admission allows now."),
+    "resumes": Measure("counter", "resumes_total", "Sessions taken up again after a drop.", "end"),
+    "guard_stops": Measure(
+        "counter", "guard_stops_total", "Requests and messages refused, by reason.", "reason"
+    ),
+}
