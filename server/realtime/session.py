@@ -54,6 +54,7 @@ class RealtimeSession:
         self._config = SessionConfig(
             f"sess_{new_id()}", services.model_name, services.default_voice
         )
+        self._ahead = assistant.read_ahead(self._config.session_id)
         self._conversation = Conversation()
         self._conversation_id = f"conv_{new_id()}"
         self._question: Question | None = None
@@ -88,6 +89,7 @@ class RealtimeSession:
 
     async def close(self) -> None:
         """Stop the response under way, if any."""
+        await self._ahead.close()
         if self._running is not None:
             self._running.task.cancel()
             await asyncio.wait([self._running.task])
@@ -101,6 +103,8 @@ class RealtimeSession:
         pcm = _decoded(event.audio, "audio")
         self._question = self._question or self._assistant.question(RATE_HZ)
         await self._assistant.listen(self._question, pcm)
+        system = self._assistant.system_text(self._config.instructions)
+        self._ahead.follow(self._conversation, self._question, system)
 
     async def _commit(self, _: wire.BufferCommit) -> None:
         question = self._question
@@ -231,6 +235,7 @@ class RealtimeSession:
             sampling=sampling,
             client_tools=config.client_tools,
             aloud=config.modality == "audio",
+            session=self._config.session_id,
         )
         try:
             async with aclosing(answer) as answered:

@@ -92,6 +92,8 @@ class DialogSection(Section):
     read_prompt: str = "read"
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
+    recent_audio: int = Field(default=0, ge=0, le=100)
+    """So many past exchanges are shown to the model as sound; 0 where it learned them as text."""
 
 
 class Sampling(Section):

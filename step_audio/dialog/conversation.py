@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
 from step_audio.core.types import (
@@ -181,38 +181,37 @@ class Conversation:
         self,
         system: str,
         *,
-        past: Literal["text", "audio"] = "text",
-        last_items: int = 16,
+        recent_audio: int = 0,
         until: str | None = None,
+        coming: UserAudio | None = None,
     ) -> list[Turn]:
         """Return the conversation as prompt turns, the newest question as sound.
 
         Args:
             system: text of the system turn; "" for none.
-            past: "text" shows earlier spoken turns by their words, a tenth of the ids;
-                "audio" shows them as they were.
-            last_items: older items are left out.
+            recent_audio: the newest so many exchanges before the question, up to twice as many
+                less one, are shown as sound; all older ones by their words, a fourteenth of the
+                ids. The boundary moves in steps, so that prompts mostly grow at their end.
             until: the last item to show, None for all. What a user adds while an answer runs
                 is not part of what is being answered.
+            coming: shown behind all others: a question that is still being spoken.
 
         Raises:
             ItemNotFound: `until` is not there (any more).
         """
-        shown = self._until(until)
+        shown = [*self._until(until), *([coming] if coming else ())]
         question = _last_question(shown)
+        sounding = _sounding(shown, recent_audio)
         out = [Turn("system", (Text(system),))] if system else []
         heard: str | None = None  # transcript owed to the next assistant turn
-        items = shown[-last_items:]
-        while items and isinstance(items[0], Returned):  # a result without its call
-            items = items[1:]
-        for item in items:
-            as_sound = past == "audio" or item is question
+        for at, item in enumerate(shown):
+            as_sound = at >= sounding or item is question
             if isinstance(item, UserAudio):
                 sound = as_sound or item.transcript is None
                 heard = item.transcript if sound else None
                 out.append(Turn("human", (_question_part(item, sound=sound),)))
                 continue
-            turn = _turn(item, as_sound=past == "audio")
+            turn = _turn(item, as_sound=at >= sounding)
             if turn.role == "assistant" and heard is not None:
                 turn = Turn(turn.role, (Heard(heard), *turn.parts))
                 heard = None
@@ -231,6 +230,14 @@ class Conversation:
 
 def _is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
     return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+
+
+def _sounding(items: Sequence[Item], recent: int) -> int:
+    """Return the index from which items are shown as sound."""
+    asked = [at for at, item in enumerate(items) if _is_question(item)]
+    if recent < 1 or not asked:
+        return len(items)
+    return asked[max(0, ((len(asked) - 1) // recent - 1) * recent)]
 
 
 def _last_question(items: Sequence[Item]) -> UserAudio | Typed | None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from step_audio.core.errors import InputError, TokenError
+from step_audio.core.errors import TokenError
 from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
@@ -78,27 +77,6 @@ class PromptBuilder:
         """Return the ids of all turns and of the header that asks the assistant to go on."""
         ids = [token_id for turn in turns for token_id in self.turn(turn)]
         return ids + self.header("assistant")
-
-    def chat_within(self, turns: Sequence[Turn], max_ids: int) -> list[int]:
-        """Return the same, without the oldest exchanges when it would be longer than `max_ids`.
-
-        An exchange is a turn of the user and all that answers it. System turns in front and
-        the last exchange always stay.
-
-        Raises:
-            InputError: even those are too long.
-        """
-        parts = [self.turn(turn) for turn in turns]
-        room = max_ids - len(self.header("assistant")) - sum(len(part) for part in parts)
-        asked = [at for at, turn in enumerate(turns) if turn.role == "human"]
-        for here, following in pairwise(asked):
-            if room >= 0:
-                break
-            room += sum(len(part) for part in parts[here:following])
-            parts[here:following] = [[]] * (following - here)
-        if room < 0:
-            raise InputError(f"what is asked is {-room} ids too long for the model; ask for less")
-        return [token_id for part in parts for token_id in part] + self.header("assistant")
 
     def tts(self, text: str, voice: Voice, *, speaker: str = "") -> list[int]:
         """Return the published TTS prompt: system, the voice's example, then the text.

@@ -29,6 +29,11 @@ class Question:
         """Length of what was pushed."""
         return self._samples * 1000 // self._rate_hz
 
+    @property
+    def groups(self) -> tuple[TokenGroup, ...]:
+        """What is known of the question so far; it will begin with these groups."""
+        return tuple(self._groups)
+
     def push(self, pcm: Pcm) -> None:
         """Add samples. Raises AudioError: the question becomes too long; nothing is added."""
         if self._samples + len(pcm) > self._max_s * self._rate_hz:

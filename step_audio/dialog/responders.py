@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import Services
@@ -23,6 +23,7 @@ from step_audio.core.types import (
     Transcript,
     Voice,
 )
+from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import (
     ROOT,
     Answer,
@@ -33,8 +34,8 @@ from step_audio.dialog.conversation import (
     call_item_id,
 )
 from step_audio.dialog.generation import Patience, generate
+from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
-from step_audio.dialog.prompt import PromptBuilder
 
 Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
 
@@ -51,6 +52,8 @@ class AnswerOptions:
         system: text of the system turn.
         sampling: how ids are drawn.
         client_tools: tools that the client runs: such a call ends the answer.
+        session: whose answer it is, for the engine's prefix cache.
+        usage: counts the ids while the answer runs.
     """
 
     until: str | None
@@ -59,6 +62,8 @@ class AnswerOptions:
     system: str
     sampling: SamplingParams
     client_tools: frozenset[str] = frozenset()
+    session: str = ""
+    usage: Usage = field(default_factory=Usage)
 
 
 class Responder(Protocol):
@@ -76,18 +81,15 @@ class DirectResponder:
         self,
         services: Services,
         new_id: Callable[[], str],
+        context: Context,
         *,
-        past: Literal["text", "audio"] = "text",
         max_rounds: int = 3,
-        max_prompt_ids: int = 4096,
         patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         self._services = services
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
         self._new_id = new_id
-        self._past: Literal["text", "audio"] = past
+        self._context = context
         self._max_rounds = max_rounds
-        self._max_prompt_ids = max_prompt_ids
         self._patience = patience
 
     async def respond(
@@ -101,7 +103,7 @@ class DirectResponder:
 
         Raises:
             EngineError: the engine broke or was late.
-            InputError: the question is too long for the model.
+            InputError: the model's context is too small for any prompt.
             ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
@@ -140,26 +142,41 @@ class DirectResponder:
     async def _turn(
         self, conversation: Conversation, options: AnswerOptions, tail: str | None
     ) -> AsyncGenerator[Transcript | TextDelta | TokenGroup | ToolCall, None]:
-        """One assistant turn: prompt, generate, parse."""
-        vocab = self._services.vocab
-        turns = conversation.turns(options.system, past=self._past, until=tail)
+        """One assistant turn: prompt, generate, parse; ended early when it has lost its way."""
+        vocab, recorder = self._services.vocab, self._services.recorder
+        prompt = self._context.prompt(conversation, options.system, tail)
         request = GenerationRequest(
-            prompt=tuple(self._builder.chat_within(turns, self._max_prompt_ids)),
+            prompt=prompt.ids,
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
             form="answer",
+            session=options.session,
         )
         parser = InterleaveParser(
             self._services.text_tokenizer, vocab, lambda: f"call_{self._new_id()}"
         )
+        guard, usage = Guard(vocab), options.usage
+        usage.input_text += len(prompt.ids) - prompt.audio_ids
+        usage.input_audio += prompt.audio_ids
+        usage.left_out = prompt.left_out
+        recorder.observe("prompt_ids", len(prompt.ids))
+        recorder.observe("prompt_left_out_ids", prompt.left_out)
         async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
             async for token_id in ids:
-                for event in parser.push(token_id):
+                sounds = vocab.is_audio(token_id)
+                usage.output_audio += sounds
+                usage.output_text += not sounds
+                events = list(parser.push(token_id))
+                for event in events:
                     yield event
+                reason = guard.push(token_id, events)
+                if reason is not None:
+                    recorder.observe(f"answer_ended_{reason}", 1)
+                    break
         for event in parser.flush():
             yield event
-        self._services.recorder.observe("answer_anomalies", parser.counts.anomalies)
+        recorder.observe("answer_anomalies", parser.counts.anomalies)
 
     async def _run_tool(self, call: ToolCall) -> ToolResult:
         try:

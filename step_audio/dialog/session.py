@@ -23,9 +23,12 @@ from step_audio.core.types import (
     Transcript,
     Voice,
 )
+from step_audio.dialog.ahead import ReadAhead
+from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.offload import Worker
+from step_audio.dialog.prompt import PromptBuilder
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
 from step_audio.dialog.responders import AnswerOptions, DirectResponder, Responder, Response
@@ -54,6 +57,7 @@ class DialogSettings:
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
+        recent_audio: so many past spoken exchanges are shown to the model as sound.
     """
 
     answer_prompt: str = "answer"
@@ -63,6 +67,7 @@ class DialogSettings:
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
     max_prompt_ids: int = 4096
+    recent_audio: int = 0
     patience: Patience = field(default_factory=Patience)
 
 
@@ -83,11 +88,14 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
+        self._context = Context(
+            PromptBuilder(services.text_tokenizer, services.vocab),
+            services.vocab,
+            max_ids=settings.max_prompt_ids,
+            recent_audio=settings.recent_audio,
+        )
         self._responder = responder or DirectResponder(
-            services,
-            new_id,
-            max_prompt_ids=settings.max_prompt_ids,
-            patience=settings.patience,
+            services, new_id, self._context, patience=settings.patience
         )
         self._synthesizer = SpeechSynthesizer(
             services, new_id, system=settings.read_prompt, patience=settings.patience
@@ -113,6 +121,10 @@ class Assistant:
         """Tokenise more of a question. Raises AudioError: too long."""
         await self._ear.run(lambda: question.push(pcm))
 
+    def read_ahead(self, session: str) -> ReadAhead:
+        """Return what tells the engine of a session's questions while they are spoken."""
+        return ReadAhead(self.services.engine, self._context, session)
+
     async def finish(self, question: Question) -> tuple[TokenGroup, ...]:
         """Return the groups of a whole question."""
         return await self._ear.run(question.finish)
@@ -128,6 +140,8 @@ class Assistant:
         sampling: SamplingParams | None = None,
         client_tools: frozenset[str] = frozenset(),
         aloud: bool = True,
+        session: str = "",
+        usage: Usage | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -141,6 +155,8 @@ class Assistant:
             sampling: instead of the settings'.
             client_tools: names of the tools that the client runs.
             aloud: False leaves the sound out.
+            session: whose answer it is; the same as given to `read_ahead`.
+            usage: is told how many ids were read and written, while they are.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -149,9 +165,11 @@ class Assistant:
             until=until or conversation.last_id,
             answer_id=answer_id or f"item_{new_id()}",
             voice=self.services.voices.get(voice or self.services.default_voice),
-            system=self._system_text(instructions),
+            system=self.system_text(instructions),
             sampling=sampling or self.settings.sampling,
             client_tools=client_tools,
+            session=session,
+            usage=usage or Usage(),
         )
         response = self._responder.respond(conversation, options)
         run = _Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
@@ -173,7 +191,8 @@ class Assistant:
                 if isinstance(event, AudioChunk):
                     yield event
 
-    def _system_text(self, instructions: str | None) -> str:
+    def system_text(self, instructions: str | None) -> str:
+        """Return the text of the system turn for what a client wants said there."""
         return (self.settings.takes_instructions and instructions) or self._system
 
     async def _timed(self, run: _Run) -> AsyncGenerator[AnswerEvent, None]:

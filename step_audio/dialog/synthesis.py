@@ -7,8 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from step_audio.core.ports import Services
-from step_audio.core.types import GenerationRequest, SamplingParams, TokenGroup, Voice
+from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, TokenGroup, Voice
 from step_audio.dialog.generation import Patience, generate
+from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
 from step_audio.dialog.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompts import load_prompt
@@ -44,7 +45,7 @@ class SpeechSynthesizer:
     async def groups(
         self, text: str, voice: Voice, sampling: SamplingParams
     ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a whole text as they are generated.
+        """Yield the groups of a whole text as they are generated; live conversations go first.
 
         Raises:
             EngineError: the engine broke or was late.
@@ -65,13 +66,20 @@ class SpeechSynthesizer:
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
             form="speech",
+            priority=BATCH,
         )
         parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_id)
+        guard = Guard(vocab, text=sentence)
         async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
             async for token_id in ids:
-                for event in parser.push(token_id):
+                events = list(parser.push(token_id))
+                for event in events:
                     if isinstance(event, TokenGroup):
                         yield event
+                reason = guard.push(token_id, events)
+                if reason is not None:
+                    self._services.recorder.observe(f"answer_ended_{reason}", 1)
+                    return
 
     def _prompt(self, sentence: str, voice: Voice) -> list[int]:
         if voice.prompt_groups:

@@ -210,10 +210,17 @@ class Batch:
         self._active.append(generation)
         if generation.cache is not None:
             return
+        self._end_warm_ups(generation.request.session)
         prompt = generation.request.prompt
         # The last position is always computed anew: its logits are needed.
         known = prompt if generation.is_warm_up else prompt[:-1]
         generation.cache = self.prefixes.find(known, room=len(prompt)) or self._decoder.new_cache()
+
+    def _end_warm_ups(self, session: str) -> None:
+        """Keep what the warm-ups of a session have computed: its next request goes on there."""
+        others = self._active[:-1]
+        for warm_up in [g for g in others if g.is_warm_up and session == g.request.session != ""]:
+            self._finish(warm_up)
 
     def _feed_prompt(self, generation: Generation) -> None:
         piece = generation.pending()[: self._prompt_piece]

@@ -78,7 +78,7 @@ def test_past_turns_may_be_shown_as_sound() -> None:
     talk.add(UserAudio("q1", G1, transcript="hello"))
     talk.add(spoken("a1", "hi there", 2))
     talk.add(UserAudio("q2", G2))
-    assert talk.turns("", past="audio") == [
+    assert talk.turns("", recent_audio=1) == [
         Turn("human", (Audio(G1),)),
         Turn("assistant", (Heard("hello"), Spoken("hi there", (group(0), group(1))))),
         Turn("human", (Audio(G2),)),
@@ -100,12 +100,24 @@ def test_a_tool_result_follows_the_transcript_and_the_call() -> None:
     ]
 
 
-def test_only_the_last_items_are_shown_and_no_result_without_its_call() -> None:
+def test_the_boundary_between_words_and_sound_moves_in_steps() -> None:
+    talk, shown = Conversation(), []
+    for n in range(9):
+        talk.add(UserAudio(f"q{n}", G1, transcript="hello"))
+        turns = talk.turns("", recent_audio=2)
+        shown.append([turn.parts[0] == Audio(G1) for turn in turns if turn.role == "human"])
+        talk.add(spoken(f"a{n}", "hi", 1))
+    # The question itself, and two or three before it.
+    assert [sum(kinds) for kinds in shown] == [1, 2, 3, 4, 3, 4, 3, 4, 3]
+    assert all(kinds == sorted(kinds) for kinds in shown)
+
+
+def test_a_question_still_being_spoken_is_shown_behind_the_others() -> None:
     talk = Conversation()
-    talk.add(Called("c", ToolCall("call_1", "get_time", "{}")))
-    talk.add(Returned("r", ToolResult("call_1", "get_time", "1")))
-    talk.add(Typed("q", "human", "x"))
-    assert talk.turns("", last_items=2) == [Turn("human", (Text("x"),))]
+    talk.add(UserAudio("q1", G1, transcript="hello"))
+    turns = talk.turns("", coming=UserAudio("", G2))
+    assert turns == [Turn("human", (Text("hello"),)), Turn("human", (Audio(G2),))]
+    assert len(talk) == 1
 
 
 def test_truncation_keeps_the_groups_that_were_heard_and_no_more_text() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from step_audio.core.errors import InputError, ProfileError, TokenError
+from step_audio.core.errors import ProfileError, TokenError
 from step_audio.core.vocab import Vocab
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
@@ -50,31 +50,6 @@ def test_mask_marks_what_the_assistant_wrote_and_nothing_else() -> None:
         *BUILDER.content((Spoken("noon", (group(2),)),)),
         VOCAB.eot,
     ]
-
-
-TALK = [
-    Turn("system", (Text("s"),)),
-    Turn("human", (Text("first"),)),
-    Turn("assistant", (Call("get_time", "{}"),)),
-    Turn("tool", (Text("1"),)),
-    Turn("human", (Text("second"),)),
-    Turn("assistant", (Text("two"),)),
-    Turn("human", (Text("third"),)),
-]
-
-
-def test_a_prompt_that_fits_is_whole() -> None:
-    whole = BUILDER.chat(TALK)
-    assert BUILDER.chat_within(TALK, len(whole)) == whole
-
-
-def test_a_prompt_that_is_too_long_loses_whole_exchanges_from_the_front() -> None:
-    whole = BUILDER.chat(TALK)
-    assert BUILDER.chat_within(TALK, len(whole) - 1) == BUILDER.chat([TALK[0], *TALK[4:]])
-    shortest = BUILDER.chat([TALK[0], TALK[6]])
-    assert BUILDER.chat_within(TALK, len(shortest)) == shortest
-    with pytest.raises(InputError, match="1 ids too long"):
-        BUILDER.chat_within(TALK, len(shortest) - 1)
 
 
 def test_history_is_not_learned_from() -> None:

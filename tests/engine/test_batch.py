@@ -269,6 +269,34 @@ def test_a_warm_up_fills_the_prefix_cache_and_draws_nothing(decoder: Step1Decode
     assert ids_of_after(batch, decoder, prompt) == alone(decoder, request(prompt))
 
 
+def test_a_request_goes_on_where_a_warm_up_of_its_session_stands(
+    decoder: Step1Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = [*range(1, 101)]
+    want = alone(decoder, request(prompt))
+    batch = Batch(decoder, prompt_piece=30)
+    quiet = replace(GREEDY, max_tokens=0)
+    warm = add(batch, decoder, replace(request(prompt[:90], quiet), session="s"))
+    other = add(batch, decoder, replace(request([7] * 90, quiet), session="t"))
+    for _ in range(2):
+        batch.step()
+    fed: list[int] = []
+    extend = decoder.extend
+
+    def counted(ids: Tensor, caches: list[object]) -> Tensor:
+        fed.append(ids.numel())
+        return extend(ids, caches)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "extend", counted)
+    asked = add(batch, decoder, replace(request(prompt), session="s"))
+    batch.step()
+    assert ids_of(warm) == []  # ended, and what it computed is kept
+    assert not other.sink.errors  # type: ignore[attr-defined]
+    run(batch)
+    assert ids_of(asked) == want
+    assert fed[:2] == [30, 10]  # 60 of 100 were known
+
+
 def ids_of_after(batch: Batch, decoder: Step1Decoder, prompt: list[int]) -> list[int]:
     generation = add(batch, decoder, request(prompt))
     run(batch)

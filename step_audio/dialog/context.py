@@ -1,0 +1,181 @@
+"""A conversation as a prompt that fits, and that begins like the prompt before it.
+
+Old turns are shown by their words, a fourteenth of the ids of their sound; the newest few may keep
+their sound. What has no room is dropped oldest first, and in steps: once a conversation is too
+long, half of what history may take is freed at a time, so that for many turns the prompt only
+grows at its end and the engine's prefix cache stays warm. Nothing here raises because somebody
+said too much: a system text, then a question that is too long by itself, are shortened.
+
+Source: text history for spoken turns, Step-Audio report, arXiv:2502.11946, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+from step_audio.core.errors import InputError
+from step_audio.core.types import TokenGroup
+from step_audio.core.vocab import GROUP_SIZE, Vocab
+from step_audio.dialog.conversation import Conversation, UserAudio
+from step_audio.dialog.prompt import Audio, PromptBuilder, Turn
+
+_HISTORY_SHARE = 0.75
+"""Of the room after the system text; the rest is kept for what is asked now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The ids of a request and how they came about.
+
+    Attributes:
+        ids: up to and with the header of the assistant's turn.
+        audio_ids: how many of them are sound.
+        left_out: ids of the conversation that had no room.
+    """
+
+    ids: tuple[int, ...]
+    audio_ids: int
+    left_out: int
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one answer took: ids read (of all its rounds together) and written."""
+
+    input_text: int = 0
+    input_audio: int = 0
+    left_out: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+
+
+class Context:
+    """Conversations to prompts for one model. Stateless: equal conversations, equal prompts."""
+
+    def __init__(
+        self, builder: PromptBuilder, vocab: Vocab, *, max_ids: int, recent_audio: int = 0
+    ) -> None:
+        """Remember the limits.
+
+        Args:
+            max_ids: most ids of a prompt.
+            recent_audio: so many spoken exchanges before the question keep their sound, up to
+                twice as many between two compactions; 0 where a model learned history as text.
+        """
+        self._builder, self._vocab = builder, vocab
+        self._max_ids, self._recent_audio = max_ids, recent_audio
+
+    def prompt(self, conversation: Conversation, system: str, until: str | None = None) -> Prompt:
+        """Return the prompt that asks for an answer to the newest item, or to `until`.
+
+        Raises:
+            ItemNotFound: `until` is not there (any more).
+            InputError: no prompt at all fits the model's context.
+        """
+        ids, left_out = self._fitting(conversation, system, until, None)
+        audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
+        return Prompt((*ids, *self._builder.header("assistant")), audio, left_out)
+
+    def so_far(
+        self, conversation: Conversation, system: str, groups: tuple[TokenGroup, ...]
+    ) -> tuple[int, ...]:
+        """Return how the prompt begins when the user has spoken `groups` and goes on."""
+        ids, _ = self._fitting(conversation, system, None, UserAudio("", groups))
+        return tuple(ids[:-1])  # the end of the turn is still to come
+
+    def _fitting(
+        self,
+        conversation: Conversation,
+        system: str,
+        until: str | None,
+        coming: UserAudio | None,
+    ) -> tuple[list[int], int]:
+        turns = conversation.turns(
+            system, recent_audio=self._recent_audio, until=until, coming=coming
+        )
+        parts = [self._builder.turn(turn) for turn in turns]
+        whole = sum(map(len, parts))
+        room = self._max_ids - len(self._builder.header("assistant"))
+        begins = [at for at, turn in enumerate(turns) if turn.role == "human"]
+        head = sum(1 for _ in takewhile(lambda turn: turn.role == "system", turns))
+        begins = [head, *begins[1:]] if begins else [head]
+        self._shorten_front(parts[:head], room // 2)
+        free = room - sum(map(len, parts[:head]))
+        words = conversation.turns(system, until=until, coming=coming)
+        sizes = [
+            sum(len(self._builder.turn(turn)) for turn in words[here:there])
+            for here, there in pairwise(begins)
+        ]
+        first = begins[_dropped(sizes, int(free * _HISTORY_SHARE))]
+        kept = parts[first:]
+        for here in [b for b in begins[1:] if b > first]:
+            if sum(map(len, kept)) <= free:
+                break
+            kept, first = parts[here:], here
+        self._shorten(turns[first:], kept, free)
+        ids = [token_id for part in (*parts[:head], *kept) for token_id in part]
+        return ids, whole - len(ids)
+
+    def _shorten_front(self, parts: list[list[int]], room: int) -> None:
+        """Cut the ends of system texts in place until they take at most `room` ids."""
+        for part in parts:
+            excess = sum(map(len, parts)) - room
+            if excess > 0:
+                keep = max(len(self._builder.header("system")), len(part) - 1 - excess)
+                del part[keep:-1]
+        _empty(reversed(parts[1:]), parts, room)
+
+    def _shorten(self, turns: Sequence[Turn], parts: list[list[int]], room: int) -> None:
+        """Cut the beginnings of the longest turns in place until all take at most `room` ids."""
+        for at in sorted(range(len(parts)), key=lambda n: -len(parts[n])):
+            excess = sum(map(len, parts)) - room
+            if excess <= 0:
+                return
+            step = self._step(turns[at])
+            header = len(self._builder.header(turns[at].role))
+            content = len(parts[at]) - header - 1
+            cut = min(-(-excess // step) * step, content)
+            del parts[at][header : header + cut]
+        _empty(parts[:-1], parts, room)
+        if sum(map(len, parts)) > room:
+            raise InputError(
+                f"the model's context leaves {self._max_ids} ids for a prompt, too few for any;"
+                " lower sampling.max_tokens"
+            )
+
+    def _step(self, turn: Turn) -> int:
+        """Return in which steps a turn can be cut: sound in whole groups."""
+        if not any(isinstance(part, Audio) for part in turn.parts):
+            return 1
+        whole = turn.role != "human" or self._vocab.hears_semantic
+        return GROUP_SIZE if whole else 2
+
+
+def _empty(first: Iterable[list[int]], parts: Sequence[list[int]], room: int) -> None:
+    """Empty turns in the given order until all `parts` take at most `room` ids."""
+    for part in first:
+        if sum(map(len, parts)) <= room:
+            return
+        part.clear()
+
+
+def _dropped(sizes: Sequence[int], most: int) -> int:
+    """Return how many of the oldest exchanges have been dropped by now.
+
+    Replays the conversation: the sizes of past exchanges as text never change, so what was
+    dropped once stays so.
+
+    Args:
+        sizes: of all past exchanges, in ids.
+        most: what they may take; when they take more, the oldest go until half of it is free.
+    """
+    dropped, total = 0, 0
+    for at, size in enumerate(sizes):
+        total += size
+        if total > most:
+            while total > most // 2 and dropped <= at:
+                total -= sizes[dropped]
+                dropped += 1
+    return dropped
