@@ -15,6 +15,7 @@ LATENCY_S: Final = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 
 SHORT_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 DEPTHS: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 RATES: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 200.0, 400.0, 800.0)
+IDS: Final = (64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
 DURATIONS_S: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
 
 
@@ -78,6 +79,13 @@ MEASURES: Final[dict[str, Measure]] = {
     ),
     "answer_anomalies": Measure(
         "counter", "answer_anomalies_total", "Ids that fit no place in an answer."
+    ),
+    "answers_ended": Measure(
+        "counter", "answers_ended_early_total", "Answers that had lost their way.", "reason"
+    ),
+    "prompt_ids": Measure("histogram", "prompt_ids", "Ids of a prompt.", buckets=IDS),
+    "prompt_left_out_ids": Measure(
+        "histogram", "prompt_left_out_ids", "Ids of a conversation without room.", buckets=IDS
     ),
     "speculations": Measure(
         "counter", "speculations_total", "Answers begun in a pause, by what became of them.", "end"

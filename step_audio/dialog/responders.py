@@ -172,7 +172,7 @@ class DirectResponder:
                     yield event
                 reason = guard.push(token_id, events)
                 if reason is not None:
-                    recorder.observe(f"answer_ended_{reason}", 1)
+                    recorder.observe(f"answers_ended.{reason}", 1)
                     break
         for event in parser.flush():
             yield event

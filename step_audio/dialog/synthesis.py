@@ -78,7 +78,7 @@ class SpeechSynthesizer:
                         yield event
                 reason = guard.push(token_id, events)
                 if reason is not None:
-                    self._services.recorder.observe(f"answer_ended_{reason}", 1)
+                    self._services.recorder.observe(f"answers_ended.{reason}", 1)
                     return
 
     def _prompt(self, sentence: str, voice: Voice) -> list[int]:

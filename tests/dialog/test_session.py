@@ -12,6 +12,7 @@ from step_audio.core.errors import (
     VoiceNotFound,
 )
 from step_audio.core.types import TextDelta, ToolCall, ToolResult, Transcript
+from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Answer, Called, Conversation, Returned, UserAudio
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.packing import interleave
@@ -232,3 +233,32 @@ async def test_an_answer_stays_behind_its_question_when_the_user_goes_on() -> No
     assert talk.get("q") == UserAudio("q", QUESTION.groups, "what time is it")
     assert talk.get("q2") == UserAudio("q2", (group(8),))
     assert VOCAB.ids([group(8)])[0] not in engine.requests[1].prompt[-60:]
+
+
+async def test_an_answer_that_loops_is_ended_and_counted() -> None:
+    endless = [*text_ids("well"), *VOCAB.ids([GROUPS[0]] * 300)]
+    engine = ScriptedEngine([endless])
+    made, usage = services(engine), Usage()
+    events = await collect(Assistant(made).answer(asked(), usage=usage))
+    assert words(events) == "well"
+    assert samples(events) <= 40 * 960
+    assert engine.aborted == [engine.requests[0].request_id]
+    recorder = made.recorder
+    assert isinstance(recorder, MemoryRecorder)
+    assert [name for name, _ in recorder.seen if name.startswith("answers_ended")] in (
+        ["answers_ended.audio_loop"],
+        ["answers_ended.audio_runs_on"],
+    )
+    assert usage.input_audio == 5
+    assert usage.input_text == len(engine.requests[0].prompt) - 5
+    assert (usage.output_text, usage.output_audio % 5) == (4, 0)
+
+
+async def test_reading_aloud_waits_behind_conversations() -> None:
+    engine = ScriptedEngine([VOCAB.ids(GROUPS)])
+    assistant = Assistant(services(engine))
+    await collect(assistant.answer(asked(), session="s"))
+    async for _ in assistant.say("One."):
+        pass
+    talk, reading = engine.requests
+    assert talk.priority < reading.priority
