@@ -26,7 +26,7 @@ from step_audio.core.profile import LocalEngine, Profile, VllmEngine
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.generation import Patience
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.session import DialogSettings, TurnSettings
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,9 @@ class Runtime:
             max_question_s=profile.limits.max_question_s,
             max_prompt_ids=self._weights.facts.context - sampling.max_tokens,
             patience=Patience(first_s=first_s),
+            turns=TurnSettings(
+                silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
+            ),
         )
 
     def audio_tokenizer(self) -> AudioTokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -64,3 +65,13 @@ def flush_is_final_and_total(make: MakeStage, pcm: Pcm, expected: int) -> None:
     made = [*stage.push(pcm), *stage.flush()]
     assert len(_joined(made)) == expected
     assert list(stage.flush()) == []
+
+
+def a_copy_goes_on_alone(make: MakeStage, pcm: Pcm, cut_at: int) -> None:
+    """A deep copy of a stage ends as the stage would, and the stage does not notice."""
+    stage = make()
+    begun = list(stage.push(pcm[:cut_at]))
+    copied = copy.deepcopy(stage)
+    np.testing.assert_array_equal(_joined([*begun, *copied.flush()]), run(make(), [pcm[:cut_at]]))
+    rest = [*stage.push(pcm[cut_at:]), *stage.flush()]
+    np.testing.assert_array_equal(_joined([*begun, *rest]), run(make(), [pcm]))

@@ -60,6 +60,10 @@ class ChunkBatcher:
         self._leading = False
         self._open: WeakSet[SanmCache] = WeakSet()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> ChunkBatcher:
+        """Return itself: a copied stream shares its model."""
+        return self
+
     def open(self) -> SanmCache:
         """Return the state of a fresh stream; to drop it is to close the stream."""
         cache = self._encoder.open()

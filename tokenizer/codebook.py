@@ -24,6 +24,10 @@ class Codebook:
         self.centroids = centroids
         self._squares = (centroids.astype(np.float64) ** 2).sum(axis=1)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Codebook:
+        """Return itself: a copied stream shares its model."""
+        return self
+
     @property
     def width(self) -> int:
         """D."""

@@ -65,6 +65,10 @@ class SemanticTokenizer:
         self._graph = Graph(path, _INPUTS, threads)
         self._path = path
 
+    def __deepcopy__(self, memo: dict[int, object]) -> SemanticTokenizer:
+        """Return itself: a copied stream shares its model."""
+        return self
+
     def open(self) -> Stage[Pcm, int]:
         """Return a stream of its own state."""
         return _SemanticStream(self)

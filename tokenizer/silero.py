@@ -75,10 +75,16 @@ class SileroTurnDetector:
         """16000."""
         return RATE_HZ
 
-    def open(self) -> Stage[Pcm, SpeechEvent]:
-        """Return a stream of its own state."""
+    def open(
+        self, *, silence_ms: int | None = None, threshold: float | None = None
+    ) -> Stage[Pcm, SpeechEvent]:
+        """Return a stream of its own state; speech goes on at .15 less than `threshold`."""
         score = _SpeechProbability(self._graph).score
-        return TurnStream(score, FRAME_SAMPLES, FRAME_MS, self._thresholds, self._timing)
+        thresholds = self._thresholds
+        if threshold is not None:
+            thresholds = Thresholds(begin=threshold, go_on=max(0.01, threshold - 0.15))
+        timing = self._timing.ending_after(silence_ms)
+        return TurnStream(score, FRAME_SAMPLES, FRAME_MS, thresholds, timing)
 
 
 class _SpeechProbability:

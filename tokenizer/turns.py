@@ -7,7 +7,7 @@ here are the same for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from step_audio.core.audio import Rechunker
 from step_audio.core.errors import ShapeError
@@ -32,6 +32,12 @@ class TurnTiming:
     def __post_init__(self) -> None:
         if not self.start_ms > 0 or not 0 < self.pause_ms < self.silence_ms:
             raise ShapeError(f"{self}: needs start > 0 and 0 < pause < silence")
+
+    def ending_after(self, silence_ms: int | None) -> TurnTiming:
+        """Return the same with another end of the turn; a pause is at most half of that."""
+        if silence_ms is None:
+            return self
+        return replace(self, silence_ms=silence_ms, pause_ms=min(self.pause_ms, silence_ms // 2))
 
 
 @dataclass(frozen=True, slots=True)

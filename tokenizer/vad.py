@@ -59,15 +59,18 @@ class EnergyTurnDetector:
         """Rate of the sound it takes."""
         return self._rate_hz
 
-    def open(self) -> Stage[Pcm, SpeechEvent]:
-        """Return a stream of its own state."""
+    def open(
+        self, *, silence_ms: int | None = None, threshold: float | None = None
+    ) -> Stage[Pcm, SpeechEvent]:
+        """Return a stream of its own state; a `threshold` of .5 means the levels as they are."""
         levels = self._levels
+        scale = 1.0 if threshold is None else 0.5 + threshold
         return TurnStream(
             _LevelOverFloor(levels).score,
             self._rate_hz * FRAME_MS // 1000,
             FRAME_MS,
-            Thresholds(begin=levels.begin_over_db, go_on=levels.go_on_over_db),
-            self._timing,
+            Thresholds(begin=levels.begin_over_db * scale, go_on=levels.go_on_over_db * scale),
+            self._timing.ending_after(silence_ms),
         )
 
 

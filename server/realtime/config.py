@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from server.errors import RequestError
+from server.realtime.detection import TurnDetection, chosen
 from server.realtime.events import ResponseParams, SessionAudio, SessionPatch, VoiceRef
 from step_audio.core.errors import VoiceNotFound
+from step_audio.dialog.session import Assistant, new_id
 
 RATE_HZ: Final = 24_000
 FORMAT: Final = {"type": "audio/pcm", "rate": RATE_HZ}
@@ -30,6 +31,8 @@ class SessionConfig:
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] = "auto"
     max_output_tokens: int | None = None
+    turn_detection: TurnDetection | None = None
+    """None: the client says when a turn ends."""
 
     @property
     def client_tools(self) -> frozenset[str]:
@@ -39,10 +42,8 @@ class SessionConfig:
         return frozenset(str(tool["name"]) for tool in self.tools)
 
     def wire(self) -> dict[str, Any]:
-        """Return the session object of the protocol.
-
-        `turn_detection` is null: the client says when a turn ends.
-        """
+        """Return the session object of the protocol."""
+        detection = self.turn_detection
         return {
             "type": "realtime",
             "object": "realtime.session",
@@ -55,7 +56,7 @@ class SessionConfig:
                     "format": FORMAT,
                     "transcription": self.transcription,
                     "noise_reduction": self.noise_reduction,
-                    "turn_detection": None,
+                    "turn_detection": detection.wire() if detection else None,
                 },
                 "output": {"format": FORMAT, "voice": self.voice, "speed": 1.0},
             },
@@ -71,8 +72,21 @@ class SessionConfig:
         }
 
 
+def first_config(assistant: Assistant) -> SessionConfig:
+    """Return the settings that a session starts with: the server finds the turns if it can."""
+    services, turns = assistant.services, assistant.settings.turns
+    return SessionConfig(
+        f"sess_{new_id()}",
+        services.model_name,
+        services.default_voice,
+        turn_detection=TurnDetection("server_vad", turns.silence_ms)
+        if services.turn_detector
+        else None,
+    )
+
+
 def merged(
-    config: SessionConfig, patch: SessionPatch | ResponseParams, voices: Sequence[str]
+    config: SessionConfig, patch: SessionPatch | ResponseParams, assistant: Assistant
 ) -> SessionConfig:
     """Return the settings with a client's changes; absent fields stay, nulls turn off.
 
@@ -94,16 +108,24 @@ def merged(
         limit = patch.max_output_tokens
         changes["max_output_tokens"] = limit if isinstance(limit, int) else None
     if patch.audio is not None:
-        changes |= _audio_changes(patch.audio, voices)
+        changes |= _audio_changes(patch.audio, assistant)
     return replace(config, **changes)
 
 
-def _audio_changes(audio: SessionAudio, voices: Sequence[str]) -> dict[str, Any]:
+def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:
     changes: dict[str, Any] = {}
+    voices = assistant.services.voices.names()
     if audio.input is not None:
+        given = audio.input.model_fields_set
         for name in ("transcription", "noise_reduction"):
-            if name in audio.input.model_fields_set:
+            if name in given:
                 changes[name] = getattr(audio.input, name)
+        # Without a detector the client has to say where a turn ends, whatever it wishes.
+        if "turn_detection" in given and assistant.services.turn_detector is not None:
+            detection = audio.input.turn_detection
+            changes["turn_detection"] = (
+                chosen(detection, assistant.settings.turns) if detection else None
+            )
     if audio.output is not None:
         if audio.output.speed not in (None, 1.0):
             raise RequestError(
@@ -113,6 +135,6 @@ def _audio_changes(audio: SessionAudio, voices: Sequence[str]) -> dict[str, Any]
         if voice is not None:
             name = voice.id if isinstance(voice, VoiceRef) else voice
             if name not in voices:
-                raise VoiceNotFound(name, tuple(voices))
+                raise VoiceNotFound(name, voices)
             changes["voice"] = name
     return changes

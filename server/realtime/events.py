@@ -28,11 +28,28 @@ class AudioFormat(Wire):
     rate: Literal[24000] = 24000
 
 
+class ServerVad(Wire):
+    type: Literal["server_vad"]
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = 300
+    silence_duration_ms: Annotated[int, Field(ge=100, le=10_000)] | None = None
+    idle_timeout_ms: int | None = None
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class SemanticVad(Wire):
+    type: Literal["semantic_vad"]
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
 class AudioInput(Wire):
     format: AudioFormat | None = None
     transcription: dict[str, Any] | None = None
     noise_reduction: dict[str, Any] | None = None
-    turn_detection: dict[str, Any] | None = None
+    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = None
 
 
 class VoiceRef(Wire):

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 _SOUND = "response.output_audio.delta"
+_BYTES_PER_MS = 48  # 24 kHz, 16 bit
 
 
 class Outlet:
@@ -35,14 +36,18 @@ class Outlet:
         if len(self._events) >= self._limit:
             self._room.clear()
 
-    def silence(self, response_id: str) -> None:
-        """Drop the sound of a response that was not yet sent."""
-        self._events = deque(
-            event
-            for event in self._events
-            if event["type"] != _SOUND or event["response_id"] != response_id
-        )
+    def silence(self, response_id: str) -> int:
+        """Drop the sound of a response that was not yet sent; return its length in ms."""
+        kept: deque[dict[str, Any]] = deque()
+        dropped = 0
+        for event in self._events:
+            if event["type"] == _SOUND and event["response_id"] == response_id:
+                dropped += len(event["delta"])
+            else:
+                kept.append(event)
+        self._events = kept
         self._make_room()
+        return dropped * 3 // 4 // _BYTES_PER_MS
 
     async def take(self) -> dict[str, Any]:
         """Return the next event, waiting for one."""

@@ -16,7 +16,7 @@ from step_audio.core.audio import StreamResampler, float_to_pcm16
 from step_audio.core.errors import StepAudioError
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.conversation import Called, call_item_id
-from step_audio.dialog.session import AnswerEvent, AudioChunk
+from step_audio.dialog.run import AnswerEvent, AudioChunk
 
 Event = dict[str, Any]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
@@ -60,11 +60,14 @@ class ResponseTranslator:
     question: str | None = None
     question_s: float = 0.0
     finished: bool = False
+    sound_ms: int = 0
+    """Sound that was handed out so far."""
     _output: list[dict[str, Any]] = field(default_factory=list)
     _text: str = ""
     _message_index: int | None = None
     _message_open: bool = False
     _resampler: StreamResampler | None = None
+    _samples: int = 0
 
     def created(self) -> list[Event]:
         """Return the events that open the response."""
@@ -72,6 +75,8 @@ class ResponseTranslator:
 
     def on(self, event: AnswerEvent) -> list[Event]:
         """Return the wire events of one answer event; tools of the server are not shown."""
+        if self.finished:  # late: the response is over for the client
+            return []
         match event:
             case Transcript():
                 return self._transcript(event)
@@ -215,13 +220,16 @@ class ResponseTranslator:
 
     def _sound(self, chunks: Iterable[Pcm]) -> list[Event]:
         """Return deltas of at most 200 ms."""
-        return [
-            self._delta(
-                "output_audio",
-                base64.b64encode(float_to_pcm16(pcm[at : at + _DELTA_SAMPLES])).decode(),
-            )
+        pieces = [
+            pcm[at : at + _DELTA_SAMPLES]
             for pcm in chunks
             for at in range(0, len(pcm), _DELTA_SAMPLES)
+        ]
+        self._samples += sum(map(len, pieces))
+        self.sound_ms = self._samples * 1000 // RATE_HZ
+        return [
+            self._delta("output_audio", base64.b64encode(float_to_pcm16(piece)).decode())
+            for piece in pieces
         ]
 
     def _call(self, call: ToolCall) -> list[Event]:

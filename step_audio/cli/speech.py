@@ -19,7 +19,8 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.session import AnswerEvent, Assistant, AudioChunk
+from step_audio.dialog.run import AnswerEvent, AudioChunk
+from step_audio.dialog.session import Assistant
 
 MAX_TEXT_CHARS = 2000
 

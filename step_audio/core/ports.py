@@ -32,7 +32,11 @@ class Stage(Protocol[In_contra, Out_co]):
 
 
 class AudioTokenizer(Protocol):
-    """Sound to token groups. Shared and immutable; `open` starts a stream."""
+    """Sound to token groups. Shared and immutable; `open` starts a stream.
+
+    `copy.deepcopy` of a stream is a stream of its own that goes on from the same place: what is
+    shared returns itself from `__deepcopy__`.
+    """
 
     @property
     def sample_rate_hz(self) -> int: ...
@@ -40,11 +44,17 @@ class AudioTokenizer(Protocol):
 
 
 class TurnDetector(Protocol):
-    """Sound to speech events."""
+    """Sound to speech events.
+
+    `open` takes what a session may choose: the quiet that ends a turn, and how sure of speech
+    the detector must be, in [0, 1]; None for the detector's own.
+    """
 
     @property
     def sample_rate_hz(self) -> int: ...
-    def open(self) -> Stage[Pcm, SpeechEvent]: ...
+    def open(
+        self, *, silence_ms: int | None = None, threshold: float | None = None
+    ) -> Stage[Pcm, SpeechEvent]: ...
 
 
 class TextTokenizer(Protocol):

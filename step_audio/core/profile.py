@@ -85,6 +85,16 @@ class TurnDetectorSection(Section):
     """Quiet this long ends a turn."""
 
 
+class TurnsSection(Section):
+    """How pauses and interruptions are taken."""
+
+    speculate: bool = True
+    """Whether a short pause starts an answer, held back until the turn is over."""
+    resume_ms: int = Field(default=0, ge=0, le=2000)
+    """A sound shorter than this, such as a cough, delays an answer and does not end it; 0: any
+    sound ends it."""
+
+
 class DialogSection(Section):
     """System prompts by name, and what the model was trained to take."""
 
@@ -159,6 +169,7 @@ class Profile(Section):
     than one slows a small model down as soon as the cores are shared."""
     tokenizer: TokenizerSection = TokenizerSection()
     turn_detector: TurnDetectorSection = TurnDetectorSection()
+    turns: TurnsSection = TurnsSection()
     vocoder: VocoderSection = VocoderSection()
     dialog: DialogSection = DialogSection()
     sampling: Sampling = Sampling()

@@ -39,6 +39,10 @@ class Typed:
     text: str
 
 
+def _nothing() -> tuple[str, list[TokenGroup], list[int]]:
+    return "", [], []
+
+
 @dataclass(slots=True)
 class Answer:
     """What the assistant said; grows while a response runs."""
@@ -48,12 +52,18 @@ class Answer:
     groups: list[TokenGroup] = field(default_factory=list)
     started: bool = False
     truncated: bool = False
+    rest: Answer | None = None
+    """What was not heard, once somebody asked for it with `go_on`."""
     _text_at: list[int] = field(default_factory=list)
     """Characters that had been written when group n was."""
+    _unheard: tuple[str, list[TokenGroup], list[int]] = field(default_factory=_nothing)
 
     def add(self, event: TextDelta | TokenGroup) -> None:
-        """Append what the model produced next; after a truncation nothing is added."""
+        """Append what the model produced next; after a truncation it goes to the rest, if any."""
         self.started = True
+        if self.rest is not None:
+            self.rest.add(event)
+            return
         if self.truncated:
             return
         if isinstance(event, TextDelta):
@@ -68,18 +78,40 @@ class Answer:
         return len(self.groups) * GROUP_MS
 
     def truncate(self, audio_end_ms: int) -> None:
-        """Forget what the user did not hear: groups beyond the time, and their text.
+        """Leave out what the user did not hear: groups beyond the time, and their text.
+
+        A later call may know better, so what is left out is kept aside for it.
 
         Text runs ahead of sound in the 10:15 layout, so the text written by then is only an
         upper bound; the share of the answer that was heard is the closer estimate.
         """
         self.truncated = True
-        heard = min(len(self.groups), max(0, -(-audio_end_ms // GROUP_MS)))
-        if heard < len(self.groups):
-            written = self._text_at[heard - 1] if heard else 0
-            share = len(self.text) * heard // len(self.groups)
-            self.text = _whole_words(self.text, min(written, share))
-            del self.groups[heard:], self._text_at[heard:]
+        text, groups, at = self._whole()
+        heard = min(len(groups), max(0, -(-audio_end_ms // GROUP_MS)))
+        kept = text
+        if heard < len(groups):
+            written = at[heard - 1] if heard else 0
+            share = len(text) * heard // len(groups)
+            kept = _whole_words(text, min(written, share))
+        self.text, self.groups, self._text_at = kept, groups[:heard], at[:heard]
+        self._unheard = text[len(kept) :], groups[heard:], at[heard:]
+
+    def _whole(self) -> tuple[str, list[TokenGroup], list[int]]:
+        """Return text, groups and their places as they were before any truncation."""
+        text, groups, at = self._unheard
+        return self.text + text, self.groups + groups, self._text_at + at
+
+    def go_on(self, item_id: str) -> Answer:
+        """Return an answer of its own that begins with what was not heard of this one.
+
+        What the model still writes is added there.
+        """
+        text, groups, at = self._unheard
+        self._unheard = "", [], []
+        self.truncated = True
+        from_here = [max(0, n - len(self.text)) for n in at]
+        self.rest = Answer(item_id, text, groups, started=True, _text_at=from_here)
+        return self.rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +153,10 @@ class Conversation:
     def __len__(self) -> int:
         return len(self._items)
 
+    def has(self, item_id: str) -> bool:
+        """Return whether an item of that id is there."""
+        return any(item.item_id == item_id for item in self._items)
+
     @property
     def last_id(self) -> str | None:
         """Id of the newest item."""
@@ -136,7 +172,7 @@ class Conversation:
         Raises:
             DuplicateItem, ItemNotFound; Overloaded: the conversation is full.
         """
-        if any(known.item_id == item.item_id for known in self._items):
+        if self.has(item.item_id):
             raise DuplicateItem(item.item_id)
         if len(self._items) >= self._max_items:
             raise Overloaded(f"a conversation holds {self._max_items} items; delete some")
@@ -145,6 +181,16 @@ class Conversation:
             at = 0 if after == ROOT else self._index(after) + 1
         self._items.insert(at, item)
         return self._items[at - 1].item_id if at else None
+
+    def fork(self) -> Conversation:
+        """Return a conversation that begins like this one; what is added there stays there."""
+        other = Conversation(max_items=self._max_items)
+        other._items = list(self._items)
+        return other
+
+    def adopt(self, other: Conversation) -> None:
+        """Become one with a fork: what either is told from now on, both know."""
+        self._items = other._items
 
     def get(self, item_id: str) -> Item:
         """Return an item. Raises ItemNotFound."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from step_audio.core.audio import StreamResampler
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
@@ -41,6 +43,14 @@ class Question:
         self._samples += len(pcm)
         for chunk in self._resampler.push(pcm):
             self._groups += self._stage.push(chunk)
+
+    def so_far(self) -> tuple[TokenGroup, ...]:
+        """Return the groups that the question would have if it ended here; it may go on."""
+        # A stage's deep copy is a stage of its own; shared models are not copied (ports.py).
+        ending = copy.copy(self)
+        ending._resampler, ending._stage = copy.deepcopy((self._resampler, self._stage))
+        ending._groups = list(self._groups)
+        return ending.finish()
 
     def finish(self) -> tuple[TokenGroup, ...]:
         """Return all groups of the question; it takes no more samples."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -54,6 +54,8 @@ class AnswerOptions:
         client_tools: tools that the client runs: such a call ends the answer.
         session: whose answer it is, for the engine's prefix cache.
         usage: counts the ids while the answer runs.
+        go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
+            what a tool did cannot be.
     """
 
     until: str | None
@@ -64,6 +66,7 @@ class AnswerOptions:
     client_tools: frozenset[str] = frozenset()
     session: str = ""
     usage: Usage = field(default_factory=Usage)
+    go_ahead: Callable[[], Awaitable[None]] | None = None
 
 
 class Responder(Protocol):
@@ -132,6 +135,8 @@ class DirectResponder:
                 tail = called.item_id
                 if not internal:
                     return
+                if options.go_ahead is not None:
+                    await options.go_ahead()
                 result = await self._run_tool(call)
                 returned = Returned(f"{called.item_id}_output", result, internal)
                 conversation.add(returned, after=tail)

@@ -5,45 +5,45 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from step_audio.core.errors import StepAudioError
-from step_audio.core.ports import Services, Vocoder
+from step_audio.core.ports import Services
 from step_audio.core.types import (
     Pcm,
     SamplingParams,
     TextDelta,
     TokenGroup,
-    ToolCall,
-    ToolResult,
-    Transcript,
-    Voice,
 )
 from step_audio.dialog.ahead import ReadAhead
 from step_audio.dialog.context import Context, Usage
-from step_audio.dialog.conversation import Conversation
+from step_audio.dialog.conversation import Answer, Conversation
+from step_audio.dialog.ear import Ear, EarEvent
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
-from step_audio.dialog.responders import AnswerOptions, DirectResponder, Responder, Response
+from step_audio.dialog.responders import AnswerOptions, DirectResponder, Responder
+from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
 from step_audio.dialog.synthesis import SpeechSynthesizer
 
 
 @dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Sound that is ready to be played."""
+class TurnSettings:
+    """How pauses and interruptions are taken.
 
-    pcm: Pcm
-    rate_hz: int
+    Attributes:
+        silence_ms: quiet that ends a turn, where the client does not say.
+        speculate: whether a short pause starts an answer, held until the turn is over.
+        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+    """
 
-
-AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+    silence_ms: int = 500
+    speculate: bool = True
+    resume_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class DialogSettings:
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
         recent_audio: so many past spoken exchanges are shown to the model as sound.
+        turns: how pauses and interruptions are taken.
     """
 
     answer_prompt: str = "answer"
@@ -69,6 +70,7 @@ class DialogSettings:
     max_prompt_ids: int = 4096
     recent_audio: int = 0
     patience: Patience = field(default_factory=Patience)
+    turns: TurnSettings = field(default_factory=TurnSettings)
 
 
 def new_id() -> str:
@@ -113,6 +115,24 @@ class Assistant:
         self._mouth.close()
         await self.services.engine.aclose()
 
+    def ear(self, rate_hz: int, *, heard_ms: int = 0) -> Ear:
+        """Return a fresh input for samples at `rate_hz`; see `hear`."""
+        return Ear(
+            self.services.audio_tokenizer,
+            rate_hz,
+            self.services.turn_detector,
+            max_s=self.settings.max_question_s,
+            heard_ms=heard_ms,
+        )
+
+    async def hear(self, ear: Ear, pcm: Pcm) -> list[EarEvent]:
+        """Tokenise more sound and return what was decided. Raises AudioError: too long."""
+        return await self._ear.run(lambda: ear.push(pcm))
+
+    async def take(self, ear: Ear) -> tuple[tuple[TokenGroup, ...], float] | None:
+        """End the question of an ear and return its groups and seconds; None without one."""
+        return await self._ear.run(ear.take)
+
     def question(self, rate_hz: int) -> Question:
         """Return the buffer of a spoken question whose samples come at `rate_hz`."""
         return Question(self.services.audio_tokenizer, rate_hz, max_s=self.settings.max_question_s)
@@ -142,6 +162,7 @@ class Assistant:
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
+        go_ahead: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -157,6 +178,7 @@ class Assistant:
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
+            go_ahead: awaited before a tool is run.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -170,12 +192,39 @@ class Assistant:
             client_tools=client_tools,
             session=session,
             usage=usage or Usage(),
+            go_ahead=go_ahead,
         )
         response = self._responder.respond(conversation, options)
-        run = _Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
+        run = Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
         async with aclosing(self._timed(run)) as events:
             async for event in events:
                 yield event
+
+    async def announce(
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        answer_id: str | None = None,
+        voice: str | None = None,
+        aloud: bool = True,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield a text that the assistant says of its own accord, as an answer of its own.
+
+        Raises:
+            VoiceNotFound, EngineError.
+        """
+        answer = Answer(answer_id or f"item_{new_id()}")
+        conversation.add(answer)
+        answer.add(TextDelta(text))
+        yield TextDelta(text)
+        if aloud:
+            speaker = self.services.voices.get(voice or self.services.default_voice)
+            groups = noted(answer, self._synthesizer.groups(text, speaker, self.settings.reading))
+            run = Run(groups, self.services.vocoder, speaker, self._mouth)
+            async with aclosing(self._timed(run)) as events:
+                async for event in events:
+                    yield event
 
     async def say(self, text: str, voice: str | None = None) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text read aloud; closing the generator aborts the engine.
@@ -185,7 +234,7 @@ class Assistant:
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
         groups = self._synthesizer.groups(text, speaker, self.settings.reading)
-        run = _Run(groups, self.services.vocoder, speaker, self._mouth)
+        run = Run(groups, self.services.vocoder, speaker, self._mouth)
         async with aclosing(self._timed(run)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
@@ -195,7 +244,7 @@ class Assistant:
         """Return the text of the system turn for what a client wants said there."""
         return (self.settings.takes_instructions and instructions) or self._system
 
-    async def _timed(self, run: _Run) -> AsyncGenerator[AnswerEvent, None]:
+    async def _timed(self, run: Run) -> AsyncGenerator[AnswerEvent, None]:
         """Pass events on and observe how long the first sound took."""
         clock, recorder = self.services.clock, self.services.recorder
         start_s, silent = clock.now_s(), True
@@ -207,76 +256,11 @@ class Assistant:
                 yield event
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Last entry of the outgoing queue."""
-
-    error: BaseException | None = None
-
-
-class _Run:
-    """One answer under way: reader and vocoder side by side, joined by bounded queues."""
-
-    def __init__(
-        self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
-        vocoder: Vocoder,
-        voice: Voice | None,
-        mouth: Worker,
-    ) -> None:
-        """Args: `voice` is None for an answer without sound."""
-        self._response = response
-        self._vocoder = vocoder
-        self._voice = voice
-        self._mouth = mouth
-        self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
-        self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
-
-    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield what is ready. Closing cancels both tasks, and with them the engine."""
-        task = asyncio.create_task(self._work(), name="answer")
-        try:
-            while not isinstance(event := await self._out.get(), _End):
-                yield event
-            if event.error is not None:
-                raise event.error
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            await self._response.aclose()
-
-    async def _work(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(), name="answer.read")
-                tasks.create_task(self._speak(), name="answer.speak")
-        except* StepAudioError as group:
-            await self._out.put(_End(group.exceptions[0]))
-        except* Exception as group:
-            await self._out.put(_End(group))
-        else:
-            await self._out.put(_End())
-
-    async def _read(self) -> None:
-        """Response -> words at once, groups to the vocoder."""
-        async for event in self._response:
-            if not isinstance(event, TokenGroup):
-                await self._out.put(event)
-            elif self._voice is not None:
-                await self._groups.put(event)
-        await self._groups.put(None)
-
-    async def _speak(self) -> None:
-        """Groups -> sound. The vocoder opens while the engine reads the prompt."""
-        voice = self._voice
-        if voice is None:
-            return
-        stage = await self._mouth.run(lambda: self._vocoder.open(voice))
-        while (group := await self._groups.get()) is not None:
-            await self._chunks(await self._mouth.push(stage, group))
-        await self._chunks(await self._mouth.flush(stage))
-
-    async def _chunks(self, chunks: list[Pcm]) -> None:
-        for pcm in chunks:
-            if len(pcm):
-                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
+async def noted(
+    answer: Answer, groups: AsyncGenerator[TokenGroup, None]
+) -> AsyncGenerator[TokenGroup, None]:
+    """Pass groups on and add them to an answer."""
+    async with aclosing(groups):
+        async for group in groups:
+            answer.add(group)
+            yield group

@@ -15,7 +15,8 @@ import numpy as np
 
 from step_audio.core.types import GROUP_MS
 from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.session import Assistant, AudioChunk
+from step_audio.dialog.run import AudioChunk
+from step_audio.dialog.session import Assistant
 from tests.bench.measure import report, setup, speechlike
 
 RATE_HZ, SECONDS, WARM_UP = 24000, 2.5, 1

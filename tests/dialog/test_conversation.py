@@ -1,7 +1,7 @@
 import pytest
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
-from step_audio.core.types import TextDelta, ToolCall, ToolResult
+from step_audio.core.types import TextDelta, TokenGroup, ToolCall, ToolResult
 from step_audio.dialog.conversation import (
     ROOT,
     Answer,
@@ -140,3 +140,46 @@ def test_truncation_is_clamped_to_what_was_said(end_ms: int, groups: int, text: 
     answer = spoken("a", whole, 10)
     answer.truncate(end_ms)
     assert (len(answer.groups), answer.text) == (groups, whole if text is None else text)
+
+
+def test_a_fork_leaves_the_conversation_alone_until_it_is_adopted() -> None:
+    talk = Conversation()
+    talk.add(Typed("a", "human", "one"))
+    fork = talk.fork()
+    fork.add(Typed("b", "human", "two"))
+    assert (talk.has("b"), fork.has("b")) == (False, True)
+    talk.adopt(fork)
+    assert talk.has("b")
+    fork.add(Typed("c", "human", "three"))
+    assert talk.has("c")
+
+
+def test_a_better_estimate_of_what_was_heard_replaces_the_first() -> None:
+    answer = Answer("a")
+    for n in range(8):
+        answer.add(TextDelta(f"word{n} "))
+        answer.add(TokenGroup((n, n), (n, n, n)))
+    answer.truncate(240)
+    short = answer.text
+    answer.truncate(600)
+    assert answer.text.startswith(short)
+    assert (answer.duration_ms, len(answer.text) > len(short)) == (600, True)
+    answer.truncate(99_999)
+    assert answer.duration_ms == 8 * 120
+
+
+def test_the_rest_of_an_answer_is_an_answer_of_its_own() -> None:
+    answer = Answer("a")
+    for n in range(4):
+        answer.add(TextDelta(f"w{n} "))
+        answer.add(TokenGroup((n, n), (n, n, n)))
+    answer.truncate(240)
+    rest = answer.go_on("b")
+    answer.add(TextDelta("end"))
+    answer.add(TokenGroup((9, 9), (9, 9, 9)))
+    assert answer.text + rest.text == "w0 w1 w2 w3 end"
+    assert [g.linguistic[0] for g in answer.groups + rest.groups] == [0, 1, 2, 3, 9]
+    rest.truncate(120)
+    again = rest.go_on("c")
+    answer.add(TextDelta("!"))
+    assert answer.text + rest.text + again.text == "w0 w1 w2 w3 end!"

@@ -17,7 +17,8 @@ from step_audio.dialog.conversation import Answer, Called, Conversation, Returne
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.prompt import Audio, Call, Heard, PromptBuilder, Text, Turn
-from step_audio.dialog.session import AnswerEvent, Assistant, AudioChunk, DialogSettings
+from step_audio.dialog.run import AnswerEvent, AudioChunk
+from step_audio.dialog.session import Assistant, DialogSettings
 from tests.fakes import (
     VOCAB,
     ByteTokenizer,

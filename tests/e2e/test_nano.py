@@ -97,3 +97,21 @@ def test_a_spoken_turn_over_the_websocket_is_answered_in_speech(port: int) -> No
     deltas = [e["delta"] for e in events if e["type"] == "response.output_audio.delta"]
     sound = np.frombuffer(b"".join(map(base64.b64decode, deltas)), dtype="<i2")
     assert np.abs(sound).max() > 1000
+
+
+def test_the_server_hears_the_end_of_a_turn_and_of_an_answer(port: int) -> None:
+    pcm, rate_hz = read_audio(QUESTION)
+    sound = resample(pcm, rate_hz, 24_000)
+    sound = np.concatenate((sound, np.zeros(24_000, np.float32)))
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime?model=nano") as socket:
+        for start in range(0, len(sound), 2400):
+            chunk = base64.b64encode(float_to_pcm16(sound[start : start + 2400])).decode()
+            socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": chunk}))
+        events = [json.loads(socket.recv(60))]
+        while events[-1]["type"] not in {"response.done", "error"}:
+            events.append(json.loads(socket.recv(60)))
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "session.created"
+    assert kinds.index("input_audio_buffer.speech_started") < kinds.index("response.created")
+    assert "input_audio_buffer.committed" in kinds
+    assert "response.output_audio.delta" in kinds

@@ -8,8 +8,9 @@ from starlette.testclient import TestClient
 from server.app import create_app
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
+from step_audio.core.ports import TurnDetector
 from step_audio.dialog.session import Assistant, DialogSettings
-from tests.fakes import ScriptedEngine, services
+from tests.fakes import FixedClock, MemoryRecorder, ScriptedEngine, services
 
 Connect = Callable[..., TestClient]
 
@@ -27,10 +28,16 @@ def connect() -> Iterator[Connect]:
         dialog: DialogSettings | None = None,
         metrics: Metrics | None = None,
         web: Path | None = None,
+        detector: TurnDetector | None = None,
+        clock: FixedClock | None = None,
+        recorder: MemoryRecorder | None = None,
     ) -> TestClient:
-        parts = services(engine or ScriptedEngine(scripts))
-        if metrics is not None:
-            parts = replace(parts, recorder=metrics)
+        parts = replace(
+            services(engine or ScriptedEngine(scripts)),
+            turn_detector=detector,
+            clock=clock or FixedClock(),
+            recorder=metrics or recorder or MemoryRecorder(),
+        )
         assistant = Assistant(parts, dialog or DialogSettings())
         app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)

@@ -1,101 +1,25 @@
 """Recorded-style conversations over the socket, against scripted services."""
 
-import base64
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
-from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from server.limits import ServerSettings
 from server.pace import PaceLimits
 from server.sight.metrics import Metrics
-from step_audio.core.audio import float_to_pcm16, pcm16_to_float
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.session import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
+from tests.server.wire import SECOND, URL, Event, Talk, kinds, sound, talking
 
-URL = "ws://localhost/v1/realtime?model=anything"
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(4)], VOCAB)]
-SECOND = base64.b64encode(float_to_pcm16(np.full(24000, 0.1, np.float32))).decode()
-
-Event = dict[str, Any]
-
-
-class Talk:
-    """One client connection."""
-
-    def __init__(self, socket: WebSocketTestSession) -> None:
-        self.socket = socket
-
-    def send(self, kind: str, **fields: Any) -> None:
-        self.socket.send_json({"type": kind, **fields})
-
-    def next(self) -> Event:
-        event: Event = self.socket.receive_json()
-        assert event["event_id"].startswith("event_")
-        return event
-
-    def until(self, kind: str) -> list[Event]:
-        seen = [self.next()]
-        while seen[-1]["type"] != kind:
-            seen.append(self.next())
-        return seen
-
-    def error(self, kind: str, **fields: Any) -> Event:
-        """Send something wrong and return the error it gets."""
-        self.send(kind, event_id="mine", **fields)
-        event = self.until("error")[-1]
-        assert event["error"]["event_id"] == "mine"
-        assert set(event["error"]) == {"type", "code", "message", "param", "event_id"}
-        found: Event = event["error"]
-        return found
-
-    def ask(self) -> str:
-        """Speak for a second, commit, and return the item's id."""
-        self.send("input_audio_buffer.append", audio=SECOND)
-        self.send("input_audio_buffer.commit")
-        committed, added, done = self.next(), self.next(), self.next()
-        assert committed["type"] == "input_audio_buffer.committed"
-        assert added["type"] == "conversation.item.added"
-        assert done["type"] == "conversation.item.done"
-        assert committed["item_id"] == added["item"]["id"] == done["item"]["id"]
-        item_id: str = committed["item_id"]
-        return item_id
-
-
-@contextmanager
-def talking(client: TestClient) -> Iterator[Talk]:
-    with client.websocket_connect(URL) as socket:
-        talk = Talk(socket)
-        assert talk.next()["type"] == "session.created"
-        yield talk
-
-
-def kinds(events: list[Event]) -> list[str]:
-    """Return the types, runs of deltas shown once."""
-    out: list[str] = []
-    for event in events:
-        kind = event["type"]
-        if not kind.endswith(".delta") or kind not in out:
-            out.append(kind)
-    return out
-
-
-def sound(events: list[Event]) -> int:
-    return sum(
-        len(pcm16_to_float(base64.b64decode(event["delta"])))
-        for event in events
-        if event["type"] == "response.output_audio.delta"
-    )
 
 
 def refusal(client: TestClient, **options: Any) -> int:

@@ -47,6 +47,13 @@ def test_groups_do_not_care_how_the_sound_is_cut(
     laws.chunking_is_invisible(audio_tokenizer.open, CLIP, cuts)
 
 
+@pytest.mark.parametrize("cut_at", [0, 5000, 17_000])
+def test_a_copy_of_a_stream_goes_on_alone(
+    audio_tokenizer: DualCodebookTokenizer, cut_at: int
+) -> None:
+    laws.a_copy_goes_on_alone(audio_tokenizer.open, CLIP, cut_at)
+
+
 def test_group_streams_are_isolated(audio_tokenizer: DualCodebookTokenizer) -> None:
     laws.streams_are_isolated(audio_tokenizer.open, CLIP, CLIP[::-1].copy())
 

@@ -1,0 +1,144 @@
+"""The input audio buffer: appended sound in, turns out, to the client and to the floor."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Final
+
+from server.errors import RequestError
+from server.realtime import events as wire
+from server.realtime.config import RATE_HZ
+from server.realtime.floor import Floor
+from server.realtime.items import item_events, shown_before
+from server.realtime.talk import Talk
+from step_audio.core.audio import pcm16_to_float
+from step_audio.core.errors import StepAudioError
+from step_audio.core.types import Pcm, TokenGroup
+from step_audio.dialog.conversation import UserAudio
+from step_audio.dialog.ear import EarEvent, Paused, Started, Stopped
+from step_audio.dialog.session import new_id
+
+MIN_QUESTION_MS: Final = 100
+_BLOCK_SAMPLES: Final = RATE_HZ // 10
+"""A long append is heard in pieces, so that a turn in it is acted on before the next one."""
+
+
+class Hearing:
+    """Carries out the input_audio_buffer events of one session."""
+
+    def __init__(self, talk: Talk, floor: Floor) -> None:
+        self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
+        self._floor, self._observe = floor, talk.assistant.services.recorder.observe
+        self._ear = self._assistant.ear(RATE_HZ)
+        self._ahead = talk.assistant.read_ahead(talk.config.session_id)
+        self._item_id = f"item_{new_id()}"
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Follow the session's turn detection; an open turn is dropped when that changes."""
+        detection = self._talk.config.turn_detection
+        speaking = self._ear.speaking
+        turns = self._assistant.settings.turns
+        self._ear.detect(detection.of_ear(turns) if detection else None)
+        if speaking and not self._ear.speaking:
+            self._floor.over(answer=False)
+
+    async def append(self, event: wire.BufferAppend) -> None:
+        """Take sound. Raises RequestError, AudioError."""
+        pcm = decoded(event.audio, "audio")
+        for at in range(0, len(pcm), _BLOCK_SAMPLES):
+            for heard in await self._assistant.hear(self._ear, pcm[at : at + _BLOCK_SAMPLES]):
+                self._on(heard)
+            if self._ear.speaking:
+                self._floor.confirm(self._ear.spoken_ms)
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        if self._ear.question is not None:
+            system = self._assistant.system_text(self._talk.config.instructions)
+            self._ahead.follow(self._talk.conversation, self._ear.question, system)
+
+    async def close(self) -> None:
+        """Stop what runs ahead of the question."""
+        await self._ahead.close()
+
+    async def commit(self, _: wire.BufferCommit) -> None:
+        """End the question here. Raises RequestError: it is too short."""
+        length_ms = self._ear.duration_ms
+        if length_ms < MIN_QUESTION_MS:
+            raise RequestError(
+                f"the buffer holds {length_ms} ms; append at least {MIN_QUESTION_MS} ms",
+                code="input_audio_buffer_commit_empty",
+            )
+        detected = self._ear.speaking
+        taken = await self._assistant.take(self._ear)
+        assert taken is not None
+        self._floor.touch()
+        self._commit(*taken)
+        if detected:
+            self._floor.over(answer=False)
+
+    async def clear(self, _: wire.BufferClear) -> None:
+        """Forget what was appended."""
+        speaking = self._ear.speaking
+        self._ear.clear()
+        if speaking:
+            self._floor.over(answer=False)
+        self._outlet.send({"type": "input_audio_buffer.cleared"})
+
+    def _on(self, heard: EarEvent) -> None:
+        detection = self._talk.config.turn_detection
+        assert detection is not None
+        match heard:
+            case Started():
+                if not heard.again:
+                    self._tell("speech_started", audio_start_ms=heard.at_ms)
+                self._floor.speech(interrupt=detection.interrupt_response, again=heard.again)
+            case Paused() if self._floor.yielding:
+                self._ear.clear()
+                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
+                self._outlet.send({"type": "input_audio_buffer.cleared"})
+                self._item_id = f"item_{new_id()}"
+                self._floor.false_alarm()
+            case Paused():
+                self._floor.pause(self._item_id, heard.groups)
+            case Stopped():
+                self._observe("endpoint_delay_s", (self._ear.now_ms - heard.at_ms) / 1000)
+                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
+                try:
+                    self._commit(heard.groups, heard.duration_s)
+                except StepAudioError:
+                    self._floor.over(answer=False)
+                    raise
+                self._floor.over(answer=detection.create_response)
+
+    def _tell(self, what: str, **facts: int) -> None:
+        self._outlet.send({"type": f"input_audio_buffer.{what}", "item_id": self._item_id, **facts})
+
+    def _commit(self, groups: tuple[TokenGroup, ...], duration_s: float) -> None:
+        item = UserAudio(self._item_id, groups)
+        self._item_id = f"item_{new_id()}"
+        self._floor.commit(item, duration_s)
+        previous = shown_before(self._talk.conversation, item.item_id)
+        facts = {"item_id": item.item_id, "previous_item_id": previous}
+        self._outlet.send({"type": "input_audio_buffer.committed", **facts})
+        for out in item_events(self._talk.conversation, item):
+            self._outlet.send(out)
+
+
+def decoded(sound: str, param: str) -> Pcm:
+    """Return base64 PCM16 as samples. Raises RequestError: it is none; AudioError."""
+    try:
+        data = base64.b64decode(sound, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError("not base64", code="invalid_audio", param=param) from None
+    return pcm16_to_float(data)
+
+
+def spoken(item: wire.ClientItem) -> str | None:
+    """Return the base64 sound of a user message, None when it has none."""
+    if not isinstance(item, wire.MessageItem) or item.role != "user":
+        return None
+    found: Any = next((part.audio for part in item.content if part.audio), None)
+    return str(found) if found else None

@@ -1,0 +1,68 @@
+"""The conversation as clients edit it: items created, read, cut and deleted."""
+
+from __future__ import annotations
+
+from server.errors import RequestError
+from server.realtime import events as wire
+from server.realtime.config import RATE_HZ
+from server.realtime.floor import Floor
+from server.realtime.hearing import decoded, spoken
+from server.realtime.items import domain_item, item_events, wire_item
+from server.realtime.talk import Talk
+from step_audio.core.errors import DuplicateItem, ItemNotFound
+from step_audio.dialog.conversation import UserAudio
+from step_audio.dialog.session import new_id
+
+
+class History:
+    """Carries out the conversation.item events of one session."""
+
+    def __init__(self, talk: Talk, floor: Floor) -> None:
+        self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
+        self._conversation, self._floor = talk.conversation, floor
+
+    async def create(self, event: wire.ItemCreate) -> None:
+        """Add an item. Raises RequestError, AudioError, ItemNotFound, Overloaded."""
+        item_id = event.item.id or f"item_{new_id()}"
+        sound = spoken(event.item)
+        if sound is None:
+            item = domain_item(event.item, item_id, self._conversation)
+        else:
+            question = self._assistant.question(RATE_HZ)
+            await self._assistant.listen(question, decoded(sound, "item.content"))
+            self._talk.spoken_s[item_id] = question.duration_ms / 1000
+            item = UserAudio(item_id, await self._assistant.finish(question))
+        self._floor.touch()
+        try:
+            self._conversation.add(item, after=event.previous_item_id)
+        except DuplicateItem as error:
+            raise RequestError(
+                str(error), code="item_create_duplicate_item_id", param="item.id"
+            ) from error
+        for out in item_events(self._conversation, item):
+            self._outlet.send(out)
+
+    async def retrieve(self, event: wire.ItemRetrieve) -> None:
+        """Show an item. Raises RequestError: it is not there."""
+        try:
+            item = self._conversation.get(event.item_id)
+        except ItemNotFound as error:
+            raise RequestError(
+                str(error), code="item_retrieve_invalid_item_id", param="item_id"
+            ) from error
+        self._outlet.send({"type": "conversation.item.retrieved", "item": wire_item(item)})
+
+    async def truncate(self, event: wire.ItemTruncate) -> None:
+        """Cut an answer to what was heard. Raises ItemNotFound."""
+        self._floor.touch()
+        self._conversation.truncate(event.item_id, event.audio_end_ms)
+        facts = {"content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
+        self._outlet.send(
+            {"type": "conversation.item.truncated", "item_id": event.item_id, **facts}
+        )
+
+    async def delete(self, event: wire.ItemDelete) -> None:
+        """Remove an item. Raises ItemNotFound."""
+        self._floor.touch()
+        self._conversation.delete(event.item_id)
+        self._outlet.send({"type": "conversation.item.deleted", "item_id": event.item_id})

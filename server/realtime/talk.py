@@ -1,0 +1,33 @@
+"""What the parts of one session share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from server.realtime.config import SessionConfig
+from server.realtime.outlet import Outlet
+from step_audio.dialog.conversation import Conversation
+from step_audio.dialog.session import Assistant, new_id
+
+
+@dataclass(slots=True)
+class Talk:
+    """One session's state.
+
+    Attributes:
+        assistant: the loaded parts, shared by all sessions.
+        outlet: to the client.
+        tasks: own everything that runs for this session.
+        config: the settings as they are now; replaced as a whole.
+        conversation: what was said.
+        spoken_s: seconds of each spoken question, by item id.
+    """
+
+    assistant: Assistant
+    outlet: Outlet
+    tasks: asyncio.TaskGroup
+    config: SessionConfig
+    conversation: Conversation = field(default_factory=Conversation)
+    conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")
+    spoken_s: dict[str, float] = field(default_factory=dict)

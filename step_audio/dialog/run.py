@@ -1,0 +1,107 @@
+"""One answer on its way from ids to sound: a reader and a vocoder side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from step_audio.core.errors import StepAudioError
+from step_audio.core.ports import Vocoder
+from step_audio.core.types import (
+    Pcm,
+    TextDelta,
+    TokenGroup,
+    ToolCall,
+    ToolResult,
+    Transcript,
+    Voice,
+)
+from step_audio.dialog.offload import Worker
+from step_audio.dialog.responders import Response
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Sound that is ready to be played."""
+
+    pcm: Pcm
+    rate_hz: int
+
+
+AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Last entry of the outgoing queue."""
+
+    error: BaseException | None = None
+
+
+class Run:
+    """One answer under way: reader and vocoder side by side, joined by bounded queues."""
+
+    def __init__(
+        self,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        vocoder: Vocoder,
+        voice: Voice | None,
+        mouth: Worker,
+    ) -> None:
+        """Args: `voice` is None for an answer without sound."""
+        self._response = response
+        self._vocoder = vocoder
+        self._voice = voice
+        self._mouth = mouth
+        self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
+        self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield what is ready. Closing cancels both tasks, and with them the engine."""
+        task = asyncio.create_task(self._work(), name="answer")
+        try:
+            while not isinstance(event := await self._out.get(), _End):
+                yield event
+            if event.error is not None:
+                raise event.error
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self._response.aclose()
+
+    async def _work(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(), name="answer.read")
+                tasks.create_task(self._speak(), name="answer.speak")
+        except* StepAudioError as group:
+            await self._out.put(_End(group.exceptions[0]))
+        except* Exception as group:
+            await self._out.put(_End(group))
+        else:
+            await self._out.put(_End())
+
+    async def _read(self) -> None:
+        """Response -> words at once, groups to the vocoder."""
+        async for event in self._response:
+            if not isinstance(event, TokenGroup):
+                await self._out.put(event)
+            elif self._voice is not None:
+                await self._groups.put(event)
+        await self._groups.put(None)
+
+    async def _speak(self) -> None:
+        """Groups -> sound. The vocoder opens while the engine reads the prompt."""
+        voice = self._voice
+        if voice is None:
+            return
+        stage = await self._mouth.run(lambda: self._vocoder.open(voice))
+        while (group := await self._groups.get()) is not None:
+            await self._chunks(await self._mouth.push(stage, group))
+        await self._chunks(await self._mouth.flush(stage))
+
+    async def _chunks(self, chunks: list[Pcm]) -> None:
+        for pcm in chunks:
+            if len(pcm):
+                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
