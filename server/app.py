@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from server.models import models_router
 from server.realtime.endpoint import realtime_router
 from server.sight.metrics import Metrics, metrics_router
 from server.speech import speech_router
+from step_audio.core.ports import RemoteTools
 from step_audio.dialog.session import Assistant
 
 WEB: Final = Path(__file__).resolve().parents[1] / "web"
@@ -69,7 +71,16 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        tools = assistant.services.tools
+        if not isinstance(tools, RemoteTools):
+            yield
+        else:
+            # A tool server that is slow or away must not keep the others waiting.
+            starting = asyncio.create_task(tools.start(), name="tools.start")
+            yield
+            starting.cancel()
+            await asyncio.wait([starting])
+            await tools.aclose()
         await assistant.aclose()
 
     gate = Middleware(Gate, settings=settings, recorder=assistant.services.recorder)

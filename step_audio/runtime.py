@@ -174,10 +174,29 @@ class Runtime:
         return Step1Engine(decoder, vocab, max_streams=self._profile.limits.max_sessions)
 
     def _tools(self) -> ToolBox:
+        from step_audio.tools.boxes import ToolBoxes
+        from step_audio.tools.mcp import McpAddress, McpTools
         from step_audio.tools.nano import FakeTools, NanoTools, WallClock
+        from step_audio.tools.weather import HttpWeather
 
         settings = self._profile.tools
-        return FakeTools(settings.seed) if settings.kind == "fake" else NanoTools(None, WallClock())
+        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
+        own: ToolBox = NanoTools(None, WallClock(), weather=weather)
+        if settings.kind == "fake":
+            own = FakeTools(settings.seed)
+        servers = [
+            McpTools(
+                McpAddress(
+                    name,
+                    server.url,
+                    server.token.get_secret_value() if server.token else None,
+                    None if server.tools is None else frozenset(server.tools),
+                    server.timeout_s,
+                )
+            )
+            for name, server in settings.mcp.items()
+        ]
+        return ToolBoxes([own, *servers], timeout_s=settings.timeout_s)
 
 
 class MonotonicClock:

@@ -67,6 +67,12 @@ class ToolError(InputError):
     code = "tool_failed"
 
 
+class ToolLate(ToolError):
+    """A tool call that took too long."""
+
+    code = "tool_late"
+
+
 class EngineError(StepAudioError):
     """The engine broke while generating."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.types import (
     GenerationRequest,
@@ -107,6 +107,14 @@ class ToolBox(Protocol):
 
     def specs(self) -> Sequence[ToolSpec]: ...
     async def call(self, call: ToolCall) -> ToolResult: ...
+
+
+@runtime_checkable
+class RemoteTools(ToolBox, Protocol):
+    """A tool box that has to be reached before it can say what is in it, and left at the end."""
+
+    async def start(self) -> None: ...
+    async def aclose(self) -> None: ...
 
 
 class Clock(Protocol):

@@ -117,11 +117,51 @@ class Sampling(Section):
     seed: int | None = Field(default=None, ge=0)
 
 
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+
+
+class WeatherSection(Section):
+    """A weather provider that answers GET with JSON."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+/\S*\{city\}\S*$")]
+    """With {city} where the city goes."""
+    condition: str = "condition"
+    """Where the condition stands in the answer: keys and indices, joined by dots."""
+    temperature: str = "temperature"
+    """Where the degrees Celsius stand."""
+    timeout_s: Positive = 5.0
+
+
+class McpSection(Section):
+    """An MCP server (streamable HTTP)."""
+
+    url: Url
+    token: SecretStr | None = None
+    """Set it by STEP_AUDIO__TOOLS__MCP__NAME__TOKEN, never in a file."""
+    tools: tuple[str, ...] | None = None
+    """The tools to take. Left out: all."""
+    timeout_s: Positive = 10.0
+
+
 class Tools(Section):
     """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
 
     kind: Literal["local", "fake"] = "local"
     seed: int = Field(default=0, ge=0)
+    dialect: Literal["nano", "json_schemas"] = "nano"
+    """How calls are written: as nano learned it, or as the published models do (schemas in a turn
+    of their own). It belongs to the checkpoint."""
+    weather: WeatherSection | None = None
+    mcp: dict[KeyName, McpSection] = Field(default_factory=dict, max_length=16)
+    """MCP servers by a name of yours. Their tools are told to models whose dialect lists tools."""
+    timeout_s: Positive = 15.0
+    """A call that takes longer has failed, and the model is told so."""
+    bridge_after_s: Positive = 1.0
+    """A call that takes longer is bridged by `bridge`, spoken."""
+    bridge: str = Field(default="One moment.", max_length=200)
+    """Empty: nothing is said meanwhile."""
+    wait_s: Positive = 4.0
+    """The floor is given back after so long; the result is spoken when it comes."""
 
 
 class Limits(Section):

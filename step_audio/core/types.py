@@ -56,11 +56,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The answer to a `ToolCall`; `output` is JSON text."""
+    """The answer to a `ToolCall`.
+
+    Attributes:
+        output: JSON text.
+        after_s, announcement: so much later the assistant says this by itself; None: never.
+    """
 
     call_id: str
     name: str
     output: str
+    after_s: float | None = None
+    announcement: str = ""
 
 
 class SpeechEventKind(Enum):
@@ -135,4 +142,5 @@ class GenerationRequest:
     known. "" for nobody's."""
 
 
-Role = Literal["system", "human", "assistant", "tool"]
+Role = Literal["system", "human", "assistant", "tool", "tool_json_schemas", "function_output"]
+"""Who a turn belongs to. The last two are the published models' for tools and their results."""

@@ -1,13 +1,12 @@
 """The tools that nano was trained with, and their seeded fakes.
 
 Results have the layout of `core.toolformat`, which is what the model learned to read.
-Nothing here uses the network: without a provider the weather is "unavailable".
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +19,7 @@ from step_audio.core.types import ToolCall, ToolResult
 from step_audio.core.units import convert
 from step_audio.tools.arguments import parse_arguments
 from step_audio.tools.specs import SPECS
+from step_audio.tools.weather import NoWeather, Weather
 
 
 class WallClock:
@@ -35,15 +35,18 @@ class LiveValues(Protocol):
 
     def time(self, city: str | None) -> str: ...
     def date(self) -> str: ...
-    def weather(self, city: str) -> str: ...
+    async def weather(self, city: str) -> str: ...
 
 
 class WorldValues:
     """Live values of the real world; `clock` counts seconds since 1970 UTC."""
 
-    def __init__(self, clock: Clock, home: tzinfo | None = None) -> None:
+    def __init__(
+        self, clock: Clock, home: tzinfo | None = None, weather: Weather | None = None
+    ) -> None:
         """`home` is the zone of "here"; None: the zone of this machine."""
         self._clock, self._home = clock, home
+        self._weather = weather or NoWeather()
 
     def time(self, city: str | None) -> str:
         """Return the time at home or in a known city. Raises ToolError: no zone database."""
@@ -61,9 +64,9 @@ class WorldValues:
         """Return today at home."""
         return toolformat.date_output(self._now(self._home).date())
 
-    def weather(self, city: str) -> str:
-        """Return "unavailable": there is no weather provider here."""
-        return toolformat.UNAVAILABLE
+    async def weather(self, city: str) -> str:
+        """Return what the provider says, "unavailable" without one. Raises ToolError."""
+        return await self._weather.at(city)
 
     def _now(self, zone: tzinfo | None) -> datetime:
         return datetime.fromtimestamp(self._clock.now_s(), UTC).astimezone(zone)
@@ -83,7 +86,7 @@ class FakeValues:
         """Return an invented date."""
         return toolformat.fake_date(self._seed)
 
-    def weather(self, city: str) -> str:
+    async def weather(self, city: str) -> str:
         """Return an invented weather."""
         return toolformat.fake_weather(self._seed, city)
 
@@ -91,19 +94,26 @@ class FakeValues:
 class NanoTools:
     """The `ToolBox` of nano: validates what the model wrote, then computes or looks up.
 
-    A timer is only acknowledged: the session that made the call keeps the time.
+    A timer is acknowledged at once; its result says what is to be announced when.
     """
 
-    def __init__(self, seed: int | None, clock: Clock, home: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        seed: int | None,
+        clock: Clock,
+        home: tzinfo | None = None,
+        weather: Weather | None = None,
+    ) -> None:
         """Choose where live values come from.
 
         Args:
             seed: invent time, date and weather from it; None: the real ones.
             clock: counts seconds since 1970 UTC, such as `WallClock`; not used with a seed.
             home: the zone of "here"; None: the zone of this machine.
+            weather: the provider; None: there is none.
         """
-        live: LiveValues = WorldValues(clock, home) if seed is None else FakeValues(seed)
-        self._run: dict[str, Callable[[dict[str, Any]], str]] = {
+        live: LiveValues = WorldValues(clock, home, weather) if seed is None else FakeValues(seed)
+        self._run: dict[str, Callable[[dict[str, Any]], str | Awaitable[str]]] = {
             "calculate": lambda a: toolformat.calculate_output(evaluate(a["expression"])),
             "get_time": lambda a: live.time(a.get("city")),
             "get_date": lambda a: live.date(),
@@ -123,7 +133,13 @@ class NanoTools:
         spec = SPECS.get(call.name)
         if spec is None:
             raise ToolError(f"unknown tool {call.name[:40]!r}; known: {', '.join(SPECS)}")
-        output = self._run[call.name](parse_arguments(spec, call.arguments))
+        arguments = parse_arguments(spec, call.arguments)
+        output = self._run[call.name](arguments)
+        if not isinstance(output, str):
+            output = await output
+        if call.name == "set_timer":
+            after_s, text = float(arguments["seconds"]), toolformat.TIMER_OVER
+            return ToolResult(call.call_id, call.name, output, after_s, text)
         return ToolResult(call.call_id, call.name, output)
 
 
@@ -132,14 +148,3 @@ class FakeTools(NanoTools):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, WallClock())
-
-
-def timer_seconds(call: ToolCall) -> int:
-    """Return the length of the timer that a call sets.
-
-    Raises:
-        ToolError: not a call of `set_timer`, or its arguments do not fit.
-    """
-    if call.name != "set_timer":
-        raise ToolError(f"{call.name[:40]!r} sets no timer")
-    return int(parse_arguments(SPECS["set_timer"], call.arguments)["seconds"])

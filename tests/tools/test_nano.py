@@ -10,7 +10,7 @@ from step_audio.core import toolformat
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import ToolBox
 from step_audio.core.types import ToolCall
-from step_audio.tools import SPECS, FakeTools, NanoTools, parse_arguments, timer_seconds
+from step_audio.tools import SPECS, FakeTools, NanoTools, parse_arguments
 
 NOON_S = 1_763_726_400.0  # 2025-11-21 12:00 UTC, a Friday
 
@@ -157,9 +157,17 @@ def test_specs_are_plain_json_schemas_of_required_known_keys() -> None:
         assert spec.description.endswith(".")
 
 
-def test_the_length_of_a_timer_is_read_from_its_call_only() -> None:
-    assert timer_seconds(ToolCall("c", "set_timer", '{"seconds":90}')) == 90
-    with pytest.raises(ToolError, match="sets no timer"):
-        timer_seconds(ToolCall("c", "get_date", "{}"))
-    with pytest.raises(ToolError, match="between"):
-        timer_seconds(ToolCall("c", "set_timer", '{"seconds":-1}'))
+async def test_a_timer_says_when_it_is_to_be_announced() -> None:
+    result = await real().call(ToolCall("c", "set_timer", '{"seconds":90}'))
+    assert (result.after_s, result.announcement) == (90.0, toolformat.TIMER_OVER)
+    assert (await real().call(ToolCall("c", "get_date", "{}"))).after_s is None
+
+
+async def test_the_weather_is_the_providers() -> None:
+    class Sunny:
+        async def at(self, city: str) -> str:
+            return toolformat.weather_output("sunny", 20)
+
+    tools = NanoTools(None, StillClock(), home=UTC, weather=Sunny())
+    shown = await answer(tools, "get_weather", '{"city":"London"}')
+    assert shown == '{"condition":"sunny","temperature":20}'

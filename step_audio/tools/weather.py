@@ -1,0 +1,122 @@
+"""The weather from an HTTP provider that the profile names.
+
+Any provider will do that answers GET with JSON; where in its answer condition and temperature
+stand is said by paths such as `current_condition.0.temp_C`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from step_audio.core import toolformat
+from step_audio.core.errors import ToolError
+
+MAX_BYTES: Final = 1 << 20
+
+# Words of providers -> the conditions that a model may have been trained with. First match wins.
+_WORDS: Final = (
+    ("thunder", "stormy"),
+    ("storm", "stormy"),
+    ("snow", "snowy"),
+    ("sleet", "snowy"),
+    ("blizzard", "snowy"),
+    ("rain", "rainy"),
+    ("drizzle", "rainy"),
+    ("shower", "rainy"),
+    ("fog", "foggy"),
+    ("mist", "foggy"),
+    ("haze", "foggy"),
+    ("wind", "windy"),
+    ("breez", "windy"),
+    ("sun", "sunny"),
+    ("cloud", "cloudy"),
+    ("overcast", "cloudy"),
+    ("clear", "clear"),
+)
+
+
+class Weather(Protocol):
+    """Where the weather comes from. Returns the JSON text of a result. Raises ToolError."""
+
+    async def at(self, city: str) -> str: ...
+
+
+class NoWeather:
+    """Without a provider the weather is "unavailable", and the model says so."""
+
+    async def at(self, city: str) -> str:
+        """Return "unavailable"."""
+        return toolformat.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True)
+class HttpWeather:
+    """A provider by address.
+
+    Attributes:
+        url: with `{city}` where the city's name goes.
+        condition, temperature: paths into the answer; degrees Celsius, a number or its text.
+        timeout_s: for all of it.
+    """
+
+    url: str
+    condition: str = "condition"
+    temperature: str = "temperature"
+    timeout_s: float = 5.0
+
+    async def at(self, city: str) -> str:
+        """Return condition and temperature of a city now.
+
+        Raises:
+            ToolError: the provider cannot be reached, refuses, or answers something else.
+        """
+        answer = await self._get(self.url.replace("{city}", quote(city)))
+        condition, temperature = _walk(answer, self.condition), _walk(answer, self.temperature)
+        try:
+            degrees = round(float(temperature))
+        except (TypeError, ValueError, OverflowError):
+            raise ToolError(f"the weather provider's {self.temperature} is no number") from None
+        if not isinstance(condition, str):
+            raise ToolError(f"the weather provider's {self.condition} is no text")
+        return toolformat.weather_output(_known(condition), degrees)
+
+    async def _get(self, url: str) -> Any:
+        import httpx  # noqa: PLC0415 - a tenth of a second that most deployments need not spend
+
+        body = b""
+        try:
+            async with (
+                httpx.AsyncClient(timeout=self.timeout_s) as client,
+                client.stream("GET", url) as response,
+            ):
+                if response.status_code != 200:
+                    raise ToolError(f"the weather provider answers {response.status_code}")
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > MAX_BYTES:
+                        raise ToolError("the weather provider's answer is too long")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ToolError(f"no weather provider: {error.__class__.__name__}") from None
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise ToolError("the weather provider's answer is not JSON") from None
+
+
+def _walk(value: Any, path: str) -> Any:
+    """Return what stands at a path of keys and indices."""
+    for step in path.split("."):
+        try:
+            value = value[int(step)] if isinstance(value, list) else value[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ToolError(f"the weather provider's answer has no {path}") from None
+    return value
+
+
+def _known(condition: str) -> str:
+    """Return the known condition that a provider's words mean, else the words themselves."""
+    text = condition.strip().lower()[:80]
+    return next((known for word, known in _WORDS if word in text), text)

@@ -1,0 +1,88 @@
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from step_audio.core.errors import ToolError
+from step_audio.tools.weather import MAX_BYTES, HttpWeather
+from tests.tools.loopback import serving
+
+ANSWERS: dict[str, Any] = {
+    "London": {"condition": "Light rain shower", "temperature": 11.6},
+    "New York": {"condition": "Sunny", "temperature": "21"},
+    "Oslo": {"condition": "Frogs", "temperature": -3},
+    "Paris": {"condition": 5, "temperature": 1},
+    "Rome": {"condition": "Sunny", "temperature": "warm"},
+    "Cairo": {"condition": "Sunny"},
+    "Delhi": [1],
+}
+
+
+async def weather(request: Request) -> Response:
+    city = request.query_params["city"]
+    if city == "Athens":
+        await asyncio.sleep(30)
+    if city == "Berlin":
+        return PlainTextResponse("sunny")
+    if city == "Milan":
+        return PlainTextResponse("x" * (MAX_BYTES + 1))
+    if city not in ANSWERS:
+        return JSONResponse({}, 404)
+    return JSONResponse(ANSWERS[city])
+
+
+async def deep(request: Request) -> Response:
+    return JSONResponse({"now": [{"sky": [{"value": "Overcast"}], "temp_C": "7"}]})
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[str]:
+    with serving(Starlette(routes=[Route("/w", weather), Route("/deep/{city}", deep)])) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("city", "shown"),
+    [
+        ("London", '{"condition":"rainy","temperature":12}'),
+        ("New York", '{"condition":"sunny","temperature":21}'),
+        ("Oslo", '{"condition":"frogs","temperature":-3}'),
+    ],
+)
+async def test_the_providers_answer_in_the_trained_layout(
+    provider: str, city: str, shown: str
+) -> None:
+    assert await HttpWeather(provider + "/w?city={city}").at(city) == shown
+
+
+async def test_paths_say_where_the_values_stand(provider: str) -> None:
+    there = HttpWeather(provider + "/deep/{city}", "now.0.sky.0.value", "now.0.temp_C")
+    assert await there.at("Rome") == '{"condition":"cloudy","temperature":7}'
+
+
+@pytest.mark.parametrize(
+    ("city", "said"),
+    [
+        ("Tokyo", "404"),
+        ("Paris", "no text"),
+        ("Rome", "no number"),
+        ("Cairo", "no temperature"),
+        ("Delhi", "no condition"),
+        ("Berlin", "not JSON"),
+        ("Milan", "too long"),
+        ("Athens", "ReadTimeout"),
+    ],
+)
+async def test_what_goes_wrong_is_a_tool_error(provider: str, city: str, said: str) -> None:
+    with pytest.raises(ToolError, match=said):
+        await HttpWeather(provider + "/w?city={city}", timeout_s=1.0).at(city)
+
+
+async def test_no_provider_at_the_address_is_a_tool_error() -> None:
+    with pytest.raises(ToolError, match="ConnectError"):
+        await HttpWeather("http://127.0.0.1:9/{city}").at("London")
