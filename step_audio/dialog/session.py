@@ -54,6 +54,7 @@ class DialogSettings:
         answer_prompt, read_prompt: names of system prompts.
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
+        takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -64,6 +65,7 @@ class DialogSettings:
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     takes_instructions: bool = False
+    takes_examples: bool = True
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
@@ -100,7 +102,11 @@ class Assistant:
             services, new_id, self._context, patience=settings.patience
         )
         self._synthesizer = SpeechSynthesizer(
-            services, new_id, system=settings.read_prompt, patience=settings.patience
+            services,
+            new_id,
+            system=settings.read_prompt,
+            takes_examples=settings.takes_examples,
+            patience=settings.patience,
         )
         self._ear = Worker("tokenizer")
         self._mouth = Worker("vocoder")

@@ -24,8 +24,8 @@ _IDS_AT_LEAST = 150
 class SpeechSynthesizer:
     """Reads text aloud with the LM, sentence by sentence.
 
-    A voice with an example (`prompt_groups`) is imitated through the published TTS layout;
-    one without is left to the model's own `system` prompt and the vocoder's speaker vector.
+    A voice with an example (`prompt_groups`) is imitated through the published TTS layout, by
+    models that take examples; else it is left to the model's own `system` prompt and the vocoder.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class SpeechSynthesizer:
         new_id: Callable[[], str],
         *,
         system: str = "read",
+        takes_examples: bool = True,
         patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         self._services = services
         self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
         self._new_id = new_id
         self._system = load_prompt(system)
+        self._takes_examples = takes_examples
         self._patience = patience
 
     async def groups(
@@ -82,7 +84,7 @@ class SpeechSynthesizer:
                     return
 
     def _prompt(self, sentence: str, voice: Voice) -> list[int]:
-        if voice.prompt_groups:
+        if voice.prompt_groups and self._takes_examples:
             return self._builder.tts(sentence, voice)
         system = Turn("system", (Text(self._system),))
         return self._builder.chat((system, Turn("human", (Text(sentence),))))
