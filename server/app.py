@@ -21,6 +21,7 @@ from server.models import models_router
 from server.realtime.endpoint import realtime_router
 from server.sight.metrics import Metrics, metrics_router
 from server.speech import speech_router
+from server.voices import VoiceNames, voices_router
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.session import Assistant
 
@@ -99,7 +100,9 @@ def create_app(
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(models_router(assistant.services, int(time.time())))
-    app.include_router(speech_router(assistant, slots))
+    app.include_router(voices_router(assistant.services))
+    names = VoiceNames(assistant.services, settings.voice_names)
+    app.include_router(speech_router(assistant, settings, slots, names))
     app.include_router(realtime_router(assistant, settings, slots))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")

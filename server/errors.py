@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import EngineUnavailable, InputError, Overloaded, StepAudioError
 
 _LOG = logging.getLogger(__name__)
@@ -21,16 +24,68 @@ _CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
     413: "request_too_large",
+    415: "unsupported_media_type",
 }
 
 
 class RequestError(InputError):
     """A request that cannot be served as it is; `param` names the field."""
 
-    def __init__(self, message: str, *, code: str = "invalid_value", param: str | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_value",
+        param: str | None = None,
+        status: int = 400,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.param = param
+        self.status = status
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; `code` is stable, `message` says what to do."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: ErrorDetail
+
+
+_ABOUT: Final = {
+    400: "Something in the request cannot be served; `param` says which field.",
+    404: "There is no such thing.",
+    409: "The name is taken.",
+    413: "Too much at once.",
+    415: "The body is of another type than the route takes.",
+    422: "The body does not have the shape below.",
+    500: "A failure of the server.",
+    503: "Busy or not ready; try again later.",
+}
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says about the errors of a route."""
+    return {status: {"model": ErrorResponse, "description": _ABOUT[status]} for status in statuses}
+
+
+def expects(media_type: str) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that refuses bodies of another type, in words instead of field errors."""
+
+    async def check(request: Request) -> None:
+        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if given != media_type:
+            raise HTTPException(415, f"send a body of type {media_type}, not {given or 'none'}")
+
+    return check
 
 
 def error_body(message: str, *, kind: str, code: str, param: str | None = None) -> dict[str, Any]:
@@ -51,6 +106,10 @@ def error_response(
 
 def status_of(error: StepAudioError) -> int:
     """Return the HTTP status that says the same."""
+    if isinstance(error, RequestError):
+        return error.status
+    if isinstance(error, AudioTooLong):
+        return 413
     if isinstance(error, Overloaded | EngineUnavailable):
         return 503
     return 400 if isinstance(error, InputError) else 500

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +24,15 @@ from step_audio.core.ports import Recorder
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
+UPLOADS: Final = frozenset(
+    {
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/audio/voices",
+        "/v1/chat/completions",
+    }
+)
+"""Routes that take sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,9 @@ class ServerSettings:
         open_metrics: whether /metrics is read without a key.
         pace: how fast one socket may send.
         max_sessions: realtime sockets and speech requests at a time.
-        max_body_bytes: longest HTTP body.
+        max_body_bytes: longest HTTP body, except where sound is sent in.
+        max_upload_bytes: longest HTTP body with sound.
+        voice_names: which voice a name of a client means, before OpenAI's stock names.
         max_message_bytes: longest websocket message.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a socket that says nothing for so long is closed.
@@ -50,16 +63,25 @@ class ServerSettings:
     pace: PaceLimits = field(default_factory=PaceLimits)
     max_sessions: int = 4
     max_body_bytes: int = 1 << 20
+    max_upload_bytes: int = 25 << 20
+    voice_names: Mapping[str, str] = field(default_factory=dict)
     max_message_bytes: int = 8 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
 
 
 class Slots:
-    """So many at a time."""
+    """So many at a time; whoever can wait stands in line.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: how many at a time.
+        max_waiting: longest line.
+    """
+
+    def __init__(self, limit: int, *, max_waiting: int = 64) -> None:
         self._limit = limit
+        self._max_waiting = max_waiting
+        self._line: deque[asyncio.Future[None]] = deque()
         self.taken = 0
 
     @contextmanager
@@ -71,7 +93,49 @@ class Slots:
         try:
             yield
         finally:
-            self.taken -= 1
+            self._free()
+
+    @asynccontextmanager
+    async def wait(self, timeout_s: float = 60.0) -> AsyncIterator[None]:
+        """Hold one slot as soon as one is free, first come first served.
+
+        Raises:
+            Overloaded: the line is full, or none was free for `timeout_s`.
+        """
+        if self.taken < self._limit:
+            self.taken += 1
+        else:
+            await self._stand_in_line(timeout_s)
+        try:
+            yield
+        finally:
+            self._free()
+
+    async def _stand_in_line(self, timeout_s: float) -> None:
+        if len(self._line) >= self._max_waiting:
+            raise Overloaded(f"{self._max_waiting} requests wait already; try again later")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._free()  # it came in the very moment in which we gave up
+            elif turn in self._line:
+                self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise Overloaded(f"no session was free for {timeout_s:g} s; try again") from None
+            raise
+
+    def _free(self) -> None:
+        """Hand a slot to the first in line, or keep it."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.taken -= 1
 
 
 class Gate:
@@ -92,7 +156,7 @@ class Gate:
         elif refusal is not None:
             await deny(WebSocket(scope, receive, send), refusal)
         elif scope["type"] == "http":
-            await self._app(scope, _bounded(receive, self._settings.max_body_bytes), send)
+            await self._app(scope, _bounded(receive, self._longest_body(scope)), send)
         else:
             await self._app(scope, receive, send)
 
@@ -107,9 +171,13 @@ class Gate:
             message = "wrong or missing key; send Authorization: Bearer KEY"
             return self._stop("key", 401, message, "invalid_api_key")
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._settings.max_body_bytes:
+        if not length.isdigit() or int(length) > self._longest_body(scope):
             return self._stop("size", 413, "the request body is too large", "request_too_large")
         return None
+
+    def _longest_body(self, scope: Scope) -> int:
+        with_sound = scope["path"] in UPLOADS
+        return self._settings.max_upload_bytes if with_sound else self._settings.max_body_bytes
 
     def _stop(self, reason: str, status: int, message: str, code: str) -> JSONResponse:
         self._recorder.observe(f"guard_stops.{reason}", 1)

@@ -29,8 +29,4 @@ def models_router(services: Services, created_s: int) -> APIRouter:
             raise HTTPException(404, "no such model; GET /v1/models lists them")
         return model
 
-    @router.get("/v1/audio/voices")
-    async def list_voices() -> dict[str, Any]:
-        return {"voices": [{"id": name, "name": name} for name in services.voices.names()]}
-
     return router

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+import base64
+import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from server.errors import RequestError
-from server.limits import Slots
-from step_audio.core.audio import StreamResampler, float_to_pcm16, wav_header
-from step_audio.core.types import Pcm
+from server.errors import RequestError, error_body, expects, responses
+from server.limits import ServerSettings, Slots
+from server.streamed import Streamed
+from server.voices import VoiceId, VoiceNames
+from step_audio.core.audio import StreamResampler
+from step_audio.core.delivery import SPEEDS
+from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, open_encoder
+from step_audio.core.errors import StepAudioError
 from step_audio.dialog.session import Assistant
+from step_audio.dialog.styles import Manner
 
 RATE_HZ: Final = 24_000
-MAX_INPUT_CHARS: Final = 4096
-UNKNOWN_LENGTH: Final = 0xFFFFFFFF
-_TYPES: Final = {"wav": "audio/wav", "pcm": "audio/pcm"}
+MAX_INPUT_CHARS: Final = 100_000
+"""About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
 
 
 def _not_blank(text: str) -> str:
@@ -28,86 +33,120 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class VoiceId(BaseModel):
-    """A voice in its object form."""
-
-    id: str
-
-
 class SpeechRequest(BaseModel):
     """What OpenAI clients send; fields not named here are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(
+        extra="ignore",
+        strict=True,
+        json_schema_extra={
+            "example": {
+                "model": "step-audio-nano",
+                "input": "Twelve plus thirty is forty two.",
+                "voice": "alloy",
+            }
+        },
+    )
 
-    input: Annotated[str, Field(max_length=MAX_INPUT_CHARS), AfterValidator(_not_blank)]
+    input: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+    """What to read: at most 100 000 characters, style tags such as "(happy)" included."""
     model: str | None = None
     voice: str | VoiceId | None = None
-    response_format: str = "wav"
-    speed: float = 1.0
-    stream_format: str = "audio"
+    response_format: AudioFormat = "mp3"
+    speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
+    volume: float = Field(default=1.0, ge=0.1, le=2.0)
+    """StepFun's; 1.0 is as loud as it comes."""
+    instructions: Annotated[str, Field(max_length=4096)] | None = None
+    """How to read it; styles named in it are followed where the model knows them."""
+    stream_format: Literal["audio", "sse"] = "audio"
 
 
-def speech_router(assistant: Assistant, slots: Slots) -> APIRouter:
+def speech_router(
+    assistant: Assistant, settings: ServerSettings, slots: Slots, names: VoiceNames
+) -> APIRouter:
     """Return the route; a request holds one of `slots` until its last byte is sent."""
-    router = APIRouter()
+    router = APIRouter(tags=["audio"])
 
-    @router.post("/v1/audio/speech")
-    async def speech(request: SpeechRequest) -> StreamingResponse:
-        voice = request.voice.id if isinstance(request.voice, VoiceId) else request.voice
-        _check(request)
-        pieces = _pieces(assistant, request, voice, slots)
-        # The first piece tells whether it works at all, while an error can still be a status.
-        first = await anext(pieces)
-        return StreamingResponse(
-            _with_first(first, pieces), media_type=_TYPES[request.response_format]
+    @router.post(
+        "/v1/audio/speech",
+        dependencies=[Depends(expects("application/json"))],
+        response_class=Streamed,
+        responses=responses(400, 413, 415, 422, 503) | {200: _sound()},
+        summary="Read a text aloud; the sound comes while it is made.",
+    )
+    async def speech(request: SpeechRequest) -> Streamed:
+        if len(request.input) > MAX_INPUT_CHARS:
+            raise RequestError(
+                f"input has {len(request.input)} characters, more than {MAX_INPUT_CHARS}; "
+                "send it in parts",
+                code="string_above_max_length",
+                param="input",
+                status=413,
+            )
+        voice = names.resolve(request.voice)
+        if request.stream_format == "sse":
+            pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
+        else:
+            pieces = _pieces(assistant, request, voice, slots)
+            media_type = MEDIA_TYPES[request.response_format]
+        return Streamed(
+            pieces,
+            media_type,
+            send_timeout_s=settings.send_timeout_s,
+            headers={"cache-control": "no-store"},
         )
 
     return router
 
 
-def _check(request: SpeechRequest) -> None:
-    if request.response_format not in _TYPES:
-        raise RequestError(
-            f"response_format {request.response_format!r} is not supported; ask for wav or pcm",
-            code="unsupported_value",
-            param="response_format",
-        )
-    if request.speed != 1.0:
-        raise RequestError(
-            "this voice has one speed; leave speed at 1.0", code="unsupported_value", param="speed"
-        )
-    if request.stream_format != "audio":
-        raise RequestError(
-            "only stream_format audio is supported",
-            code="unsupported_value",
-            param="stream_format",
-        )
+def _sound() -> dict[str, Any]:
+    """Return what OpenAPI says about an answer of sound."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    types = [*dict.fromkeys(MEDIA_TYPES.values()), "text/event-stream"]
+    return {"description": "The sound.", "content": dict.fromkeys(types, binary)}
 
 
 async def _pieces(
-    assistant: Assistant, request: SpeechRequest, voice: str | None, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the file: 16-bit mono at 24 kHz, after a header without length for wav."""
-    with slots.take():
+    """Yield the file: mono at 24 kHz, each piece as soon as the encoder has it."""
+    manner = Manner(request.speed, request.volume, request.instructions or "")
+    async with slots.wait():
+        encoder = open_encoder(request.response_format, RATE_HZ)
         resampler: StreamResampler | None = None
-        started = request.response_format == "pcm"
-        async with aclosing(assistant.say(request.input, voice)) as chunks:
+        async with aclosing(assistant.say(request.input, voice, manner)) as chunks:
             async for chunk in chunks:
                 resampler = resampler or StreamResampler(chunk.rate_hz, RATE_HZ)
-                head = b"" if started else wav_header(RATE_HZ, UNKNOWN_LENGTH)
-                started = True
-                yield head + _encoded(resampler.push(chunk.pcm))
-        yield _encoded(resampler.flush()) if resampler else b""
+                for pcm in resampler.push(chunk.pcm):
+                    if piece := b"".join(encoder.push(pcm)):
+                        yield piece
+        for pcm in resampler.flush() if resampler else ():
+            yield b"".join(encoder.push(pcm))
+        yield b"".join(encoder.flush())
 
 
-def _encoded(chunks: Iterable[Pcm]) -> bytes:
-    return b"".join(float_to_pcm16(pcm) for pcm in chunks)
-
-
-async def _with_first(
-    first: bytes, rest: AsyncGenerator[bytes, None]
+async def _events(
+    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
+    """Yield the same as server-sent events; an error in the middle is an event too."""
+    started = False
+    try:
+        async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
+            async for piece in pieces:
+                audio = base64.b64encode(piece).decode()
+                yield sse({"type": "speech.audio.delta", "audio": audio})
+                started = True
+    except StepAudioError as error:
+        if not started:
+            raise
+        body = error_body(str(error), kind="server_error", code=error.code)
+        yield sse({"type": "error", **body})
+        return
+    read = len(assistant.services.text_tokenizer.encode(request.input))
+    usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
+    yield sse({"type": "speech.audio.done", "usage": usage})
+
+
+def sse(event: dict[str, Any]) -> bytes:
+    """Return one server-sent event."""
+    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"

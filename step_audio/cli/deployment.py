@@ -56,6 +56,7 @@ def _settings(profile: Profile) -> ServerSettings:
         hosts=frozenset(default if server.hosts is None else server.hosts),
         origins=frozenset(origin.lower() for origin in server.origins),
         open_metrics=server.open_metrics,
+        voice_names=server.voice_names,
         max_sessions=profile.limits.max_sessions,
     )
 

@@ -102,6 +102,8 @@ class DialogSection(Section):
     read_prompt: str = "read"
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
+    takes_style_tags: bool = False
+    """Whether the model was taught "(happy)" and the like; else they are left out."""
     recent_audio: int = Field(default=0, ge=0, le=100)
     """So many past exchanges are shown to the model as sound; 0 where it learned them as text."""
     takes_examples: bool = True
@@ -185,6 +187,9 @@ class ServerSection(Section):
     """More keys, by a name of yours; hashes as `step-audio key` prints them."""
     origins: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+$")], ...] = ()
     """Web pages elsewhere that may talk to this server: https://name:port."""
+    voice_names: dict[str, str] = Field(default_factory=dict, max_length=1000)
+    """Which voice a client's name means, such as {alloy: slt}. OpenAI's stock names that are not
+    listed are dealt out over the voices there are."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
     hosts: tuple[str, ...] | None = None

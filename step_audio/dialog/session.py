@@ -10,12 +10,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
+from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.types import (
     Pcm,
     SamplingParams,
     TextDelta,
     TokenGroup,
+    Voice,
 )
 from step_audio.dialog.ahead import ReadAhead
 from step_audio.dialog.context import Context, Usage
@@ -28,6 +31,7 @@ from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
 from step_audio.dialog.responders import AnswerOptions, DirectResponder, Responder
 from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
+from step_audio.dialog.styles import Manner, Style, styled
 from step_audio.dialog.synthesis import SpeechSynthesizer
 
 
@@ -55,6 +59,7 @@ class DialogSettings:
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
+        takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -66,6 +71,7 @@ class DialogSettings:
     read_prompt: str = "read"
     takes_instructions: bool = False
     takes_examples: bool = True
+    takes_style_tags: bool = False
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
@@ -101,12 +107,15 @@ class Assistant:
         self._responder = responder or DirectResponder(
             services, new_id, self._context, patience=settings.patience
         )
+        self._reader = Worker("reader")
         self._synthesizer = SpeechSynthesizer(
             services,
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
             patience=settings.patience,
+            patience=settings.patience,
+            reader=self._reader,
         )
         self._ear = Worker("tokenizer")
         self._mouth = Worker("vocoder")
@@ -117,6 +126,7 @@ class Assistant:
 
     async def aclose(self) -> None:
         """Stop the engine and the worker threads."""
+        self._reader.close()
         self._ear.close()
         self._mouth.close()
         await self.services.engine.aclose()
@@ -232,19 +242,55 @@ class Assistant:
                 async for event in events:
                     yield event
 
-    async def say(self, text: str, voice: str | None = None) -> AsyncGenerator[AudioChunk, None]:
+    async def say(
+        self,
+        text: str,
+        voice: str | None = None,
+        manner: Manner = Manner(),  # noqa: B008 - frozen
+    ) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text read aloud; closing the generator aborts the engine.
 
+        Args:
+            text: of any length; it may carry style tags (dialog/styles.py).
+            voice: name of a voice; the default voice of the services by default.
+            manner: how to read it. A model that knows style tags is told, for the others speed
+                and loudness are done to the sound.
+
         Raises:
-            VoiceNotFound, EngineError.
+            VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range.
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
-        groups = self._synthesizer.groups(text, speaker, self.settings.reading)
+        spans = styled(text, manner.instructions)
+        if not spans:
+            raise InputError("there is nothing to say in this text; send words")
+        for style, said in spans:
+            async with aclosing(self._span(style, said, speaker, manner)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _span(
+        self, style: Style, text: str, speaker: Voice, manner: Manner
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Yield text of one style."""
+        taught = self.settings.takes_style_tags
+        rate_hz = self.services.vocoder.sample_rate_hz
+        speed, volume = manner.speed, manner.volume
+        if not (taught and style.tag):
+            # What is asked is refused out of range; what a tag adds to it only stops there.
+            speed = _with(speed, style.speed, SPEEDS)
+            volume = _with(volume, style.volume, VOLUMES)
+        delivery = open_delivery(rate_hz, speed=speed, volume=volume)
+        groups = self._synthesizer.groups(
+            text, speaker, self.settings.reading, tag=style.tag if taught else ""
+        )
         run = Run(groups, self.services.vocoder, speaker, self._mouth)
         async with aclosing(self._timed(run)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
-                    yield event
+                    for pcm in await self._mouth.push(delivery, event.pcm):
+                        yield AudioChunk(pcm, rate_hz)
+        for pcm in await self._mouth.flush(delivery):
+            yield AudioChunk(pcm, rate_hz)
 
     def system_text(self, instructions: str | None) -> str:
         """Return the text of the system turn for what a client wants said there."""
@@ -270,3 +316,8 @@ async def noted(
         async for group in groups:
             answer.add(group)
             yield group
+
+
+def _with(asked: float, tagged: float, limits: tuple[float, float]) -> float:
+    """Return both factors together, within limits where a tag has a part in it."""
+    return asked if tagged == 1.0 else min(max(asked * tagged, limits[0]), limits[1])

@@ -11,8 +11,10 @@ from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, Toke
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.offload import Worker
 from step_audio.dialog.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.reading import spoken_form
 from step_audio.dialog.sentences import sentences
 
 # Slow speech has four characters a second (Chinese), at 42 ids a second; a model that goes on
@@ -36,26 +38,45 @@ class SpeechSynthesizer:
         system: str = "read",
         takes_examples: bool = True,
         patience: Patience = Patience(),  # noqa: B008 - frozen
+        reader: Worker | None = None,
     ) -> None:
+        """Args: `reader` is the thread that puts numbers into words; None for the caller's."""
         self._services = services
         self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
         self._patience = patience
+        self._reader = reader
 
     async def groups(
-        self, text: str, voice: Voice, sampling: SamplingParams
+        self, text: str, voice: Voice, sampling: SamplingParams, *, tag: str = ""
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a whole text as they are generated; live conversations go first.
+
+        Numbers and abbreviations are read as words.
+
+        Args:
+            text: what to read.
+            voice: who reads it.
+            sampling: how ids are drawn.
+            tag: style tag that a model which knows such tags gets in front of each sentence.
 
         Raises:
             EngineError: the engine broke or was late.
         """
-        for sentence in sentences(text):
-            async with aclosing(self._sentence(sentence, voice, sampling)) as groups:
-                async for group in groups:
-                    yield group
+        for written in sentences(text):
+            # Words are longer than figures: what was one breath may now be two.
+            for sentence in sentences(await self._spoken(written)):
+                said = f"({tag}){sentence}" if tag else sentence
+                async with aclosing(self._sentence(said, voice, sampling)) as groups:
+                    async for group in groups:
+                        yield group
+
+    async def _spoken(self, sentence: str) -> str:
+        if self._reader is None:
+            return spoken_form(sentence)
+        return await self._reader.run(lambda: spoken_form(sentence))
 
     async def _sentence(
         self, sentence: str, voice: Voice, sampling: SamplingParams

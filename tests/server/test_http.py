@@ -1,14 +1,10 @@
-import io
-import wave
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
-from step_audio.core.audio import pcm16_to_float
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
 from tests.fakes import VOCAB, ScriptedEngine, group
@@ -42,49 +38,9 @@ def test_the_loaded_model_is_listed(connect: Connect) -> None:
 
 def test_the_voices_are_listed(connect: Connect) -> None:
     voices = connect().get("/v1/audio/voices").json()["voices"]
-    assert voices == [{"id": "rms", "name": "rms"}, {"id": "slt", "name": "slt"}]
-
-
-def test_speech_as_pcm_is_24_khz(connect: Connect) -> None:
-    got = connect([SPEECH]).post(
-        "/v1/audio/speech",
-        json={"model": "x", "input": "Hello.", "voice": "slt", "response_format": "pcm"},
-    )
-    assert got.status_code == 200
-    assert got.headers["content-type"] == "audio/pcm"
-    pcm = pcm16_to_float(got.content)
-    assert len(pcm) == 2 * 960 * 3  # two groups of 120 ms
-    spectrum = np.abs(np.fft.rfft(pcm[: 960 * 3] * np.hanning(960 * 3)))
-    assert abs(spectrum.argmax() * 24000 / (960 * 3) - 201) < 10  # the fake's pitch
-
-
-def test_speech_as_wav_opens_as_wav(connect: Connect) -> None:
-    got = connect([SPEECH]).post(
-        "/v1/audio/speech", json={"input": "Hello.", "voice": {"id": "rms"}}
-    )
-    assert got.headers["content-type"] == "audio/wav"
-    with wave.open(io.BytesIO(got.content)) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24000, 1, 2)
-    assert len(got.content) == 44 + 2 * 2 * 960 * 3
-
-
-@pytest.mark.parametrize(
-    ("change", "status", "param", "code"),
-    [
-        ({"response_format": "mp3"}, 400, "response_format", "unsupported_value"),
-        ({"speed": 2}, 400, "speed", "unsupported_value"),
-        ({"stream_format": "sse"}, 400, "stream_format", "unsupported_value"),
-        ({"voice": "../../etc/passwd"}, 400, None, "voice_not_found"),
-        ({"input": "   "}, 422, "input", "invalid_value"),
-        ({"input": "x" * 5000}, 422, "input", "invalid_value"),
-        ({"input": 5}, 422, "input", "invalid_value"),
-    ],
-)
-def test_a_speech_request_that_cannot_be_served_says_which_field(
-    connect: Connect, change: dict[str, Any], status: int, param: str | None, code: str
-) -> None:
-    got = connect([SPEECH]).post("/v1/audio/speech", json={"input": "Hello.", **change})
-    assert (got.status_code, error(got)["param"], error(got)["code"]) == (status, param, code)
+    assert [(voice["id"], voice["name"]) for voice in voices] == [("rms", "rms"), ("slt", "slt")]
+    legacy = connect().get("/v1/audio/voices", params={"legacy": True}).json()
+    assert legacy == {"voices": ["rms", "slt"]}
 
 
 def test_a_broken_engine_is_a_server_error_in_the_same_shape(connect: Connect) -> None:
@@ -154,16 +110,6 @@ def test_foreign_pages_cannot_post(connect: Connect) -> None:
     for origin, status in (("http://evil.example", 403), ("http://localhost", 200)):
         got = client.post("/v1/audio/speech", json={"input": "Hi."}, headers={"origin": origin})
         assert got.status_code == status
-
-
-def test_the_session_limit_holds_and_frees(connect: Connect) -> None:
-    client = connect([SPEECH], settings=ServerSettings(max_sessions=1))
-    with client.websocket_connect("ws://localhost/v1/realtime"):
-        got = client.post("/v1/audio/speech", json={"input": "Hi."})
-        assert (got.status_code, error(got)["code"]) == (503, "overloaded")
-        assert got.headers["retry-after"] == "1"
-    for _ in range(3):
-        assert client.post("/v1/audio/speech", json={"input": "Hi."}).status_code == 200
 
 
 def test_the_page_may_load_nothing_foreign(connect: Connect, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Voices by the names that clients send: ours, and the stock names of OpenAI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from step_audio.core.ports import Services
+
+STOCK: Final = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
+    *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
+)
+"""What OpenAI's clients offer; tools that people point here send one of them unasked."""
+
+
+class VoiceId(BaseModel):
+    """A voice in its object form."""
+
+    id: str
+
+
+class VoiceNames:
+    """Turns a name of a request into the name of a voice that is there.
+
+    Args:
+        services: their voices, and the default.
+        chosen: the operator's voice for a name.
+    """
+
+    def __init__(self, services: Services, chosen: Mapping[str, str]) -> None:
+        self._services = services
+        self._chosen = chosen
+
+    def resolve(self, voice: str | VoiceId | None) -> str:
+        """Return a voice of the store.
+
+        A name of the store is itself. Then the operator's choice holds, then the stock names,
+        dealt out over the voices that shipped, so that two of them are not all one.
+
+        Raises:
+            VoiceNotFound: an unknown name; it lists what there is.
+        """
+        name = voice.id if isinstance(voice, VoiceId) else voice
+        store = self._services.voices
+        known = store.names()
+        if name is None:
+            return self._services.default_voice
+        if name not in known:
+            name = self._chosen.get(name, name)
+        if name not in known and name in STOCK:
+            return known[STOCK.index(name) % len(known)]
+        return store.get(name).name
+
+
+def voices_router(services: Services) -> APIRouter:
+    """Return the routes of the voices."""
+    router = APIRouter(tags=["voices"])
+
+    @router.get("/v1/audio/voices", summary="Which voices there are.")
+    async def list_voices(legacy: bool = False) -> dict[str, Any]:
+        names = services.voices.names()
+        if legacy:
+            return {"voices": list(names)}
+        data = [{"id": name, "object": "audio.voice", "name": name} for name in names]
+        return {"object": "list", "data": data, "voices": data}
+
+    return router

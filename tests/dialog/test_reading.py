@@ -1,0 +1,44 @@
+import pytest
+
+from step_audio.dialog.reading import spoken_form
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("It is -7°C, 50%.", "It is minus seven degrees Celsius, fifty percent."),
+        ("120 and 234,567.", "one hundred twenty and two hundred thirty four thousand five hundred "
+         "sixty seven."),
+        ("On May 5, 2024.", "On May fifth, twenty twenty four."),
+        ("In the 1990s.", "In the nineteen nineties."),
+        ("At 7:05 or 15:42.", "At seven oh five or fifteen forty two."),
+        ("At 3:45 pm.", "At three forty five p m."),
+        ("It costs $3.50.", "It costs three dollars and fifty cents."),
+        ("It costs £7.00.", "It costs seven pounds."),
+        ("Dr. Smith, No. 5.", "doctor Smith, number five."),
+        ("Main St. is 100 m long.", "Main Street is one hundred meters long."),
+        ("St. Paul is 20 km away.", "Saint Paul is twenty kilometers away."),
+        ("Fruit, e.g. apples, weighs 5kg.", "Fruit, for example apples, weighs five kilograms."),
+        ("Call 555-1234.", "Call five five five, one two three four."),
+        ("3 x 4 = 12, 7 - 2 = 5", "three times four equals twelve, seven minus two equals five"),
+        ("价格￥3.50。", "价格三点五零元。"),
+        ("今天是2024年5月12日。", "今天是二零二四年五月十二日。"),
+        ("气温-7°C，50%。", "气温负七摄氏度，百分之五十。"),
+    ],
+)  # fmt: skip
+def test_figures_and_abbreviations_are_read_as_words(written: str, read: str) -> None:
+    assert spoken_form(written) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["Twelve plus thirty is forty two.", "He can go. So can I.", "你好，世界。", "", "?!"]
+)
+def test_words_stay_as_they_are(text: str) -> None:
+    assert spoken_form(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["10^6 #1 @home of $20 & 3/4", "1" * 300, "\x00 5 \ufffd", "5'10\""]
+)
+def test_what_no_grammar_reads_never_fails(text: str) -> None:
+    assert spoken_form(text)

@@ -1,0 +1,223 @@
+import asyncio
+import base64
+import io
+import json
+import wave
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.limits import ServerSettings, Slots
+from step_audio.core.audio import pcm16_to_float
+from step_audio.core.decoding import decode_audio
+from step_audio.core.errors import EngineError, Overloaded
+from tests.fakes import VOCAB, ScriptedEngine, group
+from tests.server.conftest import Connect
+from tests.server.test_http import error
+
+SPEECH = VOCAB.ids([group(1), group(2)])
+HELLO = {"model": "x", "input": "Hello.", "voice": "slt"}
+
+
+def test_speech_as_pcm_is_24_khz(connect: Connect) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={**HELLO, "response_format": "pcm"})
+    assert got.status_code == 200
+    assert got.headers["content-type"] == "audio/pcm"
+    pcm = pcm16_to_float(got.content)
+    assert len(pcm) == 2 * 960 * 3  # two groups of 120 ms
+    spectrum = np.abs(np.fft.rfft(pcm[: 960 * 3] * np.hanning(960 * 3)))
+    assert abs(spectrum.argmax() * 24000 / (960 * 3) - 201) < 10  # the fake's pitch
+
+
+def test_speech_as_wav_opens_as_wav(connect: Connect) -> None:
+    got = connect([SPEECH]).post(
+        "/v1/audio/speech",
+        json={"input": "Hello.", "voice": {"id": "rms"}, "response_format": "wav"},
+    )
+    assert got.headers["content-type"] == "audio/wav"
+    with wave.open(io.BytesIO(got.content)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24000, 1, 2)
+    assert len(got.content) == 44 + 2 * 2 * 960 * 3
+
+
+@pytest.mark.parametrize(
+    ("response_format", "media_type"),
+    [("mp3", "audio/mpeg"), ("opus", "audio/ogg"), ("aac", "audio/aac"), ("flac", "audio/flac")],
+)
+def test_each_compressed_format_decodes_to_the_same_length(
+    connect: Connect, response_format: str, media_type: str
+) -> None:
+    script = VOCAB.ids([group(n) for n in range(10)])
+    body = {**HELLO, "response_format": response_format}
+    got = connect([script]).post("/v1/audio/speech", json=body)
+    assert got.headers["content-type"] == media_type
+    pcm, rate_hz = decode_audio(io.BytesIO(got.content), 10)
+    assert abs(len(pcm) / rate_hz - 1.2) < 0.1
+
+
+def test_mp3_is_the_default_and_is_not_cached(connect: Connect) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json=HELLO)
+    assert got.headers["content-type"] == "audio/mpeg"
+    assert got.headers["cache-control"] == "no-store"
+    assert "content-length" not in got.headers
+
+
+def test_speed_and_tags_change_the_length_of_the_sound(connect: Connect) -> None:
+    script = VOCAB.ids([group(n) for n in range(10)])
+
+    def seconds(**change: Any) -> float:
+        body = {**HELLO, "response_format": "pcm", **change}
+        return len(connect([script]).post("/v1/audio/speech", json=body).content) / 48000
+
+    assert seconds() == pytest.approx(1.2, abs=0.01)
+    assert seconds(speed=2) == pytest.approx(0.6, abs=0.01)
+    assert seconds(input="(slow) Hello.") == pytest.approx(1.2 / 0.87, abs=0.01)
+    assert seconds(instructions="Speak very fast!") == pytest.approx(1.2 / 1.35, abs=0.01)
+
+
+def test_volume_is_a_factor(connect: Connect) -> None:
+    script = VOCAB.ids([group(n) for n in range(10)])
+
+    def level(volume: float) -> float:
+        body = {**HELLO, "response_format": "pcm", "volume": volume}
+        pcm = pcm16_to_float(connect([script]).post("/v1/audio/speech", json=body).content)
+        return float(np.abs(pcm).max())
+
+    assert level(0.5) == pytest.approx(level(1.0) / 2, rel=0.01)
+
+
+def test_tags_and_figures_never_reach_the_model_as_written(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH])
+    body = {**HELLO, "input": "(happy) It is 42."}
+    assert connect(engine=engine).post("/v1/audio/speech", json=body).status_code == 200
+    prompt = bytes(i - 300 for i in engine.requests[0].prompt if 300 <= i < 556).decode()
+    assert "It is forty two." in prompt
+    assert "happy" not in prompt
+
+
+def test_each_sentence_is_a_request_of_one_stream(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH])
+    body = {**HELLO, "input": "One. Two. Three.", "response_format": "pcm"}
+    got = connect(engine=engine).post("/v1/audio/speech", json=body)
+    assert len(engine.requests) == 3
+    assert len(got.content) == 3 * 2 * 2 * 960 * 3
+
+
+@pytest.mark.parametrize("voice", ["alloy", "nova", "marin"])
+def test_stock_voices_of_openai_are_mapped(connect: Connect, voice: str) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={**HELLO, "voice": voice})
+    assert got.status_code == 200
+
+
+def test_an_operator_names_voices(connect: Connect) -> None:
+    client = connect([SPEECH], settings=ServerSettings(voice_names={"alloy": "gone", "me": "slt"}))
+    for voice, status in (("me", 200), ("alloy", 400), ("nova", 200)):
+        got = client.post("/v1/audio/speech", json={**HELLO, "voice": voice})
+        assert got.status_code == status
+
+
+def test_server_sent_events_carry_the_same_bytes(connect: Connect) -> None:
+    client = connect([SPEECH])
+    body = {**HELLO, "response_format": "pcm"}
+    plain = client.post("/v1/audio/speech", json=body).content
+    got = client.post("/v1/audio/speech", json={**body, "stream_format": "sse"})
+    assert got.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in got.text.split("\n\n") if line]
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+    assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == plain
+    assert events[-1]["type"] == "speech.audio.done"
+    assert set(events[-1]["usage"]) == {"input_tokens", "output_tokens", "total_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param", "code"),
+    [
+        ({"response_format": "midi"}, 422, "response_format", "invalid_value"),
+        ({"speed": 5}, 422, "speed", "invalid_value"),
+        ({"stream_format": "x"}, 422, "stream_format", "invalid_value"),
+        ({"voice": "../../etc/passwd"}, 400, None, "voice_not_found"),
+        ({"input": "   "}, 422, "input", "invalid_value"),
+        ({"input": ""}, 422, "input", "invalid_value"),
+        ({"input": "?!"}, 400, None, "invalid_input"),
+        ({"input": "x" * 100_001}, 413, "input", "string_above_max_length"),
+        ({"input": 5}, 422, "input", "invalid_value"),
+        ({"input": None}, 422, "input", "invalid_value"),
+    ],
+)
+def test_a_speech_request_that_cannot_be_served_says_which_field(
+    connect: Connect, change: dict[str, Any], status: int, param: str | None, code: str
+) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={"input": "Hello.", **change})
+    assert (got.status_code, error(got)["param"], error(got)["code"]) == (status, param, code)
+
+
+def test_a_body_of_another_type_is_named(connect: Connect) -> None:
+    for sent in ({"data": {"input": "Hello."}}, {"content": b'{"input": "Hello."}'}):
+        got = connect([SPEECH]).post("/v1/audio/speech", **sent)
+        assert (got.status_code, error(got)["code"]) == (415, "unsupported_media_type")
+        assert "application/json" in error(got)["message"]
+
+
+def test_an_engine_that_breaks_in_the_middle_ends_the_events_with_an_error(
+    connect: Connect,
+) -> None:
+    # More groups than the queues hold: some are sound before the engine breaks.
+    script = VOCAB.ids([group(n) for n in range(150)])
+    client = connect(engine=ScriptedEngine([script], error=EngineError("no memory")))
+    got = client.post(
+        "/v1/audio/speech",
+        json={"input": "Hello." * 40, "stream_format": "sse", "response_format": "pcm"},
+    )
+    assert got.status_code == 200
+    last = json.loads(got.text.strip().split("\n\n")[-1].removeprefix("data: "))
+    assert (last["type"], last["error"]["code"]) == ("error", "engine_failed")
+
+
+async def test_slots_are_handed_on_in_order_and_none_is_lost() -> None:
+    slots, order = Slots(2), list[int]()
+
+    async def job(n: int) -> None:
+        async with slots.wait():
+            order.append(n)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(7):
+            tasks.create_task(job(n))
+    assert order == list(range(7))
+    assert slots.taken == 0
+
+
+async def test_giving_up_in_line_leaves_the_line() -> None:
+    slots = Slots(1)
+    with slots.take():
+        waiting = asyncio.create_task(_hold(slots))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        with pytest.raises(Overloaded):
+            async with slots.wait(timeout_s=0):
+                pass
+        with pytest.raises(Overloaded), slots.take():
+            pass
+    assert slots.taken == 0
+
+
+async def test_the_line_is_bounded() -> None:
+    slots = Slots(1, max_waiting=1)
+    with slots.take():
+        waiting = asyncio.create_task(_hold(slots))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="1 requests wait"):
+            async with slots.wait():
+                pass
+    await waiting
+    assert slots.taken == 0
+
+
+async def _hold(slots: Slots) -> None:
+    async with slots.wait():
+        pass

@@ -1,0 +1,83 @@
+"""A client that goes away, played message by message: no socket, no time."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from server.app import create_app
+from server.limits import ServerSettings
+from step_audio.dialog.session import Assistant
+from tests.fakes import VOCAB, ScriptedEngine, group, services
+
+SPEECH = VOCAB.ids([group(n) for n in range(20)])
+
+
+class Client:
+    """One request; `leave` is the client's end of the connection closing."""
+
+    def __init__(self, path: str, body: dict[str, Any]) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.first = asyncio.Event()
+        self.leave = asyncio.Event()
+        self._body: bytes | None = json.dumps(body).encode()
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "http",
+            "server": ("localhost", 80),
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        }
+
+    async def receive(self) -> dict[str, Any]:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+        if message.get("body"):
+            self.first.set()
+
+
+@pytest.mark.parametrize("hold", [0, 5, 90])
+async def test_a_client_that_leaves_frees_the_engine_and_its_slot(hold: int) -> None:
+    engine = ScriptedEngine([SPEECH], hold=hold)
+    app = create_app(Assistant(services(engine)), ServerSettings(max_sessions=1), web=None)
+    body = {"input": "Hello.", "response_format": "pcm"}
+    gone = Client("/v1/audio/speech", body)
+    async with asyncio.timeout(20):
+        answered = asyncio.create_task(app(gone.scope, gone.receive, gone.send))
+        await (gone.first.wait() if hold == 90 else engine.started.wait())
+        gone.leave.set()
+        await answered
+        assert engine.aborted == [engine.requests[0].request_id]
+        # The only slot is free again.
+        engine.resume.set()
+        stays = Client("/v1/audio/speech", body)
+        await app(stays.scope, stays.receive, stays.send)
+    assert stays.sent[0]["status"] == 200
+    assert sum(len(m.get("body", b"")) for m in stays.sent) == 20 * 2 * 960 * 3
+
+
+async def test_a_client_that_takes_nothing_is_given_up() -> None:
+    engine = ScriptedEngine([SPEECH], hold=90)
+    settings = ServerSettings(send_timeout_s=0.05)
+    app = create_app(Assistant(services(engine)), settings, web=None)
+    slow = Client("/v1/audio/speech", {"input": "Hello.", "response_format": "pcm"})
+
+    async def never(message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        await app(slow.scope, slow.receive, never)
+    assert engine.aborted
