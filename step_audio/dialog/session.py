@@ -114,7 +114,6 @@ class Assistant:
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
             patience=settings.patience,
-            patience=settings.patience,
             reader=self._reader,
         )
         self._ear = Worker("tokenizer")
