@@ -6,12 +6,10 @@ starts in a tenth of a second, `tokenize` never loads the LM.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from step_audio.core.errors import ProfileError
 from step_audio.core.ports import (
@@ -22,7 +20,6 @@ from step_audio.core.ports import (
     ToolBox,
     TurnDetector,
     Vocoder,
-    VoiceLibrary,
     VoiceStore,
 )
 from step_audio.core.profile import LocalEngine, Profile, VllmEngine
@@ -30,13 +27,6 @@ from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.session import DialogSettings, TurnSettings
-
-if TYPE_CHECKING:
-    from vocoder.voice_library import UserVoices
-    from vocoder.voice_making import VoiceMaker
-
-_SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
-"""Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,44 +44,45 @@ class Runtime:
         """Return everything that a server or `ask` needs.
 
         Raises:
-            ProfileError: the profile needs an engine or a responder that this version lacks.
+            ProfileError: a cascade without a second model.
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
-        if profile.responder != "direct":
-            raise ProfileError(
-                f"responder {profile.responder!r} is not served yet; use a profile with 'direct'"
-            )
-        voices = self._voices
+        cascade = profile.responder == "cascade"
+        if cascade and profile.speech_engine is None:
+            raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
+        voices = self.voices()
         return Services(
             model_name=profile.model_name,
             vocab=self._weights.facts.vocab,
             audio_tokenizer=self.audio_tokenizer(),
             text_tokenizer=self._text_tokenizer(),
-            engine=self._engine(),
+            engine=self._engine(profile.engine),
             vocoder=self.vocoder(),
             voices=voices,
-            voice_library=voices,
             default_voice=voices.get(profile.voice).name,
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
             turn_detector=self.turn_detector(),
+            speech_engine=self._engine(profile.speech_engine)
+            if cascade and profile.speech_engine
+            else None,
         )
 
     def settings(self) -> DialogSettings:
         """Return what the profile says about answers."""
         profile = self._profile
         sampling = SamplingParams(**profile.sampling.model_dump())
-        engine = profile.engine
-        first_s = 10.0 if isinstance(engine, LocalEngine) else engine.first_token_timeout_s
+        reading = SamplingParams(**(profile.reading or profile.sampling).model_dump())
         return DialogSettings(
             **profile.dialog.model_dump(),
+            responder=profile.responder,
             sampling=sampling,
-            reading=sampling,
+            reading=reading,
             max_question_s=profile.limits.max_question_s,
             max_prompt_ids=self._weights.facts.context - sampling.max_tokens,
-            patience=Patience(first_s=first_s),
+            patience=self._patience(),
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
@@ -142,48 +133,10 @@ class Runtime:
         )
 
     def voices(self) -> VoiceStore:
-        """Return the voices: `weights`/voices, then those kept in the profile's folder."""
-        return self._voices
-
-    def voice_library(self) -> VoiceLibrary:
-        """Return the same voices, to add and remove."""
-        return self._voices
-
-    @cached_property
-    def _voices(self) -> UserVoices:
-        from vocoder.voice_library import UserVoices
+        """Return the voices: `weights`/voices."""
         from vocoder.voices import FolderVoices
 
-        parts = [
-            f"{name} {file.sha256}"
-            for name, file in sorted(self._weights.files.items())
-            if name.startswith(("tokenizer/", "vocoder/flow")) or name.endswith("campplus.onnx")
-        ]
-        return UserVoices(
-            FolderVoices(self._weights),
-            self._profile.voice_folder,
-            self._voice_maker,
-            made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
-        )
-
-    def _voice_maker(self) -> VoiceMaker:
-        """Return what makes voices; loaded for the one call, because few are ever made."""
-        from tokenizer.speaker import SpeakerEncoder
-        from vocoder.flow_loading import load_flow
-        from vocoder.voice_making import VoiceMaker
-        from vocoder.voices import FolderVoices
-
-        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
-        encoder = None
-        if graphs:
-            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
-        own = FolderVoices(self._weights)
-        return VoiceMaker(
-            self.audio_tokenizer(),
-            load_flow(self._model("vocoder/flow")),
-            encoder,
-            [own.get(name) for name in own.names()],
-        )
+        return FolderVoices(self._weights)
 
     @cached_property
     def _weights(self) -> Weights:
@@ -208,18 +161,35 @@ class Runtime:
 
         return load_text_tokenizer(self._weights.folder / "lm")
 
-    def _engine(self) -> Engine:
-        settings = self._profile.engine
+    def _patience(self) -> Patience:
+        """Return how long to wait for engines: a little longer than those wait themselves."""
+        engines = (self._profile.engine, self._profile.speech_engine)
+        remote = [engine for engine in engines if isinstance(engine, VllmEngine)]
+        usual = Patience()
+        return Patience(
+            first_s=max([e.first_token_timeout_s + 1 for e in remote], default=usual.first_s),
+            next_s=max([e.next_token_timeout_s + 1 for e in remote], default=usual.next_s),
+        )
+
+    def _engine(self, settings: LocalEngine | VllmEngine) -> Engine:
+        vocab = self._weights.facts.vocab
         if isinstance(settings, VllmEngine):
-            raise ProfileError(
-                "engine.kind 'vllm' is not served by this version; use a profile with 'local'"
+            from step_audio.engine.vllm import VllmEngine as RemoteEngine
+
+            return RemoteEngine(
+                settings.url,
+                settings.model,
+                vocab,
+                first_token_timeout_s=settings.first_token_timeout_s,
+                next_token_timeout_s=settings.next_token_timeout_s,
+                api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+                text_tokenizer=self._text_tokenizer(),
             )
         self._limit_torch()
         from step_audio.engine.local import LocalEngine as Step1Engine
         from step_audio.engine.weights import load_step1
 
-        decoder = load_step1(self._weights.folder / "lm").decoder(settings.precision)
-        vocab = self._weights.facts.vocab
+        decoder = load_step1(self._weights.folder / settings.folder).decoder(settings.precision)
         return Step1Engine(decoder, vocab, max_streams=self._profile.limits.max_sessions)
 
     def _tools(self) -> ToolBox:

@@ -43,12 +43,6 @@ class VoiceNotFound(InputError):
         self.name, self.known = name, known
 
 
-class VoiceRefused(InputError):
-    """A voice that cannot be added under that name, or cannot be removed."""
-
-    code = "voice_refused"
-
-
 class ShapeError(StepAudioError):
     """Arrays whose shapes do not fit each other."""
 
@@ -93,6 +87,26 @@ class EngineUnavailable(EngineError):
     def __init__(self, where: str, waited_s: float) -> None:
         super().__init__(f"no token from {where} after {waited_s:.1f} s")
         self.where, self.waited_s = where, waited_s
+
+
+class EngineLost(EngineError):
+    """The connection to an engine broke, or what came was no answer; another one may serve."""
+
+    code = "engine_lost"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"the engine was lost: {why}")
+        self.where, self.why = where, why
+
+
+class EngineRefused(EngineError):
+    """An engine understood a request and refused it; asking again changes nothing."""
+
+    code = "engine_refused"
+
+    def __init__(self, where: str, status: int, why: str) -> None:
+        super().__init__(f"the engine refused the request ({status}): {why}")
+        self.where, self.status, self.why = where, status, why
 
 
 class Overloaded(StepAudioError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from step_audio.core.keys import HASH_PATTERN
@@ -19,6 +19,12 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
 KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 KeyHash = Annotated[str, Field(pattern=HASH_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
+Folder = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
+
+
+def _listed(raw: Any) -> Any:
+    """Return what is listed in one text; the environment has no other form."""
+    return raw.split() if isinstance(raw, str) else raw
 
 
 class Section(BaseModel):
@@ -38,20 +44,34 @@ class Section(BaseModel):
 
 
 class LocalEngine(Section):
-    """The LM in this process, from `weights`/lm."""
+    """The LM in this process, from `weights`/`folder`."""
 
     kind: Literal["local"]
+    folder: Folder = "lm"
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Of the computation; on CPUs int8 is twice as fast, bfloat16 no faster than float32."""
 
 
 class VllmEngine(Section):
-    """The LM behind a vLLM server's `/v1/completions`."""
+    """The LM behind the `/v1/completions` of one or more vLLM servers."""
 
     kind: Literal["vllm"]
-    url: str = Field(pattern=r"^https?://[^\s/]+(/\S*)?$")
+    url: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")], ...],
+        BeforeValidator(_listed),
+        Field(min_length=1, max_length=64),
+    ]
+    """Where the servers are; several, with the same model, as a list or with spaces between."""
     model: str = Field(min_length=1)
+    """The name they serve it under."""
+    folder: Folder = "lm"
+    """Below `weights`: from where `step-audio engine` starts a server."""
     first_token_timeout_s: Positive = 5.0
+    """For all servers that are tried."""
+    next_token_timeout_s: Positive = 10.0
+    """Silence after which an answer is given up."""
+    api_key: SecretStr | None = None
+    """What vLLM was given as --api-key; set it by STEP_AUDIO__ENGINE__API_KEY, never in a file."""
 
 
 class TokenizerSection(Section):
@@ -106,9 +126,6 @@ class DialogSection(Section):
     """Whether the model was taught "(happy)" and the like; else they are left out."""
     recent_audio: int = Field(default=0, ge=0, le=100)
     """So many past exchanges are shown to the model as sound; 0 where it learned them as text."""
-    takes_examples: bool = True
-    """Whether the model imitates a voice's example when it reads aloud, as the published ones do;
-    else only the vocoder takes it."""
 
 
 class Sampling(Section):
@@ -209,8 +226,6 @@ class Profile(Section):
     origin: str = Field(min_length=1)
     """Where the weights come from; told to whoever lacks them."""
     voice: str = Field(min_length=1)
-    voice_folder: Path = Path("~/.local/share/step-audio/voices")
-    """Where voices that people add are kept; in a file relative to that file."""
     engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")]
     speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
     """The second model of a cascade."""
@@ -223,6 +238,8 @@ class Profile(Section):
     vocoder: VocoderSection = VocoderSection()
     dialog: DialogSection = DialogSection()
     sampling: Sampling = Sampling()
+    reading: Sampling | None = None
+    """Of what is read aloud; left out: as `sampling`."""
     tools: Tools = Tools()
     limits: Limits = Limits()
     server: ServerSection = ServerSection()

@@ -1,6 +1,7 @@
 """What the assistant answers: ids from the engine, parsed, with tools in between.
 
-`DirectResponder` serves models that write text and sound themselves (AQAA, nano).
+`DirectResponder` serves models that write text and sound themselves (AQAA, nano) and, with a
+`Voiceover`, those that write text alone (chat).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from step_audio.core.errors import ToolError
+from step_audio.core.errors import InputError, ToolError
 from step_audio.core.ports import Services
 from step_audio.core.types import (
     GenerationRequest,
@@ -36,6 +37,7 @@ from step_audio.dialog.conversation import (
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.voiceover import Voiceover
 
 Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
 
@@ -52,6 +54,7 @@ class AnswerOptions:
         system: text of the system turn.
         sampling: how ids are drawn.
         client_tools: tools that the client runs: such a call ends the answer.
+        aloud: False where only the text is wanted: a voiceover is left out.
         session: whose answer it is, for the engine's prefix cache.
         usage: counts the ids while the answer runs.
         go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
@@ -64,6 +67,7 @@ class AnswerOptions:
     system: str
     sampling: SamplingParams
     client_tools: frozenset[str] = frozenset()
+    aloud: bool = True
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
@@ -77,6 +81,16 @@ class Responder(Protocol):
     ) -> AsyncGenerator[Response, None]: ...
 
 
+class ReadingResponder:
+    """Stands where a deployment only reads texts aloud."""
+
+    def respond(
+        self, conversation: Conversation, options: AnswerOptions
+    ) -> AsyncGenerator[Response, None]:
+        """Raise InputError: there is nobody to talk to."""
+        raise InputError("this deployment only reads aloud; send texts to /v1/audio/speech")
+
+
 class DirectResponder:
     """One model hears, thinks and speaks; tool calls are carried out between its turns."""
 
@@ -88,7 +102,10 @@ class DirectResponder:
         *,
         max_rounds: int = 3,
         patience: Patience = Patience(),  # noqa: B008 - frozen
+        voiceover: Voiceover | None = None,
     ) -> None:
+        """Prepare. With a voiceover the model writes text only, and that speaks it."""
+        self._voiceover = voiceover
         self._services = services
         self._new_id = new_id
         self._context = context
@@ -114,7 +131,10 @@ class DirectResponder:
         question = conversation.last_question(until=tail)
         for _ in range(self._max_rounds):
             calls: list[ToolCall] = []
-            async with aclosing(self._turn(conversation, options, tail)) as events:
+            turn = self._turn(conversation, options, tail)
+            if self._voiceover is not None and options.aloud:
+                turn = self._voiceover.speak(turn, options.voice)
+            async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
@@ -155,7 +175,7 @@ class DirectResponder:
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
-            form="answer",
+            form="answer" if self._voiceover is None else "text",
             session=options.session,
         )
         parser = InterleaveParser(

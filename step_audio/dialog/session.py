@@ -9,11 +9,13 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Literal
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import InputError
-from step_audio.core.ports import Services
+from step_audio.core.ports import Engine, Services
 from step_audio.core.types import (
+    LIVE,
     Pcm,
     SamplingParams,
     TextDelta,
@@ -29,10 +31,16 @@ from step_audio.dialog.offload import Worker
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
-from step_audio.dialog.responders import AnswerOptions, DirectResponder, Responder
+from step_audio.dialog.responders import (
+    AnswerOptions,
+    DirectResponder,
+    ReadingResponder,
+    Responder,
+)
 from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
 from step_audio.dialog.styles import Manner, Style, styled
 from step_audio.dialog.synthesis import SpeechSynthesizer
+from step_audio.dialog.voiceover import Voiceover
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class DialogSettings:
     """What a deployment chooses; see the profile.
 
     Attributes:
+        responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
+            speech: there are no conversations, only texts to read aloud.
         answer_prompt, read_prompt: names of system prompts.
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
@@ -67,6 +77,7 @@ class DialogSettings:
         turns: how pauses and interruptions are taken.
     """
 
+    responder: Literal["direct", "cascade", "speech"] = "direct"
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     takes_instructions: bool = False
@@ -104,9 +115,6 @@ class Assistant:
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
         )
-        self._responder = responder or DirectResponder(
-            services, new_id, self._context, patience=settings.patience
-        )
         self._reader = Worker("reader")
         self._synthesizer = SpeechSynthesizer(
             services,
@@ -116,19 +124,38 @@ class Assistant:
             patience=settings.patience,
             reader=self._reader,
         )
+        self._responder = responder or self._own_responder()
         self._ear = Worker("tokenizer")
         self._mouth = Worker("vocoder")
 
+    def _engines(self) -> list[Engine]:
+        services = self.services
+        return [engine for engine in (services.engine, services.speech_engine) if engine]
+
+    def _own_responder(self) -> Responder:
+        settings = self.settings
+        if settings.responder == "speech":
+            return ReadingResponder()
+        cascade = settings.responder == "cascade"
+        return DirectResponder(
+            self.services,
+            new_id,
+            self._context,
+            patience=settings.patience,
+            voiceover=Voiceover(self._synthesizer, settings.reading) if cascade else None,
+        )
+
     async def ready(self) -> bool:
-        """Return whether the engine can answer now."""
-        return await self.services.engine.ready()
+        """Return whether the engines can answer now."""
+        return all([await engine.ready() for engine in self._engines()])
 
     async def aclose(self) -> None:
-        """Stop the engine and the worker threads."""
+        """Stop the engines and the worker threads."""
         self._reader.close()
         self._ear.close()
         self._mouth.close()
-        await self.services.engine.aclose()
+        for engine in self._engines():
+            await engine.aclose()
 
     def ear(self, rate_hz: int, *, heard_ms: int = 0) -> Ear:
         """Return a fresh input for samples at `rate_hz`; see `hear`."""
@@ -205,6 +232,7 @@ class Assistant:
             system=self.system_text(instructions),
             sampling=sampling or self.settings.sampling,
             client_tools=client_tools,
+            aloud=aloud,
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
@@ -235,7 +263,8 @@ class Assistant:
         yield TextDelta(text)
         if aloud:
             speaker = self.services.voices.get(voice or self.services.default_voice)
-            groups = noted(answer, self._synthesizer.groups(text, speaker, self.settings.reading))
+            read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
+            groups = noted(answer, read)
             run = Run(groups, self.services.vocoder, speaker, self._mouth)
             async with aclosing(self._timed(run)) as events:
                 async for event in events:

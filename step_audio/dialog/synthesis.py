@@ -42,6 +42,7 @@ class SpeechSynthesizer:
     ) -> None:
         """Args: `reader` is the thread that puts numbers into words; None for the caller's."""
         self._services = services
+        self._engine = services.speech_engine or services.engine
         self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
         self._new_id = new_id
         self._system = load_prompt(system)
@@ -50,9 +51,15 @@ class SpeechSynthesizer:
         self._reader = reader
 
     async def groups(
-        self, text: str, voice: Voice, sampling: SamplingParams, *, tag: str = ""
+        self,
+        text: str,
+        voice: Voice,
+        sampling: SamplingParams,
+        *,
+        tag: str = "",
+        priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a whole text as they are generated; live conversations go first.
+        """Yield the groups of a whole text as they are generated.
 
         Numbers and abbreviations are read as words.
 
@@ -61,6 +68,7 @@ class SpeechSynthesizer:
             voice: who reads it.
             sampling: how ids are drawn.
             tag: style tag that a model which knows such tags gets in front of each sentence.
+            priority: `LIVE` for what is said in a conversation; other texts can wait for those.
 
         Raises:
             EngineError: the engine broke or was late.
@@ -69,7 +77,7 @@ class SpeechSynthesizer:
             # Words are longer than figures: what was one breath may now be two.
             for sentence in sentences(await self._spoken(written)):
                 said = f"({tag}){sentence}" if tag else sentence
-                async with aclosing(self._sentence(said, voice, sampling)) as groups:
+                async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
                     async for group in groups:
                         yield group
 
@@ -79,7 +87,7 @@ class SpeechSynthesizer:
         return await self._reader.run(lambda: spoken_form(sentence))
 
     async def _sentence(
-        self, sentence: str, voice: Voice, sampling: SamplingParams
+        self, sentence: str, voice: Voice, sampling: SamplingParams, priority: int
     ) -> AsyncGenerator[TokenGroup, None]:
         vocab = self._services.vocab
         limit = _IDS_AT_LEAST + _IDS_PER_CHAR * len(sentence)
@@ -89,11 +97,13 @@ class SpeechSynthesizer:
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
             form="speech",
-            priority=BATCH,
+            priority=priority,
+            # What requests share is the voice's example: they go where that is known.
+            session=f"voice {voice.name}",
         )
         parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_id)
         guard = Guard(vocab, text=sentence)
-        async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
+        async with aclosing(generate(self._engine, request, self._patience)) as ids:
             async for token_id in ids:
                 events = list(parser.push(token_id))
                 for event in events:

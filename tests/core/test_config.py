@@ -77,8 +77,23 @@ def test_the_environment_can_change_the_kind_of_engine(profile: Path) -> None:
         "STEP_AUDIO__ENGINE__MODEL": "m",
     }
     assert load_profile(str(profile), environ).engine == VllmEngine(
-        kind="vllm", url="http://gpu:8000", model="m"
+        kind="vllm", url=("http://gpu:8000",), model="m"
     )
+
+
+def test_an_engine_may_have_several_addresses(profile: Path) -> None:
+    environ = {
+        "STEP_AUDIO__ENGINE__KIND": "vllm",
+        "STEP_AUDIO__ENGINE__URL": "http://one:8000 https://two:8000/prefix",
+        "STEP_AUDIO__ENGINE__MODEL": "m",
+    }
+    engine = load_profile(str(profile), environ).engine
+    assert isinstance(engine, VllmEngine)
+    assert engine.url == ("http://one:8000", "https://two:8000/prefix")
+    profile.write_text(
+        GOOD.replace("{kind: local}", "{kind: vllm, url: ['http://a:1', 'b:2'], model: m}")
+    )
+    assert "engine.url.1" in refusal(profile)
 
 
 def test_a_printed_profile_hides_the_key(profile: Path) -> None:
