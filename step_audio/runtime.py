@@ -6,10 +6,12 @@ starts in a tenth of a second, `tokenize` never loads the LM.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from step_audio.core.errors import ProfileError
 from step_audio.core.ports import (
@@ -20,6 +22,7 @@ from step_audio.core.ports import (
     ToolBox,
     TurnDetector,
     Vocoder,
+    VoiceLibrary,
     VoiceStore,
 )
 from step_audio.core.profile import LocalEngine, Profile, VllmEngine
@@ -27,6 +30,13 @@ from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.session import DialogSettings, TurnSettings
+
+if TYPE_CHECKING:
+    from vocoder.voice_library import UserVoices
+    from vocoder.voice_making import VoiceMaker
+
+_SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
+"""Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +61,7 @@ class Runtime:
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
-        voices = self.voices()
+        voices = self._voices
         return Services(
             model_name=profile.model_name,
             vocab=self._weights.facts.vocab,
@@ -60,6 +70,7 @@ class Runtime:
             engine=self._engine(profile.engine),
             vocoder=self.vocoder(),
             voices=voices,
+            voice_library=voices,
             default_voice=voices.get(profile.voice).name,
             tools=self._tools(),
             clock=MonotonicClock(),
@@ -133,10 +144,48 @@ class Runtime:
         )
 
     def voices(self) -> VoiceStore:
-        """Return the voices: `weights`/voices."""
+        """Return the voices: `weights`/voices, then those kept in the profile's folder."""
+        return self._voices
+
+    def voice_library(self) -> VoiceLibrary:
+        """Return the same voices, to add and remove."""
+        return self._voices
+
+    @cached_property
+    def _voices(self) -> UserVoices:
+        from vocoder.voice_library import UserVoices
         from vocoder.voices import FolderVoices
 
-        return FolderVoices(self._weights)
+        parts = [
+            f"{name} {file.sha256}"
+            for name, file in sorted(self._weights.files.items())
+            if name.startswith(("tokenizer/", "vocoder/flow")) or name.endswith("campplus.onnx")
+        ]
+        return UserVoices(
+            FolderVoices(self._weights),
+            self._profile.voice_folder,
+            self._voice_maker,
+            made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+        )
+
+    def _voice_maker(self) -> VoiceMaker:
+        """Return what makes voices; loaded for the one call, because few are ever made."""
+        from tokenizer.speaker import SpeakerEncoder
+        from vocoder.flow_loading import load_flow
+        from vocoder.voice_making import VoiceMaker
+        from vocoder.voices import FolderVoices
+
+        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
+        encoder = None
+        if graphs:
+            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+        own = FolderVoices(self._weights)
+        return VoiceMaker(
+            self.audio_tokenizer(),
+            load_flow(self._model("vocoder/flow")),
+            encoder,
+            [own.get(name) for name in own.names()],
+        )
 
     @cached_property
     def _weights(self) -> Weights:

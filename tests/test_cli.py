@@ -17,7 +17,7 @@ from step_audio.core.audio import read_audio, wav_bytes, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
-from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceStore
+from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrary, VoiceStore
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
 from step_audio.dialog.session import DialogSettings
@@ -57,6 +57,9 @@ class FakeParts:
 
     def voices(self) -> VoiceStore:
         return self._services.voices
+
+    def voice_library(self) -> VoiceLibrary:
+        raise AssertionError("no command of these tests adds voices")
 
     def services(self) -> Services:
         return self._services

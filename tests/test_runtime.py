@@ -16,6 +16,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import ProfileError, VoiceNotFound, WeightsError
 from step_audio.runtime import Runtime
 from tests.tiny import VOCAB, VOICES, write_tiny
+from tests.vocoder.speech import speechlike
 from tokenizer.silero import SileroTurnDetector
 from tokenizer.vad import EnergyTurnDetector
 
@@ -131,3 +132,44 @@ def test_a_start_loads_neither_the_compiler_nor_training(environ: dict[str, str]
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.stdout == "[]\n", result.stderr
+
+
+def test_a_voice_is_added_used_and_removed(
+    environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech, out = tmp_path / "speech.wav", tmp_path / "out.wav"
+    write_wav(speech, speechlike(4.0, 44_100), 44_100)
+    consent = ["--consent", "nobody: made by a test"]
+    added = ["voices", "add", "Anna", str(speech), "--text", "one two three", *consent]
+    assert main(added) == 0
+    printed = capsys.readouterr().out
+    assert "Anna: 3.96 s, 'one two three'" in printed
+    assert "speaker vector" in printed
+    assert main(added) == 2
+    assert "there is a voice 'Anna' already" in capsys.readouterr().err
+    assert main(["voices", "list"]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == [
+        *VOICES,
+        "Anna",
+    ]
+    groups = tmp_path / "groups.json"
+    groups.write_text(json.dumps({"groups": [[1, 2, 3, 4, 5]] * 5}))
+    assert main(["vocode", str(groups), "-o", str(out), "--voice", "Anna"]) == 0
+    assert main(["voices", "show", "Anna"]) == 0
+    assert json.loads(capsys.readouterr().out)["consent"] == "nobody: made by a test"
+    assert main(["voices", "remove", "Anna"]) == 0
+    assert main(["voices", "remove", "Anna"]) == 2
+    assert main(["voices", "remove", "rms"]) == 2
+
+
+def test_services_share_the_library_with_the_store(environ: dict[str, str]) -> None:
+    services = Runtime(load_profile("nano", environ)).services()
+    assert id(services.voice_library) == id(services.voices)
+
+
+def test_listing_voices_loads_no_torch(environ: dict[str, str]) -> None:
+    check = "import sys; from step_audio.cli import main; main(['voices', 'list'])"
+    listed = subprocess.run(
+        [sys.executable, "-c", f"{check}; assert 'torch' not in sys.modules"], check=False
+    )
+    assert listed.returncode == 0

@@ -9,14 +9,15 @@ A name is only ever looked up among the names listed; it never becomes a path.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from step_audio.core.errors import InputError, VoiceNotFound, WeightsError
-from step_audio.core.json_files import groups_from_lists, read_object
-from step_audio.core.types import TokenGroup, Voice
+from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
+from step_audio.core.types import GROUP_MS, TokenGroup, Voice, VoiceFacts
 from step_audio.core.weights import Weights
 
 EMBEDDING_SIZE = 192
@@ -37,7 +38,15 @@ class FolderVoices:
             for parts in found
             if len(parts) == 3 and parts[0] == "voices" and parts[2] == "embedding.npy"
         )
-        self._voices = {name: _read(weights, name) for name in names}
+        self._voices = {
+            name: read_voice(
+                weights.path(f"voices/{name}/embedding.npy").parent,
+                name,
+                prompt=f"voices/{name}/prompt.json" in weights.files,
+                mel=f"voices/{name}/prompt_mel.npy" in weights.files,
+            )
+            for name in names
+        }
 
     def get(self, name: str) -> Voice:
         """Return a voice. Raises VoiceNotFound, which lists those there are."""
@@ -50,16 +59,38 @@ class FolderVoices:
         """Return the names, in alphabetical order."""
         return tuple(self._voices)
 
+    def facts(self, name: str) -> VoiceFacts:
+        """Return what is known of a voice. Raises VoiceNotFound."""
+        voice = self.get(name)
+        prompt_s = len(voice.prompt_groups) * GROUP_MS / 1000
+        return VoiceFacts(name, built_in=True, text=voice.prompt_text, prompt_s=prompt_s)
 
-def _read(weights: Weights, name: str) -> Voice:
-    embedding = _array(weights.path(f"voices/{name}/embedding.npy"), (EMBEDDING_SIZE,))
-    text, groups = "", tuple[TokenGroup, ...]()
-    mel = np.zeros((0, MELS), dtype=np.float32)
-    if f"voices/{name}/prompt.json" in weights.files:
-        text, groups = _prompt(weights.path(f"voices/{name}/prompt.json"))
-    if f"voices/{name}/prompt_mel.npy" in weights.files:
-        mel = _array(weights.path(f"voices/{name}/prompt_mel.npy"), (-1, MELS))
-    return Voice(name, embedding, text, groups, mel)
+
+def read_voice(folder: Path, name: str, *, prompt: bool, mel: bool) -> Voice:
+    """Return the voice in `folder`.
+
+    Args:
+        folder: holds the files above.
+        name: of the voice; not used to find anything.
+        prompt, mel: whether the optional files are there.
+
+    Raises:
+        WeightsError: a file is missing or not of the shape above.
+    """
+    text, groups = _prompt(folder / "prompt.json") if prompt else ("", ())
+    prompt_mel = np.zeros((0, MELS), dtype=np.float32)
+    if mel:
+        prompt_mel = _array(folder / "prompt_mel.npy", (-1, MELS))
+    embedding = _array(folder / "embedding.npy", (EMBEDDING_SIZE,))
+    return Voice(name, embedding, text, groups, prompt_mel)
+
+
+def write_voice(folder: Path, voice: Voice) -> None:
+    """Write what `read_voice` reads, prompt included, into an existing folder."""
+    np.save(folder / "embedding.npy", voice.embedding.astype(np.float32))
+    np.save(folder / "prompt_mel.npy", voice.prompt_mel.astype(np.float32))
+    prompt = {"text": voice.prompt_text, "groups": groups_to_lists(voice.prompt_groups)}
+    (folder / "prompt.json").write_text(json.dumps(prompt), encoding="utf-8")
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from step_audio import __version__
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
+from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,11 +31,13 @@ def parser() -> argparse.ArgumentParser:
     _deployment(add)
     _speech(add)
     _tokens(add)
+    _voices(commands)
     _examination(add)
     return top
 
 
 Add = Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _deployment(add: Add) -> None:
@@ -81,6 +85,33 @@ def _tokens(add: Add) -> None:
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
+
+
+def _voices(commands: Commands) -> None:
+    about = "List, add, remove or show voices."
+    actions = commands.add_parser("voices", help=about, description=about).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+
+    def add(name: str, run: Callable[..., int], about: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = actions.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        _profile(command)
+        return command
+
+    add("list", list_voices, "Print the voices of a profile.")
+    command = add("add", add_voice, "Make a voice of 3 to 30 s of one person.")
+    command.add_argument("name")
+    command.add_argument("recording", type=Path, help="sound file: wav, flac, ogg or mp3")
+    command.add_argument("--text", help="what is said in it; left out: the model listens")
+    command.add_argument(
+        "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
+    )
+    for name, run, about in (
+        ("remove", remove_voice, "Erase a voice that was added."),
+        ("show", show_voice, "Print what is known of a voice as JSON."),
+    ):
+        add(name, run, about).add_argument("name")
 
 
 def _examination(add: Add) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError
-from step_audio.core.types import Pcm
+from step_audio.core.types import Pcm, Recording
 
 SILENCE_PEAK: Final = 1e-4
 MAX_CHANNELS: Final = 32
@@ -100,31 +100,46 @@ def read_audio(path: Path, max_seconds: float = 60.0) -> tuple[Pcm, int]:
     Raises:
         AudioError: missing, not audio, empty, not finite, silent throughout, or too long.
     """
+    recording = read_recording(path, max_seconds)
+    pcm: Pcm = recording.samples.mean(axis=1, dtype=np.float32)
+    check_sound(pcm, str(path))
+    return pcm, recording.rate_hz
+
+
+def read_recording(source: Path | bytes, max_seconds: float = 60.0) -> Recording:
+    """Read a sound file, or the bytes of one, with all its channels.
+
+    Args:
+        source: of any format that libsndfile knows.
+        max_seconds: longer sound is refused; nothing beyond it is decoded.
+
+    Raises:
+        AudioError: missing, not audio, without samples, or too long.
+    """
     import soundfile  # noqa: PLC0415 - only commands that read files pay for it
 
-    if not path.is_file():
-        raise AudioError(f"no file {path}; check the path")
+    what = "the sound sent" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise AudioError(f"no file {source}; check the path")
     try:
-        with soundfile.SoundFile(path) as file:
-            rate_hz, channels = int(file.samplerate), int(file.channels)
+        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as f:
+            rate_hz, channels = int(f.samplerate), int(f.channels)
             if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or channels > MAX_CHANNELS:
                 raise AudioError(
-                    f"{path} has {channels} channels at {rate_hz} Hz; convert it to 16 kHz mono"
+                    f"{what} has {channels} channels at {rate_hz} Hz; convert it to 16 kHz mono"
                 )
             # Headers may lie about the length, so count what is decoded.
             limit, total, blocks = int(max_seconds * rate_hz), 0, []
-            while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
+            while len(block := f.read(_READ_FRAMES, dtype="float32", always_2d=True)):
                 total += len(block)
                 if total > limit:
-                    raise AudioError(f"{path} is longer than {max_seconds:g} s; cut it")
-                blocks.append(block.mean(axis=1, dtype=np.float32))
+                    raise AudioError(f"{what} is longer than {max_seconds:g} s; cut it")
+                blocks.append(block)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path} is not audio that can be read; give a wav or flac") from error
+        raise AudioError(f"{what} is not audio that can be read; give a wav or flac") from error
     if not blocks:
-        raise AudioError(f"{path} holds no samples; record again")
-    pcm: Pcm = np.concatenate(blocks)
-    check_sound(pcm, str(path))
-    return pcm, rate_hz
+        raise AudioError(f"{what} holds no samples; record again")
+    return Recording(np.concatenate(blocks), rate_hz)
 
 
 def check_sound(pcm: Pcm, what: str) -> None:

@@ -35,9 +35,9 @@ def load_profile(name_or_path: str, environ: Mapping[str, str] = os.environ) -> 
     """
     path = _find(name_or_path)
     raw = _read(path)
-    weights = raw.get("weights")
-    if isinstance(weights, str):
-        raw["weights"] = os.path.normpath(path.parent / weights)
+    for key in ("weights", "voice_folder"):
+        if isinstance(given := raw.get(key), str):
+            raw[key] = os.path.normpath(path.parent / os.path.expanduser(given))
     for key, value in environ.items():
         if key.upper().startswith(PREFIX):
             _override(raw, key, value)
@@ -47,7 +47,10 @@ def load_profile(name_or_path: str, environ: Mapping[str, str] = os.environ) -> 
         details = error.errors(include_url=False)
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise ProfileError(f"profile {name_or_path}: {_explain(details[0])}{more}") from None
-    return profile.model_copy(update={"weights": profile.weights.absolute()})
+    places = {"weights": profile.weights, "voice_folder": profile.voice_folder}
+    # expanduser leaves a ~ that stands for nobody: then it is a folder of that name.
+    absolute = {key: Path(os.path.expanduser(p)).absolute() for key, p in places.items()}
+    return profile.model_copy(update=absolute)
 
 
 def _find(name_or_path: str) -> Path:

@@ -43,6 +43,12 @@ class VoiceNotFound(InputError):
         self.name, self.known = name, known
 
 
+class VoiceRefused(InputError):
+    """A voice that cannot be added under that name, or cannot be removed."""
+
+    code = "voice_refused"
+
+
 class ShapeError(StepAudioError):
     """Arrays whose shapes do not fit each other."""
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from step_audio.core.types import (
     GenerationRequest,
     Pcm,
+    Recording,
     SpeechEvent,
     TokenGroup,
     ToolCall,
     ToolResult,
     Voice,
+    VoiceFacts,
 )
 from step_audio.core.vocab import Vocab
 
@@ -93,6 +95,34 @@ class VoiceStore(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
 
+class VoiceLibrary(Protocol):
+    """Voices that people add and remove while the system runs; they survive restarts.
+
+    Calls are synchronous and may take seconds: run them in a worker thread.
+    """
+
+    def add(self, name: str, recording: Recording, *, text: str, consent: str) -> VoiceFacts:
+        """Make a voice of 3 to 30 s of one person and what they say in it.
+
+        Raises:
+            VoiceRefused: the name is taken or unusable, the text or the consent is empty.
+            AudioError: the recording cannot be used; says why.
+        """
+
+    def remove(self, name: str) -> None:
+        """Forget a voice and erase its files. Raises VoiceNotFound, VoiceRefused (built in)."""
+
+    def facts(self, name: str) -> VoiceFacts:
+        """Return what is known of a voice. Raises VoiceNotFound."""
+
+
+class Transcriber(Protocol):
+    """Sound to the words said in it."""
+
+    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
+        """Return the words, "" for none. Raises AudioError, EngineError."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model and the clients see it; `parameters` is a JSON schema."""
@@ -142,6 +172,8 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    voice_library: VoiceLibrary | None = None
+    """Without one, the voices are those of the weights; else it shares them with `voices`."""
     turn_detector: TurnDetector | None = None
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None

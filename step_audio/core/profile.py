@@ -126,6 +126,9 @@ class DialogSection(Section):
     """Whether the model was taught "(happy)" and the like; else they are left out."""
     recent_audio: int = Field(default=0, ge=0, le=100)
     """So many past exchanges are shown to the model as sound; 0 where it learned them as text."""
+    takes_examples: bool = True
+    """Whether the model imitates a voice's example when it reads aloud, as the published ones do;
+    else only the vocoder takes it."""
 
 
 class Sampling(Section):
@@ -226,6 +229,8 @@ class Profile(Section):
     origin: str = Field(min_length=1)
     """Where the weights come from; told to whoever lacks them."""
     voice: str = Field(min_length=1)
+    voice_folder: Path = Path("~/.local/share/step-audio/voices")
+    """Where voices that people add are kept; in a file relative to that file."""
     engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")]
     speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
     """The second model of a cascade."""

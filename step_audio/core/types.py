@@ -106,6 +106,42 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """Sound as somebody recorded it.
+
+    Attributes:
+        samples: (T, C) float32, nominally in [-1, 1].
+        rate_hz: its rate.
+    """
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFacts:
+    """What is known of a voice besides its arrays.
+
+    Attributes:
+        name: key in the voice store.
+        built_in: ships with the weights and cannot be removed.
+        text: what the prompt audio says; "" without prompt.
+        prompt_s: length of the prompt audio.
+        consent: who agreed to the use of this voice, in their own words.
+        created: UTC time, ISO 8601; "" of a built-in voice.
+        notes: what was done to the recording and how the voice was made, one sentence each.
+    """
+
+    name: str
+    built_in: bool
+    text: str = ""
+    prompt_s: float = 0.0
+    consent: str = ""
+    created: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the engine draws ids. `temperature` 0 is greedy."""
 
