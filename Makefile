@@ -16,7 +16,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: run test check golden bench lock clean \
-	nano-data nano-tokenizers nano-vocoder nano-flow nano-lm nano-pack nano-eval
+	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
 	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
@@ -90,17 +90,26 @@ nano-tokenizers: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.speaker_net --speech $(NANO)/speech \
 		--out $(NANO)/speaker $(if $(smoke),--steps 5)
 
+# Optional, before the stages below: the encoder learns voices it has not met, the codes stay.
+nano-hearing: $(VENV)/.train-ready
+	$(BIN)/python -m step_audio.train.hearing --speech $(NANO)/speech \
+		--tokenizers $(NANO)/tokenizers --out $(NANO)/hearing \
+		$(smoke) $(if $(smoke),--steps 4) $(ARGS)
+
+# The tokenizers that the later stages use.
+codes = $(firstword $(wildcard $(NANO)/hearing/export) $(NANO)/tokenizers/export)
+
 nano-vocoder: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.flow_data --tokenizers $(NANO)/tokenizers/export \
+	$(BIN)/python -m step_audio.train.flow_data --tokenizers $(codes) \
 		--speaker $(NANO)/speaker/export/campplus.onnx --out $(NANO)/flow-data \
 		$(if $(smoke),--utterances 20 --shard 10)
 	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(NANO)/tokenizers/export \
+	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(if $(smoke),--shards 1 --shard 40)
 	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(smoke),--steps 5) $(ARGS)

@@ -69,11 +69,20 @@ def offline_lfr(pcm: Tensor) -> Tensor:
         (ceil(fbank frames / 6), 560), float32. Equal to the stream's, which may drop a last
         frame made of less than 40 ms.
     """
-    rows = _fbank()(pcm.numpy())
+    rows = fbank_rows(pcm.numpy())
+    return torch.from_numpy(stacked(rows))
+
+
+def fbank_rows(pcm: Pcm) -> NDArray[np.float32]:
+    """Return the log filter-bank energies of a whole clip, (T, 80), 100 Hz."""
+    return _fbank()(pcm)
+
+
+def stacked(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stack the filter-bank rows (T, 80) of a whole clip: (ceil(T / 6), 560)."""
     if not len(rows):
-        return torch.zeros(0, FEATURE_SIZE)
-    count = -(-len(rows) // STRIDE)
-    return torch.from_numpy(stack(_with_front(rows), count))
+        return np.zeros((0, FEATURE_SIZE), dtype=np.float32)
+    return stack(_with_front(rows), -(-len(rows) // STRIDE))
 
 
 @cache

@@ -69,7 +69,9 @@ def halve_onnx(source: Path, target: Path) -> None:
 
 def pack_tokenizer(trained: Path, out: Path) -> None:
     """Write `tokenizer/`: both codebooks, and the speaker vector beside them."""
-    source, target = trained / "tokenizers" / "export", out / "tokenizer"
+    source, target = trained / "hearing" / "export", out / "tokenizer"
+    if not source.exists():
+        source = trained / "tokenizers" / "export"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("linguistic.json", "am.mvn", "linguistic_tokenizer.npy"):
         shutil.copyfile(source / name, target / name)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from safetensors.numpy import load_file
 
 from step_audio.cli import main as step_audio
 from step_audio.core.weights import open_weights
 from step_audio.data import corpus
-from step_audio.train import flow, flow_data, hift, lm, lm_data, pack, tokenizers
+from step_audio.train import flow, flow_data, hearing, hift, lm, lm_data, pack, tokenizers
 from step_audio.train.lm_embedding import semantic_digits
 
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizers.main(
         ["--speech", f"{at}/speech", "--out", f"{at}/tokenizers", "--smoke", "--steps", "4"]
     )
-    made = f"{at}/tokenizers/export"
+    heard = ["--speech", f"{at}/speech", "--tokenizers", f"{at}/tokenizers", "--smoke"]
+    hearing.main([*heard, "--out", f"{at}/hearing", "--steps", "3"])
+    made = f"{at}/hearing/export"
     lm_data.main(["--tokenizers", made, "--out", f"{at}/lm-data", "--shards", "1", "--shard", "12"])
     small = ["--width", "64", "--intermediate", "96", "--layers", "2", "--heads", "4"]
     lm.main(["--data", f"{at}/lm-data", "--out", f"{at}/lm", "--steps", "3", *small])
@@ -78,6 +81,15 @@ def test_a_finished_stage_is_not_trained_again(trained: Path) -> None:
     small = ["--width", "64", "--intermediate", "96", "--layers", "2", "--heads", "4"]
     lm.main(["--data", f"{trained}/lm-data", "--out", f"{trained}/lm", "--steps", "3", *small])
     assert (trained / "lm" / "log.jsonl").read_text() == before
+
+
+def test_learning_to_hear_leaves_the_meaning_of_the_codes(trained: Path) -> None:
+    before, after = trained / "tokenizers" / "export", trained / "hearing" / "export"
+    for still in ("linguistic_tokenizer.npy", "am.mvn", "speech_tokenizer_v1.onnx"):
+        assert (before / still).read_bytes() == (after / still).read_bytes()
+    old, new = (load_file(folder / "linguistic.safetensors") for folder in (before, after))
+    assert old.keys() == new.keys()
+    assert any(not np.array_equal(old[name], new[name]) for name in old)
 
 
 def test_semantic_digits_tell_all_codes_apart() -> None:
