@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from server.errors import RequestError
 from server.realtime.detection import TurnDetection, chosen
 from server.realtime.events import ResponseParams, SessionAudio, SessionPatch, VoiceRef
+from server.realtime.sound import FORMATS, PCM, Format
 from step_audio.core.errors import VoiceNotFound
 from step_audio.dialog.session import Assistant, new_id
-
-RATE_HZ: Final = 24_000
-FORMAT: Final = {"type": "audio/pcm", "rate": RATE_HZ}
 
 Modality = Literal["audio", "text"]
 
@@ -31,6 +28,10 @@ class SessionConfig:
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] = "auto"
     max_output_tokens: int | None = None
+    input_format: Format = PCM
+    output_format: Format = PCM
+    speed: float = 1.0
+    volume: float = 1.0
     turn_detection: TurnDetection | None = None
     """None: the client says when a turn ends."""
 
@@ -53,12 +54,17 @@ class SessionConfig:
             "instructions": self.instructions,
             "audio": {
                 "input": {
-                    "format": FORMAT,
+                    "format": self.input_format.wire(),
                     "transcription": self.transcription,
                     "noise_reduction": self.noise_reduction,
                     "turn_detection": detection.wire() if detection else None,
                 },
-                "output": {"format": FORMAT, "voice": self.voice, "speed": 1.0},
+                "output": {
+                    "format": self.output_format.wire(),
+                    "voice": self.voice,
+                    "speed": self.speed,
+                    "volume": self.volume,
+                },
             },
             "tools": list(self.tools),
             "tool_choice": self.tool_choice,
@@ -120,6 +126,8 @@ def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:
         for name in ("transcription", "noise_reduction"):
             if name in given:
                 changes[name] = getattr(audio.input, name)
+        if audio.input.format is not None:
+            changes["input_format"] = FORMATS[audio.input.format.type]
         # Without a detector the client has to say where a turn ends, whatever it wishes.
         if "turn_detection" in given and assistant.services.turn_detector is not None:
             detection = audio.input.turn_detection
@@ -127,10 +135,14 @@ def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:
                 chosen(detection, assistant.settings.turns) if detection else None
             )
     if audio.output is not None:
-        if audio.output.speed not in (None, 1.0):
-            raise RequestError(
-                "this voice has one speed; leave speed at 1.0", param="session.audio.output.speed"
-            )
+        out = audio.output
+        changes |= {
+            name: getattr(out, name)
+            for name in ("speed", "volume")
+            if getattr(out, name) is not None
+        }
+        if out.format is not None:
+            changes["output_format"] = FORMATS[out.format.type]
         voice = audio.output.voice
         if voice is not None:
             name = voice.id if isinstance(voice, VoiceRef) else voice

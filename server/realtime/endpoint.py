@@ -17,6 +17,8 @@ from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded, Pace
 from server.realtime.outlet import Outlet
 from server.realtime.session import RealtimeSession
+from server.realtime.shapes.beta import Beta
+from server.realtime.shapes.shape import Shape, marked_beta
 from server.realtime.translate import error_event
 from server.sight.meter import TurnMeter
 from server.sight.watch import Watch
@@ -58,7 +60,7 @@ async def _serve(socket: WebSocket, assistant: Assistant, settings: ServerSettin
     try:
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(_write(socket, outlet, settings, watch), name="socket.write")
-            session = RealtimeSession(assistant, outlet, tasks)
+            session = RealtimeSession(assistant, outlet, tasks, _shape(socket))
             try:
                 code = await _read(socket, session, outlet, settings, watch)
             finally:
@@ -77,6 +79,11 @@ async def _serve(socket: WebSocket, assistant: Assistant, settings: ServerSettin
         return
     with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
         await socket.close(code)
+
+
+def _shape(socket: WebSocket) -> Shape | None:
+    """Return the dialect that the upgrade asks for, None when it does not say."""
+    return Beta() if marked_beta(socket.headers, socket.scope.get("subprotocols", ())) else None
 
 
 async def _read(

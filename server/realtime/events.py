@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.errors import RequestError
+from step_audio.core.delivery import SPEEDS, VOLUMES
 
 MAX_TEXT_CHARS: Final = 20_000
 MAX_TOOLS: Final = 64
@@ -23,9 +24,17 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class AudioFormat(Wire):
+class Pcm24(Wire):
     type: Literal["audio/pcm"]
     rate: Literal[24000] = 24000
+
+
+class G711(Wire):
+    type: Literal["audio/pcmu", "audio/pcma"]
+    rate: Literal[8000] = 8000
+
+
+AudioFormat = Annotated[Pcm24 | G711, Field(discriminator="type")]
 
 
 class ServerVad(Wire):
@@ -59,7 +68,8 @@ class VoiceRef(Wire):
 class AudioOutput(Wire):
     format: AudioFormat | None = None
     voice: Id | VoiceRef | None = None
-    speed: float | None = None
+    speed: Annotated[float, Field(ge=SPEEDS[0], le=SPEEDS[1])] | None = None
+    volume: Annotated[float, Field(ge=VOLUMES[0], le=VOLUMES[1])] | None = None
 
 
 class SessionAudio(Wire):
@@ -131,6 +141,17 @@ ClientItem = Annotated[
 ]
 
 
+class ItemReference(Wire):
+    type: Literal["item_reference"]
+    id: Id
+
+
+ContextItem = Annotated[
+    MessageItem | FunctionCallItem | FunctionOutputItem | ItemReference,
+    Field(discriminator="type"),
+]
+
+
 class ResponseParams(Wire):
     """What one response does differently from the session."""
 
@@ -142,7 +163,7 @@ class ResponseParams(Wire):
     max_output_tokens: MaxTokens | None = None
     metadata: dict[str, Any] | None = None
     conversation: Literal["auto", "none"] = "auto"
-    input: list[Any] | None = None
+    input: Annotated[list[ContextItem], Field(max_length=64)] | None = None
 
 
 class SessionUpdate(Wire):
@@ -224,8 +245,23 @@ def parse(raw: dict[str, Any]) -> Wire:
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = ".".join(str(part) for part in first["loc"])
+        param = _place(raw, first["loc"])
         raise RequestError(f"{param}: {first['msg']}", param=param) from None
+
+
+def _place(raw: dict[str, Any], location: tuple[int | str, ...]) -> str:
+    """Return where in the client's event something is wrong, without the tags of unions."""
+    here: Any = raw
+    place: list[str] = []
+    for at, part in enumerate(location):
+        known = isinstance(part, int) if isinstance(here, list) else isinstance(here, dict)
+        if known and isinstance(here, dict):
+            known = part in here or at == len(location) - 1
+        if known:
+            place.append(str(part))
+            inside = isinstance(here, list) or part in here
+            here = here[part] if inside else None
+    return ".".join(place)
 
 
 def _finite(number: str) -> float:

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from server.errors import RequestError
 from server.realtime.answering import Answering
 from server.realtime.config import SessionConfig
-from server.realtime.items import shown_before
+from server.realtime.speaker import Speaker, Speech, Wanted
 from server.realtime.talk import Talk
-from server.realtime.translate import ResponseTranslator
 from step_audio.core.errors import Overloaded, StepAudioError, TurnError
-from step_audio.core.types import SamplingParams, TokenGroup
-from step_audio.dialog.conversation import Answer, Conversation, UserAudio
-from step_audio.dialog.run import AnswerEvent
-from step_audio.dialog.session import new_id
+from step_audio.core.types import TokenGroup
+from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.turn import A, Action, E, Event, S, State, step
 
 MAX_WAITING: Final = 16
-
-
-@dataclass(slots=True)
-class _Current:
-    """The answer that has the floor, or had it last.
-
-    `conversation` is where it is written: a fork, while it is held. `heard_from_s` is when its
-    first sound left, and `started_s` when it was started.
-    """
-
-    answering: Answering
-    conversation: Conversation
-    config: SessionConfig
-    answer_id: str
-    started_s: float
-    metadata: dict[str, Any] | None = None
-    question: UserAudio | None = None
-    heard_from_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """An answer that the server wants to give: to what the conversation holds, or a text."""
-
-    text: str | None = None
+MAX_ASIDES: Final = 4
 
 
 class Floor:
@@ -53,11 +24,14 @@ class Floor:
 
     def __init__(self, talk: Talk) -> None:
         self.state: State = S.LISTENING
-        self._talk, self._outlet, self._conversation = talk, talk.outlet, talk.conversation
-        self._assistant, services = talk.assistant, talk.assistant.services
+        self._talk, self._conversation = talk, talk.conversation
+        self._speaker = Speaker(talk)
+        services = talk.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
-        self._current: _Current | None = None
-        self._wishes: deque[_Wish] = deque()
+        self._resume_ms = talk.assistant.settings.turns.resume_ms
+        self._current: Speech | None = None
+        self._asides: list[Speech] = []
+        self._wishes: deque[str | None] = deque()
         self._user_speaks = False
 
     # --- what the user does -------------------------------------------------------------------
@@ -71,13 +45,14 @@ class Floor:
         if self._may_resume() and not again:
             self._feed(E.DISTURBED)
             return
-        if not audible:
-            self._cut(self._current)  # all was sent, and perhaps not all was heard
+        if not audible and self._current is not None:
+            # All was sent, and perhaps not all was heard.
+            self._speaker.cut(self._current, interrupted=True)
         self._feed(E.SPEECH_STARTED)
 
     def confirm(self, spoken_ms: int) -> None:
         """The user has spoken for so long: no false alarm, if long enough."""
-        if self.state is S.YIELDING and spoken_ms >= self._assistant.settings.turns.resume_ms:
+        if self.state is S.YIELDING and spoken_ms >= self._resume_ms:
             self._feed(E.CONFIRMED)
 
     def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
@@ -91,7 +66,7 @@ class Floor:
                 fork.add(UserAudio(item_id, groups))
             except StepAudioError:  # the commit will say what is wrong
                 return
-            self._prepare(self._talk.config, conversation=fork)
+            self._prepare(Wanted(self._talk.config, conversation=fork))
             self._feed(E.GUESSED)
 
     @property
@@ -124,34 +99,61 @@ class Floor:
             self._feed(E.DROPPED)
         else:
             if self.state is not S.SPECULATING:
-                self._prepare(self._talk.config)
+                self._prepare(Wanted(self._talk.config))
             self._feed(E.COMMITTED)
 
     # --- what the client does -----------------------------------------------------------------
 
-    def ask(self, config: SessionConfig, metadata: dict[str, Any] | None) -> None:
-        """Answer now. Raises RequestError: an answer is under way."""
+    def ask(
+        self,
+        config: SessionConfig,
+        metadata: dict[str, Any] | None,
+        context: Conversation | None = None,
+    ) -> None:
+        """Answer now, to the conversation or to `context` in its place.
+
+        Raises:
+            RequestError: an answer is under way.
+        """
         self.touch()
         if self.state is S.YIELDING:
             self._feed(E.CONFIRMED)
-        if (self.state, E.COMMITTED) not in _ASKABLE:
+        if self.state not in (S.LISTENING, S.HEARING, S.PAUSING):
             raise RequestError(
                 "a response is already in progress; cancel it or wait for response.done",
                 code="conversation_already_has_active_response",
             )
-        self._prepare(config, metadata=metadata)
+        self._prepare(Wanted(config, metadata, context))
         self._feed(E.COMMITTED)
 
+    def ask_aside(
+        self, config: SessionConfig, metadata: dict[str, Any] | None, context: Conversation
+    ) -> None:
+        """Answer `context` beside the conversation, whoever has the floor. Raises Overloaded."""
+        if len(self._asides) >= MAX_ASIDES:
+            raise Overloaded(f"{MAX_ASIDES} responses beside the conversation are under way; wait")
+        wanted = Wanted(config, metadata, context, aside=True)
+        speech = self._speaker.prepare(wanted, on_audio=_ignore, on_end=self._aside_ended)
+        self._asides.append(speech)
+        self._speaker.announce(speech)
+
     def cancel(self, response_id: str | None) -> None:
-        """Stop the response under way. Raises RequestError: there is none, or another one."""
-        current = self._current
-        running = current.answering.translator if current else None
-        if running is None or response_id not in (None, running.response_id):
-            raise _nothing_to_cancel()
+        """Stop a response under way, the conversation's by default. Raises RequestError."""
+        for speech in self._asides:
+            if response_id is not None and response_id == speech.response_id:
+                self._speaker.end(speech, "client_cancelled", interrupted=False)
+                speech.answering.stop()
+                self._asides.remove(speech)
+                return
+        running = self._current.response_id if self._current else None
         try:
+            if running is None or response_id not in (None, running):
+                raise TurnError("nothing to cancel")
             self._feed(E.CLIENT_CANCEL)
         except TurnError:
-            raise _nothing_to_cancel() from None
+            raise RequestError(
+                "Cancellation failed: no active response found", code="response_cancel_not_active"
+            ) from None
 
     def touch(self) -> None:
         """The conversation or the settings change: an early answer no longer holds."""
@@ -168,15 +170,17 @@ class Floor:
         """
         if len(self._wishes) >= MAX_WAITING:
             raise Overloaded("too many answers wait for the floor")
-        self._wishes.append(_Wish(text))
+        self._wishes.append(text)
         self._next()
 
     async def close(self) -> None:
         """Stop what runs."""
         self._wishes.clear()
-        if self._current is not None:
-            self._current.answering.stop()
-            await self._current.answering.stopped()
+        speeches = [*self._asides, *([self._current] if self._current else [])]
+        for speech in speeches:
+            speech.answering.stop()
+        for speech in speeches:
+            await speech.answering.stopped()
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -189,119 +193,34 @@ class Floor:
     def _do(self, action: Action) -> None:
         current = self._current
         assert current is not None
-        if action in (A.START_RESPONSE, A.RELEASE):
-            self._announce(current, early=action is A.RELEASE)
-        elif action is A.CANCEL_RESPONSE:
-            self._end(current, "turn_detected" if self._user_speaks else "client_cancelled")
-            current.answering.stop()
-        elif action is A.DISCARD:
-            if current.answering.translator is None and current.heard_from_s is None:
-                self._observe("speculations.discarded", 1)
-            current.answering.stop()
-        elif action is A.SUSPEND:
-            if current.answering.translator is None:
-                self._cut(current)
-            self._end(current, "turn_detected")
-            current.answering.suspend()
-        elif action is A.RESUME:
-            self._go_on(current)
-
-    def _prepare(
-        self,
-        config: SessionConfig,
-        *,
-        metadata: dict[str, Any] | None = None,
-        conversation: Conversation | None = None,
-        text: str | None = None,
-    ) -> None:
-        """Start an answer; nothing of it leaves before it is announced."""
-        into = conversation or self._conversation
-        answering = Answering(
-            self._outlet,
-            on_audio=self._audible,
-            on_end=self._ended,
-            keep=self._assistant.settings.turns.resume_ms > 0,
-        )
-        question = into.last_question() if text is None else None
-        answer_id = f"item_{new_id()}"
-        if text is None:
-            answer = self._answer(into, config, answer_id, answering)
-        else:
-            answer = self._assistant.announce(
-                into,
-                text,
-                answer_id=answer_id,
-                voice=config.voice,
-                aloud=config.modality == "audio",
-            )
-        before = self._current
-        self._current = _Current(
-            answering,
-            into,
-            config,
-            answer_id,
-            self._clock.now_s(),
-            metadata,
-            question if isinstance(question, UserAudio) else None,
-        )
-        answering.start(answer, self._talk.tasks, before.answering if before else None)
-
-    def _answer(
-        self, into: Conversation, config: SessionConfig, answer_id: str, answering: Answering
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        return self._assistant.answer(
-            into,
-            until=into.last_id,
-            answer_id=answer_id,
-            voice=config.voice,
-            instructions=config.instructions,
-            sampling=_sampling(self._assistant.settings.sampling, config),
-            client_tools=config.client_tools,
-            aloud=config.modality == "audio",
-            session=config.session_id,
-            go_ahead=answering.released,
-        )
-
-    def _announce(self, current: _Current, *, early: bool) -> None:
-        if early:
+        if action is A.START_RESPONSE:
+            self._speaker.announce(current)
+        elif action is A.RELEASE:
             current.conversation = self._conversation
             self._observe("speculations.committed", 1)
             self._observe("speculation_saved_s", self._clock.now_s() - current.started_s)
-        current.answering.release(self._translator(current, current.answer_id))
+            self._speaker.announce(current)
+        elif action is A.CANCEL_RESPONSE:
+            reason = "turn_detected" if self._user_speaks else "client_cancelled"
+            self._speaker.end(current, reason, interrupted=self._user_speaks)
+            current.answering.stop()
+        elif action is A.DISCARD:
+            if current.conversation is not self._conversation:
+                self._observe("speculations.discarded", 1)
+            current.answering.stop()
+        elif action is A.SUSPEND:
+            if current.response_id is None:
+                self._speaker.cut(current, interrupted=True)
+            self._speaker.end(current, "turn_detected", interrupted=True)
+            current.answering.suspend()
+        elif action is A.RESUME:
+            self._speaker.go_on(current)
 
-    def _translator(self, current: _Current, answer_id: str) -> ResponseTranslator:
-        question, config = current.question, current.config
-        wanted = question is not None and config.transcription is not None
-        question_id = question.item_id if question is not None and wanted else None
-        return ResponseTranslator(
-            response_id=f"resp_{new_id()}",
-            answer_id=answer_id,
-            conversation_id=self._talk.conversation_id,
-            config=config,
-            before=lambda item_id: shown_before(self._conversation, item_id),
-            metadata=current.metadata,
-            question=question_id,
-            question_s=self._talk.spoken_s.get(question_id or "", 0.0),
+    def _prepare(self, wanted: Wanted) -> None:
+        before = self._current.answering if self._current else None
+        self._current = self._speaker.prepare(
+            wanted, on_audio=self._audible, on_end=self._ended, after=before
         )
-
-    def _end(self, current: _Current, reason: str) -> None:
-        """Tell the client that the response is over, after dropping its sound."""
-        translator = current.answering.translator
-        if translator is None:
-            return
-        unsent_ms = self._outlet.silence(translator.response_id)
-        self._cut(current, most_ms=translator.sound_ms - unsent_ms)
-        self._emit(translator.finish("cancelled", reason=reason))
-
-    def _go_on(self, current: _Current) -> None:
-        """Say the rest of an answer that a sound broke into, as an item of its own."""
-        heard = self._conversation.get(current.answer_id)
-        assert isinstance(heard, Answer)
-        heard_ms = heard.duration_ms
-        rest = heard.go_on(f"item_{new_id()}")
-        self._conversation.add(rest, after=heard.item_id)
-        current.answer_id, current.heard_from_s, current.question = rest.item_id, None, None
-        current.answering.resume(self._translator(current, rest.item_id), rest.text, heard_ms)
 
     def _audible(self, answering: Answering) -> None:
         current = self._current
@@ -315,12 +234,25 @@ class Floor:
         current = self._current
         if current is None or current.answering is not answering:
             return
-        if answering.translator is None:
+        if current.response_id is None:  # an early answer that failed
             self.touch()
             return
-        translator = answering.translator
-        self._emit(translator.finish("failed" if failure else "completed", error=failure))
+        if current.conversation is not self._conversation:
+            self._adopt(current)
+        self._speaker.finish(current, failure)
         self._feed(E.FAILED if failure else E.RESPONSE_DONE)
+
+    def _adopt(self, speech: Speech) -> None:
+        """Take what was said to a context of the client's own into the conversation."""
+        for item in [*speech.conversation][speech.begun :]:
+            self._conversation.add(item)
+
+    def _aside_ended(self, answering: Answering, failure: StepAudioError | None) -> None:
+        for speech in self._asides:
+            if speech.answering is answering:
+                self._speaker.finish(speech, failure)
+                self._asides.remove(speech)
+                return
 
     def _next(self) -> None:
         """Give the floor to what waits for it, once nobody has it."""
@@ -329,53 +261,17 @@ class Floor:
         if self._user_speaks:  # over an answer that was not to be interrupted
             self.state, _ = step(self.state, E.SPEECH_STARTED)
         elif self._wishes:
-            self._prepare(self._talk.config, text=self._wishes.popleft().text)
+            self._prepare(Wanted(self._talk.config, text=self._wishes.popleft()))
             self._feed(E.COMMITTED)
 
     def _may_resume(self) -> bool:
-        if not self._assistant.settings.turns.resume_ms or self._current is None:
+        current = self._current
+        if not self._resume_ms or current is None:
             return False
-        return self.state is S.SPEAKING or (
-            self.state is S.LISTENING and self._heard_ms(self._current) is not None
-        )
-
-    def _heard_ms(self, current: _Current) -> int | None:
-        """Return how much of an answer can have been heard by now; None: all that was sent."""
-        if current.config.modality == "text" or not self._conversation.has(current.answer_id):
-            return None
-        if current.heard_from_s is None:
-            return 0
-        said = self._conversation.get(current.answer_id)
-        elapsed_ms = int((self._clock.now_s() - current.heard_from_s) * 1000)
-        unheard = isinstance(said, Answer) and elapsed_ms < said.duration_ms
-        return elapsed_ms if unheard else None
-
-    def _cut(self, current: _Current | None, most_ms: int | None = None) -> None:
-        """Shorten the history to what can have been heard; the client may know better."""
-        if current is None or current.conversation is not self._conversation:
-            return
-        heard_ms = self._heard_ms(current)
-        if self._user_speaks and heard_ms is not None:
-            most_ms = heard_ms if most_ms is None else min(most_ms, heard_ms)
-        aloud = current.config.modality == "audio"
-        if most_ms is not None and aloud and self._conversation.has(current.answer_id):
-            self._conversation.truncate(current.answer_id, most_ms)
-
-    def _emit(self, events: list[dict[str, Any]]) -> None:
-        for event in events:
-            self._outlet.send(event)
+        if self.state is S.LISTENING:
+            return self._speaker.heard_ms(current) not in (None, 0)
+        return self.state is S.SPEAKING
 
 
-_ASKABLE: Final = {(state, E.COMMITTED) for state in (S.LISTENING, S.HEARING, S.PAUSING)}
-
-
-def _nothing_to_cancel() -> RequestError:
-    return RequestError(
-        "Cancellation failed: no active response found", code="response_cancel_not_active"
-    )
-
-
-def _sampling(sampling: SamplingParams, config: SessionConfig) -> SamplingParams:
-    if config.max_output_tokens is None:
-        return sampling
-    return replace(sampling, max_tokens=min(sampling.max_tokens, config.max_output_tokens))
+def _ignore(_: Answering) -> None:
+    """The floor takes no notice of sound beside the conversation."""

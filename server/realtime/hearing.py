@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Final
 
 from server.errors import RequestError
 from server.realtime import events as wire
-from server.realtime.config import RATE_HZ
 from server.realtime.floor import Floor
 from server.realtime.items import item_events, shown_before
 from server.realtime.talk import Talk
-from step_audio.core.audio import pcm16_to_float
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.types import TokenGroup
 from step_audio.dialog.conversation import UserAudio
 from step_audio.dialog.ear import EarEvent, Paused, Started, Stopped
 from step_audio.dialog.session import new_id
 
 MIN_QUESTION_MS: Final = 100
-_BLOCK_SAMPLES: Final = RATE_HZ // 10
+_BLOCKS_PER_S: Final = 10
 """A long append is heard in pieces, so that a turn in it is acted on before the next one."""
 
 
@@ -30,15 +26,19 @@ class Hearing:
     def __init__(self, talk: Talk, floor: Floor) -> None:
         self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
         self._floor, self._observe = floor, talk.assistant.services.recorder.observe
-        self._ear = self._assistant.ear(RATE_HZ)
+        self._format = talk.config.input_format
+        self._ear = self._assistant.ear(self._format.rate_hz)
         self._ahead = talk.assistant.read_ahead(talk.config.session_id)
         self._item_id = f"item_{new_id()}"
         self.reconfigure()
 
     def reconfigure(self) -> None:
-        """Follow the session's turn detection; an open turn is dropped when that changes."""
-        detection = self._talk.config.turn_detection
+        """Follow the session's settings; an open turn is dropped when they change the ear."""
+        detection, encoding = self._talk.config.turn_detection, self._talk.config.input_format
         speaking = self._ear.speaking
+        if encoding != self._format:
+            self._ear = self._assistant.ear(encoding.rate_hz, heard_ms=self._ear.now_ms)
+            self._format = encoding
         turns = self._assistant.settings.turns
         self._ear.detect(detection.of_ear(turns) if detection else None)
         if speaking and not self._ear.speaking:
@@ -46,9 +46,10 @@ class Hearing:
 
     async def append(self, event: wire.BufferAppend) -> None:
         """Take sound. Raises RequestError, AudioError."""
-        pcm = decoded(event.audio, "audio")
-        for at in range(0, len(pcm), _BLOCK_SAMPLES):
-            for heard in await self._assistant.hear(self._ear, pcm[at : at + _BLOCK_SAMPLES]):
+        pcm = self._format.decode(event.audio, "audio")
+        block = self._format.rate_hz // _BLOCKS_PER_S
+        for at in range(0, len(pcm), block):
+            for heard in await self._assistant.hear(self._ear, pcm[at : at + block]):
                 self._on(heard)
             if self._ear.speaking:
                 self._floor.confirm(self._ear.spoken_ms)
@@ -125,15 +126,6 @@ class Hearing:
         self._outlet.send({"type": "input_audio_buffer.committed", **facts})
         for out in item_events(self._talk.conversation, item):
             self._outlet.send(out)
-
-
-def decoded(sound: str, param: str) -> Pcm:
-    """Return base64 PCM16 as samples. Raises RequestError: it is none; AudioError."""
-    try:
-        data = base64.b64decode(sound, validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError("not base64", code="invalid_audio", param=param) from None
-    return pcm16_to_float(data)
 
 
 def spoken(item: wire.ClientItem) -> str | None:

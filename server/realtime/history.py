@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from server.errors import RequestError
 from server.realtime import events as wire
-from server.realtime.config import RATE_HZ
 from server.realtime.floor import Floor
-from server.realtime.hearing import decoded, spoken
+from server.realtime.hearing import spoken
 from server.realtime.items import domain_item, item_events, wire_item
 from server.realtime.talk import Talk
 from step_audio.core.errors import DuplicateItem, ItemNotFound
-from step_audio.dialog.conversation import UserAudio
+from step_audio.dialog.conversation import Conversation, Item, UserAudio
 from step_audio.dialog.session import new_id
 
 
@@ -23,15 +22,7 @@ class History:
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, AudioError, ItemNotFound, Overloaded."""
-        item_id = event.item.id or f"item_{new_id()}"
-        sound = spoken(event.item)
-        if sound is None:
-            item = domain_item(event.item, item_id, self._conversation)
-        else:
-            question = self._assistant.question(RATE_HZ)
-            await self._assistant.listen(question, decoded(sound, "item.content"))
-            self._talk.spoken_s[item_id] = question.duration_ms / 1000
-            item = UserAudio(item_id, await self._assistant.finish(question))
+        item = await self._item(event.item, self._conversation)
         self._floor.touch()
         try:
             self._conversation.add(item, after=event.previous_item_id)
@@ -41,6 +32,33 @@ class History:
             ) from error
         for out in item_events(self._conversation, item):
             self._outlet.send(out)
+
+    async def context(self, params: wire.ResponseParams) -> Conversation | None:
+        """Return what a response is to answer in place of the conversation; None: that.
+
+        Raises:
+            RequestError, AudioError, ItemNotFound, DuplicateItem.
+        """
+        if params.input is None:
+            return self._conversation.fork() if params.conversation == "none" else None
+        context = Conversation()
+        for given in params.input:
+            if isinstance(given, wire.ItemReference):
+                context.add(self._conversation.get(given.id))
+            else:
+                context.add(await self._item(given, context))
+        return context
+
+    async def _item(self, given: wire.ClientItem, conversation: Conversation) -> Item:
+        item_id = given.id or f"item_{new_id()}"
+        sound = spoken(given)
+        if sound is None:
+            return domain_item(given, item_id, conversation)
+        encoding = self._talk.config.input_format
+        question = self._assistant.question(encoding.rate_hz)
+        await self._assistant.listen(question, encoding.decode(sound, "item.content"))
+        self._talk.spoken_s[item_id] = question.duration_ms / 1000
+        return UserAudio(item_id, await self._assistant.finish(question))
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
         """Show an item. Raises RequestError: it is not there."""
@@ -55,7 +73,8 @@ class History:
     async def truncate(self, event: wire.ItemTruncate) -> None:
         """Cut an answer to what was heard. Raises ItemNotFound."""
         self._floor.touch()
-        self._conversation.truncate(event.item_id, event.audio_end_ms)
+        speed = self._talk.speeds.get(event.item_id, 1.0)
+        self._conversation.truncate(event.item_id, round(event.audio_end_ms * speed))
         facts = {"content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
         self._outlet.send(
             {"type": "conversation.item.truncated", "item_id": event.item_id, **facts}

@@ -7,8 +7,9 @@ from collections import deque
 from typing import Any
 from uuid import uuid4
 
+from server.realtime.shapes.shape import Ga, Shape
+
 _SOUND = "response.output_audio.delta"
-_BYTES_PER_MS = 48  # 24 kHz, 16 bit
 
 
 class Outlet:
@@ -16,9 +17,13 @@ class Outlet:
 
     So a group of events that belongs together is never half sent, even when its producer is
     cancelled. The bound is overshot by what two producers make of one input each.
+
+    Attributes:
+        shape: the dialect in which events leave; GA until told otherwise.
     """
 
     def __init__(self, limit: int = 64) -> None:
+        self.shape: Shape = Ga()
         self._limit = limit
         self._events: deque[dict[str, Any]] = deque()
         self._filled = asyncio.Event()
@@ -37,7 +42,7 @@ class Outlet:
             self._room.clear()
 
     def silence(self, response_id: str) -> int:
-        """Drop the sound of a response that was not yet sent; return its length in ms."""
+        """Drop the sound of a response that was not yet sent; return how many bytes it was."""
         kept: deque[dict[str, Any]] = deque()
         dropped = 0
         for event in self._events:
@@ -47,16 +52,18 @@ class Outlet:
                 kept.append(event)
         self._events = kept
         self._make_room()
-        return dropped * 3 // 4 // _BYTES_PER_MS
+        return dropped * 3 // 4
 
     async def take(self) -> dict[str, Any]:
-        """Return the next event, waiting for one."""
-        while not self._events:
-            self._filled.clear()
-            await self._filled.wait()
-        event = self._events.popleft()
-        self._make_room()
-        return event
+        """Return the next event in the client's shape, waiting for one."""
+        while True:
+            while not self._events:
+                self._filled.clear()
+                await self._filled.wait()
+            event = self.shape.outward(self._events.popleft())
+            self._make_room()
+            if event is not None:
+                return event
 
     def _make_room(self) -> None:
         if len(self._events) < self._limit:

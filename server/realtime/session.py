@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from server.errors import RequestError
 from server.realtime import events as wire
 from server.realtime.config import first_config, merged
 from server.realtime.floor import Floor
 from server.realtime.hearing import Hearing
 from server.realtime.history import History
 from server.realtime.outlet import Outlet
+from server.realtime.shapes.shape import Ga, Shape, looks_flat
+from server.realtime.shapes.stepfun import Stepfun
 from server.realtime.talk import Talk
 from server.realtime.translate import error_event
 from step_audio.core.errors import StepAudioError
@@ -27,12 +28,21 @@ class RealtimeSession:
         talk: settings, conversation, and what else the parts share.
     """
 
-    def __init__(self, assistant: Assistant, outlet: Outlet, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        assistant: Assistant,
+        outlet: Outlet,
+        tasks: asyncio.TaskGroup,
+        shape: Shape | None = None,
+    ) -> None:
+        """Greet the client; `shape` None: GA, unless its first update is of another."""
         self.talk = Talk(assistant, outlet, tasks, first_config(assistant))
         self.floor = Floor(self.talk)
         self._outlet = outlet
+        self._undecided = shape is None
+        outlet.shape = shape or Ga()
         self._hearing = Hearing(self.talk, self.floor)
-        history = History(self.talk, self.floor)
+        self._history = history = History(self.talk, self.floor)
         self._handlers: dict[type[wire.Wire], Callable[[Any], Awaitable[None]]] = {
             wire.SessionUpdate: self._session_update,
             wire.BufferAppend: self._hearing.append,
@@ -54,10 +64,18 @@ class RealtimeSession:
             raw = wire.decode(text)
             given = raw.get("event_id")
             event_id = given if isinstance(given, str) else None
-            event = wire.parse(raw)
+            event = wire.parse(self._shaped(raw))
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             self._outlet.send(error_event(error, event_id=event_id))
+
+    def _shaped(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Return a client's event as GA; the first update tells the dialect of the unmarked."""
+        if self._undecided and raw.get("type") == "session.update":
+            self._undecided = False
+            if looks_flat(raw):
+                self._outlet.shape = Stepfun()
+        return self._outlet.shape.inward(raw)
 
     async def close(self) -> None:
         """Stop what runs."""
@@ -72,14 +90,12 @@ class RealtimeSession:
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
-        if params.conversation == "none" or params.input is not None:
-            raise RequestError(
-                "responses outside the conversation are not supported; create items instead",
-                code="unsupported_value",
-                param="response.conversation",
-            )
         config = merged(self.talk.config, params, self.talk.assistant)
-        self.floor.ask(config, params.metadata)
+        context = await self._history.context(params)
+        if params.conversation == "none" and context is not None:
+            self.floor.ask_aside(config, params.metadata, context)
+        else:
+            self.floor.ask(config, params.metadata, context)
 
     async def _response_cancel(self, event: wire.ResponseCancel) -> None:
         self.floor.cancel(event.response_id)

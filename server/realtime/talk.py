@@ -22,6 +22,7 @@ class Talk:
         config: the settings as they are now; replaced as a whole.
         conversation: what was said.
         spoken_s: seconds of each spoken question, by item id.
+        speeds: how much faster than the model spoke an answer was sent, by item id.
     """
 
     assistant: Assistant
@@ -31,3 +32,4 @@ class Talk:
     conversation: Conversation = field(default_factory=Conversation)
     conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")
     spoken_s: dict[str, float] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from server.realtime.config import FORMAT, RATE_HZ, SessionConfig
+from server.realtime.config import SessionConfig
 from server.realtime.items import wire_item
-from step_audio.core.audio import StreamResampler, float_to_pcm16
+from server.realtime.sound import SoundOut
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
+from step_audio.core.types import TextDelta, ToolCall, Transcript
+from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Called, call_item_id
 from step_audio.dialog.run import AnswerEvent, AudioChunk
 
 Event = dict[str, Any]
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
-
-_DELTA_SAMPLES: Final = RATE_HZ // 5
 
 
 def error_event(error: Exception, *, event_id: str | None) -> Event:
@@ -39,6 +37,36 @@ def error_event(error: Exception, *, event_id: str | None) -> Event:
     }
 
 
+def transcript_events(item_id: str, text: str, seconds: float) -> list[Event]:
+    """Return the events that tell a client what was heard in its spoken item."""
+    kind = "conversation.item.input_audio_transcription"
+    where = {"item_id": item_id, "content_index": 0}
+    usage = {"type": "duration", "seconds": seconds}
+    delta: list[Event] = [{"type": f"{kind}.delta", **where, "delta": text}] if text else []
+    return [*delta, {"type": f"{kind}.completed", **where, "transcript": text, "usage": usage}]
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    """Return the counts as the protocol has them; JavaScript clients refuse null counts."""
+    read, written = usage.input_text + usage.input_audio, usage.output_text + usage.output_audio
+    return {
+        "total_tokens": read + written,
+        "input_tokens": read,
+        "output_tokens": written,
+        "input_token_details": {
+            "text_tokens": usage.input_text,
+            "audio_tokens": usage.input_audio,
+            "image_tokens": 0,
+            "cached_tokens": 0,
+            "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0},
+        },
+        "output_token_details": {
+            "text_tokens": usage.output_text,
+            "audio_tokens": usage.output_audio,
+        },
+    }
+
+
 @dataclass(slots=True)
 class ResponseTranslator:
     """One response: answer events in, wire events out, each opened part closed exactly once.
@@ -49,6 +77,8 @@ class ResponseTranslator:
         before: tells the item in front of an item id.
         question: the spoken item whose transcript the client wants, None for none.
         question_s: its length.
+        usage: what the answer takes, counted while it runs.
+        aside: the response is not part of the conversation.
     """
 
     response_id: str
@@ -59,15 +89,24 @@ class ResponseTranslator:
     metadata: dict[str, Any] | None = None
     question: str | None = None
     question_s: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    aside: bool = False
     finished: bool = False
-    sound_ms: int = 0
-    """Sound that was handed out so far."""
     _output: list[dict[str, Any]] = field(default_factory=list)
     _text: str = ""
     _message_index: int | None = None
     _message_open: bool = False
-    _resampler: StreamResampler | None = None
-    _samples: int = 0
+    _out: SoundOut = field(init=False)
+    _told: bool = False
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self._out = SoundOut(config.output_format, speed=config.speed, volume=config.volume)
+
+    @property
+    def sound_ms(self) -> int:
+        """Sound that was handed out so far."""
+        return self._out.sent_ms
 
     def created(self) -> list[Event]:
         """Return the events that open the response."""
@@ -85,8 +124,7 @@ class ResponseTranslator:
                 kind = "output_audio_transcript" if self._aloud else "output_text"
                 return [*self._open(), self._delta(kind, event.text)]
             case AudioChunk():
-                self._resampler = self._resampler or StreamResampler(event.rate_hz, RATE_HZ)
-                return [*self._open(), *self._sound(self._resampler.push(event.pcm))]
+                return [*self._open(), *self._sound(self._out.push(event.pcm, event.rate_hz))]
             case ToolCall() if event.name in self.config.client_tools:
                 return [*self._close("completed"), *self._call(event)]
             case _:
@@ -106,39 +144,36 @@ class ResponseTranslator:
         elif reason is not None:
             details = {"type": status, "reason": reason}
         closing = self._close("completed" if status == "completed" else "incomplete")
-        return [*closing, {"type": "response.done", "response": self._response(status, details)}]
+        done = {"type": "response.done", "response": self._response(status, details, over=True)}
+        return [*closing, done]
 
     @property
     def _aloud(self) -> bool:
         return self.config.modality == "audio"
 
-    def _response(self, status: str, details: dict[str, Any] | None) -> dict[str, Any]:
+    def _response(
+        self, status: str, details: dict[str, Any] | None, *, over: bool = False
+    ) -> dict[str, Any]:
+        config = self.config
         return {
             "id": self.response_id,
             "object": "realtime.response",
             "status": status,
             "status_details": details,
             "output": list(self._output),
-            "output_modalities": [self.config.modality],
-            "audio": {"output": {"format": FORMAT, "voice": self.config.voice}},
-            "conversation_id": self.conversation_id,
+            "output_modalities": [config.modality],
+            "audio": {"output": {"format": config.output_format.wire(), "voice": config.voice}},
+            "conversation_id": None if self.aside else self.conversation_id,
             "metadata": self.metadata,
             "max_output_tokens": self.config.max_output_tokens or "inf",
-            "usage": None,
+            "usage": _usage(self.usage) if over else None,
         }
 
     def _transcript(self, event: Transcript) -> list[Event]:
-        if self.question is None:
+        if self.question is None or self._told:
             return []
-        return [
-            {
-                "type": "conversation.item.input_audio_transcription.completed",
-                "item_id": self.question,
-                "content_index": 0,
-                "transcript": event.text,
-                "usage": {"type": "duration", "seconds": self.question_s},
-            }
-        ]
+        self._told = True
+        return transcript_events(self.question, event.text, self.question_s)
 
     def _message(self, status: str) -> dict[str, Any]:
         kind, key = ("output_audio", "transcript") if self._aloud else ("output_text", "text")
@@ -178,18 +213,16 @@ class ResponseTranslator:
     def _item_added(self, item: dict[str, Any], index: int) -> list[Event]:
         place = {"response_id": self.response_id, "output_index": index}
         previous = self.before(item["id"])
-        return [
-            {"type": "response.output_item.added", **place, "item": item},
-            {"type": "conversation.item.added", "item": item, "previous_item_id": previous},
-        ]
+        added = {"type": "conversation.item.added", "item": item, "previous_item_id": previous}
+        own: Event = {"type": "response.output_item.added", **place, "item": item}
+        return [own] if self.aside else [own, added]
 
     def _item_done(self, item: dict[str, Any], index: int) -> list[Event]:
         place = {"response_id": self.response_id, "output_index": index}
         previous = self.before(item["id"])
-        return [
-            {"type": "conversation.item.done", "item": item, "previous_item_id": previous},
-            {"type": "response.output_item.done", **place, "item": item},
-        ]
+        done = {"type": "conversation.item.done", "item": item, "previous_item_id": previous}
+        own: Event = {"type": "response.output_item.done", **place, "item": item}
+        return [own] if self.aside else [done, own]
 
     def _close(self, status: str) -> list[Event]:
         """Finish the message if one is open."""
@@ -197,8 +230,8 @@ class ResponseTranslator:
             return []
         self._message_open = False
         out: list[Event] = []
-        if self._resampler is not None and status == "completed":
-            out += self._sound(self._resampler.flush())
+        if status == "completed":
+            out += self._sound(self._out.flush())
         where = self._where()
         if self._aloud:
             out += [
@@ -218,19 +251,8 @@ class ResponseTranslator:
         out.append({"type": "response.content_part.done", **where, "part": part})
         return out + self._item_done(item, self._message_index)
 
-    def _sound(self, chunks: Iterable[Pcm]) -> list[Event]:
-        """Return deltas of at most 200 ms."""
-        pieces = [
-            pcm[at : at + _DELTA_SAMPLES]
-            for pcm in chunks
-            for at in range(0, len(pcm), _DELTA_SAMPLES)
-        ]
-        self._samples += sum(map(len, pieces))
-        self.sound_ms = self._samples * 1000 // RATE_HZ
-        return [
-            self._delta("output_audio", base64.b64encode(float_to_pcm16(piece)).decode())
-            for piece in pieces
-        ]
+    def _sound(self, pieces: Iterable[str]) -> list[Event]:
+        return [self._delta("output_audio", piece) for piece in pieces]
 
     def _call(self, call: ToolCall) -> list[Event]:
         index, item_id = len(self._output), call_item_id(call.call_id)

@@ -51,11 +51,14 @@ def test_one_spoken_turn_in_the_documented_order(connect: Connect) -> None:
         question = talk.ask()
         talk.send("response.create", response={"metadata": {"client_event_id": "7"}})
         events = talk.until("response.done")
-    heard = next(e for e in events if "transcription" in e["type"])
+    delta, heard = (e for e in events if "transcription" in e["type"])
+    assert delta["type"] == "conversation.item.input_audio_transcription.delta"
+    assert delta["delta"] == heard["transcript"]
     assert heard["type"] == "conversation.item.input_audio_transcription.completed"
     assert (heard["item_id"], heard["transcript"]) == (question, "what time is it")
     assert heard["usage"] == {"type": "duration", "seconds": 1.0}
     events.remove(heard)
+    events.remove(delta)
     found = kinds(events)
     deltas = {"response.output_audio.delta", "response.output_audio_transcript.delta"}
     assert set(found[4:6]) == deltas
@@ -242,7 +245,11 @@ def test_updates_are_merged_and_a_refused_one_changes_nothing(connect: Connect) 
         ("nonsense", {}, "type"),
         ("session.update", {}, "session"),
         ("session.update", {"session": {"output_modalities": ["smell"]}}, None),
-        ("session.update", {"session": {"audio": {"output": {"speed": 2}}}}, None),
+        (
+            "session.update",
+            {"session": {"audio": {"output": {"speed": 20}}}},
+            "session.audio.output.speed",
+        ),
         ("session.update", {"session": {"type": "transcription"}}, "session.type"),
         (
             "session.update",
@@ -270,7 +277,11 @@ def test_updates_are_merged_and_a_refused_one_changes_nothing(connect: Connect) 
             None,
         ),
         ("conversation.item.delete", {"item_id": "x"}, None),
-        ("response.create", {"response": {"conversation": "none"}}, "response.conversation"),
+        (
+            "response.create",
+            {"response": {"input": [{"type": "item_reference", "id": "x"}]}},
+            None,
+        ),
         ("response.create", {"response": {"max_output_tokens": 0}}, None),
     ],
 )

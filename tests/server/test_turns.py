@@ -276,6 +276,6 @@ def test_no_sound_of_a_silenced_response_is_left_in_the_outlet() -> None:
         outlet.send(
             {"type": "response.output_audio.delta", "response_id": response, "delta": "AAAA" * 16}
         )
-    assert outlet.silence("a") == 1
+    assert outlet.silence("a") == 48
     assert outlet.silence("a") == 0
-    assert outlet.silence("b") == 1
+    assert outlet.silence("b") == 48

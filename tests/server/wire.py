@@ -67,8 +67,9 @@ class Talk:
 
 
 @contextmanager
-def talking(client: TestClient) -> Iterator[Talk]:
-    with client.websocket_connect(URL) as socket:
+def talking(client: TestClient, **options: Any) -> Iterator[Talk]:
+    """Open a session and read its greeting; `options` are of the upgrade."""
+    with client.websocket_connect(URL, **options) as socket:
         talk = Talk(socket)
         assert talk.next()["type"] == "session.created"
         yield talk

@@ -1,0 +1,50 @@
+"""What a dialect is, the GA one, and how a connection's dialect is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+Event = dict[str, Any]
+
+BETA_PROTOCOL: Final = "openai-beta.realtime-v1"
+_FLAT: Final = frozenset({"modalities", "input_audio_format", "voice", "turn_detection"})
+
+
+class Shape(Protocol):
+    """A dialect. Both methods leave their argument alone."""
+
+    def inward(self, event: Event) -> Event:
+        """Return a client's event as GA; what is no event of the dialect stays as it is."""
+
+    def outward(self, event: Event) -> Event | None:
+        """Return an event of ours in the dialect, None for one that it does not have."""
+
+
+class Ga:
+    """The shape of 2025: what everything inside speaks."""
+
+    def inward(self, event: Event) -> Event:
+        """Return the event."""
+        return event
+
+    def outward(self, event: Event) -> Event | None:
+        """Return the event."""
+        return event
+
+
+def marked_beta(headers: Mapping[str, str], subprotocols: Sequence[str]) -> bool:
+    """Return whether the upgrade asks for the beta shape."""
+    wanted = {part.strip() for part in headers.get("openai-beta", "").split(",")}
+    return "realtime=v1" in wanted or BETA_PROTOCOL in subprotocols
+
+
+def looks_flat(event: Event) -> bool:
+    """Return whether a first session.update is of the beta shape, which some send unmarked."""
+    session = event.get("session")
+    return (
+        event.get("type") == "session.update"
+        and isinstance(session, dict)
+        and "type" not in session
+        and not _FLAT.isdisjoint(session)
+    )
