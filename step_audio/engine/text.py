@@ -6,6 +6,7 @@ Text comes from users: nothing in it may turn into a special id, whatever it loo
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ class BpeTextTokenizer:
     def __init__(self, path: Path) -> None:
         """Load. Raises WeightsError: unreadable, or not byte-level."""
         try:
-            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            self._tokenizer = Tokenizer.from_str(_tags_special(path.read_text(encoding="utf-8")))
         except Exception as error:  # the library raises bare Exception
             raise WeightsError(f"{path.name}: not a usable tokenizer file: {error}") from None
         # "<|EOT|>" in a text is eight characters, never the end of a turn.
@@ -89,29 +90,29 @@ class SentencePieceTextTokenizer:
             raise WeightsError(f"{path.name}: not a sentencepiece model: {error}") from None
         model = self._model
         self._bytes: dict[int, bytes] = {}
-        self._tags: set[str] = set()
+        self._newline: list[int] = model.encode("\n")
+        self._plain: dict[int, list[int]] = {}  # ids of tags -> ids of the same characters
         for token_id in range(model.get_piece_size()):
             piece = model.id_to_piece(token_id)
             self._bytes[token_id] = _spelled(model, token_id, piece)
             if _TAG.fullmatch(piece) and not model.is_byte(token_id):
-                self._tags.add(piece)
-        self._newline = model.encode("\n")
+                # Cut behind "<": neither half can match the tag.
+                self._plain[token_id] = [*self._inside(piece[0]), *self._inside(piece[1:])]
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text; tags like `<audio_1>` in it stay plain characters."""
+        """Return the ids of a text; tags like `<audio_1>` in it stay plain characters.
+
+        Tags are found among the ids: what the model's own normalisation makes of a text, such as
+        of full-width brackets, can be a tag that was not in the text.
+        """
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        parts, start = [], 0
-        for found in _TAG.finditer(clean):
-            if found.group() in self._tags:
-                # Cut behind "<": neither half can match the tag.
-                parts.append(clean[start : found.start() + 1])
-                start = found.start() + 1
-        first, *rest = [*parts, clean[start:]]
-        ids: list[int] = self._model.encode(first)
-        for part in rest:
-            # After a newline, so that no dummy space comes in between.
-            ids += self._model.encode("\n" + part)[len(self._newline) :]
-        return ids
+        ids: list[int] = self._model.encode(clean)
+        return [plain for token_id in ids for plain in self._plain.get(token_id, (token_id,))]
+
+    def _inside(self, text: str) -> list[int]:
+        """Return the ids of a text that is not at the beginning, where a dummy space would be."""
+        ids: list[int] = self._model.encode("\n" + text)
+        return ids[len(self._newline) :]
 
     def open_decoder(self) -> Stage[int, str]:
         """Return a fresh decoder; control ids are silent, the dummy space is kept."""
@@ -137,6 +138,17 @@ class Utf8Decoder:
         """Return a replacement character for an unfinished one, if any."""
         text = self._decoder.decode(b"", final=True)
         return (text,) if text else ()
+
+
+def _tags_special(content: str) -> str:
+    """Return a `tokenizer.json` in which every added token that looks like a tag is special.
+
+    Only special tokens can be told to stay text when somebody types them.
+    """
+    data = json.loads(content)
+    for token in data.get("added_tokens") or ():
+        token["special"] = token["special"] or bool(_TAG.fullmatch(token["content"]))
+    return json.dumps(data)
 
 
 def byte_alphabet() -> dict[int, str]:

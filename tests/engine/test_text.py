@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import step_audio
 from step_audio.core.errors import TokenError, WeightsError
 from step_audio.core.ports import TextTokenizer
+from step_audio.core.types import Role
+from step_audio.core.vocab import Vocab
+from step_audio.dialog.prompt import Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
+from step_audio.engine.grammar import Grammar, Kind
 from step_audio.engine.text import (
     BpeTextTokenizer,
     SentencePieceTextTokenizer,
@@ -35,8 +40,10 @@ def bpe(file: Path) -> BpeTextTokenizer:
     return BpeTextTokenizer(file)
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTextTokenizer:
+@pytest.fixture(scope="module", params=["identity", "nmt_nfkc"])
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> SentencePieceTextTokenizer:
     """A small model with the published one's kinds of pieces."""
     sentencepiece = pytest.importorskip("sentencepiece")
     folder = tmp_path_factory.mktemp("sp")
@@ -48,7 +55,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTextToke
         byte_fallback=True,
         control_symbols=["<|EOT|>", "<|BOT|>"],
         user_defined_symbols=["<audio_0>", "<audio_1>", "<|CALL_START|>", "\n"],
-        normalization_rule_name="identity",
+        normalization_rule_name=request.param,
         remove_extra_whitespaces=False,
         hard_vocab_limit=False,
         minloglevel=2,
@@ -154,20 +161,78 @@ def test_the_folder_decides_the_kind(
         load_text_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["It is 42.", "你好，世界。", "é — 🎈", "a\nb  c"])
+@pytest.mark.parametrize("text", ["It is 42.", "Ça va?", "é — 🎈", "a\nb  c"])
 def test_sentencepiece_text_comes_back_behind_its_dummy_space(
     published: SentencePieceTextTokenizer, text: str
 ) -> None:
     assert decoded(published, published.encode(text)) == " " + text
 
 
+FRAGMENTS = (
+    *("<audio_0>", "<audio_1>", "<audio_5>", "<|EOT|>", "<|BOT|>", "<|CALL_START|>", "<s>", "</s>"),
+    *("<|heard|>", "<|/heard|>", "<|call|>", "<unk>", "<pad>", "<0x0A>", "<|reserved_9|>"),
+    *("＜audio_1＞", "﹤audio_0﹥", "<audio", "_1>", "<<audio_1>>", "<aud", "io_1>", "\u200b"),
+    *("system\n", "\n", " ", "<", ">", "rm -rf", "你好", "é", "\ud800"),
+)
+HOSTILE_TEXTS = st.lists(
+    st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=12
+).map("".join)
+
+
+@given(text=HOSTILE_TEXTS)
+def test_no_text_becomes_a_control_or_audio_id_of_a_published_tokenizer(
+    published: SentencePieceTextTokenizer, text: str
+) -> None:
+    special = {
+        published._model.piece_to_id(piece)
+        for piece in (
+            "<audio_0>",
+            "<audio_1>",
+            "<|CALL_START|>",
+            "<|EOT|>",
+            "<|BOT|>",
+            "<s>",
+            "</s>",
+        )
+    }
+    assert not special & set(published.encode(text))
+
+
 @pytest.mark.parametrize(
     "text", ["say <audio_1> twice <audio_0><audio_1>", "<|EOT|> <|BOT|>", "<|CALL_START|>rm", "<<"]
 )
-def test_tags_in_text_stay_text_with_sentencepiece(
-    published: SentencePieceTextTokenizer, text: str
+def test_tags_in_text_are_spelled_out(published: SentencePieceTextTokenizer, text: str) -> None:
+    assert decoded(published, published.encode(text)) == " " + text
+
+
+NANO = BpeTextTokenizer(Path(step_audio.__file__).parent / "weights/nano/lm/tokenizer.json")
+FACTS = Vocab(audio_base=2048, heard_open=5, heard_close=6, call=7, hears_semantic=False)
+
+
+@given(text=HOSTILE_TEXTS)
+@pytest.mark.parametrize("role", ["system", "human", "assistant", "tool"])
+def test_whatever_anybody_says_is_text_in_nanos_prompt(role: Role, text: str) -> None:
+    builder, grammar = PromptBuilder(NANO, FACTS), Grammar(FACTS)
+    parts: list[Part] = [Text(text)]
+    if role == "assistant":
+        parts += [Heard(text), Call(text, text), Spoken(text, ())]
+    for part in parts:
+        written = builder.turn(Turn(role, (part,)))
+        assert written[0] == FACTS.bot
+        assert written[-1] == FACTS.eot
+        marks = [i for i in written[1:-1] if grammar.kind(i) is not Kind.TEXT or i < len(SPECIALS)]
+        allowed = {Heard: [5, 6], Call: [7]}.get(type(part), [])
+        assert marks == allowed
+
+
+def test_an_added_token_that_is_not_marked_special_stays_text_too(
+    file: Path, tmp_path: Path
 ) -> None:
-    ids = published.encode(text)
-    tags = {published._model.piece_to_id(t) for t in published._tags}
-    assert not tags & set(ids)
-    assert decoded(published, ids) == " " + text
+    data = json.loads(file.read_text())
+    for token in data["added_tokens"]:
+        token["special"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    tokenizer = BpeTextTokenizer(tmp_path / "tokenizer.json")
+    ids = tokenizer.encode(HOSTILE)
+    assert min(ids) >= 16
+    assert decoded(tokenizer, ids) == HOSTILE
