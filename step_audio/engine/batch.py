@@ -173,7 +173,9 @@ class Batch:
 
     def step(self) -> None:
         """Drop the cancelled, admit the waiting, feed one piece of prompt, draw one id each."""
-        self._waiting = [g for g in self._waiting if not g.cancelled]
+        for generation in [g for g in self._waiting if g.cancelled]:
+            self._waiting.remove(generation)
+            generation.sink.end()
         for generation in [g for g in self._active if g.cancelled]:
             self._finish(generation)
         self._admit_waiting()
