@@ -28,6 +28,7 @@ from step_audio.core.ports import (
 from step_audio.core.profile import LocalEngine, Profile, VllmEngine
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.errands import ErrandSettings
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.session import DialogSettings, TurnSettings
 
@@ -86,6 +87,7 @@ class Runtime:
         profile = self._profile
         sampling = SamplingParams(**profile.sampling.model_dump())
         reading = SamplingParams(**(profile.reading or profile.sampling).model_dump())
+        tools = profile.tools
         return DialogSettings(
             **profile.dialog.model_dump(),
             responder=profile.responder,
@@ -94,6 +96,8 @@ class Runtime:
             max_question_s=profile.limits.max_question_s,
             max_prompt_ids=self._weights.facts.context - sampling.max_tokens,
             patience=self._patience(),
+            dialect=tools.dialect,
+            errands=ErrandSettings(tools.bridge, tools.bridge_after_s, tools.wait_s),
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),

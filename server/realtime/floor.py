@@ -13,6 +13,7 @@ from server.realtime.talk import Talk
 from step_audio.core.errors import Overloaded, StepAudioError, TurnError
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.conversation import Conversation, UserAudio
+from step_audio.dialog.errands import note
 from step_audio.dialog.turn import A, Action, E, Event, S, State, step
 
 MAX_WAITING: Final = 16
@@ -173,6 +174,10 @@ class Floor:
         self._wishes.append(text)
         self._next()
 
+    def poke(self) -> None:
+        """There is news from a tool: tell it as soon as nobody speaks."""
+        self._next()
+
     async def close(self) -> None:
         """Stop what runs."""
         self._wishes.clear()
@@ -262,6 +267,10 @@ class Floor:
             self.state, _ = step(self.state, E.SPEECH_STARTED)
         elif self._wishes:
             self._prepare(Wanted(self._talk.config, text=self._wishes.popleft()))
+            self._feed(E.COMMITTED)
+        elif (news := self._talk.errands.take()) is not None:
+            text = note(news, self._conversation)
+            self._prepare(Wanted(self._talk.config, text=text))
             self._feed(E.COMMITTED)
 
     def _may_resume(self) -> bool:

@@ -36,7 +36,8 @@ class RealtimeSession:
         shape: Shape | None = None,
     ) -> None:
         """Greet the client; `shape` None: GA, unless its first update is of another."""
-        self.talk = Talk(assistant, outlet, tasks, first_config(assistant))
+        errands = assistant.errands(wake=self._news)
+        self.talk = Talk(assistant, outlet, tasks, first_config(assistant), errands)
         self.floor = Floor(self.talk)
         self._outlet = outlet
         self._undecided = shape is None
@@ -77,8 +78,12 @@ class RealtimeSession:
                 self._outlet.shape = Stepfun()
         return self._outlet.shape.inward(raw)
 
+    def _news(self) -> None:
+        self.floor.poke()
+
     async def close(self) -> None:
         """Stop what runs."""
+        await self.talk.errands.close()
         await self._hearing.close()
         await self.floor.close()
 

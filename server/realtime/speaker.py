@@ -186,6 +186,7 @@ class Speaker:
             session=config.session_id,
             usage=speech.usage,
             go_ahead=speech.answering.released,
+            errands=None if speech.wanted.aside else self._talk.errands,
         )
 
     def _translator(self, speech: Speech) -> ResponseTranslator:

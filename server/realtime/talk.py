@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from server.realtime.config import SessionConfig
 from server.realtime.outlet import Outlet
 from step_audio.dialog.conversation import Conversation
+from step_audio.dialog.errands import Errands
 from step_audio.dialog.session import Assistant, new_id
 
 
@@ -21,6 +22,7 @@ class Talk:
         tasks: own everything that runs for this session.
         config: the settings as they are now; replaced as a whole.
         conversation: what was said.
+        errands: tool calls under way.
         spoken_s: seconds of each spoken question, by item id.
         speeds: how much faster than the model spoke an answer was sent, by item id.
     """
@@ -29,6 +31,7 @@ class Talk:
     outlet: Outlet
     tasks: asyncio.TaskGroup
     config: SessionConfig
+    errands: Errands
     conversation: Conversation = field(default_factory=Conversation)
     conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")
     spoken_s: dict[str, float] = field(default_factory=dict)

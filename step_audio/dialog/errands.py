@@ -15,6 +15,7 @@ from typing import Final
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
 from step_audio.core.types import ToolCall, ToolResult
+from step_audio.dialog.conversation import Called, Conversation, Returned, call_item_id
 
 MAX_OPEN: Final = 32
 
@@ -152,3 +153,17 @@ class Errands:
     def _tell(self, news: News) -> None:
         self._news.append(news)
         self._wake()
+
+
+def note(news: News, conversation: Conversation) -> str | None:
+    """Write news into a conversation; return what is to be said word for word, if anything.
+
+    Raises:
+        Overloaded: the conversation is full.
+    """
+    if isinstance(news, Announcement):
+        return news.text
+    item_id = call_item_id(news.call.call_id)
+    conversation.add(Called(item_id, news.call, internal=True))
+    conversation.add(Returned(f"{item_id}_output", news.result, internal=True))
+    return None

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -34,6 +34,8 @@ from step_audio.dialog.conversation import (
     UserAudio,
     call_item_id,
 )
+from step_audio.dialog.dialect import Dialect, NanoDialect
+from step_audio.dialog.errands import Errands
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
@@ -59,6 +61,7 @@ class AnswerOptions:
         usage: counts the ids while the answer runs.
         go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
             what a tool did cannot be.
+        errands: carry out the calls, and keep those that take long; None: they are waited for.
     """
 
     until: str | None
@@ -71,6 +74,11 @@ class AnswerOptions:
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
+    errands: Errands | None = None
+
+
+Read = Callable[[str, Voice], AsyncGenerator[TokenGroup, None]]
+"""Reads a text aloud."""
 
 
 class Responder(Protocol):
@@ -103,23 +111,32 @@ class DirectResponder:
         max_rounds: int = 3,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         voiceover: Voiceover | None = None,
+        dialect: Dialect | None = None,
+        read: Read | None = None,
     ) -> None:
-        """Prepare. With a voiceover the model writes text only, and that speaks it."""
+        """Prepare. With a voiceover the model writes text only, and that speaks it.
+
+        Args: `read` speaks the words that bridge a long call; None: they are only written.
+        """
         self._voiceover = voiceover
         self._services = services
         self._new_id = new_id
         self._context = context
         self._max_rounds = max_rounds
         self._patience = patience
+        self._dialect = dialect or NanoDialect()
+        self._read = read
 
     async def respond(
         self, conversation: Conversation, options: AnswerOptions
     ) -> AsyncGenerator[Response, None]:
         """Yield the answer as it is generated; everything yielded is in the conversation.
 
-        A transcript comes first if the model writes one. A call of a server-side tool is
-        followed by its result and another turn of the model; a call of a client's tool is the
-        last event. A failed tool is told to the model, which may apologise.
+        A transcript comes first if the model writes one. Calls of server-side tools run side by
+        side and are followed by their results and another turn of the model. One that takes long
+        is bridged by a few words; one that takes longer still is left to the errands, as if it
+        had not been made yet. A call of a client's tool ends the answer. A failed tool is told
+        to the model, which may apologise.
 
         Raises:
             EngineError: the engine broke or was late.
@@ -148,20 +165,13 @@ class DirectResponder:
                     yield event
             if not calls:
                 return
-            for call in calls:
-                internal = call.name not in options.client_tools
-                called = Called(call_item_id(call.call_id), call, internal)
-                conversation.add(called, after=tail or ROOT)
-                tail = called.item_id
-                if not internal:
-                    return
-                if options.go_ahead is not None:
-                    await options.go_ahead()
-                result = await self._run_tool(call)
-                returned = Returned(f"{called.item_id}_output", result, internal)
-                conversation.add(returned, after=tail)
-                tail = returned.item_id
-                yield result
+            work = _Work(conversation, calls, options.client_tools, tail)
+            async with aclosing(self._carry_out(work, options, answer)) as done:
+                async for done_or_said in done:
+                    yield done_or_said
+            tail = work.tail
+            if not work.results or len(work.internal) < len(calls):
+                return
         raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
 
     async def _turn(
@@ -203,8 +213,97 @@ class DirectResponder:
             yield event
         recorder.observe("answer_anomalies", parser.counts.anomalies)
 
-    async def _run_tool(self, call: ToolCall) -> ToolResult:
+    async def _carry_out(
+        self, work: _Work, options: AnswerOptions, answer: Answer
+    ) -> AsyncGenerator[Response, None]:
+        """Run the calls of one turn side by side; yield what is said meanwhile, and results."""
+        errands = options.errands or self._own_errands()
+        if options.go_ahead is not None and work.internal:
+            await options.go_ahead()
+        tasks = [(call, errands.send(call)) for call in work.internal]
         try:
-            return await self._services.tools.call(call)
-        except ToolError as error:
-            return ToolResult(call.call_id, call.name, json.dumps({"error": str(error)}))
+            async for event in self._meanwhile(errands, [task for _, task in tasks], options):
+                work.said(answer)
+                answer.add(event)
+                yield event
+        except BaseException:  # the answer was cut off; what was asked of tools was not
+            for call, task in tasks:
+                work.put_off(call)
+                errands.defer(call, task)
+            raise
+        for call, task in tasks:
+            if task.done():
+                yield work.returned(task.result())
+            else:
+                work.put_off(call)
+                errands.defer(call, task)
+
+    async def _meanwhile(
+        self,
+        errands: Errands,
+        tasks: Sequence[asyncio.Task[ToolResult]],
+        options: AnswerOptions,
+    ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
+        """Wait for calls, as long as an answer may, and say a few words when that takes long."""
+        settings = errands.settings
+        wait_s = settings.wait_s
+        if settings.bridge and not await errands.settled(tasks, settings.bridge_after_s):
+            yield TextDelta(f"{settings.bridge} ")
+            if self._read is not None and options.aloud:
+                async with aclosing(self._read(settings.bridge, options.voice)) as groups:
+                    async for group in groups:
+                        yield group
+            wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
+        await errands.settled(tasks, wait_s)
+
+    def _own_errands(self) -> Errands:
+        services = self._services
+        return Errands(services.tools, services.recorder, services.clock, self._dialect.failure)
+
+
+class _Work:
+    """The calls of one turn in the conversation: made, answered, or put off."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        calls: Sequence[ToolCall],
+        client_tools: frozenset[str],
+        tail: str | None,
+    ) -> None:
+        self.internal: list[ToolCall] = []
+        self.results = 0
+        self._conversation = conversation
+        self._tail = [tail]
+        for call in calls:
+            internal = call.name not in client_tools
+            self._add(Called(call_item_id(call.call_id), call, internal))
+            if internal:
+                self.internal.append(call)
+
+    @property
+    def tail(self) -> str | None:
+        """Id of the last item of the work, or of what was there before."""
+        return self._tail[-1]
+
+    def said(self, answer: Answer) -> None:
+        """Let the answer begin behind the calls, if it has not yet begun."""
+        if not answer.started:
+            self._conversation.add(answer, after=self.tail or ROOT)
+
+    def returned(self, result: ToolResult) -> ToolResult:
+        """Note a result behind the calls, in front of what was said meanwhile."""
+        self._add(Returned(f"{call_item_id(result.call_id)}_output", result, internal=True))
+        self.results += 1
+        return result
+
+    def put_off(self, call: ToolCall) -> None:
+        """Forget a call: it is made again, in the books, when its result is there."""
+        item_id = call_item_id(call.call_id)
+        self._tail.remove(item_id)
+        if self._conversation.has(item_id):
+            self._conversation.delete(item_id)
+
+    def _add(self, item: Called | Returned) -> None:
+        self._conversation.add(item, after=self.tail or ROOT)
+        self._tail.append(item.item_id)

@@ -25,7 +25,9 @@ from step_audio.core.types import (
 from step_audio.dialog.ahead import ReadAhead
 from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import Answer, Conversation
+from step_audio.dialog.dialect import dialect_of
 from step_audio.dialog.ear import Ear, EarEvent
+from step_audio.dialog.errands import Errands, ErrandSettings
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.prompt import PromptBuilder
@@ -75,6 +77,8 @@ class DialogSettings:
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
+        dialect: how the checkpoint writes tool calls.
+        errands: how long calls are waited for, and what is said meanwhile.
     """
 
     responder: Literal["direct", "cascade", "speech"] = "direct"
@@ -90,6 +94,8 @@ class DialogSettings:
     recent_audio: int = 0
     patience: Patience = field(default_factory=Patience)
     turns: TurnSettings = field(default_factory=TurnSettings)
+    dialect: str = "nano"
+    errands: ErrandSettings = field(default_factory=ErrandSettings)
 
 
 def new_id() -> str:
@@ -115,6 +121,7 @@ class Assistant:
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
         )
+        self._dialect = dialect_of(settings.dialect)
         self._reader = Worker("reader")
         self._synthesizer = SpeechSynthesizer(
             services,
@@ -143,6 +150,10 @@ class Assistant:
             self._context,
             patience=settings.patience,
             voiceover=Voiceover(self._synthesizer, settings.reading) if cascade else None,
+            dialect=self._dialect,
+            read=lambda text, voice: self._synthesizer.groups(
+                text, voice, settings.reading, priority=LIVE
+            ),
         )
 
     async def ready(self) -> bool:
@@ -205,6 +216,7 @@ class Assistant:
         session: str = "",
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
+        errands: Errands | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -221,6 +233,7 @@ class Assistant:
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
             go_ahead: awaited before a tool is run.
+            errands: of the session, for calls that take long; None: they are waited for.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -236,6 +249,7 @@ class Assistant:
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
+            errands=errands,
         )
         response = self._responder.respond(conversation, options)
         run = Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
@@ -319,6 +333,18 @@ class Assistant:
                         yield AudioChunk(pcm, rate_hz)
         for pcm in await self._mouth.flush(delivery):
             yield AudioChunk(pcm, rate_hz)
+
+    def errands(self, wake: Callable[[], None]) -> Errands:
+        """Return what carries out a session's tool calls; `wake` is called when there is news."""
+        services = self.services
+        return Errands(
+            services.tools,
+            services.recorder,
+            services.clock,
+            self._dialect.failure,
+            settings=self.settings.errands,
+            wake=wake,
+        )
 
     def system_text(self, instructions: str | None) -> str:
         """Return the text of the system turn for what a client wants said there."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
+from step_audio.core import toolformat
 from step_audio.core.errors import (
     AudioError,
     EngineError,
@@ -97,7 +98,7 @@ async def test_a_failed_tool_is_told_to_the_model() -> None:
     engine = ScriptedEngine([[8, *text_ids("nothing {}")], text_ids("Sorry.")])
     events = await collect(Assistant(services(engine)).answer(asked()))
     result = next(event for event in events if isinstance(event, ToolResult))
-    assert result.output == '{"error": "no tool \'nothing\'"}'
+    assert result.output == toolformat.FAILED
     assert words(events) == "Sorry."
 
 

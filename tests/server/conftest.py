@@ -8,9 +8,9 @@ from starlette.testclient import TestClient
 from server.app import create_app
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
-from step_audio.core.ports import TurnDetector
+from step_audio.core.ports import ToolBox, TurnDetector
 from step_audio.dialog.session import Assistant, DialogSettings
-from tests.fakes import FixedClock, MemoryRecorder, ScriptedEngine, services
+from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, services
 
 Connect = Callable[..., TestClient]
 
@@ -31,12 +31,14 @@ def connect() -> Iterator[Connect]:
         detector: TurnDetector | None = None,
         clock: FixedClock | None = None,
         recorder: MemoryRecorder | None = None,
+        tools: ToolBox | None = None,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
             turn_detector=detector,
             clock=clock or FixedClock(),
             recorder=metrics or recorder or MemoryRecorder(),
+            tools=tools or FakeTools(),
         )
         assistant = Assistant(parts, dialog or DialogSettings())
         app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)
