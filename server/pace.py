@@ -43,7 +43,7 @@ class PaceLimits:
     Attributes:
         messages_per_s, messages_burst: 20 ms of sound a message are 50 a second.
         bytes_per_s, bytes_burst: sound in real time is 64 kB a second as base64.
-        patience_s: held back for so long without a pause, a client floods and is sent away.
+        patience_s: held back for so long without rest, a client floods and is sent away.
     """
 
     messages_per_s: float = 200.0
@@ -60,7 +60,8 @@ class Pace:
         self._patience_s = limits.patience_s
         self._messages = Bucket(limits.messages_per_s, limits.messages_burst)
         self._bytes = Bucket(limits.bytes_per_s, limits.bytes_burst)
-        self._held_s = 0.0
+        self._held_s = self._wait_s = 0.0
+        self._at_s: float | None = None
 
     def hold(self, size: int, now_s: float) -> float:
         """Return how long to wait before the next message is read.
@@ -72,7 +73,10 @@ class Pace:
             Flooded: the client was held back for longer than the patience lasts.
         """
         wait_s = max(self._messages.take(1, now_s), self._bytes.take(size, now_s))
-        self._held_s = self._held_s + wait_s if wait_s else 0.0
+        # Time in which the client was not held back is rest, and forgives as much.
+        rest_s = max(0.0, now_s - (self._at_s or now_s) - self._wait_s)
+        self._held_s = max(0.0, self._held_s - rest_s) + wait_s
+        self._at_s, self._wait_s = now_s, wait_s
         if self._held_s > self._patience_s:
             raise Flooded("too many messages for too long; send sound as it is recorded")
         return wait_s

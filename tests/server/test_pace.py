@@ -46,7 +46,14 @@ def test_a_client_that_obeys_the_wait_is_not_a_flood_until_patience_ends() -> No
         pace.hold(1, now_s)
 
 
-def test_a_pause_forgives() -> None:
+def test_rest_forgives() -> None:
     pace, now_s = Pace(SLOW), 0.0
     for _ in range(1000):
-        now_s += 0.5 if pace.hold(1, now_s) else 0.0
+        now_s += pace.hold(1, now_s) + 0.15
+
+
+def test_a_flood_is_known_although_each_wait_lasts_a_little_longer() -> None:
+    pace, now_s = Pace(SLOW), 0.0
+    with pytest.raises(Flooded):
+        for _ in range(100):
+            now_s += pace.hold(1, now_s) * 1.2
