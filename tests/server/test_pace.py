@@ -54,6 +54,7 @@ def test_rest_forgives() -> None:
 
 def test_a_flood_is_known_although_each_wait_lasts_a_little_longer() -> None:
     pace, now_s = Pace(SLOW), 0.0
+    for _ in range(15):
+        now_s += pace.hold(1, now_s) * 1.05
     with pytest.raises(Flooded):
-        for _ in range(100):
-            now_s += pace.hold(1, now_s) * 1.2
+        pace.hold(1, now_s)
