@@ -15,13 +15,16 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
+from server.chat.route import chat_router
 from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
 from server.models import models_router
 from server.realtime.endpoint import realtime_router
 from server.sight.metrics import Metrics, metrics_router
 from server.speech import speech_router
-from server.voices import VoiceNames, voices_router
+from server.transcriptions import transcriptions_router
+from server.voice_routes import voices_router
+from server.voices import VoiceNames
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.session import Assistant
 
@@ -100,9 +103,11 @@ def create_app(
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(models_router(assistant.services, int(time.time())))
-    app.include_router(voices_router(assistant.services))
+    app.include_router(voices_router(assistant))
     names = VoiceNames(assistant.services, settings.voice_names)
     app.include_router(speech_router(assistant, settings, slots, names))
+    app.include_router(transcriptions_router(assistant, settings, slots))
+    app.include_router(chat_router(assistant, settings, slots, names))
     app.include_router(realtime_router(assistant, settings, slots))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")

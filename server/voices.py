@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from step_audio.core.ports import Services
@@ -52,20 +51,13 @@ class VoiceNames:
         if name not in known:
             name = self._chosen.get(name, name)
         if name not in known and name in STOCK:
-            return known[STOCK.index(name) % len(known)]
+            shipped = self._shipped()
+            return shipped[STOCK.index(name) % len(shipped)]
         return store.get(name).name
 
-
-def voices_router(services: Services) -> APIRouter:
-    """Return the routes of the voices."""
-    router = APIRouter(tags=["voices"])
-
-    @router.get("/v1/audio/voices", summary="Which voices there are.")
-    async def list_voices(legacy: bool = False) -> dict[str, Any]:
-        names = services.voices.names()
-        if legacy:
-            return {"voices": list(names)}
-        data = [{"id": name, "object": "audio.voice", "name": name} for name in names]
-        return {"object": "list", "data": data, "voices": data}
-
-    return router
+    def _shipped(self) -> Sequence[str]:
+        """Return the names that do not change while the system runs."""
+        names, library = self._services.voices.names(), self._services.voice_library
+        if library is None:
+            return names
+        return [name for name in names if library.facts(name).built_in] or names

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from step_audio.core.types import Pcm, TextDelta, Transcript
+from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.session import Assistant
+
+
+async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
+    """Return the groups of a recording, (T,); other streams are heard in between.
+
+    Raises:
+        AudioError: longer than a question may be.
+    """
+    question = assistant.question(rate_hz)
+    for start in range(0, len(pcm), rate_hz):
+        await assistant.listen(question, pcm[start : start + rate_hz])
+    return await assistant.finish(question)
 
 
 class ModelTranscriber:
@@ -24,10 +36,9 @@ class ModelTranscriber:
             AudioError: longer than a question may be.
             EngineError: the engine broke or was late.
         """
-        question = self._assistant.question(rate_hz)
-        await self._assistant.listen(question, pcm)
         conversation = Conversation()
-        conversation.add(UserAudio("recording", await self._assistant.finish(question)))
+        groups = await groups_of(self._assistant, pcm, rate_hz)
+        conversation.add(UserAudio("recording", groups))
         answer = self._assistant.answer(
             conversation, instructions=load_prompt("transcribe"), aloud=False
         )

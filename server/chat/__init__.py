@@ -1,0 +1,1 @@
+"""Chat completions: text and speech in, text and speech out."""

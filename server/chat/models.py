@@ -1,0 +1,204 @@
+"""What a chat completion is asked with; fields not named here are ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from server.voices import VoiceId
+from step_audio.core.encoding import AudioFormat
+
+MAX_TEXT_CHARS = 20_000
+Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+
+
+class Part(BaseModel):
+    """Base of everything in a request."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class TextPart(Part):
+    """Words."""
+
+    type: Literal["text"]
+    text: Words
+
+
+class InputAudio(Part):
+    """Sound as base64; what it is, its first bytes say."""
+
+    data: Annotated[str, Field(min_length=1)]
+    format: str = "wav"
+
+
+class AudioPart(Part):
+    """Sound of the user."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class RefusalPart(Part):
+    """What an assistant said instead of an answer."""
+
+    type: Literal["refusal"]
+    refusal: Words
+
+
+UserPart = Annotated[TextPart | AudioPart, Field(discriminator="type")]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
+class SystemMessage(Part):
+    """What the assistant shall be."""
+
+    role: Literal["system", "developer"]
+    content: Words | list[TextPart]
+
+
+class UserMessage(Part):
+    """What the user wrote or said."""
+
+    role: Literal["user"]
+    content: Words | Annotated[list[UserPart], Field(min_length=1, max_length=64)]
+
+
+class FunctionCall(Part):
+    """Name and arguments as JSON text."""
+
+    name: Annotated[str, Field(max_length=128)]
+    arguments: Words
+
+
+class ToolCallMade(Part):
+    """A call the assistant made earlier."""
+
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class AudioReference(Part):
+    """A spoken answer of earlier, by its id."""
+
+    id: Annotated[str, Field(max_length=128)]
+
+
+class AssistantMessage(Part):
+    """What the assistant answered earlier."""
+
+    role: Literal["assistant"]
+    content: Words | list[AssistantPart] | None = None
+    audio: AudioReference | None = None
+    tool_calls: Annotated[list[ToolCallMade], Field(max_length=64)] | None = None
+
+
+class ToolMessage(Part):
+    """What a tool of the client returned."""
+
+    role: Literal["tool"]
+    content: Words | list[TextPart]
+    tool_call_id: Annotated[str, Field(max_length=128)]
+
+
+Message = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
+
+
+class Function(Part):
+    """A function of the client."""
+
+    name: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(Part):
+    """A tool of the client."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedTool(Part):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class FunctionName(Part):
+    """A function by its name."""
+
+    name: str
+
+
+class AudioOutput(Part):
+    """How a spoken answer is wanted."""
+
+    voice: str | VoiceId | None = None
+    format: AudioFormat | Literal["pcm16"] = "wav"
+
+
+class StreamOptions(Part):
+    """What a stream tells besides the answer."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(Part):
+    """A chat completion as OpenAI clients ask for it."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        strict=True,
+        json_schema_extra={
+            "example": {
+                "model": "step-audio-nano",
+                "modalities": ["text", "audio"],
+                "audio": {"voice": "alloy", "format": "wav"},
+                "messages": [{"role": "user", "content": "What is twelve plus thirty?"}],
+            }
+        },
+    )
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=500)]
+    model: str | None = None
+    modalities: Annotated[list[Literal["text", "audio"]], Field(min_length=1)] | None = None
+    audio: AudioOutput | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Literal[1] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatRequest:
+        if self.messages[-1].role not in ("user", "tool"):
+            raise ValueError("the last message must be of the user or of a tool")
+        if self.stream and self.aloud and self.audio and self.audio.format != "pcm16":
+            raise ValueError("a stream carries audio.format pcm16 only")
+        return self
+
+    @property
+    def aloud(self) -> bool:
+        """Whether the answer is spoken."""
+        return "audio" in (self.modalities or ())
+
+    @property
+    def client_tools(self) -> frozenset[str]:
+        """Names of the tools that the client runs, none while it forbids calls."""
+        if self.tool_choice == "none":
+            return frozenset()
+        return frozenset(tool.function.name for tool in self.tools or ())
+
+
+NamedTool.model_rebuild()
