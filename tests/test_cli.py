@@ -298,3 +298,27 @@ def test_a_made_key_fits_the_profile_that_keeps_its_hash(
     profile.write_text(f"{text}\n{kept.partition(':')[2].strip()}\n")
     keys = load_profile(str(profile), {}).server.keys
     assert Keyring(keys).owner(shown.rpartition(" ")[2]) == "kitchen"
+
+
+def test_plan_says_whether_a_deployment_keeps_up(capsys: pytest.CaptureFixture[str]) -> None:
+    on = ["plan", "--profile", "aqaa-130b", "--gpu", "h100", "--count", "4", "--sessions", "2"]
+    assert main([*on, "--quantization", "fp8"]) == 0
+    shown = capsys.readouterr().out
+    assert "step-audio-aqaa on 4 x h100, fp8: keeps up" in shown
+    assert "bytes / (cards x bandwidth)" in shown
+    assert main(on) == 1
+    assert "does NOT keep up" in capsys.readouterr().out
+    assert main([*on, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["step-audio-aqaa"]["keeps_up"] is False
+
+
+def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "--profile", "chat-130b", "--count", "8"]) == 0
+    shown = capsys.readouterr().out
+    assert "step-audio-chat on 8 x h100" in shown
+    assert "step-audio-tts-3b on 1 x h100" in shown
+    assert main(["plan", "--gpu", "rtx3090", "--quantization", "int8"]) == 0
+    assert "step-audio-nano" in capsys.readouterr().out
+    assert main(["plan", "--gpu", "abacus"]) == 2

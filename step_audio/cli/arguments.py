@@ -10,6 +10,7 @@ from typing import TypeAlias
 from step_audio import __version__
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine
+from step_audio.cli.planning import plan_profile
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
@@ -47,6 +48,15 @@ def _deployment(add: Add) -> None:
     command.add_argument("--port", type=int, help="port to listen at (server.port); 0 picks one")
     command = add("check", check, "Print a profile resolved and verify its weights.")
     _profile(command)
+    command = add("plan", plan_profile, "Will the language models keep up on given cards?")
+    _profile(command)
+    command.add_argument("--gpu", default="h100", help="h100, h200, a100, a800, l40s, ... (h100)")
+    command.add_argument("--count", type=int, default=1, help="cards of tensor parallelism (1)")
+    kinds = ("bf16", "fp8", "int4", "int8")
+    command.add_argument("--quantization", default="bf16", choices=kinds, help="of weights (bf16)")
+    command.add_argument("--sessions", type=int, help="speaking at once (limits.max_sessions)")
+    command.add_argument("--context", type=int, default=4096, help="ids a session holds (4096)")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead")
     command = add("key", key, "Make a bearer key and the hash that a profile keeps of it.")
     command.add_argument("name", nargs="?", default="me", help="whose key it is (me)")
     command = add("record", record_folder, "Write the manifest of a weights folder as it is now.")

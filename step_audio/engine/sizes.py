@@ -1,0 +1,82 @@
+"""How large a Step1 is: parameters, bytes, KV cache, from six numbers. No torch, no file.
+
+Source: `config.json` of the published models; their parameter counts follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Quantization = Literal["bf16", "fp8", "int4", "int8"]
+
+# Bits of one weight of a layer: int4 in groups of 128 with a 16-bit scale and a 4-bit zero point,
+# int8 with one 32-bit scale a row.
+_BITS: Final[dict[Quantization, float]] = {
+    "bf16": 16,
+    "fp8": 8,
+    "int4": 4 + (16 + 4) / 128,
+    "int8": 8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of a config; names as in `Step1Config`."""
+
+    hidden: int
+    intermediate: int
+    heads: int
+    groups: int
+    layers: int
+    vocab: int
+    tied: bool = False
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of all layers: the part that quantisation shrinks."""
+        keys = self.hidden // self.heads * self.groups
+        each = 2 * self.hidden**2 + 2 * self.hidden * keys + 3 * self.hidden * self.intermediate
+        return self.layers * each
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.layer_parameters + self.hidden * self.vocab * (1 if self.tied else 2)
+
+    def weight_bytes(self, quantization: Quantization) -> int:
+        """Return the bytes of all weights; embedding and head stay bf16, except in int8."""
+        bits = _BITS[quantization]
+        rest = self.parameters - self.layer_parameters
+        return int(self.layer_parameters * bits / 8) + rest * (1 if quantization == "int8" else 2)
+
+    def read_bytes(self, quantization: Quantization) -> int:
+        """Return the bytes of weights that one step reads: all but the embedding's table."""
+        table = 0 if self.tied else self.hidden * self.vocab * (1 if quantization == "int8" else 2)
+        return self.weight_bytes(quantization) - table
+
+    def kv_bytes(self, cards: int = 1, width: int = 2) -> int:
+        """Return the KV cache of one position over all cards, in a type of `width` bytes.
+
+        With more cards than groups each group is kept several times.
+        """
+        keys = self.hidden // self.heads * max(self.groups, cards)
+        return 2 * self.layers * keys * width
+
+
+CONFIG_KEYS: Final = {
+    "hidden": "hidden_size",
+    "intermediate": "intermediate_size",
+    "heads": "num_attention_heads",
+    "groups": "num_attention_groups",
+    "layers": "num_hidden_layers",
+    "vocab": "vocab_size",
+}
+"""Names of the numbers in `config.json`."""
+
+PUBLISHED: Final[dict[str, Sizes]] = {
+    "step-audio-chat": Sizes(12288, 31232, 96, 8, 88, 74752),
+    "step-audio-aqaa": Sizes(12288, 31232, 96, 8, 88, 74752),
+    "step-audio-tts-3b": Sizes(3072, 8192, 48, 4, 32, 74752),
+}
+"""By the name under which the profiles serve them."""
