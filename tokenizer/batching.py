@@ -29,7 +29,7 @@ class _Ticket:
     @property
     def shape(self) -> tuple[int, int]:
         """What has to be equal within a pass: new frames, and remembered rows."""
-        return self.feats.shape[1], self.cache.keys.shape[3]
+        return self.feats.shape[1], self.cache.remembered
 
     @property
     def done(self) -> bool:

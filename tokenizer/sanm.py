@@ -11,6 +11,7 @@ Source: SAN-M, arXiv:2006.01713; Paraformer online (FunASR), `SANMEncoderChunkOp
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from torch.backends import xnnpack
 from torch.nn import functional as F
 
 from step_audio.core.errors import ShapeError
-from tokenizer.sanm_layers import NORM_EPS, Affine, SanmConfig, SanmLayer
+from tokenizer.sanm_layers import NORM_EPS, Affine, SanmAttention, SanmConfig, SanmLayer
+from tokenizer.sanm_script import Pass, compile_pass
 
 __all__ = ["SanmCache", "SanmConfig", "SanmEncoder"]
 
@@ -29,20 +31,25 @@ _LONGEST_WAVE = 10000.0
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class SanmCache:
-    """State of one stream (or of B streams in step).
+    """State of one stream (or of B streams in step), of a size that does not change.
 
     Attributes:
         history: last embedded rows, (B, history, 560); zeros at the start, and not masked.
-        keys, values: (layers, B, H, at most look_back rows, D / H).
+        memory: keys, then values, that chunks left behind, (layers, B, look_back, 2 D). A ring of
+            chunks: attention does not ask for their order.
         position: frames embedded so far.
         closed: True after a chunk shorter than the others, which can only be the last one.
     """
 
     history: Tensor
-    keys: Tensor
-    values: Tensor
+    memory: Tensor
     position: int = 0
     closed: bool = False
+
+    @property
+    def remembered(self) -> int:
+        """Rows of `memory` that hold something."""
+        return min(self.position, self.memory.shape[2])
 
 
 def sinusoids(first: int, count: int, width: int, device: torch.device) -> Tensor:
@@ -57,15 +64,8 @@ def sinusoids(first: int, count: int, width: int, device: torch.device) -> Tenso
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
-def _join(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-
-def _part(whole: Tensor, sizes: list[int], dim: int) -> list[Tensor]:
-    """Undo `_join` by copies: a view would keep the state of all streams alive."""
-    if len(sizes) == 1:
-        return [whole]
-    return [part.clone() for part in torch.split(whole, sizes, dim)]
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class SanmEncoder(nn.Module):
@@ -85,6 +85,7 @@ class SanmEncoder(nn.Module):
             SanmLayer(size, config, dropout) for _ in range(config.num_blocks - 1)
         )
         self.after_norm = nn.LayerNorm(size, eps=NORM_EPS)
+        self._packed: tuple[threading.Lock, Pass] | None = None
 
     def pack(self) -> None:
         """Prepare for serving on one CPU thread, if that is where this serves.
@@ -97,9 +98,11 @@ class SanmEncoder(nn.Module):
         if not built_in or not one_thread or self.after_norm.weight.device.type != "cpu":
             return
         torch.set_num_threads(1)  # said aloud: its pool does not read OMP_NUM_THREADS
+        lock = threading.Lock()
         for layer in self.modules():
-            if isinstance(layer, Affine):
-                layer.pack()
+            if isinstance(layer, Affine | SanmAttention):
+                layer.pack(lock)
+        self._packed = lock, compile_pass(self._layers())
 
     def _layers(self) -> list[SanmLayer]:
         layers = [*self.encoders0, *self.encoders]
@@ -115,10 +118,22 @@ class SanmEncoder(nn.Module):
     def open(self, batch: int = 1) -> SanmCache:
         """Return the state of a fresh stream (of `batch` streams in step)."""
         config, weight = self.config, self.after_norm.weight
-        head = config.output_size // config.attention_heads
-        nothing = weight.new_zeros((config.num_blocks, batch, config.attention_heads, 0, head))
         history = weight.new_zeros((batch, config.history_frames, config.input_size))
-        return SanmCache(history, nothing, nothing)
+        shape = (config.num_blocks, batch, config.look_back_frames, 2 * config.output_size)
+        return SanmCache(history, weight.new_zeros(shape))
+
+    def remembered(self, cache: SanmCache) -> tuple[Tensor, Tensor]:
+        """Return keys and values that the next chunk attends to, oldest first.
+
+        Each is (layers, B, H, at most look_back, D / H).
+        """
+        ring = cache.memory.shape[2]
+        first = cache.position - cache.remembered
+        order = [row % ring for row in range(first, cache.position)]
+        shape = (*cache.memory.shape[:2], len(order), 2, self.config.attention_heads, -1)
+        rows = cache.memory[:, :, order].reshape(*shape)
+        keys, values = rows.permute(3, 0, 1, 4, 2, 5)
+        return keys, values
 
     def forward_chunk(self, feats: Tensor, cache: SanmCache) -> Tensor:
         """Encode the next chunk and advance `cache`.
@@ -152,30 +167,33 @@ class SanmEncoder(nn.Module):
             self.check_chunk(chunk, cache)
         config, count, sizes = self.config, feats[0].shape[1], [len(chunk) for chunk in feats]
         fresh = [self._embed(c, cache.position) for c, cache in zip(feats, caches, strict=True)]
-        window = torch.cat((_join([c.history for c in caches], 0), _join(fresh, 0)), dim=1)
-        history = window[:, -config.history_frames :]
-        old_keys, old_values = (
-            _join([c.keys for c in caches], 1),
-            _join([c.values for c in caches], 1),
-        )
-        keys, values = [], []
-        # The window's last 5 rows come again as the next window's first rows.
-        keep = slice(-config.look_back_frames - config.history_frames, -config.history_frames)
-        for layer, old_key, old_value in zip(self._layers(), old_keys, old_values, strict=True):
-            window, key, value = layer.forward_chunk(window, old_key, old_value)
-            keys.append(key[:, :, keep])
-            values.append(value[:, :, keep])
-        out = torch.split(self.after_norm(window[:, -count:]), sizes)
-        parts = (
-            _part(history, sizes, 0),
-            _part(torch.stack(keys), sizes, 1),
-            _part(torch.stack(values), sizes, 1),
-        )
-        for cache, own, key, value in zip(caches, *parts, strict=True):
-            cache.history, cache.keys, cache.values = own, key, value
+        window = torch.cat((_join([c.history for c in caches]), _join(fresh)), dim=1)
+        history = torch.split(window[:, -config.history_frames :], sizes)
+        oldest = [cache.position % config.look_back_frames for cache in caches]
+        memories = [cache.memory for cache in caches]
+        if self._packed is not None and torch.is_inference_mode_enabled():
+            lock, run = self._packed
+            with lock:
+                window = run(window, memories, oldest, caches[0].remembered)
+        else:
+            window = self._run(window, memories, oldest, caches[0].remembered)
+        for cache, own in zip(caches, history, strict=True):
+            cache.history = own.clone()  # a view would keep the state of all streams alive
             cache.position += count
             cache.closed = count < config.chunk_frames
-        return out
+        return torch.split(self.after_norm(window[:, -count:]), sizes)
+
+    def _run(self, window: Tensor, memories: list[Tensor], oldest: list[int], known: int) -> Tensor:
+        """Take a window through all layers; see `sanm_script.Pass`."""
+        sizes, length = [memory.shape[1] for memory in memories], self.config.chunk_frames
+        for number, layer in enumerate(self._layers()):
+            past = _join([memory[number, :, :known] for memory in memories]) if known else None
+            window, fresh = layer.forward_chunk(window, past)
+            # The window's last 5 rows come again as the next window's first rows.
+            kept = torch.split(fresh[:, :length], sizes)
+            for memory, row, rows in zip(memories, oldest, kept, strict=True):
+                memory[number, :, row : row + length] = rows
+        return window
 
     def check_chunk(self, feats: Tensor, cache: SanmCache) -> None:
         """Raise ShapeError unless `feats` can be the next chunk of the stream of `cache`."""
@@ -231,7 +249,7 @@ class SanmEncoder(nn.Module):
         rows = torch.ones(
             batch,
             chunks,
-            config.history_frames + config.chunk_frames,
+            config.window_frames,
             dtype=torch.bool,
             device=device,
         )

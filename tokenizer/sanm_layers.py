@@ -58,35 +58,52 @@ class SanmConfig:
         """Rows of keys and values that a layer remembers at most."""
         return self.look_back_chunks * self.chunk_frames
 
+    @property
+    def window_frames(self) -> int:
+        """Rows of a window: older ones, then the chunk."""
+        return self.history_frames + self.chunk_frames
+
 
 class Affine(nn.Linear):
-    """A linear layer that can be packed for serving on a CPU.
+    """A linear layer, with a ReLU behind it if asked, that can be packed for serving on a CPU.
 
     Packed, the 9 rows of a window take half the time of the BLAS that torch calls otherwise, and
     many rows take no longer; it costs a second copy of the weights.
     """
 
-    _packed: Any = None
+    packed: Any = None
     _lock: threading.Lock | None = None
 
-    def pack(self) -> None:
-        """Lay the weights out for XNNPACK; they must not change afterwards."""
-        self._packed = torch.ops.prepacked.linear_clamp_prepack(
-            self.weight.detach(), self.bias.detach()
+    def __init__(self, in_size: int, out_size: int, *, relu: bool = False) -> None:
+        super().__init__(in_size, out_size)
+        self.relu = relu
+
+    def pack(self, lock: threading.Lock) -> None:
+        """Lay the weights out for XNNPACK; they must not change afterwards.
+
+        Args:
+            lock: held while an operator runs, which keeps its arguments in itself.
+        """
+        self.packed = torch.ops.prepacked.linear_clamp_prepack(
+            self.weight.detach(), self.bias.detach(), 0.0 if self.relu else None
         )
-        self._lock = threading.Lock()
+        self._lock = lock
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D_in) -> (..., D_out); packed only without gradients."""
         if self._lock is None or not torch.is_inference_mode_enabled():
-            return super().forward(x)
-        with self._lock:  # the operator keeps its arguments in itself while it runs
-            out: Tensor = torch.ops.prepacked.linear_clamp_run(x, self._packed)
+            plain = super().forward(x)
+            return F.relu(plain) if self.relu else plain
+        with self._lock:
+            out: Tensor = torch.ops.prepacked.linear_clamp_run(x, self.packed)
         return out
 
 
 class SanmAttention(nn.Module):
     """Scaled dot-product attention plus a depthwise convolution over the window's values."""
+
+    packed: Any = None
+    _lock: threading.Lock | None = None
 
     def __init__(self, in_size: int, config: SanmConfig, dropout: float) -> None:
         super().__init__()
@@ -132,15 +149,25 @@ class SanmAttention(nn.Module):
         out: Tensor = self.linear_out(mixed.transpose(1, 2).flatten(2))
         return out
 
+    def pack(self, lock: threading.Lock) -> None:
+        """Lay the memory out for XNNPACK, the identity among its taps; see `Affine.pack`."""
+        taps, reach = self.fsmn_block.weight.detach().clone(), self.fsmn_block.kernel_size[0] // 2
+        taps[:, :, reach] += 1
+        self.packed = torch.ops.prepacked.conv2d_clamp_prepack(
+            taps[..., None], None, [1, 1], [reach, 0], [1, 1], len(taps)
+        )
+        self._lock = lock
+
     def memory(self, value: Tensor) -> Tensor:
         """Depthwise convolution over the rows of each window, plus identity; (N, W, D)."""
-        if len(value) == 1 and torch.is_inference_mode_enabled():
-            # For a single window the convolution's set-up costs more than these few sums.
-            taps, reach = self.fsmn_block.weight[:, 0], self.fsmn_block.kernel_size[0] // 2
-            near = F.pad(value, (0, 0, reach, reach)).unfold(1, taps.shape[1], 1)
-            return (near * taps).sum(-1) + value
-        convolved: Tensor = self.fsmn_block(value.transpose(1, 2))
-        return convolved.transpose(1, 2) + value
+        if self._lock is None or not torch.is_inference_mode_enabled():
+            convolved: Tensor = self.fsmn_block(value.transpose(1, 2))
+            return convolved.transpose(1, 2) + value
+        # (N, W, D) is an image of one column, D channels, the last axis innermost: no copy.
+        image = value.contiguous()[:, :, None].permute(0, 3, 1, 2)
+        with self._lock:
+            out: Tensor = torch.ops.prepacked.conv2d_clamp_run(image, self.packed)
+        return out[..., 0].transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -148,13 +175,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, size: int, inner: int, dropout: float) -> None:
         super().__init__()
-        self.w_1 = Affine(size, inner)
+        self.w_1 = Affine(size, inner, relu=True)
         self.w_2 = Affine(inner, size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        out: Tensor = self.w_2(self.dropout(F.relu(self.w_1(x))))
+        out: Tensor = self.w_2(self.dropout(self.w_1(x)))
         return out
 
 
@@ -179,17 +206,28 @@ class SanmLayer(nn.Module):
         shown: Tensor = self.dropout(self.feed_forward(self.norm2(x)))
         return x + shown
 
-    def forward_chunk(
-        self, window: Tensor, old_key: Tensor, old_value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run one window (B, W, D_in); return its rows (B, W, D) and all keys and values."""
-        attention = self.self_attn
-        query, key_rows, value_rows = attention.project(self.norm1(window))
-        key, value = attention.split(key_rows), attention.split(value_rows)
-        key = torch.cat((old_key, key), dim=2)
-        value = torch.cat((old_value, value), dim=2)
-        attended = attention.attend(query, key, value, None) + attention.memory(value_rows)
-        return self._close(window, attended), key, value
+    def forward_chunk(self, window: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run one window of each stream.
+
+        Args:
+            window: (B, W, D_in).
+            past: keys, then values, of earlier rows in any order, (B, K, 2 D); None: none.
+
+        Returns:
+            The window's rows, (B, W, D), and its own keys, then values, (B, W, 2 D).
+        """
+        attention, size = self.self_attn, self.self_attn.linear_out.in_features
+        projected: Tensor = attention.linear_q_k_v(self.norm1(window))
+        fresh = projected[..., size:]
+        known = fresh if past is None else torch.cat((past, fresh), dim=1)
+        attended = attention.attend(
+            projected[..., :size],
+            attention.split(known[..., :size]),
+            attention.split(known[..., size:]),
+            None,
+        )
+        attended = attended + attention.memory(fresh[..., size:])
+        return self._close(window, attended), fresh
 
     def forward(self, windows: Tensor, batch: int, seen: Tensor, real: Tensor | None) -> Tensor:
         """Run the windows of all chunks at once.

@@ -153,10 +153,11 @@ def _cache(folder: Path) -> Errors:
             out = model.forward_chunk(chunk, cache)
             if number in names:
                 case = case_of(recorded, f"cache.after{number}")
+                keys, values = model.remembered(cache)
                 worst = max(
                     gap(cache.history, case["feats"]),
-                    gap(cache.keys[0], case["layer0_k"]),
-                    gap(cache.values[-1], case["lastlayer_v"]),
+                    gap(keys[0], case["layer0_k"]),
+                    gap(values[-1], case["lastlayer_v"]),
                     gap(out, case["window_out"][:, model.config.history_frames :]),
                 )
                 found.append((f"{clip} after {number}", worst))

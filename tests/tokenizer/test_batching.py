@@ -77,8 +77,8 @@ def test_a_streams_state_does_not_keep_the_others_alive() -> None:
     caches = [ENCODER.open() for _ in range(8)]
     for chunks in zip(*(feats(seed, 6) for seed in range(8)), strict=True):
         ENCODER.forward_chunks(chunks, caches)
-    kept = caches[3].keys.untyped_storage().nbytes()
-    assert kept == caches[3].keys.numel() * 4
+    for tensor in (caches[3].memory, caches[3].history):
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * 4
 
 
 def test_threads_meet_in_one_pass() -> None:
@@ -177,3 +177,16 @@ def test_a_failing_pass_reaches_every_stream_and_the_next_pass_runs() -> None:
 def test_features_of_another_width_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"expected \(1, T, 560\)"):
         ENCODER.forward_chunk(torch.zeros(1, 4, 80), ENCODER.open())
+
+
+@torch.inference_mode()
+def test_packed_streams_that_share_a_pass_equal_plain_ones_alone() -> None:
+    packed = linguistic.encoder(golden.GOLDEN)
+    packed.pack()
+    streams = [feats(seed, 7) for seed in range(3)]
+    streams = [[*chunks[:6], chunks[6][:, :2]] for chunks in streams]
+    caches = [packed.open() for _ in streams]
+    for step in range(7):
+        got = packed.forward_chunks([chunks[step] for chunks in streams], caches)
+        for chunks, frames in zip(streams, got, strict=True):
+            torch.testing.assert_close(frames, alone(chunks)[step], rtol=0, atol=1e-5)
