@@ -101,7 +101,7 @@ def compile_pass(layers: Sequence[SanmLayer]) -> Pass:
 
     def run(window: Tensor, memories: list[Tensor], oldest: list[int], known: int) -> Tensor:
         # Its optimiser would stop the first two passes for a second, and finds nothing to win.
-        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined, no-untyped-call]
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             out: Tensor = scripted(window, memories, oldest, known)
         return out
 
