@@ -14,7 +14,7 @@ from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.dialog.instruction import tts_system_prompt
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.packing import GROUP_RUN, TEXT_RUN, interleave
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,23 @@ class Turn:
 
 
 class PromptBuilder:
-    """Turns to ids for one text tokenizer and vocabulary. Stateless, shared."""
+    """Turns to ids for one text tokenizer and vocabulary. Stateless, shared.
 
-    def __init__(self, text_tokenizer: TextTokenizer, vocab: Vocab) -> None:
+    `text_run` and `group_run` are the rhythm of spoken answers; other than 10 ids and 3 groups
+    only to train a model that is to be compared.
+    """
+
+    def __init__(
+        self,
+        text_tokenizer: TextTokenizer,
+        vocab: Vocab,
+        *,
+        text_run: int = TEXT_RUN,
+        group_run: int = GROUP_RUN,
+    ) -> None:
         self._text_tokenizer = text_tokenizer
         self._vocab = vocab
+        self.text_run, self.group_run = text_run, group_run
         self._newline = text_tokenizer.encode("\n")
 
     def chat(self, turns: Iterable[Turn]) -> list[int]:
@@ -152,7 +164,13 @@ class PromptBuilder:
             case Call(name, arguments):
                 return [_marker(self._vocab.call, "tool call"), *self.text(f"{name} {arguments}")]
             case Spoken(text, groups):
-                return interleave(self.text(text), groups, self._vocab)
+                return interleave(
+                    self.text(text),
+                    groups,
+                    self._vocab,
+                    text_run=self.text_run,
+                    group_run=self.group_run,
+                )
 
 
 def _marker(token_id: int | None, what: str) -> int:

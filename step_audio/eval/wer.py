@@ -5,6 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from step_audio.core.error_rates import advance, edit_distance
+
+__all__ = [
+    "Pronunciations",
+    "edit_distance",
+    "exact",
+    "in_order",
+    "normalise",
+    "phone_error_rate",
+    "word_error_rate",
+]
+
 Pronunciations = Mapping[str, Sequence[Sequence[str]]]
 """Word to its ways of being said, each a sequence of phones."""
 
@@ -12,14 +24,6 @@ Pronunciations = Mapping[str, Sequence[Sequence[str]]]
 def normalise(text: str) -> list[str]:
     """Return the words of a text: lower case, no punctuation, hyphens apart."""
     return re.findall(r"[a-z0-9]+(?:'[a-z]+)*", text.lower().replace("\u2019", "'"))
-
-
-def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Return the fewest substitutions, insertions and deletions between two sequences."""
-    row = list(range(len(hypothesis) + 1))
-    for item in reference:
-        row = _advance(row, item, hypothesis)
-    return row[-1]
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
@@ -59,7 +63,7 @@ def phone_error_rate(
             for way in lexicon[word]:
                 end = row
                 for phone in way:
-                    end = _advance(end, phone, heard)
+                    end = advance(end, phone, heard)
                 ends.append(end)
             row = [min(column) for column in zip(*ends, strict=True)]
             total += min(len(way) for way in lexicon[word])
@@ -80,13 +84,6 @@ def in_order(key_words: Sequence[str], text: str) -> bool:
         else:
             return False
     return True
-
-
-def _advance(row: list[int], item: str, hypothesis: Sequence[str]) -> list[int]:
-    new = [row[0] + 1]
-    for j, other in enumerate(hypothesis, 1):
-        new.append(min(row[j] + 1, new[-1] + 1, row[j - 1] + (item != other)))
-    return new
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -144,8 +144,12 @@ class TrainingRun:
         if now - self._logged >= self.log_every_s or self.done:
             self._log()
             self._logged = now
-        if now - self._saved >= self.save_every_s or self.done:
+        if self.save_due(now) or self.done:
             self.save()
+
+    def save_due(self, now: float) -> bool:
+        """Return whether a checkpoint should be written, by the clock."""
+        return now - self._saved >= self.save_every_s
 
     def _log(self) -> None:
         row = {"step": self.step, "used_s": round(self.used_s, 1)}

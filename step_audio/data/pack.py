@@ -1,0 +1,126 @@
+"""Samples and accepted sounds into token shards, through the prompt builder that serves."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from step_audio.core.audio import resample
+from step_audio.core.errors import InputError
+from step_audio.core.json_lines import read_rows
+from step_audio.core.ports import AudioTokenizer
+from step_audio.core.types import TokenGroup
+from step_audio.core.vocab import Vocab
+from step_audio.data.manifest import Utterance, content_id
+from step_audio.data.samples import Sample, SoundMissing, from_row
+from step_audio.data.shards import ShardWriter, TokenSample
+from step_audio.data.spoken import SpokenItem, read_spoken, write_spoken
+from step_audio.dialog.prompt import PromptBuilder
+
+BLOCK = 500
+"""Utterances of one file of codes: what a cut-off can lose."""
+
+
+def tokens(
+    root: Path,
+    utterances: Sequence[Utterance],
+    tokenizer: AudioTokenizer,
+    tokenizer_id: str,
+    progress: Callable[[Iterable[Utterance]], Iterable[Utterance]] = lambda rows: rows,
+) -> dict[str, tuple[TokenGroup, ...]]:
+    """Return the groups of every utterance; what another run made is read from disk.
+
+    Args:
+        tokenizer_id: names the weights; codes of other weights are kept apart.
+    """
+    folder = root / "tokens" / content_id(tokenizer_id)
+    found: dict[str, tuple[TokenGroup, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        # The place of the text holds the id of the utterance.
+        found.update({item.text: item.groups for item in read_spoken(path)})
+    block: list[SpokenItem] = []
+    for utterance in progress([u for u in utterances if u.id not in found]):
+        groups = _encode(root, utterance, tokenizer)
+        found[utterance.id] = groups
+        rows = [(*g.linguistic, *g.semantic) for g in groups]
+        codes = np.array(rows, dtype=np.int16).reshape(-1, 5)
+        block.append(SpokenItem(utterance.id, utterance.speaker, codes))
+        if len(block) == BLOCK:
+            _write_block(folder, block)
+            block = []
+    if block:
+        _write_block(folder, block)
+    return found
+
+
+def _write_block(folder: Path, block: Sequence[SpokenItem]) -> None:
+    write_spoken(folder / f"{content_id([item.text for item in block])}.safetensors", block)
+
+
+def _encode(
+    root: Path, utterance: Utterance, tokenizer: AudioTokenizer
+) -> tuple[TokenGroup, ...]:
+    pcm, rate_hz = utterance.read(root)
+    stage = tokenizer.open()
+    sound = resample(pcm, rate_hz, tokenizer.sample_rate_hz)
+    return tuple([*stage.push(sound), *stage.flush()])
+
+
+def read_samples(root: Path) -> list[Sample]:
+    """Return the samples of a data set, each once."""
+    found: dict[str, Sample] = {}
+    for row in read_rows(root / "samples.jsonl"):
+        sample = from_row(row)
+        found.setdefault(sample.id, sample)
+    return list(found.values())
+
+
+def pack(
+    samples: Sequence[Sample],
+    groups: dict[str, tuple[TokenGroup, ...]],
+    builder: PromptBuilder,
+    vocab: Vocab,
+    out: Path,
+    *,
+    tasks: Sequence[str] = (),
+    begin: bool = False,
+    seed: int = 0,
+) -> Counter[str]:
+    """Write the shards; return how many sequences each task has, and why others were left out.
+
+    Args:
+        samples: conversations; those whose sound is missing are left out and counted.
+        groups: of the accepted lines, by id.
+        builder: turns to ids.
+        tasks: those wanted, all by default.
+        begin: put the begin-of-sequence id in front, as the published TTS prompt has it.
+        seed: of the order.
+
+    Raises:
+        InputError: nothing could be packed.
+    """
+    chosen = [sample for sample in samples if not tasks or sample.task in tasks]
+    random.Random(seed).shuffle(chosen)
+    writer = ShardWriter(out, vocab)
+    counts: Counter[str] = Counter()
+    for sample in chosen:
+        try:
+            turns = sample.resolve(groups)
+        except SoundMissing:
+            counts["sound missing"] += 1
+            continue
+        ids, mask = builder.training_sequence(turns, context=sample.context)
+        if begin:
+            ids, mask = [vocab.bos, *ids], [False, *mask]
+        writer.add(TokenSample(ids, mask, sample.task, sample.id))
+        counts[sample.task] += 1
+    if not sum(counts[task] for task in counts if task != "sound missing"):
+        raise InputError("no sample could be packed; run data speak and data filter first")
+    writer.close(
+        left_out=counts["sound missing"], text_run=builder.text_run, group_run=builder.group_run
+    )
+    return counts

@@ -1,0 +1,79 @@
+"""Histograms and bars as SVG: text, so that reports need no plotting library and diff well."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 240, 48, 34, 28
+_BAR_ROW, _BAR_LABEL = 22, 210
+
+
+def histogram(
+    values: Sequence[float], title: str, unit: str = "", bound: float | None = None, bins: int = 32
+) -> str:
+    """Return an SVG histogram.
+
+    Args:
+        values: at least one.
+        title: above the plot.
+        unit: below the horizontal axis.
+        bound: a vertical line, such as the limit of a filter.
+    """
+    counts, edges = np.histogram(np.asarray(values, dtype=np.float64), bins=bins)
+    low, high, most = float(edges[0]), float(edges[-1]), max(1, int(counts.max()))
+    width, height = _WIDTH - _LEFT - 12, _HEIGHT - _BOTTOM - _TOP
+
+    def x(value: float) -> float:
+        return _LEFT + width * (value - low) / max(high - low, 1e-12)
+
+    parts = [_text(_LEFT, 18, title, weight="bold")]
+    for count, start, end in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
+        tall = height * count / most
+        parts.append(
+            f'<rect x="{x(start):.1f}" y="{_TOP + height - tall:.1f}" '
+            f'width="{max(0.5, x(end) - x(start) - 1):.1f}" height="{tall:.1f}" fill="#4878a8"/>'
+        )
+    base = _TOP + height
+    parts.append(f'<path d="M{_LEFT} {base}H{_LEFT + width}" stroke="#444"/>')
+    for value in np.linspace(low, high, 5).tolist():
+        parts.append(_text(x(value), base + 14, f"{value:.3g}", anchor="middle"))
+    parts.append(_text(_LEFT + width / 2, base + 29, unit, anchor="middle"))
+    parts.append(_text(_LEFT - 6, _TOP + 8, str(most), anchor="end"))
+    if bound is not None and low <= bound <= high:
+        line = f'<path d="M{x(bound):.1f} {_TOP}V{base}" stroke="#c0392b" stroke-dasharray="4 3"/>'
+        parts.append(line)
+    return _svg(_HEIGHT, parts)
+
+
+def bars(counts: Mapping[str, int], title: str) -> str:
+    """Return horizontal SVG bars, in the order given."""
+    most = max([1, *counts.values()])
+    parts = [_text(12, 18, title, weight="bold")]
+    for row, (name, count) in enumerate(counts.items()):
+        y = _TOP + row * _BAR_ROW
+        wide = (_WIDTH - _BAR_LABEL - 60) * count / most
+        parts.append(_text(_BAR_LABEL - 8, y + 14, name, anchor="end"))
+        parts.append(
+            f'<rect x="{_BAR_LABEL}" y="{y + 3}" width="{wide:.1f}" height="14" fill="#4878a8"/>'
+        )
+        parts.append(_text(_BAR_LABEL + wide + 6, y + 14, str(count)))
+    return _svg(_TOP + _BAR_ROW * len(counts) + 8, parts)
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '
+        f'font-size="11" font-family="sans-serif" fill="#222">{html.escape(text)}</text>'
+    )
+
+
+def _svg(height: int, parts: Sequence[str]) -> str:
+    inner = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'width="{_WIDTH}" height="{height}"><rect width="100%" height="100%" fill="white"/>\n'
+        f"{inner}\n</svg>\n"
+    )

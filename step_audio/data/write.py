@@ -1,0 +1,183 @@
+"""Texts into samples and lines: who asks what, which parts are sound, what must be said for it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.data.domain import QaSample, generate
+from step_audio.data.manifest import Line
+from step_audio.data.samples import TASKS, Sample
+from step_audio.data.tags import Tags
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its answer as text, before anybody speaks.
+
+    Attributes:
+        question, answer: plain words.
+        call, result: tool name and JSON arguments, and what the tool returned; or None.
+        history: earlier exchanges, shown as text.
+        tags: how the answer is spoken.
+        source: where it comes from.
+    """
+
+    question: str
+    answer: str
+    call: tuple[str, str] | None = None
+    result: str | None = None
+    history: tuple[Exchange, ...] = ()
+    tags: Tags = field(default_factory=Tags)
+    language: str = "en"
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the model's prompts look like.
+
+    Attributes:
+        answer, read, transcribe: names of system prompts of the package.
+        published_tts: reading is asked for by the published TTS prompt, whose system turn
+            explains the tags, instead of `read`.
+        hears: spoken questions are first written down (`Heard`), as nano does it.
+    """
+
+    answer: str = "answer"
+    read: str = "read"
+    transcribe: str = "transcribe"
+    published_tts: bool = False
+    hears: bool = True
+
+
+PUBLISHED = Layout(published_tts=True, hears=False)
+
+
+def grammar(count: int, seed: int, *, styles: bool = False) -> Iterator[Exchange]:
+    """Yield exchanges of nano's domain from the training half of its grammar.
+
+    Args:
+        styles: draw a speed and now and then an emotion for the answers.
+    """
+    rng = random.Random(seed)
+    made = 0
+    while made < count:
+        sample = generate(rng, "train")
+        if not sample.question:  # sound without speech is no text
+            continue
+        made += 1
+        exchange = _exchange(sample, seed)
+        if styles:
+            emotion = rng.choice(("", "", "happy", "sad", "angry"))
+            tags = Tags(speed=rng.randint(1, 5), emotion=emotion, intensity=rng.randint(1, 2))
+            exchange = replace(exchange, tags=tags)
+        yield exchange
+
+
+def _exchange(sample: QaSample, seed: int) -> Exchange:
+    return Exchange(
+        sample.question,
+        sample.answer,
+        sample.call,
+        sample.result,
+        tuple(_exchange(past, seed) for past in sample.history if past.question),
+        source={"text": "grammar", "carrier": sample.carrier, "seed": seed},
+    )
+
+
+def sample_of(
+    exchange: Exchange, task: str, layout: Layout, example: Line | None = None
+) -> tuple[Sample, list[Line]]:
+    """Return the sample of one task and the lines that it needs said.
+
+    Args:
+        example: a line of the same voice, which the published TTS layout shows first.
+    """
+    facts = {"language": exchange.language, "source": exchange.source}
+    asked = Line(exchange.question, "user", **facts)
+    said = Line(exchange.answer, "assistant", exchange.tags, **facts)
+    if task == "ASR":
+        turns = [
+            ["system", [{"prompt": layout.transcribe}]],
+            ["human", [{"audio": asked.id}]],
+            ["assistant", [{"text": asked.text}]],
+        ]
+        return Sample(task, turns, 0, exchange.source), [asked]
+    if task == "TTS":
+        tagged = exchange.tags.prefix() + said.text
+        system = {"tts": tagged} if layout.published_tts else {"prompt": layout.read}
+        shown = example if layout.published_tts else None
+        turns = [["system", [system]]]
+        if shown is not None:
+            turns.append(["human", [{"text": shown.text}]])
+            turns.append(["assistant", [{"audio": shown.id}]])
+        context = len(turns)
+        turns.append(["human", [{"text": tagged}]])
+        turns.append(["assistant", [{"audio": said.id}]])
+        needed = [said] if shown is None else [shown, said]
+        return Sample(task, turns, context, exchange.source), needed
+    return _dialogue(exchange, task, layout, asked, said)
+
+
+def _dialogue(
+    exchange: Exchange, task: str, layout: Layout, asked: Line, said: Line
+) -> tuple[Sample, list[Line]]:
+    spoken_question, spoken_answer = task[0] == "A", task[2] == "A"
+    turns: list[Any] = [["system", [{"prompt": layout.answer}]]]
+    for past in exchange.history:
+        turns.append(["human", [{"text": past.question}]])
+        turns.append(["assistant", [{"text": past.answer}]])
+    question = {"audio": asked.id} if spoken_question else {"text": asked.text}
+    turns.append(["human", [question]])
+    context = len(turns)
+    opening = [{"heard": asked.text}] if spoken_question and layout.hears else []
+    if exchange.call is not None:
+        turns.append(["assistant", [*opening, {"call": list(exchange.call)}]])
+        turns.append(["tool", [{"text": exchange.result or "{}"}]])
+        opening = []
+    answer = {"spoken": said.text, "audio": said.id} if spoken_answer else {"text": said.text}
+    turns.append(["assistant", [*opening, answer]])
+    lines = [asked] * spoken_question + [said] * spoken_answer
+    return Sample(task, turns, context, exchange.source), lines
+
+
+def write(
+    root: Path,
+    exchanges: Iterable[Exchange],
+    tasks: Sequence[str] = TASKS,
+    layout: Layout | None = None,
+) -> tuple[int, int]:
+    """Append the samples of every exchange and the lines they need; return how many are new.
+
+    Args:
+        root: the data set.
+        exchanges: texts; those already written add nothing.
+        tasks: one sample of each for every exchange.
+        layout: of the prompts; nano's by default.
+    """
+    known = {row["id"] for row in read_rows(root / "samples.jsonl")}
+    said = {row["id"] for row in read_rows(root / "lines.jsonl")}
+    samples = lines = 0
+    example: Line | None = None
+    with RowWriter(root / "lines.jsonl") as line_rows, RowWriter(root / "samples.jsonl") as rows:
+        for exchange in exchanges:
+            for task in tasks:
+                sample, needed = sample_of(exchange, task, layout or Layout(), example)
+                # Lines first: a sample on disk always has its lines there.
+                for line in needed:
+                    if line.id not in said:
+                        said.add(line.id)
+                        line_rows.add(line.row())
+                        lines += 1
+                if sample.id not in known:
+                    known.add(sample.id)
+                    rows.add(sample.row())
+                    samples += 1
+            facts = {"language": exchange.language, "source": exchange.source}
+            example = Line(exchange.answer, "assistant", exchange.tags, **facts)
+    return samples, lines

@@ -1,0 +1,194 @@
+"""The one loop of fine-tuning: SFT and DPO differ in their objective alone.
+
+Alone on two cores or sharded over a cluster (`torchrun ... -m step_audio train sft ...`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from step_audio.core.errors import InputError
+from step_audio.data.shards import TokenShards
+from step_audio.train import memory, model
+from step_audio.train.batches import BatchPlan, shares
+from step_audio.train.checkpoints import Checkpoint, new_folder, provenance
+from step_audio.train.loop import Budget
+from step_audio.train.lora import Lora
+from step_audio.train.scoring import Scorer
+from step_audio.train.sharded_run import ShardedRun
+from step_audio.train.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How long and how hard.
+
+    Attributes:
+        epochs: passes over the data; `steps` overrides them.
+        batch_tokens: padded ids of one step, over all workers.
+        micro_tokens: padded ids that one worker computes at a time.
+        max_length: longer sequences are left out.
+        learning_rate: its peak; linear warm-up, plateau for the share `hold`, linear fall.
+    """
+
+    epochs: float = 1.0
+    steps: int | None = None
+    batch_tokens: int = 262_144
+    micro_tokens: int = 8192
+    max_length: int = 8192
+    learning_rate: float = 2e-5
+    warm_steps: int = 100
+    hold: float = 0.5
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    seed: int = 0
+    save_every: int = 500
+    bf16: bool = True
+    recompute: bool = False
+    lora: Lora | None = None
+
+
+class Objective(Protocol):
+    """What is minimised, over units (sequences, or pairs)."""
+
+    @property
+    def rows(self) -> int:
+        """Sequences of one unit."""
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Padded ids that each unit costs, (U,); 0 leaves it out."""
+
+    def prepare(self, scorer: Scorer, out: Path, workers: Workers, micro_tokens: int) -> None:
+        """Compute once what the untouched model says; called before the first step."""
+
+    def weight(self, units: Sequence[int]) -> float:
+        """Return what the units count for in the mean of a step."""
+
+    def loss(
+        self, scorer: Scorer, units: Sequence[int], device: torch.device
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the summed loss of some units, and sums to report; `count_x` divides `x`."""
+
+
+def finetune(
+    objective: Objective,
+    shards: TokenShards,
+    source: Checkpoint,
+    out: Path,
+    recipe: Recipe,
+    workers: Workers,
+    facts: Mapping[str, Any],
+) -> ShardedRun:
+    """Train to the end, going on where a checkpoint is; write the result to `out`/export.
+
+    Raises:
+        InputError: the data does not fit the model, memory will not do, or `out` holds another
+            run; all before the first step.
+    """
+    new_folder(out, source.folder)
+    if shards.vocab.size > source.config.vocab_size:
+        raise InputError(
+            f"{shards.folder} has ids up to {shards.vocab.size}, the model {source.config.vocab_size}"
+        )
+    plan = BatchPlan(objective.lengths(), recipe.batch_tokens, recipe.seed)
+    steps = recipe.steps or max(1, round(plan.steps_per_epoch * recipe.epochs))
+    _check_memory(plan, source, recipe, workers, objective.rows)
+    torch.manual_seed(recipe.seed)
+    scorer = model.build(
+        source, workers, bf16=recipe.bf16, lora=recipe.lora, recompute=recipe.recompute
+    )
+    scorer.train()
+    parameters = [p for p in scorer.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+    )
+    identity = {"data": shards.sha256, "from": provenance(source.folder), "steps": steps}
+    fixed = {**asdict(recipe), **facts, **identity}
+    fixed.pop("save_every")
+    run = ShardedRun(
+        out,
+        {"model": scorer},
+        optimizer,
+        Budget(steps=steps),
+        workers=workers,
+        save_every=recipe.save_every,
+        plan=fixed,
+    )
+    objective.prepare(scorer, out, workers, recipe.micro_tokens)
+    if run.resume() and workers.leads:
+        print(f"resumed at step {run.step} of {steps}", flush=True)
+    while not run.done:
+        _step(objective, plan, scorer, optimizer, run, recipe, workers)
+    run.close()
+    model.save(scorer, source, out / "export", workers, fixed, recipe.lora)
+    return run
+
+
+def _step(
+    objective: Objective,
+    plan: BatchPlan,
+    scorer: Scorer,
+    optimizer: torch.optim.Optimizer,
+    run: ShardedRun,
+    recipe: Recipe,
+    workers: Workers,
+) -> None:
+    run.set_learning_rate(recipe.learning_rate, recipe.warm_steps, recipe.hold)
+    batch = plan.batch(run.step)
+    runs = shares(batch, plan.lengths, recipe.micro_tokens, workers.count)[workers.rank]
+    (total,) = workers.total([sum(objective.weight(units) for units in runs)])
+    sums: dict[str, float] = {}
+    for units in runs:
+        loss, parts = objective.loss(scorer, units, workers.device)
+        # Sharded gradients are averaged over the workers; the mean is over all units.
+        torch.autograd.backward(loss * (workers.count / max(total, 1e-9)))
+        for name, value in {"loss": float(loss.detach()), **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value
+    norm = nn.utils.clip_grad_norm_(list(scorer.parameters()), recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    names = sorted(sums)
+    summed = dict(zip(names, workers.total([sums[name] for name in names]), strict=True))
+    metrics = {"loss": summed.pop("loss") / max(total, 1e-9)}
+    for name, value in summed.items():
+        if not name.startswith("count_"):
+            count = summed.get(f"count_{name}", total)
+            metrics[name] = value / count if count else float("nan")
+    metrics["gradient_norm"] = float(model.whole(norm))
+    metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+    run.record(metrics)
+
+
+def _check_memory(
+    plan: BatchPlan, source: Checkpoint, recipe: Recipe, workers: Workers, rows: int
+) -> None:
+    longest = int(plan.lengths.max()) // rows
+    need = memory.reckon(
+        source.config,
+        rows=max(rows, recipe.micro_tokens // longest),
+        length=longest,
+        workers=workers.count,
+        bf16=recipe.bf16,
+        lora=recipe.lora,
+        recompute=recipe.recompute,
+        written_scores=workers.device.type == "cpu",
+    )
+    local = workers.count if workers.device.type == "cpu" else 1
+    has = memory.available(workers.device, local)
+    memory.check(
+        need,
+        has,
+        lora=recipe.lora is not None,
+        recompute=recipe.recompute,
+        workers=workers.count,
+    )
+    # Nobody allocates before all have looked.
+    workers.wait()

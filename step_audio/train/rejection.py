@@ -1,0 +1,152 @@
+"""Rejection sampling: several answers to each question, the judge picks; the best is learned from.
+
+The best answers become a pack for SFT stage 2, best against worst a pack of pairs for DPO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from step_audio.core.errors import InputError, StepAudioError
+from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.core.ports import Engine
+from step_audio.core.types import BATCH, Form, GenerationRequest, SamplingParams
+from step_audio.core.vocab import Vocab
+from step_audio.data.shards import ShardWriter, TokenSample
+
+CANDIDATES_FILE: Final = "candidates.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt to sample answers for.
+
+    Attributes:
+        id: of the sample it comes from.
+        prompt: ids up to and with the assistant's header.
+        reference: the right answer's ids, "" of them when nobody knows it.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    reference: tuple[int, ...] = ()
+
+
+Judge = Callable[[Asked, Sequence[int]], float]
+"""How good the ids of an answer are, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is kept of the scored answers.
+
+    Attributes:
+        least: a best answer below it is not learned from.
+        gap: best and worst closer than this make no pair.
+    """
+
+    least: float = 0.9
+    gap: float = 0.3
+
+
+async def sample(
+    engine: Engine,
+    asked: Iterable[Asked],
+    judge: Judge,
+    out: Path,
+    vocab: Vocab,
+    *,
+    candidates: int = 8,
+    sampling: SamplingParams | None = None,
+    form: Form | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Append scored answers to `out`/candidates.jsonl; questions that are there are passed over.
+
+    Args:
+        engine: the model that is to improve.
+        judge: scores an answer.
+        candidates: answers to each question, each from its own seed.
+        sampling: how ids are drawn; the seed is replaced.
+        form: of the answers, where the engine checks it.
+        report: called with the number of questions done.
+    """
+    path = out / CANDIDATES_FILE
+    known = {row["id"] for row in read_rows(path)}
+    sampling = sampling or SamplingParams(temperature=1.0)
+    with RowWriter(path) as rows:
+        for done, question in enumerate(asked, 1):
+            if question.id in known:
+                continue
+            answers = []
+            for seed in range(candidates):
+                ids = await _answer(engine, question, replace(sampling, seed=seed), vocab, form)
+                score = judge(question, ids) if ids else 0.0
+                answers.append({"ids": ids, "score": score})
+            rows.add({"id": question.id, "prompt": question.prompt, "answers": answers})
+            report(done)
+
+
+async def _answer(
+    engine: Engine,
+    question: Asked,
+    sampling: SamplingParams,
+    vocab: Vocab,
+    form: Form | None,
+) -> list[int]:
+    """Return the ids of one answer, closed by the end of the turn; none when it broke off."""
+    request = GenerationRequest(
+        prompt=question.prompt,
+        sampling=sampling,
+        stop_ids=frozenset({vocab.eot}),
+        request_id=f"{question.id}-{sampling.seed}",
+        form=form,
+        priority=BATCH,
+    )
+    try:
+        ids = [token_id async for token_id in engine.generate(request)]
+    except StepAudioError:
+        return []
+    # One that ran into the limit never ended: it is no example of how to answer.
+    return [*ids, vocab.eot] if len(ids) < sampling.max_tokens else []
+
+
+def choose(out: Path, vocab: Vocab, choice: Choice | None = None) -> dict[str, int]:
+    """Write `out`/best (sequences) and `out`/pairs from the scored answers; return the counts.
+
+    Raises:
+        InputError: nothing was sampled, or nothing passes.
+    """
+    choice = choice or Choice()
+    best = ShardWriter(out / "best", vocab)
+    pairs = ShardWriter(out / "pairs", vocab, kind="pairs")
+    counts = {"questions": 0, "best": 0, "pairs": 0}
+    for row in read_rows(out / CANDIDATES_FILE):
+        counts["questions"] += 1
+        answers = sorted(row["answers"], key=lambda answer: -answer["score"])
+        answers = [answer for answer in answers if answer["ids"]]
+        if not answers:
+            continue
+        top, low = answers[0], answers[-1]
+        made = [_sequence(row, answer["ids"]) for answer in (top, low)]
+        if top["score"] >= choice.least:
+            best.add(made[0])
+            counts["best"] += 1
+        if top["score"] - low["score"] >= choice.gap and top["score"] >= choice.least:
+            pairs.add(made[0])
+            pairs.add(made[1])
+            counts["pairs"] += 1
+    if not counts["questions"]:
+        raise InputError(f"{out} holds no sampled answers; run train reject first")
+    for writer in (best, pairs):
+        writer.close(source="rejection sampling", least=choice.least, gap=choice.gap)
+    return counts
+
+
+def _sequence(row: Mapping[str, Any], ids: Sequence[int]) -> TokenSample:
+    prompt = [*row["prompt"]]
+    learned = [False] * len(prompt) + [True] * len(ids)
+    return TokenSample([*prompt, *ids], learned, "rejection", str(row["id"]))

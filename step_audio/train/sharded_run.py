@@ -1,0 +1,176 @@
+"""A `TrainingRun` over many processes: sharded checkpoints by step, TensorBoard, exact resumption.
+
+Checkpoints are PyTorch's distributed ones, so a run may go on with another number of processes.
+Processes must agree on when to save and stop; so here both go by steps, never by the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_state_dict,
+)
+
+from step_audio.core.errors import InputError
+from step_audio.core.json_files import read_object
+from step_audio.train.loop import TrainingRun
+from step_audio.train.workers import Workers
+
+KEPT: Final = 2
+_FOLDER: Final = re.compile(r"checkpoint-(\d{8})")
+_OPTIONS: Final = StateDictOptions(ignore_frozen_params=True, strict=False)
+
+
+@dataclass
+class ShardedRun(TrainingRun):
+    """Clock, checkpoints and log of a run whose one module is called "model".
+
+    Attributes:
+        workers: who takes part; the first one writes the log.
+        save_every: steps between checkpoints.
+        plan: what must be the same when the run goes on, such as the data's hash.
+    """
+
+    workers: Workers | None = None
+    save_every: int = 500
+    plan: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._board: Any = None
+        self._per_step = self.out / "steps.jsonl"
+
+    @property
+    def leads(self) -> bool:
+        return self.workers is None or self.workers.leads
+
+    def resume(self) -> bool:
+        """Load the newest checkpoint if there is one; True when it was.
+
+        Raises:
+            InputError: it belongs to a run of another plan.
+        """
+        self._check_plan()
+        found = self._found()
+        if not found:
+            return False
+        self.step, folder = found[-1]
+        model, optimizer = self.modules["model"], self._torch_optimizer
+        model_state, optimizer_state = get_state_dict(model, optimizer, options=_OPTIONS)
+        state = {"model": model_state, "optimizer": optimizer_state}
+        dcp.load(state, checkpoint_id=folder)
+        set_state_dict(
+            model,
+            optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=_OPTIONS,
+        )
+        self.used_s = float(read_object(folder / "run.json")["used_s"])
+        if self.leads:
+            self._forget_later_steps()
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint of this step; a cut-off leaves the previous one whole."""
+        folder = self.out / f"checkpoint-{self.step:08d}"
+        part = self.out / "checkpoint.part"
+        if self.leads:
+            shutil.rmtree(part, ignore_errors=True)
+        self._wait()
+        model, optimizer = get_state_dict(
+            self.modules["model"], self._torch_optimizer, options=_OPTIONS
+        )
+        dcp.save({"model": model, "optimizer": optimizer}, checkpoint_id=part)
+        self._wait()
+        if self.leads:
+            (part / "run.json").write_text(json.dumps({"used_s": self.used_s}))
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+            for _, old in self._found()[:-KEPT]:
+                shutil.rmtree(old)
+        self._wait()
+
+    def save_due(self, now: float) -> bool:
+        """Return whether a checkpoint is due, by steps."""
+        return self.step % self.save_every == 0
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Note one step's exact values for `steps.jsonl` and TensorBoard, then count it."""
+        if self.leads:
+            row = {"step": self.step, **metrics}
+            with self._per_step.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+            if self._board is None:
+                self._board = _board(self.out / "tensorboard")
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, self.step)
+        self.advance(metrics)
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+
+    def _log(self) -> None:
+        if self.leads:
+            super()._log()
+
+    @property
+    def _torch_optimizer(self) -> Any:
+        return self.optimizer
+
+    def _found(self) -> list[tuple[int, Path]]:
+        named = ((_FOLDER.fullmatch(path.name), path) for path in self.out.iterdir())
+        return sorted((int(match[1]), path) for match, path in named if match)
+
+    def _check_plan(self) -> None:
+        path, plan = self.out / "plan.json", json.loads(json.dumps(self.plan or {}))
+        if path.is_file():
+            before = read_object(path)
+            changed = sorted(k for k in {*before, *plan} if before.get(k) != plan.get(k))
+            if changed:
+                raise InputError(
+                    f"{self.out} holds a run with another {', '.join(changed)};"
+                    " go on with the same, or give another --out"
+                )
+        self._wait()
+        if self.leads and not path.is_file():
+            path.write_text(json.dumps(plan, indent=1) + "\n")
+
+    def _forget_later_steps(self) -> None:
+        """Drop what a cut-off run logged after its last checkpoint."""
+        if self._per_step.is_file():
+            rows = self._per_step.read_text(encoding="utf-8").splitlines()
+            kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] < self.step]
+            self._per_step.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
+
+    def _wait(self) -> None:
+        if self.workers is not None:
+            self.workers.wait()
+
+
+class _Silent:
+    """Stands in where the package tensorboard is not installed."""
+
+    def add_scalar(self, name: str, value: float, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def _board(folder: Path) -> Any:
+    if find_spec("tensorboard") is None:
+        return _Silent()
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, optional
+
+    return SummaryWriter(str(folder))

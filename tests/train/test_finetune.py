@@ -1,0 +1,213 @@
+"""SFT and DPO on a tiny model of the published layout: they learn, resume and shard exactly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from step_audio.core.errors import InputError
+from step_audio.data.shards import TokenShards
+from step_audio.engine.weights import load_step1
+from step_audio.train import model
+from step_audio.train.checkpoints import Checkpoint
+from step_audio.train.dpo import Dpo
+from step_audio.train.finetune import Recipe, finetune
+from step_audio.train.lora import Lora, merge_adapter
+from step_audio.train.sft import Sft
+from step_audio.train.sharded_run import ShardedRun
+from step_audio.train.workers import Workers
+from tests.train.tiny_training import VOCAB, write_pack, write_pairs, write_published
+
+ALONE = Workers(torch.device("cpu"))
+RECIPE = Recipe(
+    steps=12,
+    batch_tokens=256,
+    micro_tokens=96,
+    max_length=64,
+    learning_rate=3e-3,
+    warm_steps=2,
+    save_every=5,
+    bf16=False,
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("base") / "Step-Audio-TTS-3B")
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pack(tmp_path_factory.mktemp("pack"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+def sft(base: Path, pack: Path, out: Path, recipe: Recipe = RECIPE) -> ShardedRun:
+    shards = TokenShards(pack)
+    objective = Sft(shards, recipe.max_length)
+    return finetune(objective, shards, Checkpoint(base), out, recipe, ALONE, {"kind": "sft"})
+
+
+def dpo(base: Path, pairs: Path, out: Path, recipe: Recipe = RECIPE, **settings: bool) -> None:
+    shards = TokenShards(pairs)
+    objective = Dpo(shards, recipe.max_length, **settings)
+    finetune(objective, shards, Checkpoint(base), out, recipe, ALONE, {"kind": "dpo"})
+
+
+def losses(out: Path, name: str = "loss") -> list[float]:
+    return [json.loads(row)[name] for row in (out / "steps.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(Checkpoint(folder).tensors())
+
+
+def test_loss_falls_and_the_result_is_a_checkpoint_that_serves(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=40))
+    found = losses(tmp_path / "run")
+    assert sum(found[-5:]) < 0.7 * sum(found[:5])
+    assert load_step1(tmp_path / "run" / "export").config == Checkpoint(base).config
+    assert (tmp_path / "run" / "export" / "tokenizer.json").exists()
+
+
+def test_a_run_that_was_cut_off_goes_on_exactly(
+    base: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sft(base, pack, tmp_path / "whole")
+    record = ShardedRun.record
+
+    def cut(run: ShardedRun, metrics: dict[str, float]) -> None:
+        record(run, metrics)
+        if run.step == 8:  # three steps after the last checkpoint
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ShardedRun, "record", cut)
+    with pytest.raises(KeyboardInterrupt):
+        sft(base, pack, tmp_path / "cut")
+    monkeypatch.undo()
+    sft(base, pack, tmp_path / "cut")
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    first, second = (weights(tmp_path / name / "export") for name in ("whole", "cut"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_is_not_gone_on_with_under_another_plan(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=2))
+    with pytest.raises(InputError, match="another learning_rate"):
+        sft(base, pack, tmp_path / "run", replace(RECIPE, steps=2, learning_rate=1e-4))
+
+
+def test_small_micro_batches_and_recomputed_layers_change_nothing(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    sft(base, pack, tmp_path / "one", replace(RECIPE, steps=4))
+    cheap = replace(RECIPE, steps=4, micro_tokens=32, recompute=True)
+    sft(base, pack, tmp_path / "two", cheap)
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-5)
+
+
+def test_merged_lora_says_what_unmerged_lora_says(base: Path, pack: Path, tmp_path: Path) -> None:
+    lora = Lora(rank=4, alpha=8)
+    sft(base, pack, tmp_path / "run", replace(RECIPE, lora=lora, learning_rate=1e-2))
+    found = losses(tmp_path / "run")
+    assert sum(found[-3:]) < sum(found[:3])
+    merge_adapter(base, tmp_path / "run" / "export", tmp_path / "merged")
+    unmerged = model.build(Checkpoint(base), ALONE, bf16=False, lora=lora)
+    trained = dict(unmerged.named_parameters())
+    from safetensors.torch import load_file
+
+    for name, tensor in load_file(tmp_path / "run" / "export" / "adapter_model.safetensors").items():
+        inner = name.removeprefix("base_model.model.").replace(".weight", ".default.weight")
+        trained[f"lm.{inner}"].data.copy_(tensor)
+    merged = model.build(Checkpoint(tmp_path / "merged"), ALONE, bf16=False)
+    ids = torch.arange(24).view(2, 12) % VOCAB.size
+    wanted = torch.ones(2, 12, dtype=torch.bool)
+    with torch.no_grad():
+        torch.testing.assert_close(unmerged(ids, wanted), merged(ids, wanted))
+    before = model.build(Checkpoint(base), ALONE, bf16=False)
+    with torch.no_grad():
+        assert not torch.allclose(before(ids, wanted), merged(ids, wanted))
+
+
+def test_dpo_learns_what_is_preferred(base: Path, pairs: Path, tmp_path: Path) -> None:
+    dpo(base, pairs, tmp_path / "run", replace(RECIPE, steps=20))
+    assert losses(tmp_path / "run")[0] == pytest.approx(0.6931, abs=1e-3)
+    assert losses(tmp_path / "run")[-1] < 0.6
+    assert losses(tmp_path / "run", "preferred")[-1] == 1.0
+
+
+@pytest.mark.parametrize("mask_audio", [True, False])
+def test_the_gradient_of_dpo_on_audio_positions_is_exactly_zero_with_the_mask(
+    base: Path, pairs: Path, tmp_path: Path, mask_audio: bool
+) -> None:
+    shards = TokenShards(pairs)
+    objective = Dpo(shards, 64, mask_audio=mask_audio)
+    scorer = model.build(Checkpoint(base), ALONE, bf16=False)
+    objective.prepare(scorer, tmp_path, ALONE, 256)
+    kept: list[torch.Tensor] = []
+
+    def keep(_: object, __: object, hidden: torch.Tensor) -> None:
+        hidden.retain_grad()
+        kept.append(hidden)
+
+    scorer.lm.model.norm.register_forward_hook(keep)
+    units = [0, 1, 2]
+    loss, _ = objective.loss(scorer, units, torch.device("cpu"))
+    loss.backward()
+    (hidden,) = kept
+    assert hidden.grad is not None
+    lengths = [len(shards[2 * u + side][0]) for u in units for side in (0, 1)]
+    for row, length in enumerate(lengths):
+        ids, learned = shards[row]
+        # The state at t predicts the id at t + 1.
+        audio = torch.from_numpy((ids >= VOCAB.audio_base) & learned)[1:length]
+        text = torch.from_numpy((ids < VOCAB.audio_base) & learned)[1:length]
+        gradient = hidden.grad[row, : length - 1]
+        assert bool((gradient[audio] == 0).all()) is mask_audio
+        assert bool((gradient[text] != 0).any())
+
+
+def test_data_with_ids_the_model_lacks_is_refused(pack: Path, tmp_path: Path) -> None:
+    folder = write_published(tmp_path / "small")
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**raw, "vocab_size": 100}))
+    with pytest.raises(InputError):
+        sft(folder, pack, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sft", "dpo", "lora"])
+def test_two_sharded_processes_equal_one(
+    base: Path, pack: Path, pairs: Path, tmp_path: Path, kind: str
+) -> None:
+    data = pairs if kind == "dpo" else pack
+    common = ["--from", str(base), "--data", str(data), "--no-bf16", "--steps", "6"]
+    common += ["--batch-tokens", "256", "--micro-tokens", "96", "--max-length", "64"]
+    common += ["--learning-rate", "3e-3", "--warm-steps", "2", "--save-every", "3"]
+    common += ["--device", "cpu", *(["--lora", "4"] if kind == "lora" else [])]
+    command = ["-m", "step_audio", "train", "dpo" if kind == "dpo" else "sft", *common]
+    alone = [sys.executable, *command, "--out", str(tmp_path / "one")]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = [sys.executable, *launcher, *command, "--out", str(tmp_path / "two")]
+    for line in (alone, two):
+        done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
+    if kind != "lora":
+        first, second = (weights(tmp_path / name / "export") for name in ("one", "two"))
+        for name in first:
+            torch.testing.assert_close(first[name], second[name], atol=3e-5, rtol=1e-3)
