@@ -15,11 +15,15 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: run test check golden bench lock clean \
+.PHONY: run test test-train check golden bench lock clean \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
 	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+
+# Every stage of training at SMOKE size on the CPU, sharded and alone.
+test-train: $(VENV)/.train-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data
 
 test: $(VENV)/.train-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights"

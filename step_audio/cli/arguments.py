@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from step_audio import __version__
+from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine
 from step_audio.cli.planning import plan_profile
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
+from step_audio.cli.training_arguments import add_training
 from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
 
 
@@ -34,6 +36,21 @@ def parser() -> argparse.ArgumentParser:
     _tokens(add)
     _voices(commands)
     _examination(add)
+
+    def group(name: str, about: str) -> Add:
+        inner = commands.add_parser(name, help=about, description=about).add_subparsers(
+            required=True, metavar="STEP"
+        )
+
+        def add_step(name: str, run: Callable[..., int], about: str) -> argparse.ArgumentParser:
+            step = inner.add_parser(name, help=about, description=about)
+            step.set_defaults(run=run)
+            return step
+
+        return add_step
+
+    add_data(group)
+    add_training(group)
     return top
 
 

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, appended to while work goes on and read again after a cut-off."""
+"""Files of one JSON object a line: appended to while work goes on, read again after a cut-off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may be learned from: every utterance measured once, judged by bounds, rejections explained."""
+"""Who may be learned from: each utterance measured once, judged by bounds, rejections explained."""
 
 from __future__ import annotations
 

@@ -61,13 +61,11 @@ def _write_block(folder: Path, block: Sequence[SpokenItem]) -> None:
     write_spoken(folder / f"{content_id([item.text for item in block])}.safetensors", block)
 
 
-def _encode(
-    root: Path, utterance: Utterance, tokenizer: AudioTokenizer
-) -> tuple[TokenGroup, ...]:
+def _encode(root: Path, utterance: Utterance, tokenizer: AudioTokenizer) -> tuple[TokenGroup, ...]:
     pcm, rate_hz = utterance.read(root)
     stage = tokenizer.open()
     sound = resample(pcm, rate_hz, tokenizer.sample_rate_hz)
-    return tuple([*stage.push(sound), *stage.flush()])
+    return (*stage.push(sound), *stage.flush())
 
 
 def read_samples(root: Path) -> list[Sample]:

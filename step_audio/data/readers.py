@@ -244,4 +244,3 @@ def _decode(content: bytes, where: str) -> tuple[Pcm, int]:
     mono: Pcm = pcm.mean(axis=1, dtype=np.float32)
     check_sound(mono, where)
     return mono, int(rate_hz)
-

@@ -46,7 +46,7 @@ def _facts(
 ) -> dict[str, Any]:
     passed = [u for u in utterances if verdicts.get(u.id, {}).get("passed")]
     rejected: Counter[str] = Counter()
-    examples = []
+    examples: list[dict[str, str]] = []
     known = {u.id: u for u in utterances}
     for name, verdict in verdicts.items():
         rejected.update(reason["gate"] for reason in verdict["rejected"])
@@ -102,7 +102,12 @@ def _markdown(name: str, facts: Mapping[str, Any], plots: Sequence[str]) -> str:
     for title in ("rejected", "not_said_why", "tasks", "languages", "tags", "licences", "speakers"):
         rows = facts[title]
         if rows:
-            lines += [f"## {title.replace('_', ' ').capitalize()}", "", "| what | count |", "|---|---|"]
+            lines += [
+                f"## {title.replace('_', ' ').capitalize()}",
+                "",
+                "| what | count |",
+                "|---|---|",
+            ]
             lines += [f"| {_cell(key)} | {count} |" for key, count in rows.items()]
             lines.append("")
     lines += ["## Plots", "", *(f"![{plot}]({plot}.svg)" for plot in plots), ""]
@@ -114,4 +119,3 @@ def _markdown(name: str, facts: Mapping[str, Any], plots: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(str(text).replace("|", "\\|").split())[:120]
-

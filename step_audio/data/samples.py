@@ -99,6 +99,15 @@ def _turn(raw: Any, groups: Groups) -> Turn:
 
 def _part(raw: Any, groups: Groups) -> Part:
     match raw:
+        case {"prompt": str(name), **rest} if not rest:
+            return Text(load_prompt(name))
+        case {"tts": str(text), **rest} if not rest:
+            return Text(tts_system_prompt(text, ""))
+    return _said(raw, groups)
+
+
+def _said(raw: Any, groups: Groups) -> Part:
+    match raw:
         case {"spoken": str(text), "audio": str(line), **rest} if not rest:
             return Spoken(text, _sound(line, groups))
         case {"audio": str(line), **rest} if not rest:
@@ -109,10 +118,6 @@ def _part(raw: Any, groups: Groups) -> Part:
             return Heard(text)
         case {"call": [str(name), str(arguments)], **rest} if not rest:
             return Call(name, arguments)
-        case {"prompt": str(name), **rest} if not rest:
-            return Text(load_prompt(name))
-        case {"tts": str(text), **rest} if not rest:
-            return Text(tts_system_prompt(text, ""))
     raise InputError(f"{str(raw)[:80]} is no part of a turn")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +66,7 @@ def plan_cuts(spans: Sequence[Span], cuts: Cuts) -> list[Span]:
     for start, end in joined:
         count = -(-(end - start) // cuts.longest_ms)
         edges = np.linspace(start, end, count + 1).astype(int).tolist()
-        parts += zip(edges, edges[1:], strict=False)
+        parts += pairwise(edges)
     return [(start, end) for start, end in parts if end - start >= cuts.shortest_ms]
 
 

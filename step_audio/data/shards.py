@@ -147,17 +147,16 @@ class TokenShards:
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield (id, task) of every sequence."""
         for file in self._files:
-            for name, task in json.loads(file.path.with_suffix(".json").read_text("utf-8")):
-                yield name, task
+            yield from map(tuple, json.loads(file.path.with_suffix(".json").read_text("utf-8")))
 
 
 class _Shard:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = safe_open(str(path), "np")
-            self.offsets: NDArray[np.int64] = self._file.get_tensor("offsets")
-            self._ids, self._mask = self._file.get_slice("ids"), self._file.get_slice("mask")
+            file: Any = safe_open(str(path), "np")
+            self.offsets: NDArray[np.int64] = file.get_tensor("offsets")
+            self._ids, self._mask = file.get_slice("ids"), file.get_slice("mask")
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} cannot be read: {error}; pack again") from None
 

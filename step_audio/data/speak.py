@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from step_audio.core.audio import check_sound
 from step_audio.core.errors import StepAudioError
@@ -20,7 +21,7 @@ def speak(
     *,
     workers: int = 2,
     again: bool = False,
-    progress: Callable[[Iterable[Line]], Iterable[Line]] = lambda lines: lines,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda rows, total: rows,
 ) -> tuple[int, int]:
     """Say what is not said yet; return how many lines were said and how many failed.
 
@@ -29,7 +30,7 @@ def speak(
         reader: who says it.
         workers: lines at a time.
         again: also try those that failed before.
-        progress: wraps what is to do, for a bar.
+        progress: wraps the lines as they are done, for a bar.
     """
     done = {utterance.id for utterance in read_utterances(root)}
     failed = set() if again else {row["id"] for row in read_rows(root / "failures.jsonl")}
@@ -54,7 +55,8 @@ def speak(
                     counts[0] += 1
 
         # An unforeseen error of any line ends the step here, with what was said kept.
-        for future in [pool.submit(say, line) for line in progress(waiting)]:
+        futures = [pool.submit(say, line) for line in waiting]
+        for future in progress(futures, len(futures)):
             future.result()
     return counts[0], counts[1]
 

@@ -98,9 +98,7 @@ def sample_of(
     Args:
         example: a line of the same voice, which the published TTS layout shows first.
     """
-    facts = {"language": exchange.language, "source": exchange.source}
-    asked = Line(exchange.question, "user", **facts)
-    said = Line(exchange.answer, "assistant", exchange.tags, **facts)
+    asked, said = _asked(exchange), _answered(exchange)
     if task == "ASR":
         turns = [
             ["system", [{"prompt": layout.transcribe}]],
@@ -122,6 +120,20 @@ def sample_of(
         needed = [said] if shown is None else [shown, said]
         return Sample(task, turns, context, exchange.source), needed
     return _dialogue(exchange, task, layout, asked, said)
+
+
+def _asked(exchange: Exchange) -> Line:
+    return Line(exchange.question, "user", language=exchange.language, source=exchange.source)
+
+
+def _answered(exchange: Exchange) -> Line:
+    return Line(
+        exchange.answer,
+        "assistant",
+        exchange.tags,
+        language=exchange.language,
+        source=exchange.source,
+    )
 
 
 def _dialogue(
@@ -178,6 +190,5 @@ def write(
                     known.add(sample.id)
                     rows.add(sample.row())
                     samples += 1
-            facts = {"language": exchange.language, "source": exchange.source}
-            example = Line(exchange.answer, "assistant", exchange.tags, **facts)
+            example = _answered(exchange)
     return samples, lines

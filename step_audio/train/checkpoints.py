@@ -55,7 +55,7 @@ class Checkpoint:
         self._files: dict[str, Any] = {}
         for path in _files(folder):
             try:
-                file = safe_open(str(path), "pt")
+                file: Any = safe_open(str(path), "pt")
             except (SafetensorError, OSError) as error:
                 raise WeightsError(f"{path}: {error}; fetch it again") from None
             self._files.update(dict.fromkeys(file.keys(), file))

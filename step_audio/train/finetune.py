@@ -24,7 +24,7 @@ from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora
 from step_audio.train.scoring import Scorer
 from step_audio.train.sharded_run import ShardedRun
-from step_audio.train.workers import Workers
+from step_audio.train.workers import Workers, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ def finetune(
     source: Checkpoint,
     out: Path,
     recipe: Recipe,
+    *,
     workers: Workers,
     facts: Mapping[str, Any],
 ) -> ShardedRun:
@@ -96,7 +97,7 @@ def finetune(
     new_folder(out, source.folder)
     if shards.vocab.size > source.config.vocab_size:
         raise InputError(
-            f"{shards.folder} has ids up to {shards.vocab.size}, the model {source.config.vocab_size}"
+            f"{shards.folder} has {shards.vocab.size} ids, the model {source.config.vocab_size}"
         )
     plan = BatchPlan(objective.lengths(), recipe.batch_tokens, recipe.seed)
     steps = recipe.steps or max(1, round(plan.steps_per_epoch * recipe.epochs))
@@ -126,9 +127,9 @@ def finetune(
     if run.resume() and workers.leads:
         print(f"resumed at step {run.step} of {steps}", flush=True)
     while not run.done:
-        _step(objective, plan, scorer, optimizer, run, recipe, workers)
+        _step(objective, plan, scorer, optimizer, run, recipe=recipe, workers=workers)
     run.close()
-    model.save(scorer, source, out / "export", workers, fixed, recipe.lora)
+    model.save(scorer, source, out / "export", workers, facts=fixed, lora=recipe.lora)
     return run
 
 
@@ -138,6 +139,7 @@ def _step(
     scorer: Scorer,
     optimizer: torch.optim.Optimizer,
     run: ShardedRun,
+    *,
     recipe: Recipe,
     workers: Workers,
 ) -> None:
@@ -162,7 +164,7 @@ def _step(
         if not name.startswith("count_"):
             count = summed.get(f"count_{name}", total)
             metrics[name] = value / count if count else float("nan")
-    metrics["gradient_norm"] = float(model.whole(norm))
+    metrics["gradient_norm"] = float(whole(norm))
     metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
     run.record(metrics)
 

@@ -97,9 +97,7 @@ def adapter_start(name: str, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape)
     seed = int.from_bytes(name.encode(), "little") % (2**31)
     bound = math.sqrt(1.0 / shape[1])
-    return torch.empty(shape).uniform_(
-        -bound, bound, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.empty(shape).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
 
 
 def save_adapter(

@@ -47,7 +47,8 @@ def merge(parents: Sequence[Parent], out: Path, shard_bytes: int = SHARD_BYTES) 
         shard_bytes: size of a file.
 
     Raises:
-        WeightsError: a folder is damaged. InputError: they do not fit, or the weights make no sense.
+        WeightsError: a folder is damaged.
+        InputError: they do not fit, or the weights make no sense.
     """
     if not parents:
         raise InputError("nothing to merge; give --parent FOLDER=WEIGHT once or more")

@@ -12,8 +12,8 @@ from step_audio.engine.step1 import Step1
 from step_audio.train.checkpoints import Checkpoint, CheckpointWriter
 from step_audio.train.lora import (
     Lora,
-    add_adapters,
     adapter_start,
+    add_adapters,
     is_adapter,
     published_name,
     save_adapter,
@@ -77,6 +77,7 @@ def save(
     source: Checkpoint,
     out: Path,
     workers: Workers,
+    *,
     facts: Mapping[str, Any],
     lora: Lora | None = None,
 ) -> None:

@@ -43,7 +43,7 @@ class Scorer(nn.Module):
             parts = [
                 checkpoint(_log_probs, rows, weight, these, use_reentrant=False)
                 for rows, these in zip(
-                    hidden.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True
+                    torch.split(hidden, LOGIT_ROWS), torch.split(targets, LOGIT_ROWS), strict=True
                 )
             ]
         return torch.cat(parts)

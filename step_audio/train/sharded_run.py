@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,
@@ -68,8 +68,8 @@ class ShardedRun(TrainingRun):
         self.step, folder = found[-1]
         model, optimizer = self.modules["model"], self._torch_optimizer
         model_state, optimizer_state = get_state_dict(model, optimizer, options=_OPTIONS)
-        state = {"model": model_state, "optimizer": optimizer_state}
-        dcp.load(state, checkpoint_id=folder)
+        state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
+        state_dict_loader.load(state, checkpoint_id=folder, no_dist=self._alone)
         set_state_dict(
             model,
             optimizer,
@@ -92,7 +92,8 @@ class ShardedRun(TrainingRun):
         model, optimizer = get_state_dict(
             self.modules["model"], self._torch_optimizer, options=_OPTIONS
         )
-        dcp.save({"model": model, "optimizer": optimizer}, checkpoint_id=part)
+        state: dict[str, Any] = {"model": model, "optimizer": optimizer}
+        state_dict_saver.save(state, checkpoint_id=part, no_dist=self._alone)
         self._wait()
         if self.leads:
             (part / "run.json").write_text(json.dumps({"used_s": self.used_s}))
@@ -128,6 +129,10 @@ class ShardedRun(TrainingRun):
             super()._log()
 
     @property
+    def _alone(self) -> bool:
+        return self.workers is None or self.workers.count == 1
+
+    @property
     def _torch_optimizer(self) -> Any:
         return self.optimizer
 
@@ -153,7 +158,9 @@ class ShardedRun(TrainingRun):
         """Drop what a cut-off run logged after its last checkpoint."""
         if self._per_step.is_file():
             rows = self._per_step.read_text(encoding="utf-8").splitlines()
-            kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] < self.step]
+            kept = [
+                row for row in rows if row.endswith("}") and json.loads(row)["step"] < self.step
+            ]
             self._per_step.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
 
     def _wait(self) -> None:

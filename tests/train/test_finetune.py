@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from step_audio.core.errors import InputError
-from step_audio.data.shards import TokenShards
+from step_audio.core.vocab import Vocab
+from step_audio.data.shards import ShardWriter, TokenSample, TokenShards
 from step_audio.engine.weights import load_step1
-from step_audio.train import model
+from step_audio.train import memory, model
 from step_audio.train.checkpoints import Checkpoint
 from step_audio.train.dpo import Dpo
 from step_audio.train.finetune import Recipe, finetune
@@ -55,13 +57,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sft(base: Path, pack: Path, out: Path, recipe: Recipe = RECIPE) -> ShardedRun:
     shards = TokenShards(pack)
     objective = Sft(shards, recipe.max_length)
-    return finetune(objective, shards, Checkpoint(base), out, recipe, ALONE, {"kind": "sft"})
+    return finetune(
+        objective, shards, Checkpoint(base), out, recipe, workers=ALONE, facts={"kind": "sft"}
+    )
 
 
 def dpo(base: Path, pairs: Path, out: Path, recipe: Recipe = RECIPE, **settings: bool) -> None:
     shards = TokenShards(pairs)
     objective = Dpo(shards, recipe.max_length, **settings)
-    finetune(objective, shards, Checkpoint(base), out, recipe, ALONE, {"kind": "dpo"})
+    finetune(objective, shards, Checkpoint(base), out, recipe, workers=ALONE, facts={"kind": "dpo"})
 
 
 def losses(out: Path, name: str = "loss") -> list[float]:
@@ -128,9 +132,9 @@ def test_merged_lora_says_what_unmerged_lora_says(base: Path, pack: Path, tmp_pa
     merge_adapter(base, tmp_path / "run" / "export", tmp_path / "merged")
     unmerged = model.build(Checkpoint(base), ALONE, bf16=False, lora=lora)
     trained = dict(unmerged.named_parameters())
-    from safetensors.torch import load_file
-
-    for name, tensor in load_file(tmp_path / "run" / "export" / "adapter_model.safetensors").items():
+    for name, tensor in load_file(
+        tmp_path / "run" / "export" / "adapter_model.safetensors"
+    ).items():
         inner = name.removeprefix("base_model.model.").replace(".weight", ".default.weight")
         trained[f"lm.{inner}"].data.copy_(tensor)
     merged = model.build(Checkpoint(tmp_path / "merged"), ALONE, bf16=False)
@@ -167,7 +171,7 @@ def test_the_gradient_of_dpo_on_audio_positions_is_exactly_zero_with_the_mask(
     scorer.lm.model.norm.register_forward_hook(keep)
     units = [0, 1, 2]
     loss, _ = objective.loss(scorer, units, torch.device("cpu"))
-    loss.backward()
+    torch.autograd.backward(loss)
     (hidden,) = kept
     assert hidden.grad is not None
     lengths = [len(shards[2 * u + side][0]) for u in units for side in (0, 1)]
@@ -181,12 +185,21 @@ def test_the_gradient_of_dpo_on_audio_positions_is_exactly_zero_with_the_mask(
         assert bool((gradient[text] != 0).any())
 
 
-def test_data_with_ids_the_model_lacks_is_refused(pack: Path, tmp_path: Path) -> None:
-    folder = write_published(tmp_path / "small")
-    raw = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**raw, "vocab_size": 100}))
-    with pytest.raises(InputError):
-        sft(folder, pack, tmp_path / "run")
+def test_data_with_ids_the_model_lacks_is_refused(base: Path, tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "pack", Vocab())
+    writer.add(TokenSample([4, 70_000, 3], [False, True, True]))
+    writer.close()
+    with pytest.raises(InputError, match="has 70656 ids, the model"):
+        sft(base, tmp_path / "pack", tmp_path / "run")
+
+
+def test_what_does_not_fit_into_memory_is_said_before_the_first_step(
+    base: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda device, workers: 2**29)
+    with pytest.raises(InputError, match=r"needs about 0\.7 GB .* has 0\.5 GB; try --lora 16"):
+        sft(base, pack, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

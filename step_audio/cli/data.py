@@ -1,0 +1,273 @@
+"""`data write|speak|segment|filter|pack|report`: a data set from texts to token shards."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from step_audio.cli.parts import Load
+from step_audio.core.config import load_profile
+from step_audio.core.errors import InputError
+from step_audio.core.profile import Profile
+from step_audio.core.weights import Weights, open_weights
+
+if TYPE_CHECKING:
+    from step_audio.data.gates import Gate
+    from step_audio.data.readers import Reader
+    from step_audio.data.write import Exchange
+
+
+def write(args: argparse.Namespace, load: Load) -> int:
+    """Write samples and the lines they need, from the grammar or a language model."""
+    from step_audio.data import llm
+    from step_audio.data.write import PUBLISHED, Layout, grammar
+    from step_audio.data.write import write as write_texts
+
+    layout = PUBLISHED if args.layout == "published" else Layout()
+    texts: Iterable[Exchange]
+    if args.url:
+        if not (args.model and args.topics):
+            raise InputError("a language model needs --model and --topics as well")
+        topics = [line.strip() for line in _text(args.topics).splitlines() if line.strip()]
+        endpoint = llm.ChatEndpoint(args.url, args.model, read_key(args.key_file))
+        each = -(-args.count // max(1, len(topics)))
+        texts = itertools.islice(
+            llm.exchanges(
+                endpoint,
+                topics,
+                each,
+                language=args.language,
+                seed=args.seed,
+                workers=args.workers,
+                prompt=_text(args.prompt) if args.prompt else "",
+            ),
+            args.count,
+        )
+    else:
+        texts = grammar(args.count, args.seed, styles=args.styles)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    samples, lines = write_texts(
+        args.folder, bar(texts, args.count, "texts"), args.tasks.split(","), layout
+    )
+    print(f"{args.folder}: {samples} new samples, {lines} new lines")
+    return 0
+
+
+def speak(args: argparse.Namespace, load: Load) -> int:
+    """Let somebody say the lines that are not said yet."""
+    from step_audio.data.speak import speak as say
+
+    _need(args.folder)
+    said, failed = say(
+        args.folder,
+        _reader(args, load),
+        workers=args.workers,
+        again=args.again,
+        progress=lambda rows, total: bar(rows, total, "lines"),
+    )
+    print(f"{args.folder}: {said} lines said, {failed} could not be (failures.jsonl)")
+    return 0
+
+
+def segment(args: argparse.Namespace, load: Load) -> int:
+    """Add recordings, cut where somebody pauses."""
+    from step_audio.data.segment import segment as cut
+    from tokenizer.silero import SileroTurnDetector
+
+    endings = {".wav", ".flac", ".ogg", ".mp3"}
+    found = [p for path in args.recordings for p in (sorted(path.rglob("*")) or [path])]
+    files = [path for path in found if path.suffix.lower() in endings]
+    if not files:
+        raise InputError("no sound file (wav, flac, ogg, mp3) among the recordings")
+    transcribe = None
+    if args.transcribe:
+        from step_audio.eval.judge import open_judge
+
+        transcribe = open_judge().hear
+    args.folder.mkdir(parents=True, exist_ok=True)
+    added = cut(
+        args.folder,
+        files,
+        SileroTurnDetector(),
+        speaker=args.speaker,
+        licence=args.licence,
+        language=args.language,
+        transcribe=transcribe,
+    )
+    print(f"{args.folder}: {added} new utterances from {len(files)} recordings")
+    return 0
+
+
+def filter_set(args: argparse.Namespace, load: Load) -> int:
+    """Measure what is new and judge all of it."""
+    from step_audio.data import filter as sieve
+    from step_audio.data.gates import QUALITIES, with_bounds
+
+    _need(args.folder)
+    bounds = with_bounds(QUALITIES[args.quality], args.bound)
+    model = args.speaker_model
+    if model is None:
+        weights = _weights(load_profile(args.profile))
+        model = weights.folder / "tokenizer" / "campplus.onnx"
+        model = model if model.is_file() else None
+    make = functools.partial(make_gate, args.recogniser, model, mos=args.dnsmos)
+    measured = sieve.measure(
+        args.folder,
+        make,
+        workers=args.workers,
+        progress=lambda rows, total: bar(rows, total, "utterances"),
+    )
+    counts = sieve.judge(args.folder, bounds)
+    print(f"{args.folder}: {measured} measured, {counts.pop('passed', 0)} of all passed")
+    for gate, count in counts.most_common():
+        print(f"  {count} rejected by {gate}")
+    return 0
+
+
+def pack(args: argparse.Namespace, load: Load) -> int:
+    """Turn samples and accepted sounds into token shards."""
+    from step_audio.data.filter import accepted
+    from step_audio.data.gates import QUALITIES, with_bounds
+    from step_audio.data.pack import pack as pack_samples
+    from step_audio.data.pack import read_samples, tokens
+    from step_audio.dialog.prompt import PromptBuilder
+    from step_audio.engine.text import load_text_tokenizer
+
+    _need(args.folder)
+    text_run, groups_run = _rhythm(args.interleave)
+    profile = load_profile(args.profile)
+    weights = _weights(profile)
+    samples = read_samples(args.folder)
+    needed = {line for sample in samples for line in sample.lines()}
+    bounds = with_bounds(QUALITIES[args.quality], args.bound)
+    utterances = [u for u in accepted(args.folder, bounds) if u.id in needed]
+    groups = {}
+    if utterances:
+        groups = tokens(
+            args.folder,
+            utterances,
+            load(profile).audio_tokenizer(),
+            _tokenizer_id(weights),
+            progress=lambda rows: bar(rows, None, "tokens"),
+        )
+    kept = {u.id: groups[u.id] for u in utterances}
+    vocab = weights.facts.vocab
+    text_tokenizer = load_text_tokenizer(weights.folder / "lm")
+    counts = pack_samples(
+        samples,
+        kept,
+        PromptBuilder(text_tokenizer, vocab, text_run=text_run, group_run=groups_run),
+        vocab,
+        args.output,
+        tasks=[task for task in args.tasks.split(",") if task],
+        begin=args.begin,
+        seed=args.seed,
+    )
+    print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")
+    return 0
+
+
+def report(args: argparse.Namespace, load: Load) -> int:
+    """Write the report of a data set."""
+    from step_audio.data.report import report as write_report
+
+    _need(args.folder)
+    page = write_report(args.folder)
+    print(page.read_text(encoding="utf-8"))
+    return 0
+
+
+def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate:
+    """Return what measures utterances; its arguments are plain, so that processes can pass them."""
+    from step_audio.data.gates import Gate
+    from tokenizer.silero import SileroTurnDetector
+
+    hear = embed = quality = None
+    if recogniser != "none":
+        from step_audio.eval import judge
+
+        made = judge.domain_judge() if recogniser == "domain" else judge.open_judge()
+        hear = made.hear
+    if speaker_model is not None:
+        from tokenizer.speaker import SpeakerEncoder
+
+        embed = SpeakerEncoder(speaker_model).embed
+    if mos:
+        from step_audio.eval.mos import dnsmos
+
+        def quality(pcm: Any, rate_hz: int) -> float | None:
+            return dnsmos([(pcm, rate_hz)])
+
+    return Gate(SileroTurnDetector(), hear, embed, quality)
+
+
+def _reader(args: argparse.Namespace, load: Load) -> Reader:
+    from step_audio.data import readers
+
+    voices = {"user": args.user_voices.split(","), "assistant": args.voices.split(",")}
+    voices = {role: [name for name in names if name] for role, names in voices.items()}
+    if args.by == "machine":
+        return readers.MachineReader((voices["assistant"] or ["flite-rms"])[0])
+    if args.by == "endpoint":
+        if not (args.url and args.model):
+            raise InputError("--by endpoint needs --url and --model")
+        key = read_key(args.key_file)
+        return readers.EndpointReader(args.url, args.model, voices, tagged=args.tagged, key=key)
+    parts = load(load_profile(args.profile))
+    services = parts.services()
+    voices = {role: names or [services.default_voice] for role, names in voices.items()}
+    return readers.ProfileReader(
+        services, voices, parts.settings().reading, clone=args.by == "clone"
+    )
+
+
+def read_key(path: Path | None) -> str:
+    """Return an endpoint's key from a file, "" without one. Raises InputError: not readable."""
+    return "" if path is None else _text(path).strip()
+
+
+def bar(rows: Iterable[Any], total: int | None, what: str) -> Iterable[Any]:
+    """Return the same rows behind a progress bar."""
+    from tqdm import tqdm
+
+    shown: Iterable[Any] = tqdm(rows, total=total, desc=what, mininterval=1.0)
+    return shown
+
+
+def _rhythm(text: str) -> tuple[int, int]:
+    """Return text ids and groups of `10:15`, whose second number counts audio ids."""
+    first, _, second = text.partition(":")
+    if not (first.isdigit() and second.isdigit() and int(first) and int(second)):
+        raise InputError(f"--interleave is {text!r}, expected text ids:audio ids such as 10:15")
+    if int(second) % 5:
+        raise InputError(f"{second} audio ids are not whole groups; give a multiple of 5")
+    return int(first), int(second) // 5
+
+
+def _weights(profile: Profile) -> Weights:
+    return open_weights(profile.weights, profile.origin)
+
+
+def _tokenizer_id(weights: Weights) -> str:
+    """Return what changes when the audio tokenizer does."""
+    return " ".join(
+        f"{name}={file.sha256}"
+        for name, file in sorted(weights.files.items())
+        if name.startswith("tokenizer/")
+    )
+
+
+def _need(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"no data set at {folder}; begin with data write or data segment")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None

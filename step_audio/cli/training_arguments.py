@@ -1,0 +1,78 @@
+"""The arguments of `train`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from step_audio.cli import training
+from step_audio.cli.data_arguments import Add
+
+
+def add_training(add: Callable[[str, str], Add]) -> None:
+    """Add the command and its kinds; `add` opens a group of commands."""
+    kind = add("train", "Train on token shards; start it by torchrun for several processes.")
+    command = kind("sft", training.sft, "Fine-tune on the sequences of a pack.")
+    _run(command, learning_rate=2e-5)
+    command.add_argument("--text-weight", type=float, default=1.0, help="of a text id's loss")
+    command = kind("dpo", training.dpo, "Prefer the better answers of a pack of pairs.")
+    _run(command, learning_rate=5e-7)
+    command.add_argument("--beta", type=float, default=0.1, help="small lets the model move far")
+    command.add_argument(
+        "--sft-weight", type=float, default=0.0, help="of the better answer's loss"
+    )
+    command.add_argument(
+        "--no-mask-audio",
+        dest="mask_audio",
+        action="store_false",
+        help="let audio ids into the loss (garbles speech; to compare)",
+    )
+    _reject(kind("reject", training.reject, "Sample answers; the judge picks best and worst."))
+    command = kind("merge", training.merge, "Write the weighted mean of checkpoints.")
+    command.add_argument(
+        "--parent", action="append", default=[], metavar="FOLDER=WEIGHT", help="any number of them"
+    )
+    command.add_argument("--out", type=Path, required=True)
+    command = kind("merge-lora", training.merge_lora, "Add adapters into their checkpoint.")
+    command.add_argument("--from", dest="source", type=Path, required=True, help="checkpoint")
+    command.add_argument("--adapter", type=Path, required=True, help="export of a run with --lora")
+    command.add_argument("--out", type=Path, required=True)
+
+
+def _run(command: argparse.ArgumentParser, *, learning_rate: float) -> None:
+    command.set_defaults(objective=command.prog.rsplit(maxsplit=1)[-1])
+    command.add_argument(
+        "--from", dest="source", type=Path, required=True, help="checkpoint, published layout"
+    )
+    command.add_argument("--data", type=Path, required=True, help="folder of shards")
+    command.add_argument("--out", type=Path, required=True, help="folder of the run")
+    command.add_argument("--epochs", type=float, default=1.0)
+    command.add_argument("--steps", type=int, help="instead of --epochs")
+    command.add_argument("--batch-tokens", type=int, default=262_144, help="of a step, all workers")
+    command.add_argument("--micro-tokens", type=int, default=8192, help="that a worker holds")
+    command.add_argument("--max-length", type=int, default=8192, help="longer ones are left out")
+    command.add_argument("--learning-rate", type=float, default=learning_rate)
+    command.add_argument("--warm-steps", type=int, default=100)
+    command.add_argument("--weight-decay", type=float, default=0.0)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--save-every", type=int, default=500, help="steps")
+    command.add_argument("--lora", type=int, metavar="RANK", help="train adapters only")
+    command.add_argument("--lora-alpha", type=float, help="twice the rank by default")
+    command.add_argument("--recompute", action="store_true", help="gradient checkpointing")
+    command.add_argument("--no-bf16", dest="bf16", action="store_false")
+    command.add_argument("--device", default="auto")
+    command.add_argument("--threads", type=int, help="CPU threads of a process")
+
+
+def _reject(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, help="data set whose questions are asked")
+    command.add_argument("--out", type=Path, required=True, help="gets best/ and pairs/")
+    command.add_argument("--profile", default="nano", help="the model that is to improve")
+    command.add_argument("--tasks", default="AQAA", help="samples to ask, with commas")
+    command.add_argument("--questions", type=int, default=1000)
+    command.add_argument("--candidates", type=int, default=8, help="answers to a question")
+    command.add_argument("--temperature", type=float, default=0.9)
+    command.add_argument("--recogniser", choices=("domain", "open", "none"), default="open")
+    command.add_argument("--least", type=float, default=0.9, help="score of a best answer")
+    command.add_argument("--gap", type=float, default=0.3, help="between best and worst of a pair")

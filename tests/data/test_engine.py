@@ -1,0 +1,359 @@
+"""The data engine from texts to shards: every step resumes, rejects with reasons, and agrees with
+the prompts that serve."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_audio.core.audio import wav_bytes
+from step_audio.core.errors import InputError
+from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.core.ports import Stage
+from step_audio.core.types import Pcm, TokenGroup
+from step_audio.data import filter as sieve
+from step_audio.data.gates import ALL, HIGH, Gate, speaker_count, with_bounds
+from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges
+from step_audio.data.manifest import Line, Utterance, read_lines, read_utterances
+from step_audio.data.pack import pack, read_samples, tokens
+from step_audio.data.readers import EndpointReader, MachineReader, Said, continuation
+from step_audio.data.report import report
+from step_audio.data.samples import TASKS, Sample
+from step_audio.data.segment import Cuts, plan_cuts, segment
+from step_audio.data.shards import TokenShards
+from step_audio.data.speak import speak
+from step_audio.data.tags import SPEEDS, Tags
+from step_audio.data.write import PUBLISHED, Exchange, grammar, write
+from step_audio.dialog.prompt import Audio, Heard, PromptBuilder, Spoken, Text, Turn
+from step_audio.dialog.prompts import load_prompt
+from tests.endpoint import serving
+from tests.fakes import VOCAB, ByteTokenizer, CountingTokenizer, MemoryVoices, group
+from tokenizer.turns import TurnTiming
+from tokenizer.vad import EnergyTurnDetector
+
+RATE = 16_000
+ASKED = Exchange("what time is it", "It is noon.", ("get_time", "{}"), '{"time":"noon"}')
+PLAIN = Exchange("say hello", "Hello there.", source={"text": "test"})
+
+
+def tone(seconds: float, hertz: float = 200.0, level: float = 0.3) -> Pcm:
+    t = np.arange(int(seconds * RATE)) / RATE
+    noise = np.random.default_rng(int(hertz)).standard_normal(len(t)) * 1e-4
+    return (level * np.sin(2 * np.pi * hertz * t) + noise).astype(np.float32)
+
+
+class ToneReader:
+    """A tone as long as the text; refuses the word "unsayable"."""
+
+    def __init__(self) -> None:
+        self.read_texts: list[str] = []
+
+    def read(self, line: Line) -> Said:
+        self.read_texts.append(line.text)
+        if "unsayable" in line.text:
+            raise InputError("cannot say unsayable")
+        pause = np.random.default_rng(1).standard_normal(4000).astype(np.float32) * 1e-4
+        sound = np.concatenate([pause, tone(0.06 * len(line.text), 100 + len(line.text)), pause])
+        return Said(sound, RATE, "tone", {"engine": "tone", "licence": "none"})
+
+
+def gate(heard: str = "") -> Gate:
+    return Gate(EnergyTurnDetector(TurnTiming()), hear=lambda pcm, rate: heard)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    write(tmp_path, [ASKED, PLAIN])
+    speak(tmp_path, ToneReader())
+    return tmp_path
+
+
+def test_rows_outlive_a_cut_off_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert read_rows(path) == [{"a": 1}, {"a": 2}]
+    with RowWriter(path) as rows:
+        rows.add({"a": 3})
+    assert read_rows(path) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    path.write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1"):
+        read_rows(path)
+
+
+def test_writing_again_adds_nothing(tmp_path: Path) -> None:
+    assert write(tmp_path, [ASKED, PLAIN]) == (12, 4)
+    assert write(tmp_path, [ASKED, PLAIN]) == (0, 0)
+    assert {s.task for s in read_samples(tmp_path)} == set(TASKS)
+
+
+def test_the_grammar_gives_the_same_texts_for_the_same_seed() -> None:
+    assert list(grammar(5, 1, styles=True)) == list(grammar(5, 1, styles=True))
+    assert {e.tags.speed for e in grammar(60, 1, styles=True)} == {1, 2, 3, 4, 5}
+    assert all(e.question for e in grammar(50, 2))
+
+
+def test_speaking_resumes_and_says_why_a_line_failed(tmp_path: Path) -> None:
+    write(tmp_path, [PLAIN, replace(PLAIN, answer="Quite unsayable.")], ["TTS"])
+    reader = ToneReader()
+    assert speak(tmp_path, reader) == (1, 1)
+    (failure,) = read_rows(tmp_path / "failures.jsonl")
+    assert failure["reason"] == "cannot say unsayable"
+    assert speak(tmp_path, reader) == (0, 0)
+    assert len(reader.read_texts) == 2
+    assert speak(tmp_path, reader, again=True) == (0, 1)
+
+
+def test_an_utterance_carries_its_provenance_and_notices_alteration(spoken: Path) -> None:
+    lines = {line.id: line for line in read_lines(spoken)}
+    for utterance in read_utterances(spoken):
+        assert utterance.text == lines[utterance.id].text
+        assert utterance.source["engine"] == "tone"
+        assert len(utterance.read(spoken)[0]) == pytest.approx(utterance.seconds * RATE, abs=9)
+    first, second = read_utterances(spoken)[:2]
+    (spoken / first.file).write_bytes((spoken / second.file).read_bytes())
+    with pytest.raises(InputError, match="altered"):
+        first.read(spoken)
+
+
+def test_every_rejection_has_its_reason(spoken: Path) -> None:
+    assert sieve.measure(spoken, gate) == 4
+    assert sieve.measure(spoken, gate) == 0
+    counts = sieve.judge(spoken)
+    assert counts == {"error_rate": 4}
+    for verdict in read_rows(spoken / "verdicts.jsonl"):
+        (rejected,) = verdict["rejected"]
+        assert rejected["reason"] == "recognition error rate 1, wanted at most 0.35"
+    # Other bounds judge the same scores again.
+    assert sieve.judge(spoken, with_bounds(ALL, ["error_rate<=1"])) == {"passed": 4}
+
+
+def test_gates_hear_what_is_wrong_with_a_sound() -> None:
+    utterance = Utterance("id", "hello there", "", "", 0.0, "tone")
+    pause = np.zeros(RATE, np.float32)
+    good = np.concatenate([pause, tone(1.0), pause])
+    scores = gate("hello there").measure(utterance, good, RATE)
+    assert scores["error_rate"] == 0.0
+    assert scores["speech"] == pytest.approx(1 / 3, abs=0.1)
+    assert scores["level_db"] == pytest.approx(-13.5, abs=1.0)
+    assert scores["speakers"] is None
+    clipped = np.clip(good * 20, -1, 1)
+    assert gate().measure(utterance, clipped, RATE)["clipped"] > 0.1
+    assert gate().measure(utterance, pause + 1e-5, RATE)["speech"] == 0.0
+
+
+def test_two_voices_are_two_speakers() -> None:
+    def embed(pcm: Pcm) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        high = np.abs(np.fft.rfft(pcm))[: len(pcm) // 8].argmax() > 300 * len(pcm) / RATE
+        return np.array([1.0, 0.1] if high else [0.1, -1.0], dtype=np.float32)
+
+    one, two = tone(3.2, 150), tone(3.2, 700)
+    assert speaker_count(one, RATE, embed) == 1
+    assert speaker_count(np.concatenate([one, two]), RATE, embed) == 2
+    assert speaker_count(one[:RATE], RATE, embed) is None
+
+
+def test_the_second_of_equal_sounds_is_rejected(tmp_path: Path) -> None:
+    same = [replace(PLAIN, answer=text) for text in ("hello there", "there hello")]
+    write(tmp_path, same, ["TTS"])
+    speak(tmp_path, ToneReader())
+    sieve.measure(tmp_path, gate)
+    assert sieve.judge(tmp_path, with_bounds(ALL, ["error_rate<=1"]))["copies"] == 1
+
+
+def test_a_bound_that_does_not_exist_is_refused() -> None:
+    assert with_bounds(HIGH, ["dnsmos>=3.1"])["dnsmos"].low == 3.1
+    for bad in ("beauty>=3", "dnsmos=3", "dnsmos>=x"):
+        with pytest.raises(InputError):
+            with_bounds(ALL, [bad])
+
+
+def test_packed_ids_are_those_that_serving_builds(spoken: Path, tmp_path: Path) -> None:
+    sieve.measure(spoken, gate)
+    bounds = with_bounds(ALL, ["error_rate<=1"])
+    builder = PromptBuilder(ByteTokenizer(), VOCAB)
+    passed = sieve.accepted(spoken, bounds)
+    groups = tokens(spoken, passed, CountingTokenizer(), "fake")
+    assert tokens(spoken, passed, _Broken(), "fake") == groups  # read from disk
+    samples = read_samples(spoken)
+    counts = pack(samples, groups, builder, VOCAB, tmp_path / "pack")
+    assert counts == dict.fromkeys(TASKS, 2)
+    shards = TokenShards(tmp_path / "pack")
+    by_id = {sample.id: sample for sample in samples}
+    for index, (name, task) in enumerate(shards.rows()):
+        ids, mask = shards[index]
+        sample = by_id[name]
+        wanted = builder.training_sequence(sample.resolve(groups), context=sample.context)
+        assert (ids.tolist(), mask.tolist()) == wanted
+        assert task == sample.task
+    spoken_one = next(s for s in samples if s.task == "AQAA" and "call" not in str(s.turns))
+    asked, said = spoken_one.lines()
+    assert spoken_one.resolve(groups) == [
+        Turn("system", (Text(load_prompt("answer")),)),
+        Turn("human", (Audio(groups[asked]),)),
+        Turn("assistant", (Heard("say hello"), Spoken("Hello there.", groups[said]))),
+    ]
+
+
+def test_a_sample_without_its_sound_is_left_out_and_counted(spoken: Path, tmp_path: Path) -> None:
+    counts = pack(
+        read_samples(spoken), {}, PromptBuilder(ByteTokenizer(), VOCAB), VOCAB, tmp_path / "pack"
+    )
+    assert counts == {"TQTA": 2, "sound missing": 10}
+    assert json.loads((tmp_path / "pack" / "pack.json").read_text())["left_out"] == 10
+
+
+@pytest.mark.parametrize(("text_run", "group_run"), [(10, 3), (5, 3), (10, 6)])
+def test_the_rhythm_of_answers_can_be_another(text_run: int, group_run: int) -> None:
+    builder = PromptBuilder(ByteTokenizer(), VOCAB, text_run=text_run, group_run=group_run)
+    groups = tuple(group(n) for n in range(7))
+    ids = builder.content((Spoken("a" * 22, groups),))
+    runs = "".join("a" if VOCAB.is_audio(i) else "t" for i in ids)
+    assert runs.startswith("t" * text_run + "a" * 5 * group_run + "t")
+
+
+def test_the_published_layout_shows_an_example_first(tmp_path: Path) -> None:
+    write(tmp_path, [PLAIN, replace(ASKED, tags=Tags(speed=5))], ["TTS"], PUBLISHED)
+    first, second = read_samples(tmp_path)
+    assert len(first.turns) == 3
+    assert [role for role, _ in second.turns] == [
+        *("system", "human", "assistant"),
+        *("human", "assistant"),
+    ]
+    assert second.context == 3
+    assert second.turns[3] == ["human", [{"text": "（快速2）It is noon."}]]
+
+
+def test_tags_are_written_as_the_published_model_reads_them() -> None:
+    assert [Tags(speed=level).prefix() for level in range(1, 6)] == [
+        f"（{tag}）" if tag else "" for tag in SPEEDS
+    ]
+    assert Tags(emotion="happy", intensity=2, dialect="sichuan").prefix() == "（四川话，高兴2）"
+    assert Tags(singing="rap").prefix() == "（RAP）"
+    assert Tags.from_row(Tags(style="whisper", speed=2).row()) == Tags(style="whisper", speed=2)
+    for bad in ({"speed": 6}, {"singing": "opera"}, {"style": "a（b"}, {"mood": "x"}):
+        with pytest.raises(InputError):
+            Tags.from_row(bad)
+
+
+def test_machine_voices_refuse_what_they_cannot_do() -> None:
+    with pytest.raises(InputError, match="cannot do happy"):
+        MachineReader().read(Line("hello", tags=Tags(emotion="happy")))
+
+
+def test_the_clone_prompt_ends_where_the_voice_goes_on() -> None:
+    voice = replace(
+        MemoryVoices("v").get("v"), prompt_text="Good day. ", prompt_groups=(group(1), group(2))
+    )
+    builder = PromptBuilder(ByteTokenizer(), VOCAB)
+    ids = continuation(builder, VOCAB.bos, "read", "Next.", voice)
+    turns = (
+        Turn("system", (Text(load_prompt("read")),)),
+        Turn("human", (Text("Good day. Next."),)),
+    )
+    assert ids == [VOCAB.bos, *builder.chat(turns), *VOCAB.ids(voice.prompt_groups)]
+
+
+def test_texts_come_from_any_chat_endpoint() -> None:
+    def reply(body: dict[str, object]) -> str:
+        if "tides" in str(body["messages"]):
+            return "I would rather not."
+        row = {"question": "Why is it blue?", "answer": "Light scatters.", "tags": {"speed": 4}}
+        return f"```json\n{json.dumps(row)}\n```"
+
+    with serving(reply) as endpoint:
+        chat = ChatEndpoint(endpoint.url, "writer", key="secret")
+        found = list(exchanges(chat, ["the sky", "tides"], 2, workers=1))
+    assert [e.answer for e in found] == ["Light scatters."] * 2
+    assert found[0].tags == Tags(speed=4)
+    assert found[0].source["model"] == "writer"
+    assert found[0].source["topic"] == "the sky"
+    path, headers, body = endpoint.requests[0]
+    assert path == "/v1/chat/completions"
+    assert headers["Authorization"] == "Bearer secret"
+    assert "the sky" in body["messages"][0]["content"]
+    assert len(endpoint.requests) == 2 + 2 * 3  # a topic of no use is asked three times
+
+
+def test_an_endpoint_that_gives_nothing_is_named() -> None:
+    with serving(lambda body: 503) as endpoint, pytest.raises(EndpointError, match="503"):
+        list(exchanges(ChatEndpoint(endpoint.url, "m"), ["a"], 1))
+
+
+def test_sound_comes_from_any_speech_endpoint() -> None:
+    with serving(lambda body: wav_bytes(tone(0.5), RATE)) as endpoint:
+        voices = {"user": ["ann", "bob"], "assistant": ["cy"]}
+        reader = EndpointReader(endpoint.url, "tts", voices, tagged=True)
+        said = reader.read(Line("Hello.", tags=Tags(speed=1)))
+        asked = {reader.read(Line(f"hello {n}", "user")).speaker for n in range(8)}
+    assert (said.rate_hz, said.speaker, asked) == (RATE, "cy", {"ann", "bob"})
+    assert endpoint.requests[0][2]["input"] == "（慢速2）Hello."
+    with serving(lambda body: b"not a sound") as endpoint:
+        reader = EndpointReader(endpoint.url, "tts", {"assistant": ["cy"]})
+        with pytest.raises(EndpointError, match="no sound"):
+            reader.read(Line("Hello."))
+        with pytest.raises(InputError, match="understand"):
+            reader.read(Line("Hello.", tags=Tags(speed=1)))
+
+
+def test_segments_are_joined_over_short_pauses_and_never_too_long() -> None:
+    spans = [(0, 900), (1100, 2000), (3000, 3200), (5000, 25_000)]
+    assert plan_cuts(spans, Cuts(600, 10_000, 400)) == [(0, 2000), (5000, 15_000), (15_000, 25_000)]
+
+
+def test_recordings_are_cut_once_and_keep_their_licence(tmp_path: Path) -> None:
+    quiet = np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32) * 1e-4
+    sound = np.concatenate([quiet, tone(1.5), quiet, tone(1.0, 300), quiet])
+    (tmp_path / "talk.wav").write_bytes(wav_bytes(sound, RATE))
+    (tmp_path / "known.wav").write_bytes(wav_bytes(tone(1.2), RATE))
+    (tmp_path / "known.txt").write_text("hello there\n")
+    recordings = [tmp_path / "talk.wav", tmp_path / "known.wav"]
+    detector = EnergyTurnDetector(TurnTiming())
+    root = tmp_path / "set"
+    for new in (3, 0):
+        found = segment(
+            root,
+            recordings,
+            detector,
+            speaker="ann",
+            licence="CC0",
+            transcribe=lambda pcm, rate: "guess",
+        )
+        assert found == new
+    utterances = read_utterances(root)
+    assert [u.text for u in utterances] == ["guess", "guess", "hello there"]
+    assert {u.source["licence"] for u in utterances} == {"CC0"}
+    assert utterances[1].source["span_ms"][0] == pytest.approx(5500, abs=120)
+    assert [u.source["text"] for u in utterances] == ["recogniser", "recogniser", "transcript"]
+
+
+def test_the_report_counts_and_plots(spoken: Path) -> None:
+    sieve.measure(spoken, gate)
+    sieve.judge(spoken)
+    page = report(spoken).read_text()
+    assert "| error_rate | 4 |" in page
+    assert "recognition error rate 1, wanted at most 0.35" in page
+    assert {path.stem for path in (spoken / "report").glob("*.svg")} >= {
+        "seconds",
+        "rejections",
+        "error_rate",
+        "speakers",
+    }
+
+
+def test_samples_of_another_form_are_refused() -> None:
+    for turns in ([["king", []]], [["human", [{"tune": "x"}]]], [["human", [{"text": 3}]]]):
+        with pytest.raises(InputError):
+            Sample("TQTA", turns).resolve({})
+    with pytest.raises(InputError):
+        Sample("XYZ", [])
+
+
+class _Broken:
+    sample_rate_hz = RATE
+
+    def open(self) -> Stage[Pcm, TokenGroup]:
+        raise AssertionError("nothing is encoded twice")
