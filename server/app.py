@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,16 +14,12 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
-from server.chat.route import chat_router
 from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
-from server.models import models_router
 from server.realtime.endpoint import realtime_router
+from server.rest import rest_router
 from server.sight.metrics import Metrics, metrics_router
-from server.speech import speech_router
-from server.transcriptions import transcriptions_router
-from server.voice_routes import voices_router
-from server.voices import VoiceNames
+from step_audio import __version__
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.session import Assistant
 
@@ -91,10 +86,10 @@ def create_app(
     app = FastAPI(
         title="step-audio",
         lifespan=lifespan,
-        # The generated documentation pages load scripts from elsewhere.
+        version=__version__,
+        # The generated pages load scripts from elsewhere; /docs is a page of our own.
         docs_url=None,
         redoc_url=None,
-        openapi_url=None,
         middleware=[Middleware(PageHeaders), gate],
     )
     errors.install(app)
@@ -102,12 +97,7 @@ def create_app(
     app.include_router(health_router(assistant))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
-    app.include_router(models_router(assistant.services, int(time.time())))
-    app.include_router(voices_router(assistant))
-    names = VoiceNames(assistant.services, settings.voice_names)
-    app.include_router(speech_router(assistant, settings, slots, names))
-    app.include_router(transcriptions_router(assistant, settings, slots))
-    app.include_router(chat_router(assistant, settings, slots, names))
+    app.include_router(rest_router(assistant, settings, slots))
     app.include_router(realtime_router(assistant, settings, slots))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")

@@ -10,13 +10,17 @@ from step_audio.dialog.session import Assistant
 
 def health_router(assistant: Assistant) -> APIRouter:
     """Return /healthz (the process runs) and /readyz (the engine can answer)."""
-    router = APIRouter()
+    router = APIRouter(tags=["health"])
 
-    @router.get("/healthz")
+    @router.get("/healthz", summary="Whether the process runs.")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @router.get("/readyz")
+    @router.get(
+        "/readyz",
+        responses={503: {"description": "The model is loading or gone."}},
+        summary="Whether the model can answer.",
+    )
     async def readyz() -> JSONResponse:
         ready = await assistant.ready()
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)

@@ -6,12 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
+from server.errors import responses
 from step_audio.core.ports import Services
 
 
 def models_router(services: Services, created_s: int) -> APIRouter:
     """Return the routes; `created_s` is the Unix time that clients are shown."""
-    router = APIRouter()
+    router = APIRouter(tags=["models"])
     model: dict[str, Any] = {
         "id": services.model_name,
         "object": "model",
@@ -19,11 +20,15 @@ def models_router(services: Services, created_s: int) -> APIRouter:
         "owned_by": "step-audio",
     }
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", summary="The one model that is loaded.")
     async def list_models() -> dict[str, Any]:
         return {"object": "list", "data": [model]}
 
-    @router.get("/v1/models/{model_id:path}")
+    @router.get(
+        "/v1/models/{model_id:path}",
+        responses=responses(404, 422),
+        summary="The same by its name.",
+    )
     async def get_model(model_id: str) -> dict[str, Any]:
         if model_id != services.model_name:
             raise HTTPException(404, "no such model; GET /v1/models lists them")

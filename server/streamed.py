@@ -25,11 +25,12 @@ class Streamed(Response):
         self,
         pieces: AsyncGenerator[bytes, None],
         media_type: str,
+        status_code: int = 200,
         *,
         send_timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(None, 200, headers, media_type)
+        super().__init__(None, status_code, headers, media_type)
         # The length is not known, and a browser must not guess a type.
         del self.headers["content-length"]
         self._pieces = pieces

@@ -26,7 +26,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
     router = APIRouter(tags=["voices"])
     services = assistant.services
 
-    @router.get("/v1/audio/voices", summary="Which voices there are.")
+    @router.get("/v1/audio/voices", responses=responses(422), summary="Which voices there are.")
     async def list_voices(legacy: bool = False) -> dict[str, Any]:
         names = services.voices.names()
         if legacy:
@@ -66,7 +66,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
 
     @router.delete(
         "/v1/audio/voices/{voice_id}",
-        responses=responses(400, 404),
+        responses=responses(400, 404, 422),
         summary="Forget a voice that was added, and erase its files.",
     )
     async def remove_voice(voice_id: str) -> dict[str, Any]:

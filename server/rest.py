@@ -1,0 +1,38 @@
+"""Every route that is no session: models, voices, speech, transcripts, completions, their page."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPBearer
+
+from server.chat.route import chat_router
+from server.docs.route import docs_router
+from server.limits import ServerSettings, Slots
+from server.models import models_router
+from server.speech import speech_router
+from server.transcriptions import transcriptions_router
+from server.tts.endpoint import tts_router
+from server.voice_routes import voices_router
+from server.voices import VoiceNames
+from step_audio.dialog.session import Assistant
+
+
+def rest_router(assistant: Assistant, settings: ServerSettings, slots: Slots) -> APIRouter:
+    """Return the routes. Whoever speaks or listens holds one of `slots` meanwhile."""
+    names = VoiceNames(assistant.services, settings.voice_names)
+    router = APIRouter()
+    # The gate asks for keys, long before any route; this says so in the description.
+    keyed = [Depends(HTTPBearer(auto_error=False, description="a key, if the server has any"))]
+    for part in (
+        models_router(assistant.services, int(time.time())),
+        voices_router(assistant),
+        speech_router(assistant, settings, slots, names),
+        transcriptions_router(assistant, settings, slots),
+        chat_router(assistant, settings, slots, names),
+    ):
+        router.include_router(part, dependencies=keyed)
+    router.include_router(tts_router(assistant, settings, slots, names))
+    router.include_router(docs_router())
+    return router

@@ -1,0 +1,156 @@
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from starlette.testclient import WebSocketTestSession
+
+from server.limits import ServerSettings
+from step_audio.core.decoding import decode_audio
+from step_audio.core.errors import EngineError
+from tests.fakes import VOCAB, ScriptedEngine, group
+from tests.server.conftest import Connect
+
+PATH = "ws://localhost/v1/realtime/audio?model=step-tts-mini"
+SPEECH = VOCAB.ids([group(1), group(2)])
+SENTENCE_BYTES = 2 * 2 * 960 * 3
+
+
+def send(socket: WebSocketTestSession, kind: str, **data: Any) -> None:
+    socket.send_text(json.dumps({"type": kind, "data": data}))
+
+
+def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
+    events = [json.loads(socket.receive_text())]
+    while events[-1]["type"] != kind:
+        events.append(json.loads(socket.receive_text()))
+    return events
+
+
+def sound(events: list[dict[str, Any]]) -> bytes:
+    deltas = [e["data"]["audio"] for e in events if e["type"] == "tts.response.audio.delta"]
+    return b"".join(base64.b64decode(delta) for delta in deltas)
+
+
+def test_text_in_pieces_is_read_sentence_by_sentence(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        greeting = json.loads(socket.receive_text())
+        assert greeting["type"] == "tts.connection.done"
+        session_id = greeting["data"]["session_id"]
+        send(socket, "tts.create", session_id=session_id, voice_id="slt", response_format="pcm")
+        assert json.loads(socket.receive_text())["type"] == "tts.response.created"
+        send(socket, "tts.text.delta", session_id=session_id, text="Good mor")
+        send(socket, "tts.text.delta", text="ning. How are")
+        first = until(socket, "tts.response.sentence.end")
+        assert first[0]["data"]["text"] == "Good morning."
+        assert len(sound(first)) == SENTENCE_BYTES
+        send(socket, "tts.text.delta", text=" you?")
+        send(socket, "tts.text.done")
+        rest = until(socket, "tts.response.audio.done")
+    starts = [e["data"]["text"] for e in rest if e["type"] == "tts.response.sentence.start"]
+    assert starts == ["How are you?"]
+    deltas = [e["data"] for e in rest if e["type"] == "tts.response.audio.delta"]
+    assert [d["status"] for d in deltas][-1] == "finished"
+    assert {d["status"] for d in deltas[:-1]} == {"unfinished"}
+    assert {e["data"]["session_id"] for e in first + rest} == {session_id}
+    assert len({e["event_id"] for e in first + rest}) == len(first + rest)
+    whole = base64.b64decode(rest[-1]["data"]["audio"])
+    assert whole == sound(first) + sound(rest)
+    assert len(whole) == 2 * SENTENCE_BYTES
+
+
+@pytest.mark.parametrize("response_format", ["wav", "mp3", "flac", "opus"])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 24000])
+def test_each_format_is_one_file(connect: Connect, response_format: str, rate_hz: int) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format=response_format, sample_rate=rate_hz)
+        send(socket, "tts.text.delta", text="One. Two. Three.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    pcm, rate = decode_audio(io.BytesIO(sound(events)), 10)
+    assert abs(len(pcm) / rate - 0.72) < 0.15
+
+
+def test_flush_reads_what_is_there(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="no end of sentence")
+        send(socket, "tts.text.flush")
+        events = until(socket, "tts.text.flushed")
+    assert len(sound(events)) == SENTENCE_BYTES
+
+
+def test_speed_changes_the_length(connect: Connect) -> None:
+    script = VOCAB.ids([group(n) for n in range(10)])
+    with connect([script]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm", speed_ratio=2.0)
+        send(socket, "tts.text.delta", text="One.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    assert len(sound(events)) / 48_000 == pytest.approx(0.6, abs=0.01)
+
+
+def test_one_socket_reads_one_text_after_another(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        for _ in range(3):
+            send(socket, "tts.create", response_format="pcm")
+            send(socket, "tts.text.delta", text="One.")
+            send(socket, "tts.text.done")
+            events = until(socket, "tts.response.audio.done")
+            assert len(sound(events)) == SENTENCE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", "invalid_event"),
+        ("[]", "invalid_event"),
+        ('{"type":"tts.unknown"}', "invalid_event"),
+        ('{"type":"tts.create","data":{"sample_rate":44100}}', "invalid_event"),
+        ('{"type":"tts.create","data":{"speed_ratio":9}}', "invalid_event"),
+        ('{"type":"tts.create","data":{"voice_id":"../x"}}', "voice_not_found"),
+        ('{"type":"tts.text.delta","data":{"text":"x"}}', "no_session"),
+        ('{"type":"tts.text.done"}', "no_session"),
+    ],
+)
+def test_what_is_wrong_is_told_and_the_socket_stays(
+    connect: Connect, message: str, code: str
+) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        socket.receive_text()
+        socket.send_text(message)
+        told = json.loads(socket.receive_text())
+        assert (told["type"], told["data"]["code"]) == ("tts.response.error", code)
+        send(socket, "tts.create", response_format="pcm")
+        assert json.loads(socket.receive_text())["type"] == "tts.response.created"
+
+
+def test_a_second_create_while_one_is_read_is_refused(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.create", response_format="pcm")
+        assert until(socket, "tts.response.error")[-1]["data"]["code"] == "busy"
+
+
+def test_a_broken_engine_ends_the_text_not_the_socket(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([[]], error=EngineError("no memory")))
+    with client.websocket_connect(PATH) as socket:
+        for _ in range(2):
+            send(socket, "tts.create", response_format="pcm")
+            send(socket, "tts.text.delta", text="One. ")
+            events = until(socket, "tts.response.error")
+            assert events[-1]["data"]["code"] == "engine_failed"
+
+
+def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH], hold=5)
+    client = connect(engine=engine, settings=ServerSettings(max_sessions=1))
+    with client.websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="One. ")
+        until(socket, "tts.response.sentence.start")
+    engine.resume.set()
+    body = {"input": "Hi.", "response_format": "pcm"}
+    assert client.post("/v1/audio/speech", json=body).status_code == 200
+    assert engine.aborted
