@@ -12,6 +12,7 @@ from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine
 from step_audio.cli.planning import plan_profile
+from step_audio.cli.published import add_weights_commands
 from step_audio.cli.speech import ask, say
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _speech(add)
     _tokens(add)
     _voices(commands)
+    add_weights_commands(commands)
     _examination(add)
 
     def group(name: str, about: str) -> Add:

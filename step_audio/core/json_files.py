@@ -15,17 +15,19 @@ MAX_BYTES: Final = 4 << 20
 _SIZES: Final = (LINGUISTIC_SIZE,) * 2 + (SEMANTIC_SIZE,) * 3
 
 
-def read_object(path: Path, error: type[InputError] = InputError) -> dict[str, Any]:
+def read_object(
+    path: Path, error: type[InputError] = InputError, *, max_bytes: int = MAX_BYTES
+) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
-        InputError (or the given kind): missing, larger than 4 MiB, or not a JSON object.
+        InputError (or the given kind): missing, larger than `max_bytes`, or not a JSON object.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise error(f"{path} is larger than {MAX_BYTES} bytes")
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise error(f"{path} is larger than {max_bytes} bytes")
         value = json.loads(content)
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror}") from None

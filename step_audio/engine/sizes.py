@@ -44,6 +44,29 @@ class Sizes:
         """All parameters."""
         return self.layer_parameters + self.hidden * self.vocab * (1 if self.tied else 2)
 
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the published names and the shapes that these sizes ask for."""
+        H, V, inner = self.hidden, self.vocab, self.intermediate
+        keys = H // self.heads * self.groups
+        layer = {
+            "input_layernorm": (H,),
+            "self_attn.q_proj": (H, H),
+            "self_attn.k_proj": (keys, H),
+            "self_attn.v_proj": (keys, H),
+            "self_attn.o_proj": (H, H),
+            "post_attention_layernorm": (H,),
+            "mlp.gate_proj": (inner, H),
+            "mlp.up_proj": (inner, H),
+            "mlp.down_proj": (H, inner),
+        }
+        shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (V, H)}
+        for number in range(self.layers):
+            shapes |= {f"model.layers.{number}.{n}.weight": shape for n, shape in layer.items()}
+        shapes["model.norm.weight"] = (H,)
+        if not self.tied:
+            shapes["lm_head.weight"] = (V, H)
+        return shapes
+
     def weight_bytes(self, quantization: Quantization) -> int:
         """Return the bytes of all weights; embedding and head stay bf16, except in int8."""
         bits = _BITS[quantization]

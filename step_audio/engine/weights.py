@@ -20,6 +20,7 @@ from torch import Tensor
 from step_audio.core.errors import WeightsError
 from step_audio.engine.decoder import Precision, Step1Decoder, Weight
 from step_audio.engine.int8 import SCALE_SUFFIX, Int8Weight, pack_int8
+from step_audio.engine.sizes import CONFIG_KEYS, Sizes
 from step_audio.engine.step1 import Step1, Step1Config
 
 CONFIG_FILE = "config.json"
@@ -57,26 +58,8 @@ def expected_shapes(config: Step1Config) -> dict[str, tuple[int, ...]]:
 
     Spelled out: to build the model on the meta device instead costs two seconds of imports.
     """
-    H, V = config.hidden_size, config.vocab_size
-    inner, keys = config.intermediate_size, config.num_attention_groups * config.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (V, H)}
-    for number in range(config.num_hidden_layers):
-        layer = {
-            "input_layernorm": (H,),
-            "self_attn.q_proj": (H, H),
-            "self_attn.k_proj": (keys, H),
-            "self_attn.v_proj": (keys, H),
-            "self_attn.o_proj": (H, H),
-            "post_attention_layernorm": (H,),
-            "mlp.gate_proj": (inner, H),
-            "mlp.up_proj": (inner, H),
-            "mlp.down_proj": (H, inner),
-        }
-        shapes |= {f"model.layers.{number}.{name}.weight": size for name, size in layer.items()}
-    shapes["model.norm.weight"] = (H,)
-    if not config.tie_word_embeddings:
-        shapes["lm_head.weight"] = (V, H)
-    return shapes
+    given = {name: getattr(config, key) for name, key in CONFIG_KEYS.items()}
+    return Sizes(**given, tied=config.tie_word_embeddings).tensor_shapes()
 
 
 def load_step1(folder: Path) -> Step1Weights:

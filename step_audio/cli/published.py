@@ -1,0 +1,131 @@
+"""`weights inspect`, `download`, `extract`: published models and their folders."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from step_audio.cli.parts import Load
+from step_audio.core.config import load_profile
+from step_audio.core.errors import InputError
+
+
+def inspect_folder(args: argparse.Namespace, load: Load) -> int:
+    """Say what a folder is; 0 when nothing is missing."""
+    from step_audio.published.inspect import inspect  # noqa: PLC0415
+
+    report = inspect(args.folder)
+    print(report.as_json() if args.json else report.text())
+    return 0 if report.usable else 1
+
+
+def extract_lm(args: argparse.Namespace, load: Load) -> int:
+    """Write the language model of a larger checkpoint as a folder of its own."""
+    from step_audio.published.extract import extract  # noqa: PLC0415
+
+    written = extract(args.folder, args.output)
+    print(f"{args.output}: {written / 1e9:.1f} GB")
+    return 0
+
+
+def download_profile(args: argparse.Namespace, load: Load) -> int:
+    """Fetch what a profile needs from a hub into its weights folder."""
+    from step_audio.published.download import (  # noqa: PLC0415 - httpx
+        SOURCES,
+        download,
+        plan_download,
+    )
+    from step_audio.published.hub import Hub  # noqa: PLC0415
+
+    if args.profile not in SOURCES:
+        raise InputError(
+            f"nothing to download for {args.profile!r}; profiles: {', '.join(SOURCES)}"
+        )
+    folder = args.output or load_profile(args.profile).weights
+    revisions = dict(_revision(given) for given in args.revision)
+    try:
+        with Hub(args.hub) as hub:
+            wanted = plan_download(hub, SOURCES[args.profile], folder, revisions)
+            for commit in sorted({f"{w.repository} at {w.commit}" for w in wanted}):
+                print(commit)
+            bar = Bar(sum(w.remote.size for w in wanted))
+            download(hub, wanted, folder, bar.add)
+            bar.end()
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
+    print(f"{folder}: complete; next: step-audio check --profile {args.profile}")
+    return 0
+
+
+def _revision(given: str) -> tuple[str, str]:
+    repository, _, revision = given.partition("=")
+    if not repository or not revision:
+        raise InputError(f"--revision {given!r}: expected REPOSITORY=COMMIT")
+    return repository, revision
+
+
+class Bar:
+    """Progress on stderr: one line that is rewritten, at most ten times a second."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = max(total, 1), 0
+        self._began = self._shown = time.monotonic()
+        self._came = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes; the first call counts what was there before."""
+        first, self._done = self._done == 0 and self._came == 0, self._done + count
+        self._came += 0 if first else count
+        now = time.monotonic()
+        if now - self._shown >= 0.1:
+            self._shown = now
+            self._show(now)
+
+    def end(self) -> None:
+        """Show the last state and go to the next line."""
+        self._show(time.monotonic())
+        print(file=sys.stderr)
+
+    def _show(self, now: float) -> None:
+        share = min(1.0, self._done / self._total)
+        filled = int(30 * share)
+        speed = self._came / max(now - self._began, 1e-3) / 1e6
+        print(
+            f"\r[{'#' * filled}{'.' * (30 - filled)}] {100 * share:5.1f} %"
+            f"  {self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB  {speed:.0f} MB/s ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def add_weights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `weights` and what it can do."""
+    about = "Fetch and understand published weights."
+    top = commands.add_parser("weights", help=about, description=about)
+    actions = top.add_subparsers(required=True, metavar="ACTION")
+    about = "Say what a folder is, what is missing, what would run; reads headers only."
+    command = actions.add_parser("inspect", help=about, description=about)
+    command.set_defaults(run=inspect_folder)
+    command.add_argument("folder", type=Path)
+    command.add_argument("--json", action="store_true", help="print one JSON object instead")
+    about = "Write the language model inside a larger checkpoint as a folder of its own."
+    command = actions.add_parser("extract", help=about, description=about)
+    command.set_defaults(run=extract_lm)
+    command.add_argument("folder", type=Path)
+    command.add_argument("output", type=Path, help="folder to write; made where missing")
+    about = "Fetch a profile's weights; run it again to go on."
+    command = actions.add_parser("download", help=about, description=about)
+    command.set_defaults(run=download_profile)
+    command.add_argument("profile", help="tts-3b, chat-130b or aqaa-130b")
+    command.add_argument("-o", "--output", type=Path, help="folder (the profile's `weights`)")
+    command.add_argument("--hub", default="https://huggingface.co", help="address of the hub")
+    command.add_argument(
+        "--revision",
+        action="append",
+        default=[],
+        metavar="REPOSITORY=COMMIT",
+        help="take this commit (the one of the last run, else the newest); may be repeated",
+    )

@@ -1,0 +1,1 @@
+"""Published model folders: fetched from a hub, understood from their headers, made loadable."""
