@@ -141,14 +141,6 @@ def test_say_writes_sound(tmp_path: Path) -> None:
     assert len(read_audio(out)[0]) == 3 * 960
 
 
-@pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
-def test_say_refuses_no_text_and_too_much(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
-    assert main(["say", text, "-o", str(tmp_path / "x.wav")], FakeParts) == 2
-    assert "1 to 2000 characters" in capsys.readouterr().err
-
-
 def test_tokenize_then_vocode_gives_sound_of_the_same_length(
     tmp_path: Path, question: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,8 @@ from step_audio.cli.deployment import check, convert_tokenizer, key, record_fold
 from step_audio.cli.examination import examine
 from step_audio.cli.planning import plan_profile
 from step_audio.cli.published import add_weights_commands
-from step_audio.cli.speech import ask, say
+from step_audio.cli.reading import say
+from step_audio.cli.speech import ask
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
 from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
@@ -95,11 +96,14 @@ def _speech(add: Add) -> None:
     _voice(command)
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
     command.add_argument("--json", action="store_true", help="print one JSON object about it")
-    command = add("say", say, "Read a text aloud.")
-    command.add_argument("text")
-    _output(command, required=True, what="wav file")
+    command = add("say", say, "Read a text, a book or a folder of lines aloud.")
+    command.add_argument("text", nargs="?", help="what to read; style tags such as (slow) included")
+    command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
+    _output(command, required=True, what="wav, mp3, flac, opus, aac or pcm file; or folder of wavs")
     _profile(command)
     _voice(command)
+    command.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (1)")
+    command.add_argument("--instructions", default="", help="how to read it, such as: slowly")
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same sound")
 
 

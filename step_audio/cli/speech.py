@@ -1,4 +1,4 @@
-"""`ask` and `say`: one answer, one text read aloud, through the same runner as the server."""
+"""`ask`: one answer, through the same runner as the server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from step_audio.cli.output import prepare
 from step_audio.cli.parts import Load, Parts
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
-from step_audio.core.errors import EngineError, InputError
+from step_audio.core.errors import EngineError
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.run import AnswerEvent, AudioChunk
 from step_audio.dialog.session import Assistant
-
-MAX_TEXT_CHARS = 2000
 
 
 def ask(args: argparse.Namespace, load: Load) -> int:
@@ -36,18 +34,6 @@ def ask(args: argparse.Namespace, load: Load) -> int:
         print(json.dumps(reply.facts(), ensure_ascii=False))
     else:
         print(f"heard: {reply.heard}\nanswer: {reply.text}")
-    return 0
-
-
-def say(args: argparse.Namespace, load: Load) -> int:
-    """Write a text read aloud."""
-    profile = load_profile(args.profile)
-    prepare(args.output)
-    text = args.text.strip()
-    if not 0 < len(text) <= MAX_TEXT_CHARS:
-        raise InputError(f"give a text of 1 to {MAX_TEXT_CHARS} characters, not {len(text)}")
-    reply = asyncio.run(_say(load(profile), text, args.voice, args.seed))
-    write_wav(args.output, reply.sound(), reply.rate_hz)
     return 0
 
 
@@ -99,7 +85,7 @@ class Reply:
 
 
 async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> Reply:
-    async with _assistant(parts, seed) as assistant:
+    async with assistant_of(parts, seed) as assistant:
         return await answer(assistant, pcm, rate_hz, voice)
 
 
@@ -117,17 +103,9 @@ async def answer(assistant: Assistant, pcm: Pcm, rate_hz: int, voice: str | None
     return reply
 
 
-async def _say(parts: Parts, text: str, voice: str | None, seed: int | None) -> Reply:
-    async with _assistant(parts, seed) as assistant:
-        clock = assistant.services.clock
-        reply = Reply(clock.now_s())
-        async for event in assistant.say(text, voice):
-            reply.add(event, clock.now_s())
-    return reply
-
-
 @asynccontextmanager
-async def _assistant(parts: Parts, seed: int | None) -> AsyncIterator[Assistant]:
+async def assistant_of(parts: Parts, seed: int | None) -> AsyncIterator[Assistant]:
+    """Give an assistant whose ids are drawn from a seed; closed at the end."""
     settings = parts.settings()
     if seed is not None:
         settings = replace(

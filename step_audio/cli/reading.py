@@ -1,0 +1,199 @@
+"""`say`: a text, a book, or a folder of lines read aloud into sound files.
+
+A book is read in passages. Each is kept in a folder beside the output until the whole is done, so
+that a reading that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final, TextIO
+
+import numpy as np
+
+from step_audio.cli.output import prepare
+from step_audio.cli.parts import Load, Parts
+from step_audio.cli.sound_files import format_of, write_sound
+from step_audio.cli.speech import assistant_of
+from step_audio.core.audio import read_audio, write_wav
+from step_audio.core.config import load_profile
+from step_audio.core.errors import EngineError, InputError
+from step_audio.core.types import Pcm
+from step_audio.dialog.sentences import sentences
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.styles import Manner
+
+PASSAGE_CHARS: Final = 800
+"""About a minute of speech: what is read again at most after a stop."""
+MAX_BOOK_BYTES: Final = 32 << 20
+
+
+def say(args: argparse.Namespace, load: Load) -> int:
+    """Read aloud: the text given, or `--file`, into `--output`."""
+    if (args.text is None) == (args.file is None):
+        raise InputError("give either a text or --file")
+    if args.file is not None and args.file.is_dir():
+        return _lines(args, load)
+    format_of(args.output)
+    prepare(args.output)
+    text = args.text if args.file is None else _text_of(args.file)
+    passages = list(_passages(text))
+    if not passages:
+        raise InputError("there is nothing to read in this text; give words")
+    reading = _Reading(args, load)
+    asyncio.run(reading.book(passages, args.output))
+    return 0
+
+
+def _lines(args: argparse.Namespace, load: Load) -> int:
+    """A folder of .txt files, each line a wav: `greetings.txt` -> `greetings-0001.wav`, ..."""
+    jobs = [
+        (args.output / f"{path.stem}-{number:04}.wav", line.strip())
+        for path in sorted(args.file.glob("*.txt"))
+        for number, line in enumerate(_text_of(path).splitlines(), start=1)
+        if any(c.isalnum() for c in line)
+    ]
+    if not jobs:
+        raise InputError(f"no line to read in the .txt files of {args.file}")
+    try:
+        args.output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {args.output}: {error.strerror}") from None
+    asyncio.run(_Reading(args, load).lines(jobs))
+    return 0
+
+
+class _Reading:
+    """One run of the command: the model is loaded when there is something left to read."""
+
+    def __init__(self, args: argparse.Namespace, load: Load) -> None:
+        self._args = args
+        profile = load_profile(args.profile)
+        self._parts: Parts = load(profile)
+        self._voice = args.voice or profile.voice
+        self._manner = Manner(speed=args.speed, instructions=args.instructions)
+        # What, if changed, makes kept passages useless.
+        self._made_with = [
+            profile.model_name,
+            self._voice,
+            args.seed,
+            args.speed,
+            args.instructions,
+        ]
+
+    async def book(self, passages: Sequence[str], output: Path) -> None:
+        """Read passages into one file. Raises AudioError, EngineError, VoiceNotFound."""
+        kept = output.with_name(f".{output.name}.parts")
+        if len(passages) == 1:
+            async with assistant_of(self._parts, self._args.seed) as assistant:
+                pcm, rate_hz = await self._read(assistant, passages[0])
+            write_sound([(pcm, rate_hz)], output)
+            return
+        kept.mkdir(exist_ok=True)
+        files = [kept / f"{self._key(passage)}.wav" for passage in passages]
+        await self._all([(f, p) for f, p in zip(files, passages, strict=True)])
+        write_sound((read_audio(file, 3600) for file in files), output)
+        shutil.rmtree(kept)
+
+    async def lines(self, jobs: Sequence[tuple[Path, str]]) -> None:
+        """Read each text into its own file."""
+        await self._all(jobs)
+
+    async def _all(self, jobs: Sequence[tuple[Path, str]]) -> None:
+        left = [(path, text) for path, text in jobs if not path.is_file()]
+        progress = Progress(sum(len(text) for _, text in jobs), sys.stderr)
+        progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
+        if left:
+            async with assistant_of(self._parts, self._args.seed) as assistant:
+                for path, text in left:
+                    pcm, rate_hz = await self._read(assistant, text)
+                    write_wav(path, pcm, rate_hz)
+                    progress.add(len(text))
+        progress.end()
+
+    async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+        chunks, rate_hz = list[Pcm](), 0
+        async with aclosing(assistant.say(text, self._voice, self._manner)) as said:
+            async for chunk in said:
+                chunks.append(chunk.pcm)
+                rate_hz = chunk.rate_hz
+        if not chunks:
+            raise EngineError(f"the model read nothing of: {text[:60]}")
+        return np.concatenate(chunks), rate_hz
+
+    def _key(self, passage: str) -> str:
+        """Return a name that says what is read, by whom and how."""
+        said = json.dumps([passage, *self._made_with])
+        return hashlib.sha256(said.encode()).hexdigest()[:24]
+
+
+class Progress:
+    """One line on a terminal: how much is read, and how long the rest takes.
+
+    Where nobody looks on (a file, a pipe), nothing is written.
+    """
+
+    def __init__(self, total: int, out: TextIO, *, width: int = 30) -> None:
+        self._total, self._out, self._width = max(1, total), out, width
+        self._done = self._worked = 0
+        self._start_s = time.monotonic()
+
+    def add(self, chars: int, *, worked: bool = True) -> None:
+        """Count `chars` as read; not `worked` when an earlier run had read them."""
+        self._done += chars
+        self._worked += chars if worked else 0
+        self._show()
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._out.isatty():
+            print(file=self._out)
+
+    def line(self, took_s: float) -> str:
+        """Return what is shown after `took_s` seconds of work."""
+        filled = self._width * self._done // self._total
+        left = "" if not self._worked else _left(took_s, self._worked, self._total - self._done)
+        percent = 100 * self._done // self._total
+        return f"[{'#' * filled}{'.' * (self._width - filled)}] {percent:3} %{left}"
+
+    def _show(self) -> None:
+        if self._out.isatty():
+            took_s = time.monotonic() - self._start_s
+            print(f"\r{self.line(took_s)}", end="\033[K", file=self._out, flush=True)
+
+
+def _left(took_s: float, done: int, rest: int) -> str:
+    minutes, seconds = divmod(round(took_s * rest / done), 60)
+    return f", {minutes}:{seconds:02} left"
+
+
+def _passages(text: str) -> Iterator[str]:
+    """Yield the text in whole sentences, as many at a time as make a passage."""
+    passage = ""
+    for sentence in sentences(text):
+        if passage and len(passage) + len(sentence) > PASSAGE_CHARS:
+            yield passage
+            passage = ""
+        passage = f"{passage} {sentence}".strip()
+    if any(c.isalnum() for c in passage):
+        yield passage
+
+
+def _text_of(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BOOK_BYTES:
+            raise InputError(f"{path} is larger than {MAX_BOOK_BYTES >> 20} MiB; cut it")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no UTF-8 text; convert it") from None

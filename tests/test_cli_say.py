@@ -1,0 +1,162 @@
+"""`say`: texts, books and folders of lines."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from step_audio.cli import main
+from step_audio.cli.reading import Progress
+from step_audio.core.audio import read_audio
+from step_audio.core.decoding import decode_audio
+from step_audio.core.errors import EngineError
+from step_audio.core.profile import Profile
+from tests.fakes import ScriptedEngine
+from tests.test_cli import SPOKEN, FakeParts
+
+BOOK = " ".join(  # three passages
+    f"Sentence {chr(97 + n % 26)} is one of very many in a long book about nothing in all."
+    for n in range(30)
+)
+PASSAGE_S = (11 * 0.36, 11 * 0.36, 8 * 0.36)
+
+
+class Loaded:
+    """Remembers the engines of one run after the other."""
+
+    def __init__(self) -> None:
+        self.engines: list[ScriptedEngine] = []
+
+    def __call__(self, profile: Profile) -> FakeParts:
+        parts = FakeParts(profile, SPOKEN)
+        engine = parts.services().engine
+        assert isinstance(engine, ScriptedEngine)
+        self.engines.append(engine)
+        return parts
+
+
+def say(arguments: Sequence[str | Path], load: Loaded) -> int:
+    return main(["say", *map(str, arguments)], load)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.opus", "a.aac", "A.WAV"])
+def test_the_name_of_the_file_says_its_format(tmp_path: Path, name: str) -> None:
+    assert say(["Hello.", "-o", tmp_path / name], Loaded()) == 0
+    pcm, rate_hz = decode_audio(io.BytesIO((tmp_path / name).read_bytes()), 10)
+    assert abs(len(pcm) / rate_hz - 0.36) < 0.1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_speed_is_followed(tmp_path: Path) -> None:
+    assert say(["Hello.", "-o", tmp_path / "a.wav", "--speed", "2"], Loaded()) == 0
+    pcm, rate_hz = read_audio(tmp_path / "a.wav")
+    assert abs(len(pcm) / rate_hz - 0.18) < 0.01
+
+
+def test_a_book_becomes_one_file_with_a_breath_between_passages(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(BOOK)
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.flac"], Loaded()) == 0
+    pcm, rate_hz = read_audio(tmp_path / "out.flac")
+    assert abs(len(pcm) / rate_hz - (sum(PASSAGE_S) + 2 * 0.3)) < 0.1
+    assert {path.name for path in tmp_path.iterdir()} == {"book.txt", "out.flac"}
+
+
+def test_a_book_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(BOOK)
+    arguments: list[str | Path] = ["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"]
+    stopped = Loaded()
+
+    def load(profile: Profile) -> FakeParts:
+        parts = stopped(profile)
+        engine = stopped.engines[0]
+        generate = engine.generate
+
+        def failing(request):  # type: ignore[no-untyped-def]
+            if len(engine.requests) >= 15:
+                raise EngineError("the power went off")
+            return generate(request)
+
+        engine.generate = failing  # type: ignore[method-assign]
+        return parts
+
+    assert main(["say", *map(str, arguments)], load) == 1
+    assert not (tmp_path / "out.wav").exists()
+    assert len(list((tmp_path / ".out.wav.parts").iterdir())) == 1
+    again = Loaded()
+    assert say(arguments, again) == 0
+    # Eleven of the thirty sentences had been read.
+    assert len(again.engines[0].requests) == 19
+    assert {path.name for path in tmp_path.iterdir()} == {"book.txt", "out.wav"}
+
+
+def test_what_was_read_another_way_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(BOOK)
+    (tmp_path / ".out.wav.parts").mkdir()
+    (tmp_path / ".out.wav.parts" / "0123.wav").write_bytes(b"of an earlier book")
+    load = Loaded()
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], load) == 0
+    assert len(load.engines[0].requests) == 30
+
+
+def test_a_folder_of_lines_becomes_a_folder_of_wavs(tmp_path: Path) -> None:
+    lines, out = tmp_path / "lines", tmp_path / "wavs"
+    lines.mkdir()
+    (lines / "a.txt").write_text("One.\n\nThree.\n")
+    (lines / "b.txt").write_text("Two.")
+    (lines / "c.md").write_text("not this")
+    first, second = Loaded(), Loaded()
+    assert say(["--file", lines, "-o", out], first) == 0
+    assert {path.name for path in out.iterdir()} == {"a-0001.wav", "a-0003.wav", "b-0001.wav"}
+    (out / "a-0003.wav").unlink()
+    assert say(["--file", lines, "-o", out], second) == 0
+    assert len(second.engines[0].requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-o", "a.wav"], "either a text or --file"),
+        (["Hello.", "--file", "b.txt", "-o", "a.wav"], "either a text or --file"),
+        (["", "-o", "a.wav"], "nothing to read"),
+        (["?!", "-o", "a.wav"], "nothing to read"),
+        (["Hello.", "-o", "a.midi"], "wav, pcm, mp3"),
+        (["--file", "missing.txt", "-o", "a.wav"], "cannot read"),
+        (["--file", "latin.txt", "-o", "a.wav"], "UTF-8"),
+        (["--file", "empty", "-o", "out"], "no line to read"),
+        (["Hello.", "--speed", "9", "-o", "a.wav"], "0.25..4"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("latin.txt").write_bytes("Grüße.".encode("latin-1"))
+    Path("empty").mkdir()
+    assert say(arguments, Loaded()) == 2
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert printed.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"latin.txt", "empty"}
+
+
+def test_progress_says_how_long_the_rest_takes() -> None:
+    progress = Progress(100, io.StringIO(), width=10)
+    progress.add(50, worked=False)
+    assert progress.line(5.0) == "[#####.....]  50 %"
+    progress.add(25)
+    assert progress.line(5.0) == "[#######...]  75 %, 0:05 left"
+    progress.add(25)
+    assert progress.line(6.0) == "[##########] 100 %, 0:00 left"
+
+
+def test_progress_is_quiet_where_nobody_looks_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text(BOOK)
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], Loaded()) == 0
+    assert capsys.readouterr() == ("", "")
