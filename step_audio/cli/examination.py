@@ -1,12 +1,19 @@
-"""`examine`: the table of bars, measured on a profile as it serves."""
+"""`examine` and `eval`: measured on a profile as it serves.
+
+`examine` gives the table of bars, or a probe on people's own recordings; `eval stepeval` the public
+benchmark StepEval-Audio-360.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
 
+from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
 from step_audio.cli.speech import Reply, answer
 from step_audio.core.audio import resample
@@ -14,6 +21,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.profile import Tools
 from step_audio.core.types import Pcm, ToolCall
+from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.session import Assistant
 from step_audio.eval.exam import TOOL_SEED
 from step_audio.eval.examinee import AnswerRecord
@@ -22,6 +30,8 @@ from step_audio.eval.nano import run
 
 def examine(args: argparse.Namespace, load: Load) -> int:
     """Ask held-out questions, judge the answers, write and print the report."""
+    if args.recordings is not None:
+        return _probe(args, load)
     # Right answers are known for these tools only.
     profile = load_profile(args.profile)
     profile = profile.model_copy(update={"tools": Tools(kind="fake", seed=TOOL_SEED)})
@@ -41,6 +51,70 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         runner.run(assistant.aclose())
     print(report.to_markdown())
     print(report.to_json())
+    return 0
+
+
+def _probe(args: argparse.Namespace, load: Load) -> int:
+    """Ask a folder of people's own recordings; write and print what was heard."""
+    from step_audio.eval.recordings import find, probe, write  # noqa: PLC0415 - one use
+
+    find(args.recordings)  # before anything is loaded
+    hear = None
+    if find_spec("pocketsphinx") is not None:
+        from step_audio.eval.judge import open_judge  # noqa: PLC0415 - optional
+
+        hear = open_judge().hear
+    profile = load_profile(args.profile)
+    parts = load(profile)
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+
+        def answerer(pcm: Pcm, rate_hz: int) -> AnswerRecord:
+            return _record(runner.run(answer(assistant, pcm, rate_hz)))
+
+        rows = probe(args.recordings, answerer, hear, max_seconds=profile.limits.max_question_s)
+        runner.run(assistant.aclose())
+    print(write(rows, args.output))
+    return 0
+
+
+def stepeval(args: argparse.Namespace, load: Load) -> int:
+    """Answer StepEval-Audio-360, let a judge rate the answers, write and print the report."""
+    from step_audio.data.llm import ChatEndpoint  # noqa: PLC0415 - an HTTP client
+    from step_audio.eval import stepeval as benchmark  # noqa: PLC0415
+    from step_audio.eval.stepeval_data import Recordings, load_benchmark  # noqa: PLC0415
+
+    dialogues = load_benchmark(args.folder)[: args.limit]
+    profile = load_profile(args.profile)
+    parts = load(profile)
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+
+        async def talk(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
+            conversation = Conversation()
+            return [
+                _record(await answer(assistant, pcm, rate_hz, conversation=conversation))
+                for pcm, rate_hz in questions
+            ]
+
+        benchmark.answer_all(
+            dialogues,
+            Recordings(args.folder),
+            lambda questions: runner.run(talk(questions)),
+            args.output,
+            progress=lambda rows: bar(rows, None, "answers"),
+        )
+        runner.run(assistant.aclose())
+    endpoint = ChatEndpoint(args.judge_url, args.judge_model, read_key(args.key_file))
+    benchmark.rate_all(
+        dialogues,
+        endpoint,
+        args.output,
+        send_audio=args.send_audio,
+        progress=lambda rows: bar(rows, None, "ratings"),
+    )
+    benchmark.summarise(args.output, args.judge_model, profile.model_name)
+    print((args.output / "report.md").read_text(encoding="utf-8"))
     return 0
 
 

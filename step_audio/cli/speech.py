@@ -89,15 +89,22 @@ async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: in
         return await answer(assistant, pcm, rate_hz, voice)
 
 
-async def answer(assistant: Assistant, pcm: Pcm, rate_hz: int, voice: str | None = None) -> Reply:
-    """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation."""
+async def answer(
+    assistant: Assistant,
+    pcm: Pcm,
+    rate_hz: int,
+    voice: str | None = None,
+    conversation: Conversation | None = None,
+) -> Reply:
+    """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation or the one given."""
     clock = assistant.services.clock
     question = assistant.question(rate_hz)
     # A microphone would have delivered all of this while the person still spoke.
     await assistant.listen(question, pcm)
     reply = Reply(clock.now_s())
-    conversation = Conversation()
-    conversation.add(UserAudio("question", await assistant.finish(question)))
+    conversation = conversation or Conversation()
+    item_id = f"question_{len(conversation)}"
+    conversation.add(UserAudio(item_id, await assistant.finish(question)))
     async for event in assistant.answer(conversation, voice=voice):
         reply.add(event, clock.now_s())
     return reply

@@ -1,10 +1,11 @@
-"""`train sft|dpo|reject|merge|merge-lora`: from a checkpoint and a pack to another checkpoint."""
+"""`train ...`: from a checkpoint and a pack to another checkpoint, and what each stage is worth."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_audio.cli.data import bar
@@ -13,8 +14,10 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 
 if TYPE_CHECKING:
+    from step_audio.core.vocab import Vocab
     from step_audio.data.samples import Groups, Sample
     from step_audio.dialog.prompt import PromptBuilder
+    from step_audio.train.ablation import Question
     from step_audio.train.finetune import Objective, Recipe
     from step_audio.train.rejection import Asked
 
@@ -105,6 +108,52 @@ def merge_lora(args: argparse.Namespace, load: Load) -> int:
     merge_adapter(args.source, args.adapter, args.out)
     print(args.out)
     return 0
+
+
+def ablation(args: argparse.Namespace, load: Load) -> int:
+    """Train and measure one row of the ablation, or print the table of those that are done."""
+    from step_audio.train.ablation import Ablation, table
+
+    if args.row == "table":
+        print(table(args.out, args.note))
+        return 0
+    import torch
+
+    from step_audio.train.finetune import Recipe
+
+    if not (args.data and args.source):
+        raise InputError("a row needs --data and --from")
+    torch.set_num_threads(args.threads)
+    recipe = Recipe(
+        steps=args.steps,
+        batch_tokens=args.batch_tokens,
+        micro_tokens=args.batch_tokens,
+        max_length=640,
+        learning_rate=args.learning_rate,
+        warm_steps=min(20, args.steps),
+        save_every=50,
+    )
+    rows = Ablation(args.data, args.source, args.out, recipe, args.sequences)
+    figures = rows.run(args.row, _held_out)
+    print(f"{args.row}: {', '.join(f'{name} {value:.3g}' for name, value in figures.items())}")
+    return 0
+
+
+def _held_out(
+    checkpoint: Path, builder: PromptBuilder, vocab: Vocab, questions: Sequence[Question]
+) -> dict[str, float]:
+    """Return the figures of one row: losses, and how its own answers are."""
+    from step_audio.eval.answer_judge import AnswerJudge
+    from step_audio.train import held_out
+
+    judge = AnswerJudge(builder.text_tokenizer, vocab)
+    pairs = [(question.prompt, question.right) for question in questions]
+    found = held_out.losses(checkpoint, pairs, vocab)
+    made = held_out.answers(checkpoint, [prompt for prompt, _ in pairs], vocab, max_tokens=480)
+    scores = [judge.score(right, ids) for (_, right), ids in zip(pairs, made, strict=True)]
+    broken = [bool(judge.parse(ids).anomalies) or not judge.parse(ids).groups for ids in made]
+    count = max(1, len(pairs))
+    return {**found, "answers right": sum(scores) / count, "form broken": sum(broken) / count}
 
 
 def reject(args: argparse.Namespace, load: Load) -> int:

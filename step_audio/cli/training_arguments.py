@@ -38,6 +38,20 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     command.add_argument("--from", dest="source", type=Path, required=True, help="checkpoint")
     command.add_argument("--adapter", type=Path, required=True, help="export of a run with --lora")
     command.add_argument("--out", type=Path, required=True)
+    _ablation(kind("ablation", training.ablation, "Train and measure one variant of nano."))
+
+
+def _ablation(command: argparse.ArgumentParser) -> None:
+    command.add_argument("row", help="a row (any wrong name lists them), or table")
+    command.add_argument("--data", type=Path, help="folder of step_audio.train.lm_data")
+    command.add_argument("--from", dest="source", type=Path, help="checkpoint all rows start from")
+    command.add_argument("--out", type=Path, required=True, help="folder of all rows")
+    command.add_argument("--steps", type=int, default=2000, help="of every training")
+    command.add_argument("--sequences", type=int, default=20_000, help="of every pack")
+    command.add_argument("--batch-tokens", type=int, default=4096)
+    command.add_argument("--learning-rate", type=float, default=3e-4)
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--note", default="", help="a line below the table")
 
 
 def _run(command: argparse.ArgumentParser, *, learning_rate: float) -> None:

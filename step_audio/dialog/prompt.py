@@ -80,7 +80,7 @@ class PromptBuilder:
         text_run: int = TEXT_RUN,
         group_run: int = GROUP_RUN,
     ) -> None:
-        self._text_tokenizer = text_tokenizer
+        self.text_tokenizer = text_tokenizer
         self._vocab = vocab
         self.text_run, self.group_run = text_run, group_run
         self._newline = text_tokenizer.encode("\n")
@@ -133,7 +133,7 @@ class PromptBuilder:
 
     def header(self, role: Role) -> list[int]:
         """Return `<|BOT|>role\\n`."""
-        return [self._vocab.bot, *self._text_tokenizer.encode(f"{role}\n")]
+        return [self._vocab.bot, *self.text_tokenizer.encode(f"{role}\n")]
 
     def content(self, parts: Sequence[Part], role: Role = "assistant") -> list[int]:
         """Return the ids of a turn's parts. Raises TokenError: a marker the vocabulary lacks."""
@@ -146,9 +146,9 @@ class PromptBuilder:
         Encoding after a newline and cutting the newline off again keeps that out; it is also
         how the published prompts were made.
         """
-        ids = self._text_tokenizer.encode("\n" + text)
+        ids = self.text_tokenizer.encode("\n" + text)
         cut = len(self._newline)
-        return ids[cut:] if ids[:cut] == self._newline else self._text_tokenizer.encode(text)
+        return ids[cut:] if ids[:cut] == self._newline else self.text_tokenizer.encode(text)
 
     def _part(self, part: Part, role: Role) -> list[int]:
         match part:
