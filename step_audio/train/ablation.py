@@ -142,10 +142,12 @@ class Ablation:
         if not (pack / "pack.json").is_file():
             self._write(pack, row)
         shards = TokenShards(pack)
-        objective: Sft | Dpo = Sft(shards, recipe.max_length, text_weight=3.0)
+        objective: Sft | Dpo
         if row.kind == "dpo":
             recipe = replace(recipe, learning_rate=recipe.learning_rate / 10)
             objective = Dpo(shards, recipe.max_length, mask_audio=row.mask_audio)
+        else:
+            objective = Sft(shards, recipe.max_length, text_weight=3.0)
         alone = Workers(torch.device("cpu"))
         source = Checkpoint(parents[0])
         finetune(objective, shards, source, out, recipe, workers=alone, facts={"row": name})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +71,8 @@ class ShardedRun(TrainingRun):
         model, optimizer = self.modules["model"], self._torch_optimizer
         model_state, optimizer_state = get_state_dict(model, optimizer, options=_OPTIONS)
         state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
-        state_dict_loader.load(state, checkpoint_id=folder, no_dist=self._alone)
+        with _quiet():
+            state_dict_loader.load(state, checkpoint_id=folder, no_dist=self._alone)
         set_state_dict(
             model,
             optimizer,
@@ -93,7 +96,8 @@ class ShardedRun(TrainingRun):
             self.modules["model"], self._torch_optimizer, options=_OPTIONS
         )
         state: dict[str, Any] = {"model": model, "optimizer": optimizer}
-        state_dict_saver.save(state, checkpoint_id=part, no_dist=self._alone)
+        with _quiet():
+            state_dict_saver.save(state, checkpoint_id=part, no_dist=self._alone)
         self._wait()
         if self.leads:
             (part / "run.json").write_text(json.dumps({"used_s": self.used_s}))
@@ -166,6 +170,14 @@ class ShardedRun(TrainingRun):
     def _wait(self) -> None:
         if self.workers is not None:
             self.workers.wait()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyTorch from warning a single process of being one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 class _Silent:
