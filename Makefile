@@ -15,7 +15,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: run test test-train check golden bench lock clean \
+.PHONY: test-clients lock-clients run test test-train check golden bench lock clean \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -43,6 +43,33 @@ golden: $(VENV)/.run-ready
 bench: $(VENV)/.run-ready
 	@for part in tokenizer vocoder engine turn tokenizer_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
+
+# --- stock clients: each in an environment of its own under build/clients -------------------------
+
+CLIENT_LOCKS := tests/clients/locks
+CLIENT_PYTHONS := openai3 openai2 agents frameworks
+# Only these: make test-clients CLIENTS="livekit pipecat". Names: tests/clients/__main__.py.
+CLIENTS ?=
+
+test-clients: $(VENV)/.run-ready $(CLIENT_PYTHONS:%=build/clients/%/.ready) build/clients/node/.ready
+	@$(BIN)/python -m tests.clients $(CLIENTS)
+
+build/clients/%/.ready: $(CLIENT_LOCKS)/%.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+build/clients/node/.ready: tests/clients/node/package-lock.json tests/clients/node/package.json
+	@command -v npm >/dev/null || { echo "npm is needed (Node 20 or later): https://nodejs.org, or your system's package nodejs" >&2; exit 1; }
+	mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lock-clients: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv==0.13.8
+	for name in $(CLIENT_PYTHONS); do $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate \
+		-o $(CLIENT_LOCKS)/$$name.lock $(CLIENT_LOCKS)/$$name.in || exit 1; done
+	cd tests/clients/node && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 # --- environment: each stamp says that its lock is installed -------------------------------------
 

@@ -27,9 +27,8 @@ def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
     base = {"id": item.item_id, "object": "realtime.item", "status": status}
     match item:
         case UserAudio():
-            part: dict[str, Any] = {"type": "input_audio"}
-            if item.transcript is not None:
-                part["transcript"] = item.transcript
+            # Null until it is known: JavaScript clients refuse an item without the key.
+            part = {"type": "input_audio", "transcript": item.transcript}
             return {**base, "type": "message", "role": "user", "content": [part]}
         case Typed():
             kind = "output_text" if item.role == "assistant" else "input_text"

@@ -192,6 +192,8 @@ class Speaker:
     def _translator(self, speech: Speech) -> ResponseTranslator:
         question, wanted = speech.question, speech.wanted
         asked = question is not None and wanted.config.transcription is not None
+        if question is not None and question.transcript is not None:
+            asked = False  # told with an earlier response
         question_id = question.item_id if question and asked and not wanted.aside else None
         self._talk.speeds[speech.answer_id] = wanted.config.speed
         return ResponseTranslator(

@@ -99,8 +99,11 @@ class DialogSettings:
 
 
 def new_id() -> str:
-    """Return an id that is unique in this process and unguessable."""
-    return uuid.uuid4().hex
+    """Return an id that is unique and unguessable: 88 bits.
+
+    Clients cut ids of calls at 32 characters, prefix included; the longest is `item_call_`.
+    """
+    return uuid.uuid4().hex[:22]
 
 
 class Assistant:

@@ -1,0 +1,57 @@
+// openai-realtime-api: the typed twin of the beta reference client, with its own conversation.
+import { readFileSync } from "node:fs";
+import { RealtimeClient } from "openai-realtime-api";
+import { Inbox, Report, say, TOOL, URL_WS } from "./flow.mjs";
+
+const manifest = new URL("./node_modules/openai-realtime-api/package.json", import.meta.url);
+const report = new Report("openai-realtime-api", JSON.parse(readFileSync(manifest)).version);
+const inbox = new Inbox();
+const client = new RealtimeClient({
+  url: URL_WS,
+  apiKey: "none",
+  dangerouslyAllowAPIKeyInBrowser: true,
+  sessionConfig: {
+    instructions: "Be brief.",
+    voice: "rms",
+    turn_detection: { type: "server_vad", silence_duration_ms: 500 },
+    input_audio_transcription: { model: "whisper-1" },
+  },
+});
+client.on("error", (event) => report.violations.push(JSON.stringify(event).slice(0, 300)));
+client.realtime.on("server.*", (event) => inbox.push(event));
+client.on("conversation.interrupted", () => inbox.push({ type: "interrupted" }));
+const { type: _, ...tool } = TOOL;
+client.addTool(tool, async ({ city }) => {
+  inbox.push({ type: "called", city });
+  return { condition: "sunny", temperature: 21 };
+});
+const is = (kind) => (event) => event.type === kind;
+const speak = (name) => say(name, (pcm) => {
+  client.appendInputAudio(new Int16Array(pcm.buffer.slice(pcm.byteOffset, pcm.byteOffset + pcm.length)));
+});
+
+await client.connect();
+await client.waitForSessionCreated();
+await speak("weather");
+const called = (await inbox.until(is("called"), "the call")).at(-1);
+report.done("call", { city: called.city });
+await inbox.until(is("response.audio.delta"), "the answer");
+await inbox.until(is("response.done"), "its end");
+const spoken = client.conversation.getItems().filter((item) => item.role === "assistant").at(-1);
+if (!spoken.formatted.transcript || spoken.formatted.audio.length < 12_000) {
+  throw new Error("the client's conversation lacks the answer");
+}
+report.done("turn", { samples: spoken.formatted.audio.length, text: spoken.formatted.transcript });
+await speak("units");
+const delta = (await inbox.until(is("response.audio.delta"), "sound")).at(-1);
+const speaking = speak("feet");
+await inbox.until(is("interrupted"), "the interruption");
+client.cancelResponse(delta.item_id, 2400);
+await inbox.until(is("conversation.item.truncated"), "the truncation");
+await speaking;
+await inbox.until(is("response.audio.delta"), "the next answer");
+await inbox.until(is("response.done"), "its end");
+report.done("interruption");
+client.disconnect();
+if (!client.isConnected) report.done("close");
+report.end();
