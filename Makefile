@@ -43,6 +43,8 @@ golden: $(VENV)/.run-ready
 bench: $(VENV)/.run-ready
 	@for part in tokenizer vocoder engine turn tokenizer_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
+	@$(BIN)/python -m tests.bench.load --profile scripted
+	@$(BIN)/python -m tests.bench.load --profile $(PROFILE)
 
 # --- stock clients: each in an environment of its own under build/clients -------------------------
 

@@ -25,7 +25,7 @@ from step_audio.core.ports import (
     VoiceLibrary,
     VoiceStore,
 )
-from step_audio.core.profile import LocalEngine, Profile, VllmEngine
+from step_audio.core.profile import LocalEngine, Profile, ScriptedEngine, VllmEngine
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.errands import ErrandSettings
@@ -59,6 +59,8 @@ class Runtime:
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
+        if isinstance(profile.engine, ScriptedEngine):
+            return self._scripted(profile.engine)
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
@@ -94,7 +96,7 @@ class Runtime:
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
-            max_prompt_ids=self._weights.facts.context - sampling.max_tokens,
+            max_prompt_ids=self._context() - sampling.max_tokens,
             patience=self._patience(),
             dialect=tools.dialect,
             errands=ErrandSettings(tools.bridge, tools.bridge_after_s, tools.wait_s),
@@ -102,6 +104,32 @@ class Runtime:
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
         )
+
+    def _scripted(self, engine: ScriptedEngine) -> Services:
+        from step_audio import scripted
+
+        return Services(
+            model_name=self._profile.model_name,
+            vocab=scripted.VOCAB,
+            audio_tokenizer=scripted.Counter(),
+            text_tokenizer=scripted.Bytes(),
+            engine=scripted.Script(engine),
+            vocoder=scripted.Tone(),
+            voices=scripted.OneVoice(),
+            default_voice=scripted.VOICE,
+            tools=self._tools(),
+            clock=MonotonicClock(),
+            recorder=LogRecorder(),
+            turn_detector=self.turn_detector(),
+        )
+
+    def _context(self) -> int:
+        """Return the most ids of a sequence."""
+        if isinstance(self._profile.engine, ScriptedEngine):
+            from step_audio import scripted
+
+            return scripted.CONTEXT
+        return self._weights.facts.context
 
     def audio_tokenizer(self) -> AudioTokenizer:
         """Return the ear: `weights`/tokenizer."""

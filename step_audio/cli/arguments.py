@@ -11,6 +11,7 @@ from step_audio import __version__
 from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.examination import examine, stepeval
+from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
 from step_audio.cli.published import add_weights_commands
 from step_audio.cli.reading import say
@@ -149,6 +150,20 @@ def _voices(commands: Commands) -> None:
 
 
 def _examination(add: Add) -> None:
+    command = add("load", load, "Talk to a running server with many callers; print figures.")
+    command.add_argument("--url", default="ws://127.0.0.1:8000/v1/realtime", help="of the endpoint")
+    command.add_argument("--sessions", type=int, default=1, help="callers at a time")
+    command.add_argument("--turns", type=int, default=5, help="questions of each caller")
+    command.add_argument(
+        "--questions",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="sound files or folders of them (the server reads its own)",
+    )
+    command.add_argument("--push-to-talk", action="store_true", help="callers end their turns")
+    command.add_argument("--patience-s", type=float, default=30.0, help="for one answer")
+    command.add_argument("--key-file", type=Path, help="file with a bearer key in it")
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)

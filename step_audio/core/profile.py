@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from step_audio.core.keys import HASH_PATTERN
 
-ENGINE_KINDS: Final = ("local", "vllm")
+ENGINE_KINDS: Final = ("local", "vllm", "scripted")
 
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
 KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
@@ -72,6 +72,18 @@ class VllmEngine(Section):
     """Silence after which an answer is given up."""
     api_key: SecretStr | None = None
     """What vLLM was given as --api-key; set it by STEP_AUDIO__ENGINE__API_KEY, never in a file."""
+
+
+class ScriptedEngine(Section):
+    """No model: always the same answer, and a tone for a voice. Needs no weights."""
+
+    kind: Literal["scripted"]
+    text: str = Field(default="This is a scripted answer.", max_length=2000)
+    groups: int = Field(default=20, ge=1, le=500)
+    """Length of the answer's sound, 120 ms each."""
+    first_token_ms: float = Field(default=0.0, ge=0)
+    tokens_per_s: Positive | None = None
+    """Left out: as fast as they are asked for."""
 
 
 class TokenizerSection(Section):
@@ -231,7 +243,7 @@ class Profile(Section):
     voice: str = Field(min_length=1)
     voice_folder: Path = Path("~/.local/share/step-audio/voices")
     """Where voices that people add are kept; in a file relative to that file."""
-    engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")]
+    engine: Annotated[LocalEngine | VllmEngine | ScriptedEngine, Field(discriminator="kind")]
     speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
     """The second model of a cascade."""
     threads: int = Field(default=1, ge=1, le=64)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from step_audio.core.config import load_profile, profile_names
 from step_audio.core.errors import ProfileError
-from step_audio.core.profile import LocalEngine, VllmEngine
+from step_audio.core.profile import LocalEngine, ScriptedEngine, VllmEngine
 
 GOOD = """
 model_name: m
@@ -39,11 +40,14 @@ def test_the_four_profiles_ship() -> None:
     assert profile_names() == ("aqaa-130b", "chat-130b", "nano", "tts-3b")
 
 
+ENGINES: dict[str, type[Any]] = {"nano": LocalEngine, "scripted": ScriptedEngine}
+
+
 @pytest.mark.parametrize("name", profile_names())
 def test_each_shipped_profile_validates(name: str) -> None:
     profile = load_profile(name, {})
     assert profile.weights.is_absolute()
-    assert isinstance(profile.engine, LocalEngine if name == "nano" else VllmEngine)
+    assert isinstance(profile.engine, ENGINES.get(name, VllmEngine))
     assert (profile.speech_engine is not None) == (profile.responder == "cascade")
 
 
@@ -107,8 +111,8 @@ def test_a_printed_profile_hides_the_key(profile: Path) -> None:
         ("vioce: x", ["vioce is no key", "voice"]),
         ("vocoder: {ode_step: 3}", ["vocoder.ode_step is no key", "ode_steps"]),
         ("engine: {kind: local, url: x}", ["engine.url is no key", "precision"]),
-        ("engine: {kind: remote}", ["engine.kind", "'local', 'vllm'"]),
-        ("engine: {url: x}", ["engine.kind is missing", "local, vllm"]),
+        ("engine: {kind: remote}", ["engine.kind", "'local', 'vllm', 'scripted'"]),
+        ("engine: {url: x}", ["engine.kind is missing", "local, vllm, scripted"]),
         ("engine: {kind: vllm, model: m}", ["engine.url is missing"]),
         ("engine: fast", ["engine"]),
         ("responder: parrot", ["responder", "'direct', 'cascade' or 'speech'"]),

@@ -8,14 +8,20 @@ from contextlib import contextmanager
 import uvicorn
 
 from server.app import create_app
+from server.limits import ServerSettings
 from step_audio.core.ports import Services
 from step_audio.dialog.session import Assistant, DialogSettings
 
 
 @contextmanager
-def serving(services: Services, settings: DialogSettings | None = None) -> Iterator[int]:
+def serving(
+    services: Services,
+    settings: DialogSettings | None = None,
+    limits: ServerSettings | None = None,
+) -> Iterator[int]:
     """Run a server around `services` on a free port of loopback and yield the port."""
-    app = create_app(Assistant(services, settings or DialogSettings()))
+    assistant = Assistant(services, settings or DialogSettings())
+    app = create_app(assistant, limits or ServerSettings())
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,0 +1,224 @@
+"""One simulated caller on `/v1/realtime`: speaks in real time, listens, keeps the times.
+
+Nothing is faster than life: sound is sent as a microphone would, answers are played by a simulated
+playback clock, and the next question waits until the answer would have been heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from server.sight.turns import TurnReader, TurnTimes
+from step_audio.core.audio import float_to_pcm16
+from step_audio.core.types import Pcm
+
+RATE_HZ: Final = 24_000
+FRAME_S: Final = 0.04
+_FRAME: Final = int(RATE_HZ * FRAME_S)
+_SILENCE: Final = base64.b64encode(bytes(2 * _FRAME)).decode()
+MAX_MESSAGE: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What every caller does.
+
+    Attributes:
+        url: ws:// or wss:// address of the endpoint.
+        turns: questions a caller asks.
+        questions: sound at 24 kHz without silence around it, asked in turn.
+        key: bearer key, None for none.
+        manual: the caller says where its turn ends; else the server hears it.
+        patience_s: so long an answer may take from the end of the question to its end.
+        pause_s: longest pause of the caller before a question.
+    """
+
+    url: str
+    turns: int
+    questions: Sequence[Pcm]
+    key: str | None = None
+    manual: bool = False
+    patience_s: float = 30.0
+    pause_s: float = 1.0
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came of one question. Times in seconds; None: did not happen.
+
+    `first_audio_s` counts from the end of the speech plus the silence window.
+    """
+
+    first_audio_s: float | None = None
+    endpoint_delay_s: float | None = None
+    after_decision_s: float | None = None
+    dry_s: list[float] = field(default_factory=list)
+    rtf: float | None = None
+    sound_s: float = 0.0
+    status: str = "none"
+
+
+@dataclass(slots=True)
+class CallReport:
+    """What one caller met. `refused`: it was told to try later."""
+
+    heard: list[Heard] = field(default_factory=list)
+    refused: bool = False
+    errors: list[str] = field(default_factory=list)
+
+
+class Caller:
+    """One call from connecting to hanging up."""
+
+    def __init__(self, plan: CallPlan, seed: int) -> None:
+        self._plan = plan
+        self._rng = random.Random(seed)
+        self._number = seed
+        self.report = CallReport()
+        self._reader = TurnReader()
+        self._done: asyncio.Queue[TurnTimes] = asyncio.Queue()
+        self._stopped_s: float | None = None
+        self._window_s = 0.0
+        self._ready = asyncio.Event()
+        self._sound: list[str] = []
+        self._spoken_s = 0.0
+        self._quiet = asyncio.Event()
+
+    async def call(self) -> CallReport:
+        """Make the call. Never raises for what the server does: that is in the report."""
+        headers = {"Authorization": f"Bearer {self._plan.key}"} if self._plan.key else {}
+        try:
+            async with connect(
+                self._plan.url,
+                additional_headers=headers,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                open_timeout=30,
+            ) as socket:
+                await self._converse(socket)
+        except InvalidStatus as refused:
+            self.report.refused = refused.response.status_code == 503
+            if not self.report.refused:
+                self.report.errors.append(f"http_{refused.response.status_code}")
+        except (OSError, TimeoutError, ConnectionClosed) as error:
+            self.report.errors.append(error.__class__.__name__)
+        return self.report
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        detection = None if self._plan.manual else {"type": "server_vad"}
+        await socket.send(
+            json.dumps(
+                {
+                    "type": "session.update",
+                    "session": {
+                        "type": "realtime",
+                        "audio": {"input": {"turn_detection": detection}},
+                    },
+                }
+            )
+        )
+        reading = asyncio.create_task(self._read(socket), name="caller.read")
+        speaking = asyncio.create_task(self._speak(socket), name="caller.speak")
+        try:
+            async with asyncio.timeout(30):
+                await self._ready.wait()
+            for turn in range(self._plan.turns):
+                await asyncio.sleep(self._rng.uniform(0.2, self._plan.pause_s))
+                question = self._plan.questions[(turn + self._number) % len(self._plan.questions)]
+                self.report.heard.append(await self._ask(socket, question))
+                if reading.done():
+                    break
+        finally:
+            for task in (speaking, reading):
+                task.cancel()
+            for ended in await asyncio.gather(speaking, reading, return_exceptions=True):
+                if isinstance(ended, ConnectionClosed):
+                    self.report.errors.append(f"closed_{ended.rcvd.code if ended.rcvd else 1006}")
+
+    async def _ask(self, socket: ClientConnection, question: Pcm) -> Heard:
+        self._stopped_s = None
+        self._quiet.clear()
+        self._sound = [
+            base64.b64encode(float_to_pcm16(question[at : at + _FRAME])).decode()
+            for at in range(0, len(question), _FRAME)
+        ][::-1]
+        await self._quiet.wait()
+        end_s, window_s = self._spoken_s, self._window_s
+        if self._plan.manual:
+            await socket.send('{"type": "input_audio_buffer.commit"}')
+            await socket.send('{"type": "response.create"}')
+            end_s, window_s = time.monotonic(), 0.0
+        try:
+            async with asyncio.timeout(self._plan.patience_s):
+                turn = await self._done.get()
+                while turn.first_sound_s is None and turn.status == "cancelled":
+                    turn = await self._done.get()  # a pause in the question was taken for its end
+        except TimeoutError:
+            return Heard()
+        heard = self._times(turn, end_s, window_s)
+        if turn.first_sound_s is not None:
+            over_s = turn.first_sound_s + turn.sound_s + sum(turn.dry_s)
+            await asyncio.sleep(max(0.0, over_s - time.monotonic()))
+        return heard
+
+    def _times(self, turn: TurnTimes, end_s: float, window_s: float) -> Heard:
+        heard = Heard(status=turn.status, dry_s=turn.dry_s, sound_s=turn.sound_s)
+        if self._stopped_s is not None:
+            heard.endpoint_delay_s = self._stopped_s - end_s
+        if turn.first_sound_s is not None and turn.last_sound_s is not None:
+            heard.first_audio_s = turn.first_sound_s - end_s - window_s
+            heard.after_decision_s = turn.first_sound_s - (self._stopped_s or end_s)
+            heard.rtf = (turn.last_sound_s - turn.first_sound_s) / turn.sound_s
+        return heard
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for message in socket:
+            now_s = time.monotonic()
+            event: Mapping[str, Any] = json.loads(message)
+            kind = event["type"]
+            if kind == "session.updated":
+                detection = event["session"]["audio"]["input"]["turn_detection"] or {}
+                self._window_s = detection.get("silence_duration_ms", 0) / 1000
+                self._ready.set()
+            elif kind == "input_audio_buffer.speech_stopped":
+                self._stopped_s = now_s
+            elif kind == "error":
+                self.report.errors.append(str(event["error"].get("code")))
+            if turn := self._reader.read(event, now_s):
+                self._done.put_nowait(turn)
+
+    async def _speak(self, socket: ClientConnection) -> None:
+        """Send a frame each 40 ms: of the question, else silence (unless push to talk)."""
+        await self._ready.wait()
+        start_s, frames = time.monotonic() + self._rng.uniform(0, FRAME_S), 0
+        while True:
+            await asyncio.sleep(max(0.0, start_s + frames * FRAME_S - time.monotonic()))
+            frames += 1
+            if self._sound:
+                await self._send(socket, self._sound.pop())
+                if not self._sound:
+                    self._spoken_s = time.monotonic()
+                    self._quiet.set()
+            elif not self._plan.manual:
+                await self._send(socket, _SILENCE)
+
+    @staticmethod
+    async def _send(socket: ClientConnection, audio: str) -> None:
+        await socket.send(f'{{"type":"input_audio_buffer.append","audio":"{audio}"}}')
+
+
+def trimmed(pcm: Pcm) -> Pcm:
+    """Return sound (T,) without the quiet (40 dB below its peak) before and after."""
+    loud = np.flatnonzero(np.abs(pcm) > 0.01 * float(np.max(np.abs(pcm), initial=0.0)))
+    return pcm[loud[0] : loud[-1] + 1] if len(loud) else pcm[:0]

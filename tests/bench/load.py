@@ -1,0 +1,109 @@
+"""First sound and gaps under load, from a server process of its own. Run: python -m tests.bench.load
+
+    --profile scripted   what is not a model, at 50 callers who push to talk: `overhead`
+    --profile nano       1, 2 and 4 callers, with early answers and without: `callers`
+
+`after_decision_ms`: from the end of the turn, as the server or the button decided it, to the
+first sound at the caller. `first_audio_ms`: from the end of speech, silence window excluded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+
+from step_audio.core.types import Pcm
+from step_audio.eval.callers import RATE_HZ, CallPlan
+from step_audio.eval.load import QUESTIONS, run, spoken_by
+from tests.bench.measure import speechlike
+
+START_S = 60.0
+
+
+@contextmanager
+def serving(profile: str, environ: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Run `step-audio serve` on a free port; yield the endpoint's address and the process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "step_audio", "serve", "--profile", profile]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        env={**os.environ, **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + START_S
+        while not _ready(f"http://127.0.0.1:{port}/readyz"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"`step-audio serve --profile {profile}` did not start")
+            time.sleep(0.1)
+        yield f"ws://127.0.0.1:{port}/v1/realtime", process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def report(name: str, profile: str, sessions: int, plan: CallPlan, **facts: object) -> None:
+    """Run one load and print it."""
+    figures = asyncio.run(run(plan, sessions)).to_dict()
+    print(json.dumps({"bench": f"load.{name}", "profile": profile, **facts, **figures}), flush=True)
+
+
+def overhead(profile: str, sessions: int, turns: int) -> None:
+    """Measure what is not a model."""
+    question: Pcm = speechlike(1.5, RATE_HZ)
+    with serving(profile, {}) as (url, _):
+        warm = CallPlan(url, 1, [question], manual=True)
+        asyncio.run(run(warm, min(4, sessions)))
+        plan = CallPlan(url, turns, [question], manual=True, pause_s=2.0)
+        report("overhead", profile, sessions, plan)
+
+
+def callers(profile: str, most: int, turns: int) -> None:
+    """Measure a profile as people meet it."""
+    for speculate in ("true", "false"):
+        with serving(profile, {"STEP_AUDIO__TURNS__SPECULATE": speculate}) as (url, _):
+            questions = asyncio.run(spoken_by(url, QUESTIONS, None))
+            if not any(np.any(pcm) for pcm in questions):
+                raise SystemExit("the server speaks no questions: nothing to ask")
+            asyncio.run(run(CallPlan(url, 1, questions), 1))
+            for sessions in (n for n in (1, 2, 4) if n <= most):
+                plan = CallPlan(url, turns, questions)
+                report("callers", profile, sessions, plan, speculate=speculate == "true")
+
+
+def main() -> None:
+    """Choose the measurement by the profile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="scripted")
+    parser.add_argument("--sessions", type=int, help="at most (50 scripted, 4 else)")
+    parser.add_argument("--turns", type=int, default=5)
+    args = parser.parse_args()
+    if args.profile == "scripted":
+        overhead(args.profile, args.sessions or 50, args.turns)
+    else:
+        callers(args.profile, args.sessions or 4, args.turns)
+
+
+if __name__ == "__main__":
+    main()
