@@ -1,4 +1,6 @@
-"""First sound and gaps under load, from a server process of its own. Run: python -m tests.bench.load
+"""First sound and gaps under load. Run: python -m tests.bench.load
+
+The server is a process of its own.
 
     --profile scripted   what is not a model, at 50 callers who push to talk: `overhead`
     --profile nano       1, 2 and 4 callers, with early answers and without: `callers`
