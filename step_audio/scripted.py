@@ -16,7 +16,7 @@ from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import Stage
 from step_audio.core.profile import ScriptedEngine as ScriptedSettings
 from step_audio.core.types import GROUP_MS, GenerationRequest, Pcm, TokenGroup, Voice
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import GROUP_SIZE, Vocab
 from step_audio.dialog.packing import interleave
 
 VOCAB = Vocab(audio_base=1000, bos=1, bot=4, eot=3, heard_open=6, heard_close=7, call=8)
@@ -92,6 +92,12 @@ class Script:
         self._answer = [VOCAB.heard_open or 0, *heard, VOCAB.heard_close or 0, *said]
         self._first_s = settings.first_token_ms / 1000
         self._each_s = 1 / settings.tokens_per_s if settings.tokens_per_s else 0.0
+
+    @property
+    def first_sound_s(self) -> float:
+        """Time of the pace alone from asking for an answer to the last id of its first group."""
+        first = next(at for at, token_id in enumerate(self._answer) if VOCAB.is_audio(token_id))
+        return self._first_s + (first + GROUP_SIZE - 1) * self._each_s
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
         """Yield the script, cut at the request's limit."""

@@ -10,7 +10,7 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
-from step_audio.core.profile import LocalEngine, Profile, VllmEngine
+from step_audio.core.profile import LocalEngine, Profile, ScriptedEngine, VllmEngine
 from step_audio.core.types import Form
 from step_audio.engine.plan import GPUS, Plan, plan
 from step_audio.engine.sizes import CONFIG_KEYS, PUBLISHED, Quantization, Sizes
@@ -56,6 +56,8 @@ def plan_profile(args: argparse.Namespace, load: Load) -> int:
 def _models(profile: Profile) -> list[tuple[str, LocalEngine | VllmEngine, Form]]:
     """Return name, engine and what it writes of each model."""
     first, second = profile.engine, profile.speech_engine
+    if isinstance(first, ScriptedEngine):
+        raise InputError(f"{profile.model_name} has no models to plan for")
     forms: dict[str, Form] = {"cascade": "text", "direct": "answer", "speech": "speech"}
     models: list[tuple[str, LocalEngine | VllmEngine, Form]] = [
         (_name(first, profile), first, forms[profile.responder])

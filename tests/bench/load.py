@@ -25,9 +25,12 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 
+from step_audio.core.config import load_profile
+from step_audio.core.profile import ScriptedEngine
 from step_audio.core.types import Pcm
 from step_audio.eval.callers import RATE_HZ, CallPlan
-from step_audio.eval.load import QUESTIONS, run, spoken_by
+from step_audio.eval.load import QUESTIONS, LoadReport, run, spoken_by, spread_ms
+from step_audio.scripted import Script
 from tests.bench.measure import speechlike
 
 START_S = 60.0
@@ -65,20 +68,28 @@ def _ready(url: str) -> bool:
         return False
 
 
-def report(name: str, profile: str, sessions: int, plan: CallPlan, **facts: object) -> None:
+def report(name: str, profile: str, sessions: int, plan: CallPlan, **facts: object) -> LoadReport:
     """Run one load and print it."""
-    figures = asyncio.run(run(plan, sessions)).to_dict()
-    print(json.dumps({"bench": f"load.{name}", "profile": profile, **facts, **figures}), flush=True)
+    made = asyncio.run(run(plan, sessions))
+    shown = {"bench": f"load.{name}", "profile": profile, **facts, **made.to_dict()}
+    print(json.dumps(shown), flush=True)
+    return made
 
 
 def overhead(profile: str, sessions: int, turns: int) -> None:
-    """Measure what is not a model."""
+    """Measure what is not a model: the first sound, less the time of the engine's pace alone."""
     question: Pcm = speechlike(1.5, RATE_HZ)
-    with serving(profile, {}) as (url, _):
-        warm = CallPlan(url, 1, [question], manual=True)
-        asyncio.run(run(warm, min(4, sessions)))
+    environ = {"STEP_AUDIO__ENGINE__TOKENS_PER_S": "200"}
+    engine = load_profile(profile, environ).engine
+    assert isinstance(engine, ScriptedEngine)
+    model_s = Script(engine).first_sound_s
+    with serving(profile, environ) as (url, _):
+        asyncio.run(run(CallPlan(url, 1, [question], manual=True), min(4, sessions)))
         plan = CallPlan(url, turns, [question], manual=True, pause_s=2.0)
-        report("overhead", profile, sessions, plan)
+        made = report("scripted", profile, sessions, plan, model_ms=round(model_s * 1000, 1))
+    first_s = [one.first_audio_s for call in made.calls for one in call.heard]
+    figures = spread_ms([s - model_s for s in first_s if s is not None])
+    print(json.dumps({"bench": "load.overhead_ms", "sessions": sessions, **(figures or {})}))
 
 
 def callers(profile: str, most: int, turns: int) -> None:
