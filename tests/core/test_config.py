@@ -36,8 +36,8 @@ def refusal(path: Path | str, environ: dict[str, str] | None = None) -> str:
     return message
 
 
-def test_the_four_profiles_ship() -> None:
-    assert profile_names() == ("aqaa-130b", "chat-130b", "nano", "tts-3b")
+def test_these_profiles_ship() -> None:
+    assert profile_names() == ("aqaa-130b", "chat-130b", "nano", "scripted", "tts-3b")
 
 
 ENGINES: dict[str, type[Any]] = {"nano": LocalEngine, "scripted": ScriptedEngine}

@@ -1,0 +1,281 @@
+"""A session and the sockets it is spoken over: they may come and go, it stays.
+
+Whoever offers the subprotocol `step-audio-resume` is told a token after `session.created`. When
+the socket drops, the session lives on for a while: answers go on as far as the outlet has room,
+tools keep running. A socket that offers `step-audio-resume.TOKEN.EVENT`, EVENT being the last
+event that arrived, takes it over and gets what comes after that event, each event once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server.errors import RequestError
+from server.limits import ServerSettings
+from server.pace import Flooded, Pace
+from server.realtime.outlet import Outlet
+from server.realtime.session import RealtimeSession
+from server.realtime.shapes.shape import Shape
+from server.realtime.translate import error_event
+from server.sight.watch import Watch
+from step_audio.dialog.session import Assistant
+
+_LOG = logging.getLogger(__name__)
+
+GONE: Final = (WebSocketDisconnect, OSError)
+MAX_LOG_BYTES: Final = 8 << 20
+"""Of events that may have to be sent again: two minutes of sound."""
+GOING: Final = 1012
+
+
+class Line:
+    """One session. `run` keeps it alive, `serve` speaks it over one socket at a time."""
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        settings: ServerSettings,
+        watch: Watch,
+        *,
+        shape: Shape | None = None,
+        resumable: bool = False,
+    ) -> None:
+        self.token = secrets.token_urlsafe(32) if resumable else None
+        self._assistant, self._settings, self._shape = assistant, settings, shape
+        self._watch = watch
+        self._outlet = Outlet()
+        self._pace = Pace(settings.pace)
+        self._session: RealtimeSession | None = None
+        self._open = asyncio.Event()
+        self._over = asyncio.Event()
+        self._handled = 0
+        self._log: deque[tuple[str, str]] = deque()
+        self._log_bytes = 0
+        self._unsent: deque[str] = deque()
+        self._attached: asyncio.Task[Any] | None = None
+        self._left_s: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way."""
+        return self._session is not None and self._session.floor.busy
+
+    async def run(self, held: ExitStack) -> None:
+        """Keep the session until it is over; `held` is closed then."""
+        with held:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._session = RealtimeSession(
+                        self._assistant, self._outlet, tasks, self._shape
+                    )
+                    if self.token is not None:
+                        window_s = self._settings.resume_window_s
+                        facts = {"token": self.token, "window_s": window_s}
+                        self._outlet.send({"type": "session.resumable", **facts})
+                    self._open.set()
+                    await self._until_over()
+                    await self._session.close()
+            finally:
+                self._over.set()
+                self._watch.ended(time.monotonic())
+
+    def end(self) -> None:
+        """Let the session be over."""
+        self._over.set()
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Tell the client something on behalf of the server."""
+        self._outlet.send(event)
+
+    async def serve(self, socket: WebSocket, last: str | None = None) -> int | None:
+        """Speak over an accepted socket; return the code to close it with, None when it is gone.
+
+        Args:
+            last: id of the last event that the client has, on a resumption.
+
+        Raises:
+            RequestError: what follows `last` is no longer known. Flooded.
+        """
+        if self._attached is not None:  # the old socket has not noticed yet that it is dead
+            self._attached.cancel()
+            await asyncio.wait([self._attached])
+        again = self._after(last) if last is not None else []
+        await self._open.wait()
+        self._attached = asyncio.current_task()
+        if last is not None:
+            facts = {"type": "session.resumed", "received": self._handled}
+            again.insert(0, json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts}))
+        try:
+            return await self._speak(socket, again)
+        finally:
+            self._attached, self._left_s = None, time.monotonic()
+            if self.token is None:
+                self.end()
+
+    async def _speak(self, socket: WebSocket, again: list[str]) -> int | None:
+        reader = asyncio.create_task(self._read(socket), name="socket.read")
+        writer = asyncio.create_task(self._write(socket, again), name="socket.write")
+        over = asyncio.create_task(self._over.wait(), name="session.over")
+        tasks = (reader, writer, over)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        return self._code(ended)
+
+    def _code(self, ended: list[Any]) -> int | None:
+        """Return the close code that the ends of reader, writer and session mean."""
+        for how in ended[:2]:
+            if isinstance(how, Flooded):
+                self.end()
+                raise how
+            if isinstance(how, (*GONE, TimeoutError)):
+                return None if isinstance(how, GONE) else 1013
+            if isinstance(how, Exception):
+                _LOG.error("realtime session failed", exc_info=how)
+                self.end()
+                return 1011
+        if isinstance(ended[0], int):
+            self.end()  # closed on purpose, by whichever side
+            return ended[0]
+        return GOING
+
+    async def _read(self, socket: WebSocket) -> int:
+        """Handle messages until the client leaves; return the close code. Raises Flooded."""
+        settings = self._settings
+        assert self._session is not None
+        while True:
+            await self._outlet.room()
+            try:
+                async with asyncio.timeout(settings.idle_timeout_s):
+                    message = await socket.receive()
+            except TimeoutError:
+                return 1000
+            if message["type"] == "websocket.disconnect":
+                if message.get("code") in (1000, 1001):
+                    self.end()
+                raise WebSocketDisconnect(message.get("code", 1006))
+            text = message.get("text")
+            size = len(text or message.get("bytes") or b"")
+            if size > settings.max_message_bytes:
+                return 1009
+            if wait_s := self._pace.hold(size, time.monotonic()):
+                await asyncio.sleep(wait_s)
+            self._handled += 1
+            if text is None:
+                refused = RequestError("send text messages, sound as base64", code="invalid_json")
+                self._outlet.send(error_event(refused, event_id=None))
+            else:
+                self._watch.received(text, time.monotonic())
+                # A socket that drops must not leave an event half carried out.
+                await asyncio.shield(asyncio.ensure_future(self._session.handle(text)))
+
+    async def _write(self, socket: WebSocket, again: list[str]) -> None:
+        for text in again:
+            await self._send(socket, text)
+        while True:
+            while self._unsent:
+                await self._send(socket, self._unsent[0])
+                self._unsent.popleft()
+            event = await self._outlet.take()
+            self._watch.sent(event, time.monotonic())
+            # ASCII, since what clients had echoed may hold half a surrogate pair.
+            text = json.dumps(event)
+            if self.token is not None:
+                self._remember(event["event_id"], text)
+            self._unsent.append(text)
+
+    async def _send(self, socket: WebSocket, text: str) -> None:
+        async with asyncio.timeout(self._settings.send_timeout_s):
+            await socket.send_text(text)
+
+    def _remember(self, event_id: str, text: str) -> None:
+        self._log.append((event_id, text))
+        self._log_bytes += len(text)
+        while self._log_bytes > MAX_LOG_BYTES:
+            self._log_bytes -= len(self._log.popleft()[1])
+
+    def _after(self, last: str) -> list[str]:
+        """Return what was sent after an event. Raises RequestError: it is not known."""
+        ids = [event_id for event_id, _ in self._log]
+        if last not in ids:
+            raise RequestError("that event is too old to resume after it", code="resume_failed")
+        self._unsent.clear()  # they are in the log
+        return [text for _, text in list(self._log)[ids.index(last) + 1 :]]
+
+    async def _until_over(self) -> None:
+        """Wait for the end, or for a socket that does not come back in time."""
+        window_s = self._settings.resume_window_s
+        while not self._over.is_set():
+            wait_s: float | None = 1.0 if self.token is not None else None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._over.wait()
+            except TimeoutError:
+                gone = self._attached is None and self._left_s is not None
+                if gone and time.monotonic() - (self._left_s or 0.0) > window_s:
+                    return
+
+
+class Lines:
+    """The sessions of one server."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Line, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def begin(self, line: Line, held: ExitStack) -> None:
+        """Start a session. What it breaks with is logged."""
+        task = asyncio.create_task(line.run(held), name="session")
+        self._lines[line] = task
+        task.add_done_callback(lambda done: self._ended(line, done))
+
+    def find(self, token: str) -> Line | None:
+        """Return the session of a token."""
+        found: Line | None = None
+        for line in self._lines:
+            if line.token is not None and secrets.compare_digest(line.token, token):
+                found = line
+        return found
+
+    def all(self) -> list[Line]:
+        """Return all sessions."""
+        return list(self._lines)
+
+    async def close(self) -> None:
+        """End all sessions."""
+        tasks = list(self._lines.values())
+        for line in self._lines:
+            line.end()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=5.0)
+            for task in stuck:
+                task.cancel()
+
+    def _ended(self, line: Line, done: asyncio.Task[None]) -> None:
+        del self._lines[line]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            _LOG.error("realtime session failed", exc_info=error)
+
+
+@asynccontextmanager
+async def no_lines_left(lines: Lines) -> AsyncIterator[None]:
+    """End all sessions on the way out."""
+    try:
+        yield
+    finally:
+        await lines.close()
