@@ -14,9 +14,12 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
+from server.admission import Admission
+from server.drain import Drain
 from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
-from server.realtime.endpoint import realtime_router
+from server.realtime.endpoint import House, realtime_router
+from server.realtime.line import Lines
 from server.rest import rest_router
 from server.sight.metrics import Metrics, metrics_router
 from step_audio import __version__
@@ -70,6 +73,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        drain.watch()
         tools = assistant.services.tools
         if not isinstance(tools, RemoteTools):
             yield
@@ -80,9 +84,14 @@ def create_app(
             starting.cancel()
             await asyncio.wait([starting])
             await tools.aclose()
+        await lines.close()
         await assistant.aclose()
 
-    gate = Middleware(Gate, settings=settings, recorder=assistant.services.recorder)
+    lines = Lines()
+    drain = Drain(lines, settings.drain_s)
+    gate = Middleware(
+        Gate, settings=settings, recorder=assistant.services.recorder, closed=lambda: drain.begun
+    )
     app = FastAPI(
         title="step-audio",
         lifespan=lifespan,
@@ -92,13 +101,15 @@ def create_app(
         redoc_url=None,
         middleware=[Middleware(PageHeaders), gate],
     )
+    app.state.drain = drain
     errors.install(app)
     slots = Slots(settings.max_sessions)
-    app.include_router(health_router(assistant))
+    app.include_router(health_router(assistant, drain))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots))
-    app.include_router(realtime_router(assistant, settings, slots))
+    admission = Admission(settings.max_sessions)
+    app.include_router(realtime_router(House(assistant, settings, slots, lines, admission)))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")
     return app

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from server.drain import Drain
 from step_audio.dialog.session import Assistant
 
 
-def health_router(assistant: Assistant) -> APIRouter:
-    """Return /healthz (the process runs) and /readyz (the engine can answer)."""
+def health_router(assistant: Assistant, drain: Drain) -> APIRouter:
+    """Return /healthz (the process runs) and /readyz (it can answer, and is not leaving)."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="Whether the process runs.")
@@ -22,6 +23,8 @@ def health_router(assistant: Assistant) -> APIRouter:
         summary="Whether the model can answer.",
     )
     async def readyz() -> JSONResponse:
+        if drain.begun:
+            return JSONResponse({"status": "draining"}, 503)
         ready = await assistant.ready()
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
 

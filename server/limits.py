@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -54,6 +54,8 @@ class ServerSettings:
         max_message_bytes: longest websocket message.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a socket that says nothing for so long is closed.
+        resume_window_s: so long a session waits for a client whose socket dropped.
+        drain_s: so long an answer under way may go on after SIGTERM.
     """
 
     keys: Keyring = field(default_factory=lambda: Keyring({}))
@@ -68,6 +70,8 @@ class ServerSettings:
     max_message_bytes: int = 8 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
+    resume_window_s: float = 60.0
+    drain_s: float = 15.0
 
 
 class Slots:
@@ -141,8 +145,15 @@ class Slots:
 class Gate:
     """ASGI middleware in front of everything: refuses before any route is asked."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, recorder: Recorder) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        recorder: Recorder,
+        closed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Args: `closed` tells whether nobody new is let in."""
+        self._app, self._closed = app, closed
         self._settings = settings
         self._recorder = recorder
 
@@ -170,6 +181,8 @@ class Gate:
         if not self._key_fits(scope["path"], headers):
             message = "wrong or missing key; send Authorization: Bearer KEY"
             return self._stop("key", 401, message, "invalid_api_key")
+        if self._closed() and scope["path"].startswith("/v1/"):
+            return self._stop("draining", 503, "the server is leaving; try again later", "draining")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._longest_body(scope):
             return self._stop("size", 413, "the request body is too large", "request_too_large")

@@ -1,127 +1,140 @@
-"""The socket of /v1/realtime: one TaskGroup, a reader, a writer, limits on both."""
+"""The websocket route of /v1/realtime: who gets a session, new or resumed."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import logging
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
+from server.admission import Admission
 from server.errors import RequestError, error_response
 from server.limits import ServerSettings, Slots, deny
-from server.pace import Flooded, Pace
-from server.realtime.outlet import Outlet
-from server.realtime.session import RealtimeSession
+from server.pace import Flooded
+from server.realtime.line import GONE, Line, Lines
 from server.realtime.shapes.beta import Beta
 from server.realtime.shapes.shape import Shape, marked_beta
-from server.realtime.translate import error_event
 from server.sight.meter import TurnMeter
-from server.sight.watch import Watch
+from server.sight.turns import TurnTimes
 from step_audio.core.errors import Overloaded
 from step_audio.dialog.session import Assistant
 
-_LOG = logging.getLogger(__name__)
-
 SUBPROTOCOL: Final = "realtime"
-_GONE: Final = (WebSocketDisconnect, OSError)
+RESUME: Final = "step-audio-resume"
+POLICY: Final = 1008
 
 
-def realtime_router(assistant: Assistant, settings: ServerSettings, slots: Slots) -> APIRouter:
-    """Return the websocket route; a socket holds one of `slots` as long as it is open."""
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the sessions of one server share."""
+
+    assistant: Assistant
+    settings: ServerSettings
+    slots: Slots
+    lines: Lines
+    admission: Admission
+
+
+def realtime_router(house: House) -> APIRouter:
+    """Return the websocket route; a session holds one of the slots until it is over."""
     router = APIRouter()
-    recorder = assistant.services.recorder
+    recorder = house.assistant.services.recorder
 
     @router.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
+        wish = _wish(socket.scope.get("subprotocols", ()))
+        if wish is not None and wish[0]:
+            await _resume(socket, house, *wish)
+            return
+        held = ExitStack()
         try:
-            with slots.take():
-                offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
-                await socket.accept(subprotocol=SUBPROTOCOL if offered else None)
-                recorder.observe("sessions", slots.taken)
-                await _serve(socket, assistant, settings)
-            recorder.observe("sessions", slots.taken)
+            _admit(house, held)
         except Overloaded as full:
             recorder.observe("guard_stops.full", 1)
             await deny(socket, error_response(503, str(full), code=full.code))
+            return
+        line = _line(socket, house, resumable=wish is not None)
+        house.lines.begin(line, held)
+        await _accept(socket)
+        await _serve(socket, house, line)
+        if line.token is None:
+            await line.finished.wait()
 
     return router
 
 
-async def _serve(socket: WebSocket, assistant: Assistant, settings: ServerSettings) -> None:
-    outlet = Outlet()
-    recorder = assistant.services.recorder
-    watch: Watch = TurnMeter(recorder, time.monotonic())
-    code: int | None = 1000
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(_write(socket, outlet, settings, watch), name="socket.write")
-            session = RealtimeSession(assistant, outlet, tasks, _shape(socket))
-            try:
-                code = await _read(socket, session, outlet, settings, watch)
-            finally:
-                await session.close()
-                writer.cancel()
-    except* _GONE:
-        code = None
-    except* Flooded:
-        recorder.observe("guard_stops.flood", 1)
-        code = 1008
-    except* Exception:
-        _LOG.exception("realtime session failed")
-        code = 1011
-    watch.ended(time.monotonic())
-    if code is None:
+def _admit(house: House, held: ExitStack) -> None:
+    """Take a slot. Raises Overloaded: the machine has no room for one more."""
+    recorder, slots = house.assistant.services.recorder, house.slots
+    allowed = house.admission.allowed(slots.taken, time.monotonic())
+    recorder.observe("session_limit", allowed)
+    if slots.taken >= allowed:
+        raise Overloaded(f"{slots.taken} sessions are all that runs smoothly; try again later")
+    held.enter_context(slots.take())
+    recorder.observe("sessions", slots.taken)
+    held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
+
+
+def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
+    def learn(turn: TurnTimes, now_s: float) -> None:
+        if turn.status == "completed" and turn.rtf is not None:
+            dry, taken = bool(turn.dry_s), house.slots.taken
+            house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
+
+    meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
+    shape = _shape(socket)
+    return Line(house.assistant, house.settings, meter, shape=shape, resumable=resumable)
+
+
+async def _resume(socket: WebSocket, house: House, token: str, last: str) -> None:
+    recorder = house.assistant.services.recorder
+    line = house.lines.find(token)
+    if line is None:
+        recorder.observe("resumes.unknown", 1)
+        message = "no such session; it may be over: begin a new one"
+        await deny(socket, error_response(404, message, code="session_not_found"))
         return
-    with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
-        await socket.close(code)
+    await _accept(socket)
+    recorder.observe("resumes.resumed", 1)
+    await _serve(socket, house, line, last)
+
+
+async def _accept(socket: WebSocket) -> None:
+    offered = socket.scope.get("subprotocols", ())
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+
+async def _serve(socket: WebSocket, house: House, line: Line, last: str | None = None) -> None:
+    try:
+        code = await line.serve(socket, last)
+    except Flooded:
+        house.assistant.services.recorder.observe("guard_stops.flood", 1)
+        code = POLICY
+    except RequestError:
+        code = POLICY
+    if code is not None:
+        with contextlib.suppress(*GONE, RuntimeError):  # the client may have closed first
+            await socket.close(code)
+
+
+def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:
+    """Return (token, last event) of a resumption, empty for a first call; None: no wish.
+
+    A subprotocol, because browsers cannot set headers and addresses are written into logs.
+    """
+    for offered in subprotocols:
+        name, _, rest = offered.partition(".")
+        if name == RESUME:
+            token, _, last = rest.partition(".")
+            return token, last
+    return None
 
 
 def _shape(socket: WebSocket) -> Shape | None:
     """Return the dialect that the upgrade asks for, None when it does not say."""
     return Beta() if marked_beta(socket.headers, socket.scope.get("subprotocols", ())) else None
-
-
-async def _read(
-    socket: WebSocket,
-    session: RealtimeSession,
-    outlet: Outlet,
-    settings: ServerSettings,
-    watch: Watch,
-) -> int:
-    """Handle messages until the client leaves; return the close code. Raises Flooded."""
-    pace = Pace(settings.pace)
-    while True:
-        await outlet.room()
-        try:
-            async with asyncio.timeout(settings.idle_timeout_s):
-                message = await socket.receive()
-        except TimeoutError:
-            return 1000
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1006))
-        text = message.get("text")
-        size = len(text or message.get("bytes") or b"")
-        if size > settings.max_message_bytes:
-            return 1009
-        if wait_s := pace.hold(size, time.monotonic()):
-            await asyncio.sleep(wait_s)
-        if text is None:
-            refused = RequestError("send text messages, sound as base64", code="invalid_json")
-            outlet.send(error_event(refused, event_id=None))
-        else:
-            watch.received(text, time.monotonic())
-            await session.handle(text)
-
-
-async def _write(socket: WebSocket, outlet: Outlet, settings: ServerSettings, watch: Watch) -> None:
-    while True:
-        event = await outlet.take()
-        watch.sent(event, time.monotonic())
-        async with asyncio.timeout(settings.send_timeout_s):
-            # ASCII, since what clients had echoed may hold half a surrogate pair.
-            await socket.send_text(json.dumps(event))

@@ -71,6 +71,11 @@ class Floor:
             self._feed(E.GUESSED)
 
     @property
+    def busy(self) -> bool:
+        """Whether an answer is under way that the client knows of."""
+        return self.state in (S.THINKING, S.SPEAKING, S.YIELDING)
+
+    @property
     def yielding(self) -> bool:
         """Whether an answer waits for the end of a sound that may be no speech."""
         return self.state is S.YIELDING

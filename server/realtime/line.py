@@ -14,8 +14,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -36,6 +35,7 @@ GONE: Final = (WebSocketDisconnect, OSError)
 MAX_LOG_BYTES: Final = 8 << 20
 """Of events that may have to be sent again: two minutes of sound."""
 GOING: Final = 1012
+TRY_LATER: Final = 1013
 
 
 class Line:
@@ -50,6 +50,7 @@ class Line:
         shape: Shape | None = None,
         resumable: bool = False,
     ) -> None:
+        self.finished = asyncio.Event()
         self.token = secrets.token_urlsafe(32) if resumable else None
         self._assistant, self._settings, self._shape = assistant, settings, shape
         self._watch = watch
@@ -62,7 +63,10 @@ class Line:
         self._log: deque[tuple[str, str]] = deque()
         self._log_bytes = 0
         self._unsent: deque[str] = deque()
-        self._attached: asyncio.Task[Any] | None = None
+        self._handling: asyncio.Future[None] | None = None
+        self._attached: tuple[asyncio.Event, asyncio.Event] | None = None
+        """Of the socket in use: told to leave, has left."""
+        self._broken = False
         self._left_s: float | None = None
 
     @property
@@ -74,6 +78,7 @@ class Line:
         """Keep the session until it is over; `held` is closed then."""
         with held:
             try:
+                self._broken = True
                 async with asyncio.TaskGroup() as tasks:
                     self._session = RealtimeSession(
                         self._assistant, self._outlet, tasks, self._shape
@@ -84,18 +89,18 @@ class Line:
                         self._outlet.send({"type": "session.resumable", **facts})
                     self._open.set()
                     await self._until_over()
+                    self._broken = False
+                    self._over.set()
                     await self._session.close()
             finally:
                 self._over.set()
+                self._open.set()
                 self._watch.ended(time.monotonic())
+        self.finished.set()
 
     def end(self) -> None:
         """Let the session be over."""
         self._over.set()
-
-    def send(self, event: dict[str, Any]) -> None:
-        """Tell the client something on behalf of the server."""
-        self._outlet.send(event)
 
     async def serve(self, socket: WebSocket, last: str | None = None) -> int | None:
         """Speak over an accepted socket; return the code to close it with, None when it is gone.
@@ -106,51 +111,56 @@ class Line:
         Raises:
             RequestError: what follows `last` is no longer known. Flooded.
         """
-        if self._attached is not None:  # the old socket has not noticed yet that it is dead
-            self._attached.cancel()
-            await asyncio.wait([self._attached])
-        again = self._after(last) if last is not None else []
-        await self._open.wait()
-        self._attached = asyncio.current_task()
-        if last is not None:
-            facts = {"type": "session.resumed", "received": self._handled}
-            again.insert(0, json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts}))
+        leave, left = asyncio.Event(), asyncio.Event()
+        old, self._attached = self._attached, (leave, left)
         try:
-            return await self._speak(socket, again)
+            if old is not None:  # the old socket has not noticed yet that it is dead
+                old[0].set()
+                await old[1].wait()
+            await self._open.wait()
+            again = [] if last is None else self._after(last)
+            return await self._speak(socket, again, leave)
         finally:
-            self._attached, self._left_s = None, time.monotonic()
-            if self.token is None:
-                self.end()
+            left.set()
+            if self._attached == (leave, left):
+                self._attached, self._left_s = None, time.monotonic()
+                if self.token is None:
+                    self.end()
 
-    async def _speak(self, socket: WebSocket, again: list[str]) -> int | None:
+    async def _speak(self, socket: WebSocket, again: list[str], leave: asyncio.Event) -> int | None:
         reader = asyncio.create_task(self._read(socket), name="socket.read")
         writer = asyncio.create_task(self._write(socket, again), name="socket.write")
         over = asyncio.create_task(self._over.wait(), name="session.over")
-        tasks = (reader, writer, over)
+        replaced = asyncio.create_task(leave.wait(), name="socket.replaced")
+        tasks: tuple[asyncio.Task[Any], ...] = (reader, writer, over, replaced)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        return self._code(ended)
+            # Not gather: frameworks around us know their own cancellation by its message.
+            await asyncio.wait(tasks)
+        return None if leave.is_set() else self._code(reader, writer)
 
-    def _code(self, ended: list[Any]) -> int | None:
-        """Return the close code that the ends of reader, writer and session mean."""
-        for how in ended[:2]:
+    def _code(self, reader: asyncio.Task[int], writer: asyncio.Task[None]) -> int | None:
+        """Return the close code that the ends of reader and writer mean."""
+        for task in (reader, writer):
+            how = None if task.cancelled() else task.exception()
             if isinstance(how, Flooded):
                 self.end()
                 raise how
-            if isinstance(how, (*GONE, TimeoutError)):
-                return None if isinstance(how, GONE) else 1013
+            if isinstance(how, TimeoutError):
+                return TRY_LATER  # it does not read what it is sent
+            if isinstance(how, GONE):
+                return None
             if isinstance(how, Exception):
                 _LOG.error("realtime session failed", exc_info=how)
                 self.end()
                 return 1011
-        if isinstance(ended[0], int):
-            self.end()  # closed on purpose, by whichever side
-            return ended[0]
-        return GOING
+        if not reader.cancelled():
+            self.end()  # closed on purpose
+            return reader.result()
+        return 1011 if self._broken else GOING
 
     async def _read(self, socket: WebSocket) -> int:
         """Handle messages until the client leaves; return the close code. Raises Flooded."""
@@ -173,6 +183,8 @@ class Line:
                 return 1009
             if wait_s := self._pace.hold(size, time.monotonic()):
                 await asyncio.sleep(wait_s)
+            if self._handling is not None:
+                await asyncio.shield(self._handling)
             self._handled += 1
             if text is None:
                 refused = RequestError("send text messages, sound as base64", code="invalid_json")
@@ -180,7 +192,9 @@ class Line:
             else:
                 self._watch.received(text, time.monotonic())
                 # A socket that drops must not leave an event half carried out.
-                await asyncio.shield(asyncio.ensure_future(self._session.handle(text)))
+                self._handling = asyncio.ensure_future(self._session.handle(text))
+                await asyncio.shield(self._handling)
+                self._handling = None
 
     async def _write(self, socket: WebSocket, again: list[str]) -> None:
         for text in again:
@@ -213,15 +227,17 @@ class Line:
         if last not in ids:
             raise RequestError("that event is too old to resume after it", code="resume_failed")
         self._unsent.clear()  # they are in the log
-        return [text for _, text in list(self._log)[ids.index(last) + 1 :]]
+        facts = {"type": "session.resumed", "received": self._handled}
+        resumed = json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts})
+        return [resumed, *(text for _, text in list(self._log)[ids.index(last) + 1 :])]
 
     async def _until_over(self) -> None:
         """Wait for the end, or for a socket that does not come back in time."""
         window_s = self._settings.resume_window_s
+        look_s = None if self.token is None else max(0.02, min(1.0, window_s / 4))
         while not self._over.is_set():
-            wait_s: float | None = 1.0 if self.token is not None else None
             try:
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(look_s):
                     await self._over.wait()
             except TimeoutError:
                 gone = self._attached is None and self._left_s is not None
@@ -270,12 +286,3 @@ class Lines:
         del self._lines[line]
         if not done.cancelled() and (error := done.exception()) is not None:
             _LOG.error("realtime session failed", exc_info=error)
-
-
-@asynccontextmanager
-async def no_lines_left(lines: Lines) -> AsyncIterator[None]:
-    """End all sessions on the way out."""
-    try:
-        yield
-    finally:
-        await lines.close()

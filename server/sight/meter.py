@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from server.sight.turns import TurnReader, TurnTimes
 from server.sight.watch import Event
 from step_audio.core.ports import Recorder
@@ -10,8 +12,14 @@ from step_audio.core.ports import Recorder
 class TurnMeter:
     """A `Watch` that measures each turn as it ends."""
 
-    def __init__(self, recorder: Recorder, now_s: float) -> None:
-        self._recorder = recorder
+    def __init__(
+        self,
+        recorder: Recorder,
+        now_s: float,
+        on_turn: Callable[[TurnTimes, float], None] = lambda turn, now_s: None,
+    ) -> None:
+        """Args: `on_turn` is given each turn that ended, and when."""
+        self._recorder, self._on_turn = recorder, on_turn
         self._began_s = now_s
         self._reader = TurnReader()
 
@@ -23,6 +31,7 @@ class TurnMeter:
         turn = self._reader.read(event, now_s)
         if turn is not None:
             self._observe(turn)
+            self._on_turn(turn, now_s)
 
     def ended(self, now_s: float) -> None:
         """Observe how long the session was."""
@@ -40,5 +49,5 @@ class TurnMeter:
             observe("turn_first_audio_s", turn.first_sound_s - turn.committed_s)
         if turn.interrupted_s is not None:
             observe("barge_in_silence_s", max(0.0, turn.last_sound_s - turn.interrupted_s))
-        if turn.status == "completed" and turn.sound_s > 0:
-            observe("turn_rtf", (turn.last_sound_s - turn.first_sound_s) / turn.sound_s)
+        if turn.status == "completed" and turn.rtf is not None:
+            observe("turn_rtf", turn.rtf)

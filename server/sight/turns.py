@@ -39,6 +39,13 @@ class TurnTimes:
     dry_s: list[float] = field(default_factory=list)
     bytes_per_s: int = _PCM_BYTES_PER_S
 
+    @property
+    def rtf(self) -> float | None:
+        """Time from the first sound to the last, over the length of the sound."""
+        if self.first_sound_s is None or self.last_sound_s is None or not self.sound_s:
+            return None
+        return (self.last_sound_s - self.first_sound_s) / self.sound_s
+
     def hear(self, delta: str, now_s: float) -> None:
         """Take base64 sound that came at `now_s`."""
         if self.first_sound_s is None:

@@ -23,6 +23,7 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     import uvicorn  # noqa: PLC0415 - no other command needs a server
 
     from server.app import create_app  # noqa: PLC0415
+    from server.serving import DrainingServer  # noqa: PLC0415
     from server.sight.metrics import Metrics  # noqa: PLC0415
 
     profile = load_profile(args.profile)
@@ -34,14 +35,17 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     metrics = Metrics()
     assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)
-    uvicorn.run(
-        create_app(assistant, settings, metrics=metrics),
+    app = create_app(assistant, settings, metrics=metrics)
+    config = uvicorn.Config(
+        app,
         host=host,
         port=port,
         ws_max_size=settings.max_message_bytes,
         # Base64 sound gains little by compression, and a compressed bomb is not let in.
         ws_per_message_deflate=False,
+        timeout_graceful_shutdown=5,
     )
+    DrainingServer(config, app.state.drain).run()
     return 0
 
 
@@ -58,6 +62,8 @@ def _settings(profile: Profile) -> ServerSettings:
         open_metrics=server.open_metrics,
         voice_names=server.voice_names,
         max_sessions=profile.limits.max_sessions,
+        resume_window_s=profile.limits.resume_window_s,
+        drain_s=profile.limits.drain_s,
     )
 
 

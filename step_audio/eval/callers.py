@@ -176,10 +176,10 @@ class Caller:
         heard = Heard(status=turn.status, dry_s=turn.dry_s, sound_s=turn.sound_s)
         if self._stopped_s is not None:
             heard.endpoint_delay_s = self._stopped_s - end_s
-        if turn.first_sound_s is not None and turn.last_sound_s is not None:
+        if turn.first_sound_s is not None:
             heard.first_audio_s = turn.first_sound_s - end_s - window_s
             heard.after_decision_s = turn.first_sound_s - (self._stopped_s or end_s)
-            heard.rtf = (turn.last_sound_s - turn.first_sound_s) / turn.sound_s
+            heard.rtf = turn.rtf
         return heard
 
     async def _read(self, socket: ClientConnection) -> None:
