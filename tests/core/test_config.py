@@ -156,7 +156,7 @@ def test_what_is_no_profile_is_refused(profile: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "../nano", "", "nano/../tts-3b"])
 def test_an_unknown_name_lists_the_known(name: str) -> None:
-    assert "aqaa-130b, chat-130b, nano, tts-3b" in refusal(name)
+    assert "aqaa-130b, chat-130b, nano, scripted, tts-3b" in refusal(name)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
