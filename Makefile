@@ -15,7 +15,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train check golden bench lock clean \
+.PHONY: test-clients lock-clients run test test-train test-vllm check golden bench lock clean \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -29,10 +29,10 @@ test: $(VENV)/.train-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
 
 # Real vLLM on CPUs, in an environment of its own.
-VLLM ?= build/vllm
+VLLM := build/vllm
 
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
-	$(BIN)/python -m pytest -m vllm --vllm $(VLLM)/bin/vllm tests/vllm_server
+	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .

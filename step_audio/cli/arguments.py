@@ -10,6 +10,7 @@ from typing import TypeAlias
 from step_audio import __version__
 from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
+from step_audio.cli.engines import engine, export
 from step_audio.cli.examination import examine, stepeval
 from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
@@ -79,6 +80,7 @@ def _deployment(add: Add) -> None:
     command.add_argument("--sessions", type=int, help="speaking at once (limits.max_sessions)")
     command.add_argument("--context", type=int, default=4096, help="ids a session holds (4096)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead")
+    _engines(add)
     command = add("key", key, "Make a bearer key and the hash that a profile keeps of it.")
     command.add_argument("name", nargs="?", default="me", help="whose key it is (me)")
     command = add("record", record_folder, "Write the manifest of a weights folder as it is now.")
@@ -88,6 +90,27 @@ def _deployment(add: Add) -> None:
     )
     command.add_argument("published", type=Path, help="folder as downloaded, with model.pt inside")
     command.add_argument("output", type=Path, help="folder to write; made where missing")
+
+
+def _engines(add: Add) -> None:
+    command = add("engine", engine, "Start the vLLM server of a profile and print its command.")
+    _profile(command)
+    command.add_argument("--speech", action="store_true", help="that of the speech_engine")
+    command.add_argument("--weights", type=Path, help="folder of the LM (engine.folder of weights)")
+    command.add_argument("--tp", type=int, default=1, help="cards that share each layer (1)")
+    command.add_argument("--pp", type=int, default=1, help="nodes that share the layers (1)")
+    command.add_argument("--ray", action="store_true", help="several nodes, joined by `ray start`")
+    command.add_argument("--quantization", help="of weights while they load: fp8")
+    command.add_argument("--context", type=int, help="most ids of prompt and answer (the model's)")
+    command.add_argument("--host", help="address to listen at (127.0.0.1)")
+    command.add_argument("--port", type=int, help="port to listen at (that of engine.url)")
+    command.add_argument("--vllm", default="vllm", help="the program (vllm)")
+    command.add_argument("--cpu", action="store_true", help="on the CPU, slowly: for tests")
+    command.add_argument("--dry-run", action="store_true", help="only print the command")
+    command = add("export", export, "Write a profile's LM with whole weights, for vLLM.")
+    command.add_argument("output", type=Path, help="folder to write; made where missing")
+    _profile(command)
+    command.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
 
 
 def _speech(add: Add) -> None:

@@ -1,0 +1,107 @@
+"""How `vllm serve` is started for Step1: the arguments, and what must hold before.
+
+Pure: `step-audio engine` prints and runs what is returned here. Checked against vLLM 0.24.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from step_audio.core.errors import InputError
+
+RULES: Final = "step_audio.vllm_plugin.logits:SpeechRules"
+QUIET: Final = {"VLLM_NO_USAGE_STATS": "1"}
+"""Added to the server's environment: it reports to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a server is to be.
+
+    Attributes:
+        folder: of the LM, with `config.json`.
+        model: name to serve it under.
+        host, port: where it listens.
+        tensor_parallel: cards of one node that share each layer.
+        pipeline_parallel: groups of cards, usually nodes, that share the layers.
+        quantization: of the weights while they are loaded, such as "fp8"; None: as they are.
+        stop_id: end of a turn, which ends any answer.
+        context: most ids of prompt and answer; None: as many as the model has.
+        ray: several nodes, joined by `ray start` before.
+        cpu: on the CPU, slowly: for tests.
+    """
+
+    folder: Path
+    model: str
+    host: str
+    port: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    quantization: str | None
+    stop_id: int
+    context: int | None = None
+    ray: bool = False
+    cpu: bool = False
+
+
+def check_split(launch: Launch, config: Mapping[str, object]) -> None:
+    """Raise InputError unless a model of this config can be split so over the cards."""
+    tp, pp = launch.tensor_parallel, launch.pipeline_parallel
+    heads, groups = _size(config, "num_attention_heads"), _size(config, "num_attention_groups")
+    layers, inner = _size(config, "num_hidden_layers"), _size(config, "intermediate_size")
+    if tp < 1 or pp < 1:
+        raise InputError("--tp and --pp count cards; give 1 or more")
+    if heads % tp or inner % tp or (groups % tp and tp % groups):
+        fits = [n for n in (1, 2, 4, 8, 16) if not (heads % n or inner % n) and _shared(groups, n)]
+        raise InputError(
+            f"{heads} heads in {groups} groups cannot be split over {tp} cards;"
+            f" --tp may be {', '.join(map(str, fits))}"
+        )
+    if pp > layers:
+        raise InputError(f"{layers} layers cannot be split into {pp} parts; use a smaller --pp")
+
+
+def serve_arguments(launch: Launch) -> list[str]:
+    """Return the arguments behind `vllm`."""
+    arguments = ["serve", str(launch.folder), "--served-model-name", launch.model]
+    arguments += ["--host", launch.host, "--port", str(launch.port)]
+    arguments += ["--tensor-parallel-size", str(launch.tensor_parallel)]
+    if launch.pipeline_parallel > 1:
+        arguments += ["--pipeline-parallel-size", str(launch.pipeline_parallel)]
+    if launch.ray:
+        arguments += ["--distributed-executor-backend", "ray"]
+    if launch.quantization:
+        arguments += ["--quantization", launch.quantization]
+    if launch.context:
+        arguments += ["--max-model-len", str(launch.context)]
+    if launch.cpu:
+        # Its one attention backend is replaced by the plugin; short prefixes count in tests.
+        arguments += ["--enforce-eager", "--dtype", "float32", "--block-size", "32"]
+        arguments += ["--max-num-seqs", "8", "--max-num-batched-tokens", "2048"]
+    else:
+        # The only one with the square root; vLLM's choice does not look at that.
+        arguments += ["--attention-backend", "TRITON_ATTN", "--dtype", "bfloat16"]
+    # Ids in, ids out: the server needs no tokenizer, and published ones would run their own code.
+    arguments += ["--skip-tokenizer-init"]
+    # A folder's defaults would change requests; without a tokenizer nobody knows a turn's end.
+    arguments += ["--generation-config", "vllm"]
+    arguments += ["--override-generation-config", json.dumps({"eos_token_id": launch.stop_id})]
+    arguments += ["--enable-prefix-caching", "--enable-chunked-prefill"]
+    arguments += ["--scheduling-policy", "priority", "--logits-processors", RULES]
+    return [*arguments, "--disable-uvicorn-access-log"]
+
+
+def _shared(groups: int, cards: int) -> bool:
+    """True when each card has whole groups, or each group whole cards."""
+    return groups % cards == 0 or cards % groups == 0
+
+
+def _size(config: Mapping[str, object], name: str) -> int:
+    value = config.get(name)
+    if type(value) is not int or value < 1:
+        raise InputError(f"config.json: {name} is {value!r}, expected a positive integer")
+    return value

@@ -1,0 +1,187 @@
+"""tts-3b, chat-130b and aqaa-130b as they ship: real parts at tiny widths, real HTTP to engines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from step_audio.cli import main
+from step_audio.core.audio import read_audio, write_wav
+from step_audio.core.types import TokenGroup
+from step_audio.engine.text import load_text_tokenizer
+from tests.fake_vllm import FakeVllm
+from tests.tiny import VOCAB, write_tiny
+
+GROUPS = [TokenGroup((n, n + 1), (n, n + 1, n + 2)) for n in range(8)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "weights"
+    write_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    path = tmp_path / "question.wav"
+    t = np.arange(24000) / 24000
+    write_wav(path, (0.3 * np.sin(2 * np.pi * 220 * t)).astype(np.float32), 24000)
+    return path
+
+
+@contextmanager
+def running(*servers: FakeVllm) -> Iterator[None]:
+    """Run servers in a thread with a loop of its own."""
+    loop, up, down = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        contexts = [server.running() for server in servers]
+        for context in contexts:
+            await context.__aenter__()
+        up.set()
+        await down.wait()
+        for context in contexts:
+            await context.__aexit__(None, None, None)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(down.set)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture
+def deployed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Environment of a shipped profile on this machine, with the tiny weights."""
+    for key, value in {
+        "WEIGHTS": str(weights),
+        "VOICE": "rms",
+        "VOCODER__DEVICE": "cpu",
+        "SAMPLING__MAX_TOKENS": "100",
+    }.items():
+        monkeypatch.setenv(f"STEP_AUDIO__{key}", value)
+    return monkeypatch
+
+
+def words(weights: Path, text: str) -> list[int]:
+    return load_text_tokenizer(weights / "lm").encode(text)
+
+
+def speaks(body: dict[str, Any]) -> list[int]:
+    return [*VOCAB.ids(GROUPS), VOCAB.eot]
+
+
+def test_tts_3b_reads_aloud(
+    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    out = tmp_path / "out.wav"
+    with running(server):
+        deployed.setenv("STEP_AUDIO__ENGINE__URL", server.url)
+        assert main(["say", "It is noon.", "-o", str(out), "--profile", "tts-3b"]) == 0
+    pcm, rate_hz = read_audio(out)
+    assert len(pcm) / rate_hz == pytest.approx(len(GROUPS) * 0.12, abs=0.1)
+    assert {body["vllm_xargs"]["form"] for body in server.answers} == {"speech"}
+
+
+def test_tts_3b_has_no_conversations(
+    deployed: pytest.MonkeyPatch,
+    tmp_path: Path,
+    question: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = str(tmp_path / "out.wav")
+    assert main(["ask", str(question), "-o", out, "--profile", "tts-3b"]) == 2
+    assert "/v1/audio/speech" in capsys.readouterr().err
+
+
+def test_chat_130b_writes_with_one_engine_and_speaks_with_the_other(
+    deployed: pytest.MonkeyPatch,
+    weights: Path,
+    tmp_path: Path,
+    question: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ids = [*words(weights, "it is noon. it is noon in paris."), VOCAB.eot]
+    writer = FakeVllm(lambda body: ids, model="step-audio-chat", max_model_len=512)
+    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    out = tmp_path / "out.wav"
+    with running(writer, reader):
+        deployed.setenv("STEP_AUDIO__ENGINE__URL", writer.url)
+        deployed.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", reader.url)
+        command = ["ask", str(question), "-o", str(out), "--profile", "chat-130b", "--json"]
+        assert main(command) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["text"] == "it is noon. it is noon in paris."
+    assert facts["seconds"] == pytest.approx(2 * len(GROUPS) * 0.12, abs=0.2)
+    assert [body["vllm_xargs"]["form"] for body in writer.answers] == ["text"]
+    assert [body["vllm_xargs"]["form"] for body in reader.answers] == ["speech"] * 2
+    heard = writer.answers[0]["prompt"]
+    assert any(map(VOCAB.is_audio, heard)), "the chat model hears the question itself"
+
+
+def test_aqaa_130b_writes_and_speaks_at_once(
+    deployed: pytest.MonkeyPatch,
+    weights: Path,
+    tmp_path: Path,
+    question: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ids = [*words(weights, "it is noon"), *VOCAB.ids(GROUPS), VOCAB.eot]
+    server = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=512)
+    spare = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=512)
+    with running(spare):
+        pass  # an address where nobody is
+    out = tmp_path / "out.wav"
+    with running(server):
+        deployed.setenv("STEP_AUDIO__ENGINE__URL", f"{spare.url} {server.url}")
+        command = ["ask", str(question), "-o", str(out), "--profile", "aqaa-130b", "--json"]
+        assert main(command) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["text"] == "it is noon"
+    assert facts["seconds"] == pytest.approx(len(GROUPS) * 0.12, abs=0.1)
+
+
+def test_the_command_of_a_server_is_printed(
+    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--tp", "8", "--quantization", "fp8", "--dry-run"]
+    deployed.setenv("STEP_AUDIO__WEIGHTS", str(tmp_path / "none"))
+    assert main(["engine", "--profile", "aqaa-130b", *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "vllm serve" in printed
+    assert "--served-model-name step-audio-aqaa --host 127.0.0.1 --port 8000" in printed
+    assert main(["engine", "--profile", "chat-130b", "--speech", "--dry-run"]) == 0
+    assert "speech_lm --served-model-name step-audio-tts-3b" in capsys.readouterr().out
+
+
+def test_a_server_needs_a_model_a_split_and_a_program(
+    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["engine", "--profile", "aqaa-130b", "--weights", str(tmp_path)]) == 2
+    assert "no config.json" in capsys.readouterr().err
+    assert main(["engine", "--profile", "aqaa-130b", "--tp", "3"]) == 2
+    assert "--tp may be 1, 2, 4" in capsys.readouterr().err
+    assert main(["engine", "--profile", "aqaa-130b", "--vllm", "no-such-program"]) == 2
+    assert "vllm==0.24.0" in capsys.readouterr().err
+
+
+def test_an_exported_model_is_whole(deployed: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "lm"
+    assert main(["export", str(out), "--profile", "aqaa-130b", "--precision", "float32"]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["model_type"] == "step1"
+    assert (out / "model.safetensors").stat().st_size > 4 * 32 * VOCAB.size

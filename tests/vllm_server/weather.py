@@ -1,0 +1,106 @@
+"""A TCP relay between gateway and engine that can go wrong in a chosen way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from typing import Literal
+
+Weather = Literal[
+    "fair", "slow", "no route", "silent", "reset early", "reset late", "stalls", "400"
+]
+
+_LATE_EVENTS = 12
+
+
+class Relay:
+    """Relays to one server from a thread of its own; `weather` counts for new connections.
+
+    "fair" and "slow" deliver; the others hurt only requests that stream, so that a probe of the
+    server goes through. "reset early" is over after one connection.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target = target_port
+        self.weather: Weather = "fair"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        listening = asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def close(self) -> None:
+        self._server.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(_length(head))
+            weather = self.weather if b'"stream":true' in body else "fair"
+            if weather == "reset early":
+                self.weather = "fair"
+            if weather in ("no route", "reset early"):
+                _reset(writer)
+                return
+            if weather == "silent":
+                await reader.read(1)  # until the gateway gives up
+                return
+            if weather == "400":
+                body = body.replace(b'"top_p":1.0', b'"top_p":9.9')
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
+            ours.write(head + body)
+            await self._answer(theirs, writer, reader, weather)
+            ours.close()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(
+        self,
+        theirs: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        reader: asyncio.StreamReader,
+        weather: Weather,
+    ) -> None:
+        """Pass the answer on until it ends, the gateway leaves, or the weather breaks."""
+        gone = asyncio.create_task(reader.read(1))
+        events = 0
+        try:
+            while not gone.done():
+                data = asyncio.create_task(theirs.read(1 << 16))
+                await asyncio.wait([data, gone], return_when=asyncio.FIRST_COMPLETED)
+                if gone.done() or not (content := data.result()):
+                    data.cancel()
+                    return
+                events += content.count(b"data:")
+                if weather in ("reset late", "stalls") and events > _LATE_EVENTS:
+                    if weather == "reset late":
+                        _reset(writer)
+                        return
+                    await gone
+                    return
+                if weather == "slow":
+                    await asyncio.sleep(0.02)
+                writer.write(content)
+                await writer.drain()
+        finally:
+            gone.cancel()
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
