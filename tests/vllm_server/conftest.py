@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # When CI's time is up: end as by Ctrl-C, so that no server is left behind.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     return tmp_path_factory.mktemp("vllm")
 
 
