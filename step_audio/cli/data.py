@@ -151,7 +151,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
             args.folder,
             utterances,
             load(profile).audio_tokenizer(),
-            _tokenizer_id(weights),
+            tokenizer_id(weights),
             progress=lambda rows: bar(rows, None, "tokens"),
         )
     kept = {u.id: groups[u.id] for u in utterances}
@@ -252,7 +252,7 @@ def _weights(profile: Profile) -> Weights:
     return open_weights(profile.weights, profile.origin)
 
 
-def _tokenizer_id(weights: Weights) -> str:
+def tokenizer_id(weights: Weights) -> str:
     """Return what changes when the audio tokenizer does."""
     return " ".join(
         f"{name}={file.sha256}"

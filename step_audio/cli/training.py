@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from step_audio.cli.data import bar
+from step_audio.cli.data import bar, tokenizer_id
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
+from step_audio.core.weights import open_weights
 
 if TYPE_CHECKING:
     from step_audio.core.vocab import Vocab
@@ -133,7 +134,7 @@ def ablation(args: argparse.Namespace, load: Load) -> int:
         micro_tokens=args.batch_tokens,
         max_length=640,
         learning_rate=args.learning_rate,
-        warm_steps=min(20, args.steps),
+        warm_steps=max(1, args.steps // 10),
         save_every=50,
     )
     rows = Ablation(args.data, args.source, args.out, recipe, args.sequences)
@@ -172,12 +173,13 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     from step_audio.train import rejection
 
     profile = load_profile(args.profile)
+    weights = open_weights(profile.weights, profile.origin)
     parts = load(profile)
     services = parts.services()
     samples = [s for s in read_samples(args.folder) if s.task in args.tasks.split(",")]
     needed = {line for sample in samples for line in sample.lines()}
     spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
-    groups = tokens(args.folder, spoken, services.audio_tokenizer, profile.model_name)
+    groups = tokens(args.folder, spoken, services.audio_tokenizer, tokenizer_id(weights))
     builder = PromptBuilder(services.text_tokenizer, services.vocab)
     asked = list(_asked(samples, groups, builder, args.questions))
     hear = None

@@ -107,7 +107,7 @@ def exchanges(
                 failures.append(error)
                 continue
             source = {
-                "text": "llm",
+                "by": "llm",
                 "model": endpoint.model,
                 "topic": topic,
                 "prompt": content_id(template),

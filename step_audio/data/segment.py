@@ -119,7 +119,7 @@ def segment(
                     "recording": path.name,
                     "recording_sha256": whole,
                     "span_ms": [start, end],
-                    "text": by,
+                    "text": {"by": by},
                     "licence": licence,
                 }
                 utterance = Utterance(name, words, "", "", 0.0, speaker, language, source=source)

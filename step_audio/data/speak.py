@@ -73,6 +73,6 @@ def _say(root: Path, reader: Reader, line: Line) -> Utterance:
         speaker=made.speaker,
         language=line.language,
         tags=line.tags,
-        source={**line.source, **made.source},
+        source={"text": dict(line.source), **made.source},
     )
     return store(root, utterance, made.pcm, made.rate_hz)

@@ -86,7 +86,7 @@ def _exchange(sample: QaSample, seed: int) -> Exchange:
         sample.call,
         sample.result,
         tuple(_exchange(past, seed) for past in sample.history if past.question),
-        source={"text": "grammar", "carrier": sample.carrier, "seed": seed},
+        source={"by": "grammar", "carrier": sample.carrier, "seed": seed},
     )
 
 

@@ -14,13 +14,13 @@ from step_audio.core.audio import wav_bytes
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.ports import Stage
-from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.types import Pcm, SamplingParams, TokenGroup, Voice
 from step_audio.data import filter as sieve
 from step_audio.data.gates import ALL, HIGH, Gate, speaker_count, with_bounds
 from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges
 from step_audio.data.manifest import Line, Utterance, read_lines, read_utterances
 from step_audio.data.pack import pack, read_samples, tokens
-from step_audio.data.readers import EndpointReader, MachineReader, Said, continuation
+from step_audio.data.readers import EndpointReader, MachineReader, ProfileReader, Said, continuation
 from step_audio.data.report import report
 from step_audio.data.samples import TASKS, Sample
 from step_audio.data.segment import Cuts, plan_cuts, segment
@@ -31,13 +31,21 @@ from step_audio.data.write import PUBLISHED, Exchange, grammar, write
 from step_audio.dialog.prompt import Audio, Heard, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompts import load_prompt
 from tests.endpoint import serving
-from tests.fakes import VOCAB, ByteTokenizer, CountingTokenizer, MemoryVoices, group
+from tests.fakes import (
+    VOCAB,
+    ByteTokenizer,
+    CountingTokenizer,
+    MemoryVoices,
+    ScriptedEngine,
+    group,
+    services,
+)
 from tokenizer.turns import TurnTiming
 from tokenizer.vad import EnergyTurnDetector
 
 RATE = 16_000
 ASKED = Exchange("what time is it", "It is noon.", ("get_time", "{}"), '{"time":"noon"}')
-PLAIN = Exchange("say hello", "Hello there.", source={"text": "test"})
+PLAIN = Exchange("say hello", "Hello there.", source={"by": "test"})
 
 
 def tone(seconds: float, hertz: float = 200.0, level: float = 0.3) -> Pcm:
@@ -112,6 +120,7 @@ def test_an_utterance_carries_its_provenance_and_notices_alteration(spoken: Path
     for utterance in read_utterances(spoken):
         assert utterance.text == lines[utterance.id].text
         assert utterance.source["engine"] == "tone"
+        assert utterance.source["text"] == lines[utterance.id].source
         assert len(utterance.read(spoken)[0]) == pytest.approx(utterance.seconds * RATE, abs=9)
     first, second = read_utterances(spoken)[:2]
     (spoken / first.file).write_bytes((spoken / second.file).read_bytes())
@@ -244,10 +253,34 @@ def test_machine_voices_refuse_what_they_cannot_do() -> None:
         MachineReader().read(Line("hello", tags=Tags(emotion="happy")))
 
 
+@pytest.mark.parametrize("clone", [False, True])
+def test_a_profile_reads_lines_and_goes_on_in_an_example_s_voice(clone: bool) -> None:
+    engine = ScriptedEngine([[*VOCAB.ids([group(5), group(6)])]])
+    parts = replace(services(engine), voices=_ExampleVoices())
+    voices = {"user": ["ann", "bob"], "assistant": ["ann"]}
+    reader = ProfileReader(parts, voices, SamplingParams(), clone=clone)
+    line = Line("Next.", tags=Tags(speed=2))
+    said = reader.read(line)
+    assert (len(said.pcm), said.rate_hz, said.speaker) == (2 * 960, 8000, "ann")
+    assert said.source["engine"] == ("clone" if clone else "profile")
+    (request,) = engine.requests
+    assert request.sampling.seed == said.source["seed"]
+    voice = parts.voices.get("ann")
+    builder = PromptBuilder(ByteTokenizer(), VOCAB)
+    if clone:
+        wanted = continuation(builder, VOCAB.bos, "tts_any_voice", "（慢速1）Next.", voice)
+        assert list(request.prompt) == wanted
+    assert {reader.read(Line(f"hello {n}", "user")).speaker for n in range(8)} == {"ann", "bob"}
+
+
+def test_a_voice_without_an_example_cannot_be_cloned() -> None:
+    reader = ProfileReader(services(ScriptedEngine([[]])), {}, SamplingParams(), clone=True)
+    with pytest.raises(InputError, match="no example"):
+        reader.read(Line("Next.", "rms"))
+
+
 def test_the_clone_prompt_ends_where_the_voice_goes_on() -> None:
-    voice = replace(
-        MemoryVoices("v").get("v"), prompt_text="Good day. ", prompt_groups=(group(1), group(2))
-    )
+    voice = _ExampleVoices().get("ann")
     builder = PromptBuilder(ByteTokenizer(), VOCAB)
     ids = continuation(builder, VOCAB.bos, "read", "Next.", voice)
     turns = (
@@ -327,7 +360,9 @@ def test_recordings_are_cut_once_and_keep_their_licence(tmp_path: Path) -> None:
     assert [u.text for u in utterances] == ["guess", "guess", "hello there"]
     assert {u.source["licence"] for u in utterances} == {"CC0"}
     assert utterances[1].source["span_ms"][0] == pytest.approx(5500, abs=120)
-    assert [u.source["text"] for u in utterances] == ["recogniser", "recogniser", "transcript"]
+    assert [u.source["text"]["by"] for u in utterances] == [
+        *("recogniser", "recogniser", "transcript")
+    ]
 
 
 def test_the_report_counts_and_plots(spoken: Path) -> None:
@@ -350,6 +385,18 @@ def test_samples_of_another_form_are_refused() -> None:
             Sample("TQTA", turns).resolve({})
     with pytest.raises(InputError):
         Sample("XYZ", [])
+
+
+class _ExampleVoices(MemoryVoices):
+    """Voices that come with an example."""
+
+    def __init__(self) -> None:
+        super().__init__("ann", "bob")
+
+    def get(self, name: str) -> Voice:
+        return replace(
+            super().get(name), prompt_text="Good day. ", prompt_groups=(group(1), group(2))
+        )
 
 
 class _Broken:
