@@ -12,7 +12,7 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
-from step_audio.core.profile import Profile, VllmEngine
+from step_audio.core.profile import LocalEngine, Profile, VllmEngine
 from step_audio.core.weights import MANIFEST, Facts, open_weights
 from step_audio.engine.launch import QUIET, Launch, check_split, serve_arguments
 
@@ -46,7 +46,7 @@ def export(args: argparse.Namespace, load: Load) -> int:
 
     profile = load_profile(args.profile)
     weights = open_weights(profile.weights, profile.origin)
-    lm = load_step1(weights.folder / profile.engine.folder)
+    lm = load_step1(weights.folder / _with_lm(profile.engine).folder)
     model = lm.module({"float32": torch.float32, "bfloat16": torch.bfloat16}[args.precision])
     try:
         save_step1(args.output, lm.config, model.state_dict())
@@ -58,9 +58,7 @@ def export(args: argparse.Namespace, load: Load) -> int:
 
 
 def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
-    settings = profile.speech_engine if args.speech else profile.engine
-    if settings is None:
-        raise InputError(f"profile {args.profile} has no speech_engine")
+    settings = _with_lm(profile.speech_engine if args.speech else profile.engine)
     folder = args.weights or profile.weights / settings.folder
     url = urlsplit(settings.url[0]) if isinstance(settings, VllmEngine) else None
     # A machine that only computes needs no more of the weights than the LM.
@@ -79,3 +77,10 @@ def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
         ray=args.ray,
         cpu=args.cpu,
     )
+
+
+def _with_lm(settings: object) -> LocalEngine | VllmEngine:
+    """Return an engine's settings. Raises InputError: none, or one without a model."""
+    if not isinstance(settings, LocalEngine | VllmEngine):
+        raise InputError("this profile has no such language model; choose another")
+    return settings
