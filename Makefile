@@ -47,7 +47,7 @@ golden: $(VENV)/.run-ready
 	@$(BIN)/python -m tests.golden_checks $(GOLDEN)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer vocoder engine turn tokenizer_full; do \
+	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted
 	@$(BIN)/python -m tests.bench.load --profile $(PROFILE)

@@ -271,7 +271,10 @@ class Runtime:
         from step_audio.engine.weights import load_step1
 
         decoder = load_step1(self._weights.folder / settings.folder).decoder(settings.precision)
-        return Step1Engine(decoder, vocab, max_streams=self._profile.limits.max_sessions)
+        profile = self._profile
+        return Step1Engine(
+            decoder, vocab, max_streams=profile.limits.max_sessions, threads=profile.threads
+        )
 
     def _tools(self) -> ToolBox:
         from step_audio.tools.boxes import ToolBoxes

@@ -253,7 +253,8 @@ class Profile(Section):
     """The second model of a cascade."""
     threads: int = Field(default=1, ge=1, le=64)
     """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
-    than one slows a small model down as soon as the cores are shared."""
+    than one slows a small model down as soon as the cores are shared. The LM tries at its start
+    whether it is better off with fewer."""
     tokenizer: TokenizerSection = TokenizerSection()
     turn_detector: TurnDetectorSection = TurnDetectorSection()
     turns: TurnsSection = TurnsSection()

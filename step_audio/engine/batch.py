@@ -148,7 +148,7 @@ class Batch:
         *,
         max_rows: int = 4,
         prompt_piece: int = 128,
-        prefix_bytes: int = 256 * 2**20,
+        prefix_bytes: int = 64 * 2**20,
     ) -> None:
         self._decoder = decoder
         self._max_rows, self._prompt_piece = max_rows, prompt_piece

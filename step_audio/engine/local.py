@@ -14,6 +14,7 @@ from step_audio.core.types import GenerationRequest, SamplingParams
 from step_audio.core.vocab import Vocab
 from step_audio.engine.batch import Batch, Forms, Generation, check_request
 from step_audio.engine.decoder import Step1Decoder
+from step_audio.engine.threads import choose_threads
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ class LocalEngine:
         max_waiting: int = 64,
         backlog: int = 512,
         first_token_timeout_s: float = 30.0,
-        prefix_bytes: int = 256 * 2**20,
+        prefix_bytes: int = 64 * 2**20,
+        threads: int = 1,
     ) -> None:
         """Prepare; the thread starts with the first request.
 
@@ -87,7 +89,9 @@ class LocalEngine:
             max_waiting: requests that may wait; more are refused.
             backlog: ids that may wait for a slow consumer.
             prefix_bytes: memory for the KV caches of finished sequences.
+            threads: most CPU threads; a measurement at the start may choose fewer.
         """
+        self._decoder, self._threads = decoder, threads
         self._config = decoder.config
         self._forms = Forms(vocab, decoder.config.vocab_size)
         self._batch = Batch(decoder, max_rows=max_streams, prefix_bytes=prefix_bytes)
@@ -182,7 +186,7 @@ class LocalEngine:
         """Worker: take what arrived, step, sleep when there is nothing to do."""
         error = EngineError("the engine is closed")
         try:
-            use_one_thread()
+            choose_threads(self._try_step, self._threads)
             while self._collect():
                 self._batch.step()
         except Exception as broken:  # a bug: tell everybody instead of hanging them
@@ -193,6 +197,13 @@ class LocalEngine:
             for generation in self._arrived:
                 self._batch.add(generation)
         self._batch.fail_all(error)
+
+    def _try_step(self) -> None:
+        """Do what one id costs, for the measurement."""
+        hidden = self._decoder.extend(
+            torch.zeros(1, 1, dtype=torch.long), [self._decoder.new_cache()]
+        )
+        self._decoder.logits(hidden[:, -1])
 
     def _collect(self) -> bool:
         """Move arrivals into the batch; wait for work. Returns False to end the worker."""
@@ -206,17 +217,3 @@ class LocalEngine:
                 if self._batch.can_step():
                     return True
                 self._wake.wait()
-
-
-def use_one_thread() -> None:
-    """Let this thread compute alone: one id at a time is too small to share among cores.
-
-    PyTorch keeps the count per thread, but `set_num_threads` also sets what threads take that
-    compute for the first time later. So that value is put back, from a thread of its own.
-    """
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # fixes this thread's count before the common value changes again
-    restorer = threading.Thread(target=torch.set_num_threads, args=(usual,))
-    restorer.start()
-    restorer.join()

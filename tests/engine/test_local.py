@@ -9,14 +9,13 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import Tensor
 
 from step_audio.core.errors import EngineError, EngineUnavailable, InputError, Overloaded
 from step_audio.core.ports import Engine
 from step_audio.core.types import GenerationRequest, SamplingParams
 from step_audio.engine.decoder import Step1Decoder
-from step_audio.engine.local import LocalEngine, use_one_thread
+from step_audio.engine.local import LocalEngine
 
 ENDLESS = GenerationRequest((1, 2, 3), SamplingParams(0.0, max_tokens=400), frozenset(), "test")
 SHORT = replace(ENDLESS, sampling=SamplingParams(0.0, max_tokens=24))
@@ -152,30 +151,3 @@ async def test_closing_the_engine_ends_open_streams(decoder: Step1Decoder) -> No
     assert not await engine.ready()
     with pytest.raises(EngineError, match="closed"):
         await collect(engine, SHORT)
-
-
-def test_one_thread_for_the_worker_leaves_other_threads_alone() -> None:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(3)
-    seen: dict[str, int] = {}
-    done, go = threading.Event(), threading.Event()
-
-    def worker() -> None:
-        use_one_thread()
-        done.set()
-        go.wait(10)
-        seen["worker"] = torch.get_num_threads()
-
-    def stranger() -> None:
-        seen["stranger"] = torch.get_num_threads()
-
-    threads = [threading.Thread(target=worker), threading.Thread(target=stranger)]
-    threads[0].start()
-    done.wait(10)
-    threads[1].start()
-    threads[1].join()
-    go.set()
-    threads[0].join()
-    seen["main"] = torch.get_num_threads()
-    torch.set_num_threads(usual)
-    assert seen == {"worker": 1, "stranger": 3, "main": 3}
