@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,12 @@ class Session:
     """A client of the Realtime API; `ask` waits for the end of one answer."""
 
     def __init__(self, port: int) -> None:
-        self._socket = connect(f"ws://127.0.0.1:{port}/v1/realtime", max_size=None)
+        self._open = ExitStack()
+        address = f"ws://127.0.0.1:{port}/v1/realtime"
+        self._socket = self._open.enter_context(connect(address, max_size=None))
 
     def close(self) -> None:
-        self._socket.close()
+        self._open.close()
 
     def begin(self) -> float:
         content = [{"type": "input_text", "text": QUESTION}]
