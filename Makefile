@@ -15,7 +15,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train test-vllm check golden bench lock clean \
+.PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -45,6 +45,10 @@ GOLDEN ?= tests/golden
 
 golden: $(VENV)/.run-ready
 	@$(BIN)/python -m tests.golden_checks $(GOLDEN)
+
+# Streamed speech against speech in one piece: word errors, mel, jumps at the borders.
+voice-eval: $(VENV)/.train-ready
+	@$(BIN)/python -m tests.bench.vocoder_quality --profile $(PROFILE) $(ARGS)
 
 bench: $(VENV)/.run-ready
 	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full; do \

@@ -166,12 +166,16 @@ class Runtime:
 
         settings = self._profile.vocoder
         flow = load_flow(self._model("vocoder/flow")).to(settings.device)
+        if settings.precision == "bfloat16":
+            flow.decoder.estimator.bfloat16()
         hift = load_hift(self._model("vocoder/hift")).to(settings.device)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
             plan=ChunkPlan(sizes=settings.chunk_groups),
             n_steps=settings.ode_steps,
+            guidance=settings.guidance,
+            max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
 

@@ -11,6 +11,7 @@ arXiv:2407.05407.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from step_audio.core.errors import ShapeError
 from vocoder.encoder import TokenEncoder
-from vocoder.estimator import Estimator
+from vocoder.estimator import Estimator, Span
 from vocoder.flow_config import FlowConfig
 from vocoder.length_regulator import LengthRegulator
 
@@ -80,31 +81,50 @@ class FlowMatching(nn.Module):
         self.estimator = Estimator(config.estimator)
 
     def forward(
-        self, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor, n_steps: int
+        self,
+        noise: Tensor,
+        mu: Tensor,
+        spks: Tensor,
+        cond: Tensor,
+        n_steps: int,
+        *,
+        guidance: float | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Follow the path with Euler's method.
 
         Args:
-            noise: start, (1, 80, T).
-            mu: regulated token features, (1, 80, T).
-            spks: projected speaker, (1, 80).
-            cond: known mel or 0, (1, 80, T).
+            noise: start, (B, 80, T).
+            mu: regulated token features, (B, 80, T).
+            spks: projected speaker, (B, 80).
+            cond: known mel or 0, (B, 80, T).
             n_steps: number of steps.
+            guidance: instead of the config's.
+            lengths: frames of each row, (B,), which then comes out as it would alone; None: T.
 
         Returns:
-            Mel, (1, 80, T).
+            Mel, (B, 80, T); beyond a row's length it is meaningless.
         """
-        guidance = self.config.inference_cfg_rate
-        if guidance > 0:  # conditioned and unconditioned row in one forward pass
+        guidance = self.config.inference_cfg_rate if guidance is None else guidance
+        span = Span(None)
+        if lengths is not None:
+            frame = torch.arange(mu.shape[-1], device=mu.device)
+            span = Span((frame < lengths[:, None])[:, None].to(self.estimator.dtype), alone=True)
+        if guidance > 0:  # conditioned and unconditioned rows in one forward pass
             mu, spks, cond = (torch.cat((v, torch.zeros_like(v))) for v in (mu, spks, cond))
-        mask = mu.new_ones((mu.shape[0], 1, mu.shape[-1]))
+            span = Span(None if span.mask is None else span.mask.repeat(2, 1, 1), span.alone)
+        mu, spks, cond = (v.to(self.estimator.dtype) for v in (mu, spks, cond))
         x, times = noise, time_steps(n_steps)
-        for t, following in pairwise(times):
-            rows = x.expand(mu.shape[0], -1, -1)
-            at = x.new_full((len(rows),), t)
-            velocity = self.estimator(rows, mask, mu, at, spks=spks, cond=cond)
+        # What a step adds for its time is the same for every row: computed for all steps at once.
+        added = self.estimator.times(x.new_tensor(times[:-1]))
+        for step, (t, following) in enumerate(pairwise(times)):
+            rows = x.to(self.estimator.dtype).repeat(len(mu) // len(x), 1, 1)
+            at = [table[step : step + 1] for table in added]
+            velocity = self.estimator.step(torch.cat((rows, mu), dim=1), at, span, spks, cond)
+            velocity = velocity.to(x)
             if guidance > 0:
-                velocity = (1 + guidance) * velocity[:1] - guidance * velocity[1:]
+                given, free = velocity.chunk(2)
+                velocity = (1 + guidance) * given - guidance * free
             x = x + (following - t) * velocity
         return x
 
@@ -162,13 +182,15 @@ class FlowModel(nn.Module):
         out: Tensor = self.encoder_proj(self.encoder(self.input_embedding(tokens.clamp(min=0))))
         return out
 
-    @torch.inference_mode()
-    def generate(self, window: FlowInput, n_steps: int | None = None) -> Tensor:
+    def generate(
+        self, window: FlowInput, n_steps: int | None = None, guidance: float | None = None
+    ) -> Tensor:
         """Generate the mel of a window.
 
         Args:
             window: tokens, speaker, noise and what is known already.
             n_steps: Euler steps; None: as many as the weights were judged at.
+            guidance: strength r; None: the weights'. 0 halves the cost.
 
         Returns:
             Log-mel of the target, (frames, 80); its first K frames approximate `known`.
@@ -176,9 +198,51 @@ class FlowModel(nn.Module):
         Raises:
             ShapeError: the lengths do not fit each other.
         """
+        return self.generate_all([window], n_steps, guidance)[0]
+
+    @torch.inference_mode()
+    def generate_all(
+        self,
+        windows: Sequence[FlowInput],
+        n_steps: int | None = None,
+        guidance: float | None = None,
+    ) -> list[Tensor]:
+        """Generate windows of any lengths in one pass; each comes out as it would alone.
+
+        Args, result and errors: as of `generate`.
+        """
+        prepared = [self._prepare(window) for window in windows]
+        lengths = [window.noise.shape[1] for window in windows]
+        longest = max(lengths)
+        noise, mu, cond = (
+            torch.stack([F.pad(part, (0, longest - part.shape[1])) for part in parts])
+            for parts in zip(
+                *((w.noise, *p) for w, p in zip(windows, prepared, strict=True)), strict=True
+            )
+        )
+        same = min(lengths) == longest
+        mel: Tensor = self.decoder(
+            noise,
+            mu,
+            self.speaker(torch.stack([window.embedding for window in windows])),
+            cond,
+            self.config.n_steps if n_steps is None else n_steps,
+            guidance=guidance,
+            lengths=None if same else torch.tensor(lengths, device=noise.device),
+        )
+        return [
+            row[:, length - self._target(window) : length].T * self.config.mel_std
+            + self.config.mel_mean
+            for row, window, length in zip(mel, windows, lengths, strict=True)
+        ]
+
+    def _target(self, window: FlowInput) -> int:
+        return self.frames(len(window.tokens)) if window.frames is None else window.frames
+
+    def _prepare(self, window: FlowInput) -> tuple[Tensor, Tensor]:
+        """Return token features and known mel of prompt and target, each (80, P + frames)."""
         prompt_mel, prompt_tokens = self._prompt(window)
-        n_prompt = len(prompt_mel)
-        frames = self.frames(len(window.tokens)) if window.frames is None else window.frames
+        n_prompt, frames = len(prompt_mel), self._target(window)
         known = prompt_mel[:0] if window.known is None else window.known
         expected = (self.config.output_size, n_prompt + frames)
         if tuple(window.noise.shape) != expected or len(known) > frames or not len(window.tokens):
@@ -192,14 +256,7 @@ class FlowModel(nn.Module):
         cond = F.pad(
             self._normalize(torch.cat((prompt_mel, known))), (0, 0, 0, frames - len(known))
         )
-        mel: Tensor = self.decoder(
-            window.noise[None],
-            mu.transpose(1, 2),
-            self.speaker(window.embedding[None]),
-            cond.T[None],
-            self.config.n_steps if n_steps is None else n_steps,
-        )
-        return mel[0, :, n_prompt:].T * self.config.mel_std + self.config.mel_mean
+        return mu[0].T, cond.T
 
     def loss(self, batch: FlowBatch) -> Tensor:
         """Return the flow-matching loss over the frames that are not known.

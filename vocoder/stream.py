@@ -14,7 +14,7 @@ Sound is at 22.05 kHz, exactly 2646 samples a group; the edge resamples for its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,9 +24,12 @@ from torch import Tensor
 from step_audio.core.errors import ShapeError, StepAudioError
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.core.vocab import GROUP_SIZE, vocoder_codes
+from vocoder.batching import SharedFlow
 from vocoder.flow import FlowInput, FlowModel
 from vocoder.grid import GROUP_SAMPLES, MEL_BANDS, SAMPLE_RATE_HZ, frames_until
 from vocoder.noise import mel_noise
+
+_WHOLE = 1_000_000  # groups, more than any answer has
 
 
 class WaveStream(Protocol):
@@ -78,7 +81,9 @@ class FlowVocoder:
         *,
         plan: ChunkPlan | None = None,
         n_steps: int | None = None,
+        guidance: float | None = None,
         noise_scale: float = 1.0,
+        max_batch: int = 8,
     ) -> None:
         """Join the two models.
 
@@ -87,11 +92,25 @@ class FlowVocoder:
             open_wave: opens a waveform stream for a seed.
             plan: how streams are cut.
             n_steps: Euler steps; None: as many as the weights were judged at.
+            guidance: strength; None: the weights'. 0 halves the cost of a guided flow.
             noise_scale: deviation of the flow's start; below 1 is steadier and less lively.
+            max_batch: most streams that share a pass through the flow.
         """
-        self._flow, self._open_wave = flow, open_wave
-        self._plan, self._n_steps = plan or ChunkPlan(), n_steps
+        self._flow = SharedFlow(flow, n_steps, guidance, max_batch)
+        self._open_wave, self._plan = open_wave, plan or ChunkPlan()
         self._noise_scale = noise_scale
+
+    def in_one_piece(self) -> FlowVocoder:
+        """Return the same models without streaming: all sound comes at `flush`, of one window."""
+        return FlowVocoder(
+            self._flow.flow,
+            self._open_wave,
+            plan=replace(self._plan, sizes=(_WHOLE,)),
+            n_steps=self._flow.n_steps,
+            guidance=self._flow.guidance,
+            noise_scale=self._noise_scale,
+            max_batch=1,
+        )
 
     def open(self, voice: Voice, seed: int = 0) -> FlowStream:
         """Start a stream in a voice; equal groups, voice and seed give equal samples.
@@ -106,7 +125,6 @@ class FlowVocoder:
             voice,
             seed=seed,
             plan=self._plan,
-            n_steps=self._n_steps,
             noise_scale=self._noise_scale,
         )
 
@@ -116,18 +134,17 @@ class FlowStream:
 
     def __init__(
         self,
-        flow: FlowModel,
+        flow: SharedFlow,
         wave: WaveStream,
         voice: Voice,
         *,
         seed: int,
         plan: ChunkPlan,
-        n_steps: int | None = None,
         noise_scale: float = 1.0,
     ) -> None:
-        self._flow, self._wave, self._plan, self._n_steps = flow, wave, plan, n_steps
+        self._flow, self._wave, self._plan = flow, wave, plan
         self._noise_scale = noise_scale
-        self._device = flow.input_embedding.weight.device
+        self._device = flow.flow.input_embedding.weight.device
         self._seed = seed
         self._set_voice(voice)
         self._codes: list[int] = []  # from group `_first` on
@@ -164,7 +181,7 @@ class FlowStream:
     def _set_voice(self, voice: Voice) -> None:
         embedding = torch.as_tensor(voice.embedding, dtype=torch.float32)
         mel = torch.as_tensor(voice.prompt_mel, dtype=torch.float32)
-        size = self._flow.config.spk_embed_dim
+        size = self._flow.flow.config.spk_embed_dim
         if embedding.shape != (size,) or mel.ndim != 2 or mel.shape[1] != MEL_BANDS:
             raise ShapeError(
                 f"voice {voice.name!r}: embedding {tuple(embedding.shape)} for ({size},), "
@@ -217,7 +234,7 @@ class FlowStream:
             prompt_tokens=self._prompt_tokens,
             prompt_mel=self._prompt_mel,
         )
-        return self._flow.generate(window, self._n_steps)
+        return self._flow.generate(window)
 
     def _forget(self, mel: Tensor) -> None:
         """Keep what the next window needs: `context` groups and those not finished."""

@@ -99,6 +99,12 @@ class VocoderSection(Section):
     device: Device = "cpu"
     ode_steps: int | None = Field(default=None, ge=1, le=100)
     """Left out: as many as the weights were judged at. Fewer are faster and rougher."""
+    guidance: float | None = Field(default=None, ge=0, le=5)
+    """Left out: the strength the weights come with. 0 halves the cost of a guided flow."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the flow's estimator; bfloat16 is for GPUs."""
+    max_batch: int = Field(default=4, ge=1, le=64)
+    """So many streams that are due together share a pass of the flow."""
     noise_scale: float = Field(default=1.0, ge=0, le=1)
     """Deviation of the flow's start; below 1 is steadier and less lively."""
     chunk_groups: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from step_audio.core.errors import ShapeError, StepAudioError, TokenError
 from step_audio.core.types import Pcm, TokenGroup, Voice
+from vocoder.batching import SharedFlow
 from vocoder.encoder import EncoderConfig
 from vocoder.estimator import EstimatorConfig
 from vocoder.flow import FlowInput, FlowModel
@@ -124,13 +125,13 @@ def test_a_window_is_the_same_size_however_long_the_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
-    generate = FlowModel.generate
+    generate = SharedFlow.generate
 
-    def watched(self: FlowModel, window: FlowInput, n_steps: int | None = None) -> Tensor:
+    def watched(self: SharedFlow, window: FlowInput) -> Tensor:
         sizes.append(len(window.tokens))
-        return generate(self, window, n_steps)
+        return generate(self, window)
 
-    monkeypatch.setattr(FlowModel, "generate", watched)
+    monkeypatch.setattr(SharedFlow, "generate", watched)
     speak(VOCODER.open(voice()), groups(120))
     assert max(sizes) == 5 * (4 + 8 + 1)
     assert set(sizes[4:-1]) == {65}
