@@ -75,6 +75,7 @@ class DialogSettings:
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
+        mouths: so many streams may be in the vocoder at once, and share its work.
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
@@ -91,6 +92,7 @@ class DialogSettings:
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
     max_prompt_ids: int = 4096
+    mouths: int = 1
     recent_audio: int = 0
     patience: Patience = field(default_factory=Patience)
     turns: TurnSettings = field(default_factory=TurnSettings)
@@ -136,7 +138,7 @@ class Assistant:
         )
         self._responder = responder or self._own_responder()
         self._ear = Worker("tokenizer")
-        self._mouth = Worker("vocoder")
+        self._mouth = Worker("vocoder", settings.mouths)
 
     def _engines(self) -> list[Engine]:
         services = self.services

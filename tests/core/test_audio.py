@@ -163,3 +163,18 @@ def test_a_streamed_header_with_unknown_length_is_read_to_its_end(tmp_path: Path
     data = io.BytesIO(wav_header(16000, 0xFFFFFFFF) + float_to_pcm16(PCM))
     (tmp_path / "s.wav").write_bytes(data.getvalue())
     assert len(read_audio(tmp_path / "s.wav")[0]) == len(PCM)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 48_000])
+def test_a_sine_in_chunks_leaves_the_vocoder_at_every_rate_without_a_click(rate_hz: int) -> None:
+    """Chunks of a group at the vocoder's 22.05 kHz: equal to one piece, and to the sine itself."""
+    t = np.arange(2646 * 6) / 22_050
+    sine = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    stage = StreamResampler(22_050, rate_hz)
+    out = [piece for chunk in np.split(sine, 6) for piece in stage.push(chunk)]
+    got = np.concatenate([*out, *stage.flush()])
+    np.testing.assert_array_equal(got, resample(sine, 22_050, rate_hz))
+    assert len(got) == -(-len(sine) * rate_hz // 22_050)
+    exact = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(got)) / rate_hz)
+    inner = slice(rate_hz // 100, -rate_hz // 100)
+    np.testing.assert_allclose(got[inner], exact[inner], atol=0.004)

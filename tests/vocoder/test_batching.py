@@ -56,12 +56,14 @@ def test_streams_due_together_share_a_pass_and_sound_as_alone(
     together = FlowModel.generate_all
     entered, all_wait = threading.Event(), threading.Event()
 
-    def watched(self: FlowModel, windows: list[FlowInput], *rest: float | None) -> object:
+    def watched(
+        self: FlowModel, windows: list[FlowInput], n_steps: int | None, guidance: float | None
+    ) -> object:
         sizes.append(len(windows))
         if len(sizes) == 1:  # the first pass lasts until everybody else is due
             entered.set()
             assert all_wait.wait(20)
-        return together(self, windows, *rest)
+        return together(self, windows, n_steps, guidance)
 
     vocoder = FlowVocoder(FLOW, MelAsSound)
     alone = [

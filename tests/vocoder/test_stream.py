@@ -251,3 +251,35 @@ def test_without_noise_the_seed_does_not_matter() -> None:
     quiet = FlowVocoder(FLOW, MelAsSound, noise_scale=0.0)
     one, two = (np.concatenate(speak(quiet.open(voice(), seed), groups(5))) for seed in (1, 2))
     assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        TokenGroup((1024, 0), (0, 0, 0)),
+        TokenGroup((0, -1), (0, 0, 0)),
+        TokenGroup((0, 0), (4096, 0, 0)),
+        TokenGroup((3000, 3000), (5, 5, 5)),  # semantic codes where linguistic ones belong
+    ],
+)
+def test_a_bad_group_is_refused_and_the_stream_goes_on_as_if_it_had_not_come(
+    bad: TokenGroup,
+) -> None:
+    said = groups(9)
+    stream, beside = VOCODER.open(voice(), 1), VOCODER.open(voice(), 2)
+    got, other = [], []
+    for number, one in enumerate(said):
+        if number == 4:
+            with pytest.raises(TokenError):
+                stream.push(bad)
+        got += stream.push(one)
+        other += beside.push(one)
+    got, other = got + stream.flush(), other + beside.flush()
+    for sound, seed in ((got, 1), (other, 2)):
+        alone = np.concatenate(speak(VOCODER.open(voice(), seed), said))
+        np.testing.assert_array_equal(np.concatenate(sound), alone)
+
+
+def test_one_group_is_120_ms_and_none_is_silence_of_no_length() -> None:
+    assert sum(map(len, speak(VOCODER.open(voice()), groups(1)))) == GROUP_SAMPLES
+    assert speak(VOCODER.open(voice()), []) == []
