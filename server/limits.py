@@ -24,6 +24,7 @@ from step_audio.core.ports import Recorder
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
+PROBES: Final = frozenset({"/healthz", "/readyz"})
 UPLOADS: Final = frozenset(
     {
         "/v1/audio/transcriptions",
@@ -43,7 +44,8 @@ class ServerSettings:
         keys: one of them is asked of every request under /v1, and for /metrics unless
             `open_metrics`; an empty ring lets everybody on `hosts` in.
         hosts: names the server answers to, without port; empty for any. The default keeps a
-            web page elsewhere from reaching a loopback server under a name of its own.
+            web page elsewhere from reaching a loopback server under a name of its own. Health
+            probes, and /metrics when open, are answered under any name.
         origins: pages elsewhere that may talk to this server, `https://name:port` each.
         open_metrics: whether /metrics is read without a key.
         pace: how fast one socket may send.
@@ -174,7 +176,7 @@ class Gate:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._settings.hosts and _hostname(host) not in self._settings.hosts:
+        if not self._is_named(scope["path"], host):
             return self._stop("host", 403, "this server has another name", "forbidden")
         if origin and self._is_foreign(scope, origin, host):
             return self._stop("origin", 403, f"requests from {origin} are refused", "forbidden")
@@ -187,6 +189,14 @@ class Gate:
         if not length.isdigit() or int(length) > self._longest_body(scope):
             return self._stop("size", 413, "the request body is too large", "request_too_large")
         return None
+
+    def _is_named(self, path: str, host: str) -> bool:
+        """Whether the request names this server, or asks for what is told to anybody.
+
+        Orchestrators probe and scrape by address, which no list can foresee.
+        """
+        hosts, told = self._settings.hosts, self._settings.open_metrics and path == "/metrics"
+        return not hosts or told or path in PROBES or _hostname(host) in hosts
 
     def _longest_body(self, scope: Scope) -> int:
         with_sound = scope["path"] in UPLOADS

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from step_audio import __version__
 from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
+from step_audio.cli.doctor import doctor
 from step_audio.cli.engines import engine, export
 from step_audio.cli.examination import examine, stepeval
 from step_audio.cli.load import load
@@ -70,6 +71,8 @@ def _deployment(add: Add) -> None:
     command.add_argument("--host", help="address to listen at (the profile's server.host)")
     command.add_argument("--port", type=int, help="port to listen at (server.port); 0 picks one")
     command = add("check", check, "Print a profile resolved and verify its weights.")
+    _profile(command)
+    command = add("doctor", doctor, "Find what keeps this machine from serving a profile.")
     _profile(command)
     command = add("plan", plan_profile, "Will the language models keep up on given cards?")
     _profile(command)

@@ -105,6 +105,17 @@ def test_an_unkeyed_server_answers_to_its_own_names_only(connect: Connect) -> No
         assert client.get("/v1/models", headers={"host": host}).status_code == status
 
 
+def test_probes_are_answered_under_any_name_and_metrics_when_open(connect: Connect) -> None:
+    elsewhere = {"host": "10.1.2.3:8000"}
+    for open_metrics, status in ((False, 403), (True, 200)):
+        settings = ServerSettings(open_metrics=open_metrics)
+        client = connect(settings=settings, metrics=Metrics())
+        assert client.get("/metrics", headers=elsewhere).status_code == status
+        assert client.get("/healthz", headers=elsewhere).status_code == 200
+        assert client.get("/readyz", headers=elsewhere).status_code == 200
+        assert client.get("/v1/models", headers=elsewhere).status_code == 403
+
+
 def test_foreign_pages_cannot_post(connect: Connect) -> None:
     client = connect([SPEECH])
     for origin, status in (("http://evil.example", 403), ("http://localhost", 200)):

@@ -1,0 +1,202 @@
+"""`doctor`: what keeps this machine from serving a profile, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from step_audio.cli.parts import Load
+from step_audio.core.config import load_profile
+from step_audio.core.errors import StepAudioError
+from step_audio.core.profile import Profile, VllmEngine
+from step_audio.core.weights import open_weights
+
+State = Literal["ok", "note", "wrong"]
+
+LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+FREE_BYTES: Final = 1 << 30
+MEMORY_BYTES: Final = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `advice` says what to do where something is amiss."""
+
+    subject: str
+    state: State
+    fact: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}[self.state]
+        return f"{mark}  {self.subject}: {self.fact}" + (f"; {self.advice}" if self.advice else "")
+
+
+def doctor(args: argparse.Namespace, load: Load) -> int:
+    """Print what was found; 1 when something is wrong."""
+    wrong = 0
+    for finding in examine_machine(load_profile(args.profile)):
+        print(finding, flush=True)
+        wrong += finding.state == "wrong"
+    print(f"{wrong} to mend" if wrong else "all that serving needs is there")
+    return 1 if wrong else 0
+
+
+def examine_machine(profile: Profile) -> Iterator[Finding]:
+    """Yield every finding, cheap ones first."""
+    checks: tuple[Callable[[Profile], Iterator[Finding]], ...] = (
+        _python,
+        _processor,
+        _room,
+        _torch,
+        _weights,
+        _address,
+        _engines,
+    )
+    for check in checks:
+        yield from check(profile)
+
+
+def _python(_: Profile) -> Iterator[Finding]:
+    version = platform.python_version()
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    advice = "" if fits else "3.11 and 3.12 are supported: make PYTHON=python3.12"
+    yield Finding("Python", "ok" if fits else "wrong", version, advice)
+
+
+def _processor(profile: Profile) -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    few = profile.engine.kind == "local" and (cores or 1) < 2
+    yield Finding(
+        "Processor",
+        "note" if few else "ok",
+        f"{cores} cores, {platform.machine()}",
+        "LM and voice share one core: expect gaps in the sound" if few else "",
+    )
+    flags = _cpu_flags()
+    if flags is not None:
+        slow = platform.machine() == "x86_64" and "avx2" not in flags
+        found = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if name in flags]
+        yield Finding(
+            "Instructions",
+            "note" if slow else "ok",
+            ", ".join(found) or "none of AVX2, AVX-512, AMX",
+            "without AVX2 nano is slower than real time" if slow else "",
+        )
+
+
+def _cpu_flags() -> set[str] | None:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    line = next((row for row in text.splitlines() if row.startswith(("flags", "Features"))), "")
+    return set(line.partition(":")[2].split())
+
+
+def _room(profile: Profile) -> Iterator[Finding]:
+    folder = next(p for p in (profile.voice_folder, *profile.voice_folder.parents) if p.exists())
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        "Voices that people add",
+        "ok" if writable else "note",
+        str(profile.voice_folder),
+        "" if writable else f"{folder} is closed to us; set voice_folder to add voices",
+    )
+    free = shutil.disk_usage(folder).free
+    short = free < FREE_BYTES
+    advice = "less than 1 GiB: make room" if short else ""
+    yield Finding("Disk", "note" if short else "ok", f"{free / 1e9:.1f} GB free", advice)
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        short = memory < MEMORY_BYTES
+        advice = "nano needs 1.2 GB beside the system" if short else ""
+        yield Finding("Memory", "note" if short else "ok", f"{memory / 1e9:.1f} GB", advice)
+
+
+def _torch(profile: Profile) -> Iterator[Finding]:
+    missing = [n for n in ("torch", "onnxruntime", "uvicorn") if not importlib.util.find_spec(n)]
+    if missing:
+        yield Finding("Packages", "wrong", f"no {', '.join(missing)}", "make run installs them")
+        return
+    yield Finding("PyTorch", "ok", importlib.metadata.version("torch"))
+    devices = {profile.tokenizer.device, profile.vocoder.device} - {"cpu"}
+    if not devices:
+        return
+    import torch  # noqa: PLC0415 - seconds, and only GPUs need the question
+
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = max(int(name.partition(":")[2] or 0) for name in devices) + 1
+    yield Finding(
+        "CUDA",
+        "ok" if cards >= wanted else "wrong",
+        f"{cards} devices, {wanted} asked for",
+        "" if cards >= wanted else "install the driver, or set vocoder.device to cpu (slow)",
+    )
+
+
+def _weights(profile: Profile) -> Iterator[Finding]:
+    try:
+        weights = open_weights(profile.weights, profile.origin)
+        weights.verify()
+    except StepAudioError as error:
+        yield Finding("Weights", "wrong", " ".join(str(error).split()))
+        return
+    size = f"{weights.total_bytes / 1e6:.0f} MB in {profile.weights}"
+    yield Finding("Weights", "ok", f"{size}, as in the manifest")
+
+
+def _address(profile: Profile) -> Iterator[Finding]:
+    server = profile.server
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    where = f"{server.host}:{server.port}"
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            yield Finding("Address", "wrong", f"{where}: {reason}", "choose another --port")
+        else:
+            yield Finding("Address", "ok", f"{where} is free")
+    if server.host in LOCAL:
+        yield Finding("Microphone", "ok", f"browsers allow it on http://localhost:{server.port}")
+        return
+    yield Finding(
+        "Microphone",
+        "note",
+        "browsers bar it on plain http from other machines",
+        "serve with --tls, or put a proxy with TLS in front",
+    )
+    if not server.keys and server.api_key is None:
+        yield Finding(
+            "Key", "note", "none is asked for", "`step-audio key NAME` makes one for the profile"
+        )
+
+
+def _engines(profile: Profile) -> Iterator[Finding]:
+    for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
+        if not isinstance(engine, VllmEngine):
+            continue
+        for url in engine.url:
+            health = f"{url.rstrip('/')}/health"
+            try:
+                with urllib.request.urlopen(health, timeout=3):  # profiles allow http(s) only
+                    pass
+            except (urllib.error.URLError, OSError, ValueError) as error:
+                advice = "start it with `step-audio engine`, or set engine.url"
+                yield Finding(name, "wrong", f"{url} does not answer ({error})", advice)
+            else:
+                yield Finding(name, "ok", f"{url} answers")
