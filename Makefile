@@ -16,6 +16,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
+	soak test-fuzz \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -83,6 +84,18 @@ lock-clients: | $(BIN)/python
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		-o $(CLIENT_LOCKS)/$$name.lock $(CLIENT_LOCKS)/$$name.in || exit 1; done
 	cd tests/clients/node && npm install --package-lock-only --omit-lockfile-registry-resolved
+
+# Sessions coming and going; memory and file handles must stay flat.
+MINUTES ?= 30
+
+soak: $(VENV)/.run-ready
+	@$(BIN)/python -m tests.bench.soak --minutes $(MINUTES)
+
+# Malformed frames on a real server; a few thousand of them are in `make test`.
+FRAMES ?= 100000
+
+test-fuzz: $(VENV)/.dev-ready
+	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES)
 
 # --- environment: each stamp says that its lock is installed -------------------------------------
 

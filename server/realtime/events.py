@@ -6,13 +6,15 @@ import json
 import math
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from server.errors import RequestError
 from step_audio.core.delivery import SPEEDS, VOLUMES
 
 MAX_TEXT_CHARS: Final = 20_000
 MAX_TOOLS: Final = 64
+MAX_AUDIO_MS: Final = 24 * 3600 * 1000
+"""Longer than anything is said; a time beyond it means the end."""
 
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 Id = Annotated[str, Field(min_length=1, max_length=128)]
@@ -194,7 +196,7 @@ class ItemRetrieve(Wire):
 class ItemTruncate(Wire):
     item_id: Id
     content_index: Annotated[int, Field(ge=0)]
-    audio_end_ms: Annotated[int, Field(ge=0)]
+    audio_end_ms: Annotated[int, Field(ge=0), AfterValidator(lambda ms: min(ms, MAX_AUDIO_MS))]
 
 
 class ItemDelete(Wire):

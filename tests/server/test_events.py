@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import RequestError
-from server.realtime.events import EVENTS, decode, parse
+from server.realtime.events import EVENTS, MAX_AUDIO_MS, ItemTruncate, decode, parse
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -40,3 +40,16 @@ def test_what_was_decoded_can_be_sent_back() -> None:
     assert json.loads(json.dumps(decode('{"a": [1, 1.5, null, "\\ud800"]}'))) == decode(
         '{"a": [1, 1.5, null, "\\ud800"]}'
     )
+
+
+def test_a_time_beyond_all_speech_means_the_end() -> None:
+    event = parse(
+        {
+            "type": "conversation.item.truncate",
+            "item_id": "i",
+            "content_index": 0,
+            "audio_end_ms": 10**400,
+        }
+    )
+    assert isinstance(event, ItemTruncate)
+    assert event.audio_end_ms == MAX_AUDIO_MS

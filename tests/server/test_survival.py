@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ from server.limits import ServerSettings
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.errors import EngineError
 from step_audio.dialog.packing import interleave
-from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
+from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 
 GROUPS = 40
@@ -235,3 +236,16 @@ def _is_ready(url: str) -> bool:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.parametrize("jump_s", [1e6, -1e6])
+def test_a_clock_that_jumps_breaks_no_session(jump_s: float) -> None:
+    clock = FixedClock()
+    parts = replace(services(ScriptedEngine([ANSWER])), clock=clock)
+    with serving(parts) as port, dial(port) as talk:
+        for _ in range(2):
+            ask(talk)
+            until(talk, of("response.output_audio.delta"))
+            clock.now += jump_s
+            done = until(talk, of("response.done"))[-1]["response"]
+            assert done["status"] == "completed"
