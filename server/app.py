@@ -102,13 +102,13 @@ def create_app(
         middleware=[Middleware(PageHeaders), gate],
     )
     app.state.drain = drain
+    app.state.admission = admission = Admission(settings.max_sessions)
     errors.install(app)
     slots = Slots(settings.max_sessions)
     app.include_router(health_router(assistant, drain))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots))
-    admission = Admission(settings.max_sessions)
     app.include_router(realtime_router(House(assistant, settings, slots, lines, admission)))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")

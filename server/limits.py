@@ -50,6 +50,7 @@ class ServerSettings:
         open_metrics: whether /metrics is read without a key.
         pace: how fast one socket may send.
         max_sessions: realtime sockets and speech requests at a time.
+        measured: whether fewer are let in while answers show that the machine is full.
         max_body_bytes: longest HTTP body, except where sound is sent in.
         max_upload_bytes: longest HTTP body with sound.
         voice_names: which voice a name of a client means, before OpenAI's stock names.
@@ -66,6 +67,7 @@ class ServerSettings:
     open_metrics: bool = False
     pace: PaceLimits = field(default_factory=PaceLimits)
     max_sessions: int = 4
+    measured: bool = False
     max_body_bytes: int = 1 << 20
     max_upload_bytes: int = 25 << 20
     voice_names: Mapping[str, str] = field(default_factory=dict)

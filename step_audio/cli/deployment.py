@@ -62,6 +62,7 @@ def _settings(profile: Profile) -> ServerSettings:
         open_metrics=server.open_metrics,
         voice_names=server.voice_names,
         max_sessions=profile.limits.max_sessions,
+        measured=profile.limits.admission == "measured",
         resume_window_s=profile.limits.resume_window_s,
         drain_s=profile.limits.drain_s,
     )

@@ -212,7 +212,9 @@ class Limits(Section):
 
     max_question_s: Positive = 30.0
     max_sessions: int = Field(default=4, ge=1, le=1000)
-    """The ceiling; fewer are let in while the machine shows that it cannot serve so many."""
+    admission: Literal["measured", "fixed"] = "measured"
+    """measured: `max_sessions` is the ceiling; fewer are let in while answers show that the
+    machine cannot serve so many. fixed: always so many."""
     resume_window_s: float = Field(default=60.0, ge=0, le=3600)
     """So long a session waits for a client whose socket dropped, if it asked for that."""
     drain_s: float = Field(default=15.0, ge=0, le=600)

@@ -426,3 +426,15 @@ def test_a_turn_is_measured(connect: Connect) -> None:
     shown = metrics.text()
     assert b'step_audio_turns_total{status="completed"} 1.0' in shown
     assert b"step_audio_turn_first_audio_seconds_count 1.0" in shown
+
+
+def test_a_machine_that_showed_itself_full_says_try_later(connect: Connect) -> None:
+    metrics = Metrics()
+    settings = ServerSettings(max_sessions=100, measured=True)
+    client = connect([ANSWER], settings=settings, metrics=metrics)
+    house = client.app.state.admission  # type: ignore[attr-defined]
+    with talking(client):
+        house.answered(0.8, dry=False, sessions=1, now_s=time.monotonic())
+        assert refusal(client) == 503
+        assert b"step_audio_session_limit 1.0" in metrics.text()
+    assert refusal(client) == 101
