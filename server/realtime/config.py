@@ -6,8 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from server.realtime.detection import TurnDetection, chosen
-from server.realtime.events import ResponseParams, SessionAudio, SessionPatch, VoiceRef
+from server.realtime.events import (
+    ResponseParams,
+    SessionAudio,
+    SessionPatch,
+    StylePatch,
+    VoiceRef,
+)
 from server.realtime.sound import FORMATS, PCM, Format
+from server.realtime.style import PLAIN, Style
+from step_audio.core.delivery import SPEEDS, VOLUMES
 from step_audio.core.errors import VoiceNotFound
 from step_audio.dialog.session import Assistant, new_id
 
@@ -32,6 +40,8 @@ class SessionConfig:
     output_format: Format = PCM
     speed: float = 1.0
     volume: float = 1.0
+    style: Style = PLAIN
+    takes_instructions: bool = False
     turn_detection: TurnDetection | None = None
     """None: the client says when a turn ends."""
 
@@ -42,8 +52,24 @@ class SessionConfig:
             return frozenset()
         return frozenset(str(tool["name"]) for tool in self.tools)
 
+    @property
+    def pace(self) -> float:
+        """How much faster than the model spoke its speech is sent."""
+        low, high = SPEEDS
+        return min(high, max(low, self.speed * self.style.speed_factor))
+
+    @property
+    def loudness(self) -> float:
+        """Factor on the samples of what the model spoke."""
+        return min(VOLUMES[1], self.volume * self.style.volume_factor)
+
+    @property
+    def system(self) -> str:
+        """The client's instructions, with what the style adds."""
+        return self.style.instructions(self.instructions)
+
     def wire(self) -> dict[str, Any]:
-        """Return the session object of the protocol."""
+        """Return the session object of the protocol; `style` is an extension."""
         detection = self.turn_detection
         return {
             "type": "realtime",
@@ -71,6 +97,7 @@ class SessionConfig:
             "max_output_tokens": "inf"
             if self.max_output_tokens is None
             else self.max_output_tokens,
+            "style": self.style.wire(takes_instructions=self.takes_instructions),
             "truncation": "auto",
             "tracing": None,
             "prompt": None,
@@ -85,6 +112,7 @@ def first_config(assistant: Assistant) -> SessionConfig:
         f"sess_{new_id()}",
         services.model_name,
         services.default_voice,
+        takes_instructions=assistant.settings.takes_instructions,
         turn_detection=TurnDetection("server_vad", turns.silence_ms)
         if services.turn_detector
         else None,
@@ -113,9 +141,20 @@ def merged(
     if "max_output_tokens" in given:
         limit = patch.max_output_tokens
         changes["max_output_tokens"] = limit if isinstance(limit, int) else None
+    if patch.style is not None:
+        changes["style"] = _restyled(config.style, patch.style)
     if patch.audio is not None:
         changes |= _audio_changes(patch.audio, assistant)
     return replace(config, **changes)
+
+
+def _restyled(style: Style, patch: StylePatch) -> Style:
+    """Return a style with a client's changes; a null takes a wish back."""
+    given = {name: getattr(patch, name) for name in patch.model_fields_set}
+    return replace(
+        style,
+        **{n: getattr(PLAIN, n) if value is None else value for n, value in given.items()},
+    )
 
 
 def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:

@@ -17,6 +17,8 @@ MAX_AUDIO_MS: Final = 24 * 3600 * 1000
 """Longer than anything is said; a time beyond it means the end."""
 
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+ShortWords = Annotated[str, Field(max_length=100)]
+Level = Annotated[int, Field(ge=1, le=5)]
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -97,12 +99,24 @@ Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_l
 MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
 
 
+class StylePatch(Wire):
+    """An extension: how to speak; null takes a wish back."""
+
+    role: Words | None = None
+    emotion: ShortWords | None = None
+    dialect: ShortWords | None = None
+    mode: Literal["speech", "sing", "rap"] | None = None
+    speed: Level | None = None
+    loudness: Level | None = None
+
+
 class SessionPatch(Wire):
     """A part of a session; what is absent stays as it is."""
 
     type: Literal["realtime"] | None = None
     output_modalities: Modalities | None = None
     instructions: Words | None = None
+    style: StylePatch | None = None
     audio: SessionAudio | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
@@ -159,6 +173,7 @@ class ResponseParams(Wire):
 
     instructions: Words | None = None
     output_modalities: Modalities | None = None
+    style: StylePatch | None = None
     audio: SessionAudio | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None

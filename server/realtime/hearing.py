@@ -57,7 +57,7 @@ class Hearing:
 
     def _read_ahead(self) -> None:
         if self._ear.question is not None:
-            system = self._assistant.system_text(self._talk.config.instructions)
+            system = self._assistant.system_text(self._talk.config.system)
             self._ahead.follow(self._talk.conversation, self._ear.question, system)
 
     async def close(self) -> None:

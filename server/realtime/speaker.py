@@ -142,7 +142,7 @@ class Speaker:
             return 0
         said = conversation.get(speech.answer_id)
         elapsed_ms = (self._clock.now_s() - speech.heard_from_s) * 1000
-        heard_ms = int(elapsed_ms * speech.wanted.config.speed)
+        heard_ms = int(elapsed_ms * speech.wanted.config.pace)
         return heard_ms if isinstance(said, Answer) and heard_ms < said.duration_ms else None
 
     def cut(self, speech: Speech, *, interrupted: bool, sent_ms: int | None = None) -> None:
@@ -156,7 +156,7 @@ class Speaker:
         if speech.conversation is not self._talk.conversation:
             return
         config = speech.wanted.config
-        most_ms = None if sent_ms is None else int(sent_ms * config.speed)
+        most_ms = None if sent_ms is None else int(sent_ms * config.pace)
         heard_ms = self.heard_ms(speech)
         if interrupted and heard_ms is not None:
             most_ms = heard_ms if most_ms is None else min(most_ms, heard_ms)
@@ -179,7 +179,7 @@ class Speaker:
             until=speech.conversation.last_id,
             answer_id=speech.answer_id,
             voice=config.voice,
-            instructions=config.instructions,
+            instructions=config.system,
             sampling=_sampling(self._assistant.settings.sampling, config),
             client_tools=config.client_tools,
             aloud=config.modality == "audio",
@@ -195,7 +195,7 @@ class Speaker:
         if question is not None and question.transcript is not None:
             asked = False  # told with an earlier response
         question_id = question.item_id if question and asked and not wanted.aside else None
-        self._talk.speeds[speech.answer_id] = wanted.config.speed
+        self._talk.speeds[speech.answer_id] = wanted.config.pace
         return ResponseTranslator(
             response_id=f"resp_{new_id()}",
             answer_id=speech.answer_id,

@@ -101,7 +101,7 @@ class ResponseTranslator:
 
     def __post_init__(self) -> None:
         config = self.config
-        self._out = SoundOut(config.output_format, speed=config.speed, volume=config.volume)
+        self._out = SoundOut(config.output_format, speed=config.pace, volume=config.loudness)
 
     @property
     def sound_ms(self) -> int:
