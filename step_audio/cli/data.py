@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
-from step_audio.core.profile import Profile
+from step_audio.core.profile import Profile, ScriptedEngine
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
     profile = load_profile(args.profile)
+    if isinstance(profile.engine, ScriptedEngine):
+        raise InputError(f"profile {args.profile} has no model, and so no text tokenizer")
     weights = _weights(profile)
     samples = read_samples(args.folder)
     needed = {line for sample in samples for line in sample.lines()}
@@ -156,7 +158,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
         )
     kept = {u.id: groups[u.id] for u in utterances}
     vocab = weights.facts.vocab
-    text_tokenizer = load_text_tokenizer(weights.folder / "lm")
+    text_tokenizer = load_text_tokenizer(weights.folder / profile.engine.folder)
     counts = pack_samples(
         samples,
         kept,

@@ -34,11 +34,10 @@ def measure(
         make: builds what measures.
         workers: processes.
         progress: wraps the rows as they come, for a bar.
-
-    Raises:
-        InputError: a sound is missing or was altered.
     """
-    known = {row["id"] for row in read_rows(root / "scores.jsonl")}
+    # What could not be read may have been put right since.
+    rows_before = read_rows(root / "scores.jsonl")
+    known = {row["id"] for row in rows_before if "unreadable" not in row}
     waiting = [u for u in read_utterances(root) if u.id not in known]
     with RowWriter(root / "scores.jsonl") as rows:
         for row in progress(_scored(root, make, waiting, workers), len(waiting)):
@@ -72,7 +71,11 @@ def _score_here(job: tuple[Path, Utterance]) -> dict[str, Any]:
 
 
 def _score(gate: Gate, root: Path, utterance: Utterance) -> dict[str, Any]:
-    return {"id": utterance.id, **gate.measure(utterance, *utterance.read(root))}
+    try:
+        return {"id": utterance.id, **gate.measure(utterance, *utterance.read(root))}
+    except InputError as error:
+        # One lost or altered file is a rejection, not the end of all work.
+        return {"id": utterance.id, "unreadable": str(error).replace(f"{root}/", "")}
 
 
 def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:

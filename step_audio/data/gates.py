@@ -90,6 +90,8 @@ def with_bounds(bounds: Bounds, changes: Sequence[str]) -> dict[str, Bound]:
 
 def reasons(scores: Mapping[str, Any], bounds: Bounds) -> list[dict[str, str]]:
     """Return every {gate, reason} for which a scored utterance is rejected; none: it passes."""
+    if scores.get("unreadable"):
+        return [{"gate": "unreadable", "reason": str(scores["unreadable"])}]
     found = []
     for gate, bound in bounds.items():
         value = scores.get(gate)

@@ -126,6 +126,12 @@ def test_an_utterance_carries_its_provenance_and_notices_alteration(spoken: Path
     (spoken / first.file).write_bytes((spoken / second.file).read_bytes())
     with pytest.raises(InputError, match="altered"):
         first.read(spoken)
+    (spoken / second.file).unlink()
+    sieve.measure(spoken, gate)
+    assert sieve.judge(spoken) == {"unreadable": 2, "error_rate": 2}
+    reasons = [row["rejected"][0]["reason"] for row in read_rows(spoken / "verdicts.jsonl")]
+    assert reasons[0] == f"{first.file} was altered since it was written"
+    assert reasons[1].startswith(f"no file {second.file}")
 
 
 def test_every_rejection_has_its_reason(spoken: Path) -> None:
