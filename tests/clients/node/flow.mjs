@@ -6,7 +6,7 @@ const RATE_HZ = 24_000;
 const CHUNK_BYTES = RATE_HZ / 10 * 2;
 const FASTER = 4;
 const TRIES = 4;
-const STEP_MS = 60_000;
+const STEP_MS = 120_000;
 
 export const WEATHER = '{"condition":"sunny","temperature":21}';
 export const TOOL = {

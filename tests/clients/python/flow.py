@@ -18,7 +18,7 @@ FASTER = 4.0
 """Sound is sent this many times faster than it was spoken."""
 TRIES = 4
 """An answer may be complete before speech gets to it; then the interruption is tried again."""
-STEP_S = 60.0
+STEP_S = 120.0
 
 TOOL = {
     "type": "function",
