@@ -180,3 +180,9 @@ nano-pack: $(VENV)/.train-ready
 
 nano-eval: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio examine --output $(NANO)/eval $(if $(smoke),--questions 8) $(ARGS)
+
+# --- images: built and run as docker/ says, by Docker or, without a daemon, by buildah ------------
+
+.PHONY: test-docker
+test-docker: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docker.images $(ARGS)

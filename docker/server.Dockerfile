@@ -19,12 +19,13 @@ COPY tokenizer ./tokenizer
 COPY vocoder ./vocoder
 COPY server ./server
 COPY web ./web
-RUN docker/steps/install-project /opt/venv
+RUN docker/steps/install-project /opt/venv && mkdir /data
 
 FROM ${BASE}
 # One layer each: dependencies change seldom, the project often.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/step-audio /opt/step-audio
+COPY --from=build --chown=10001:10001 /data /data
 # Nothing is written to the root file system: voices people add and Python's caches go to volumes.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -5,6 +5,7 @@
 # 0.24.0 is the version that `make test-vllm` runs; another one may lack what the plugin relies on.
 ARG VLLM_IMAGE=vllm/vllm-openai:v0.24.0
 FROM ${VLLM_IMAGE}
+USER root
 WORKDIR /opt/step-audio
 COPY pyproject.toml LICENSE ./
 COPY step_audio ./step_audio

@@ -1,0 +1,263 @@
+"""Build the images as the Dockerfiles say, run them, and talk to nano in a container.
+
+With a Docker daemon by Docker; else by Debian's buildah, which needs none (chroot isolation), on a
+base that debootstrap makes and that bears the name the Dockerfile asks for.
+
+Run: make test-docker    (as root for buildah; 30 GB of disk while it runs)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.docker.talk import ask_aloud
+
+ROOT = Path(__file__).parents[2]
+TAG = "step-audio:test"
+ENGINE_TAG = "step-audio-vllm:test"
+CERTIFICATES = Path("/etc/ssl/certs")
+SUITE = "bookworm"
+PACKAGES = "python3,python3-venv,ca-certificates"
+
+
+class Failure(Exception):
+    """A step that must succeed did not."""
+
+
+def run(*command: str, quiet: bool = False, timeout_s: float = 2400) -> str:
+    """Return what the command printed; its errors go to ours."""
+    print("+", *command, file=sys.stderr, flush=True)
+    stream = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=stream, text=True, timeout=timeout_s, check=False
+    )
+    if done.returncode:
+        raise Failure(f"{command[0]} ended with {done.returncode}: {done.stdout[-2000:]}")
+    return done.stdout
+
+
+class Docker:
+    """A daemon is there."""
+
+    def build(self, dockerfile: str, tag: str, arguments: dict[str, str]) -> None:
+        given = [word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")]
+        run("docker", "build", "-f", f"docker/{dockerfile}", "-t", tag, *given, str(ROOT))
+
+    def size_bytes(self, tag: str) -> int:
+        return int(run("docker", "image", "inspect", "-f", "{{.Size}}", tag))
+
+    def start(self, tag: str, command: Sequence[str], port: int) -> subprocess.Popen[str]:
+        return _background(
+            *("docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
+            *("-p", f"127.0.0.1:{port}:8000", tag, *command),
+        )
+
+    def once(self, tag: str, command: Sequence[str]) -> str:
+        return run("docker", "run", "--rm", tag, *command)
+
+    def clean(self) -> None:
+        run("docker", "image", "rm", "-f", TAG, ENGINE_TAG, quiet=True)
+
+
+class Buildah:
+    """No daemon: images are built and run in a chroot, kept below `work`."""
+
+    def __init__(self, work: Path) -> None:
+        missing = [name for name in ("buildah", "debootstrap") if not shutil.which(name)]
+        if missing:
+            raise Failure(f"install {' and '.join(missing)}: apt install {' '.join(missing)}")
+        if os.geteuid() != 0:
+            raise Failure("buildah without a daemon needs root here; or start a Docker daemon")
+        self._work = work
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "tmp").mkdir(exist_ok=True)
+        os.environ |= {
+            "BUILDAH_ISOLATION": "chroot",
+            "STORAGE_DRIVER": "vfs",
+            "TMPDIR": str(work / "tmp"),
+        }
+        self._base = ["--root", str(work / "storage"), "--runroot", str(work / "run")]
+
+    def _buildah(self, *words: str, quiet: bool = False) -> str:
+        return run("buildah", *self._base, *words, quiet=quiet)
+
+    def base(self, name: str) -> None:
+        """Make the image `name`: Debian's smallest with Python."""
+        if self._buildah("images", "-q", "--filter", f"reference={name}", quiet=True).strip():
+            return
+        tree = self._work / "base"
+        shutil.rmtree(tree, ignore_errors=True)
+        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree))
+        shutil.rmtree(tree / "var/cache/apt", ignore_errors=True)
+        container = self._buildah("from", "scratch").strip()
+        self._buildah("add", "-q", container, str(tree), "/")
+        self._buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
+        self._buildah("commit", "-q", "--rm", container, name)
+        shutil.rmtree(tree, ignore_errors=True)
+
+    def build(self, dockerfile: str, tag: str, arguments: dict[str, str]) -> None:
+        text = (ROOT / "docker" / dockerfile).read_text()
+        base = re.search(r"^ARG BASE=(\S+)$", text, re.MULTILINE)
+        if base:
+            self.base(base[1])
+        given = [word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")]
+        mounts = [word for v in self._mounts() for word in ("-v", v)]
+        # The build stage lies in the store only while it is needed.
+        self._buildah(
+            *("bud", "--pull=never", "--force-rm", "-f", str(ROOT / "docker" / dockerfile)),
+            *("-t", tag, *given, *mounts, str(ROOT)),
+        )
+        self._drop_unnamed()
+
+    def _mounts(self) -> list[str]:
+        """The host's certificates, its wheels and how it reaches the package index."""
+        settings = self._work / "pip.conf"
+        settings.write_text(f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\n")
+        mounts = [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{settings}:/etc/pip.conf:ro"]
+        cache = Path.home() / ".cache" / "pip"
+        if cache.is_dir():
+            mounts.append(f"{cache}:/root/.cache/pip")
+        return mounts
+
+    def _drop_unnamed(self) -> None:
+        for image in self._buildah("images", "-q", "--filter", "dangling=true").split():
+            self._buildah("rmi", "-f", image)
+
+    def size_bytes(self, tag: str) -> int:
+        return int(json.loads(self._buildah("inspect", "--type", "image", tag))["Docker"]["size"])
+
+    def start(self, tag: str, command: Sequence[str], port: int) -> subprocess.Popen[str]:
+        container = self._buildah("from", "--pull=never", tag).strip()
+        # Host network in a chroot: the server listens where the test looks.
+        return _background(
+            *("buildah", *self._base, "run", "--env", f"STEP_AUDIO__SERVER__PORT={port}"),
+            *("--env", "STEP_AUDIO__SERVER__HOST=127.0.0.1", container, "--"),
+            *("step-audio", *command),
+        )
+
+    def once(self, tag: str, command: Sequence[str]) -> str:
+        container = self._buildah("from", "--pull=never", tag).strip()
+        try:
+            return self._buildah("run", container, "--", *self._entry(tag), *command)
+        finally:
+            self._buildah("rm", container, quiet=True)
+
+    def _entry(self, tag: str) -> list[str]:
+        config = json.loads(self._buildah("inspect", "--type", "image", tag))
+        entry: list[str] = config["OCIv1"]["config"].get("Entrypoint", [])
+        return entry
+
+    def clean(self) -> None:
+        self._buildah("rm", "-a", quiet=True)
+        self._buildah("rmi", "-f", "-a", quiet=True)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+def _background(*command: str) -> subprocess.Popen[str]:
+    print("+", *command, file=sys.stderr, flush=True)
+    return subprocess.Popen(command, text=True, start_new_session=True)
+
+
+def _wait_ready(server: subprocess.Popen[str], port: int, timeout_s: float = 240) -> float:
+    """Return the seconds until /readyz said yes."""
+    began = time.monotonic()
+    while time.monotonic() - began < timeout_s:
+        if server.poll() is not None:
+            raise Failure(f"the container ended with {server.returncode}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                return time.monotonic() - began
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise Failure(f"the server in the container was not ready within {timeout_s:g} s")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, run, ask, print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "images")
+    parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--keep", action="store_true", help="leave images for a next run")
+    args = parser.parse_args(argv)
+    daemon = shutil.which("docker") and not subprocess.call(
+        ("docker", "info"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    server: subprocess.Popen[str] | None = None
+    images: Docker | Buildah | None = None
+    try:
+        images = Docker() if daemon else Buildah(args.work.resolve())
+        index = {"TORCH_INDEX": os.environ["TORCH_INDEX"]} if "TORCH_INDEX" in os.environ else {}
+        images.build("server.Dockerfile", TAG, {"VARIANT": "cpu", **index})
+        who = images.once(TAG, ["doctor"]) if daemon else _as_whom(images)
+        server = images.start(TAG, ["serve", "--profile", "nano"], args.port)
+        ready_s = _wait_ready(server, args.port)
+        answer = ask_aloud(f"127.0.0.1:{args.port}")
+        _stop(server)
+        server = None
+        # The image of vLLM is upstream's; ours stands in for it to try what is added.
+        images.build("vllm.Dockerfile", ENGINE_TAG, {"VLLM_IMAGE": TAG})
+        flags = images.once(ENGINE_TAG, ["--profile", "nano", "--dry-run"])
+        if "vllm serve" not in flags:
+            raise Failure(f"the engine image does not print its command: {flags}")
+        print(
+            json.dumps(
+                {
+                    "images": "docker" if daemon else "buildah",
+                    "size_mb": round(images.size_bytes(TAG) / 1e6),
+                    "ready_s": round(ready_s, 1),
+                    "user": who.strip()[-80:],
+                    **answer,
+                }
+            )
+        )
+    except Failure as failure:
+        print(f"test-docker: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        if server is not None:
+            _stop(server)
+        if images is not None and not args.keep:
+            images.clean()
+    print("1 passed, 0 failed")
+    return 0
+
+
+def _as_whom(images: Docker | Buildah) -> str:
+    """Return who the server runs as, after seeing that the image is closed to them."""
+    assert isinstance(images, Buildah)
+    container = images._buildah("from", "--pull=never", TAG).strip()
+    try:
+        said = images._buildah(
+            *("run", container, "--", "sh", "-c"),
+            "id -u; touch /opt/step-audio/x 2>/dev/null && echo open; touch /data/x && echo data",
+        ).split()
+    finally:
+        images._buildah("rm", container, quiet=True)
+    if said[0] == "0" or "open" in said:
+        raise Failure(f"the container's user may write to the image: {said}")
+    return f"uid {said[0]}, " + ("/data writable" if "data" in said else "/data closed")
+
+
+def _stop(server: subprocess.Popen[str]) -> None:
+    """End what we started, by its own process group."""
+    os.killpg(server.pid, 15)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, 9)
+        server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
