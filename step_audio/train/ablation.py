@@ -1,7 +1,8 @@
 """What each part of the recipe is worth, on nano: one row a variant, each from a command.
 
 Every row trains for the same number of steps from the same start and is measured on questions of
-a shard that no row learns from. A row that needs another one trains that first; all resume.
+the first shard, which no row learns from; it stays the same while more shards are made. A row that
+needs another one trains that first; all resume.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Ablation:
     """The rows over one data folder.
 
     Args:
-        data: written by `step_audio.train.lm_data`; its last shard is held out.
+        data: written by `step_audio.train.lm_data`; its first shard is held out.
         start: checkpoint that every row starts from.
         out: a folder for each row.
         recipe: of every training; DPO takes a tenth of its learning rate.
@@ -174,7 +175,7 @@ class Ablation:
         writer.close(row=row.kind)
 
     def _composer(self, row: Row) -> SampleComposer:
-        """Return what draws samples from all shards but the last."""
+        """Return what draws samples from all shards but the first."""
         composer = SampleComposer(self._builder(row), random.Random(1), TaskWeights())
         extend_composer(composer, self._data)
         held = self._held()
@@ -196,8 +197,12 @@ class Ablation:
         return composer
 
     def _held(self) -> set[str]:
-        last = sorted(self._data.glob("hearing-*.qa.json"))[-1]
-        rows = json.loads(last.read_text(encoding="utf-8"))
+        found = sorted(self._data.glob("hearing-*.qa.json"))
+        if not found:
+            raise InputError(
+                f"{self._data} holds no shard; make some with step_audio.train.lm_data"
+            )
+        rows = json.loads(found[0].read_text(encoding="utf-8"))
         return {row["question"] for row in rows if row is not None}
 
     def _pairs(self, composer: SampleComposer) -> list[tuple[TokenSample, TokenSample]]:

@@ -85,6 +85,11 @@ def test_rows_differ_in_what_they_are_named_for(made: tuple[Path, Path], tmp_pat
     assert any(item.text.startswith("stray") for item in with_salad.hearing)
     assert not any(item.text.startswith("stray") for item in without.hearing)
     held = rows._held()
+    # A shard that is still being written must not change what is held out.
+    unfinished = made[0] / "hearing-0002.qa.json"
+    unfinished.write_text("[]")
+    assert rows._held() == held
+    unfinished.unlink()
     assert not held & {item.text for item in with_salad.hearing}
     usual, longer = (rows._builder(ROWS[name]) for name in ("sft1", "sft1-20:15"))
     assert (usual.text_run, usual.group_run) == (10, 3)

@@ -20,6 +20,7 @@ from step_audio.engine.weights import load_step1, save_step1
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(
         not all(shutil.which(program) for program in ("espeak-ng", "flite", "festival")),
         reason="training only: apt install espeak-ng flite festival festvox-kallpc16k",
