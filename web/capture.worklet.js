@@ -1,9 +1,9 @@
-// Microphone -> 24 kHz PCM16 in pieces of 40 ms, and how loud it is.
+// Microphone -> 24 kHz PCM16 in pieces of 20 ms, and how loud it is.
 
 import { Resampler } from "./resample.js";
 
 const RATE_HZ = 24000;
-const PIECE = RATE_HZ / 25;
+const PIECE = RATE_HZ / 50;
 
 class Capture extends AudioWorkletProcessor {
   constructor() {
@@ -17,9 +17,10 @@ class Capture extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => this.command(data);
   }
 
+  /** @param {{type: string, muted?: boolean}} data */
   command(data) {
-    if (data.type === "mute") this.muted = data.muted;
-    if (data.type === "start") {
+    if (data.type === "mute") this.muted = Boolean(data.muted);
+    if (data.type === "start" && !this.recording) {
       this.resampler.reset();
       this.filled = 0;
       this.recording = true;
@@ -32,6 +33,7 @@ class Capture extends AudioWorkletProcessor {
     }
   }
 
+  /** @param {Float32Array[][]} inputs */
   process([input]) {
     if (this.recording && input[0]) {
       this.collect(this.resampler.push(this.muted ? new Float32Array(input[0].length) : input[0]));
@@ -39,10 +41,10 @@ class Capture extends AudioWorkletProcessor {
     return true;
   }
 
+  /** @param {Float32Array} samples */
   collect(samples) {
     for (const sample of samples) {
-      const level = Math.abs(sample);
-      if (level > this.peak) this.peak = level;
+      this.peak = Math.max(this.peak, Math.abs(sample));
       const scaled = Math.round(sample * 32768);
       this.piece[this.filled++] = Math.max(-32768, Math.min(32767, scaled));
       if (this.filled === PIECE) this.send();

@@ -1,88 +1,162 @@
-// 24 kHz PCM16 -> speakers: waits for a little sound, fades at the edges, counts what was heard.
+// 24 kHz PCM16 -> speakers: an adaptive wait, fades at the edges, and an exact count of what was
+// heard of each item. Commands: pcm {id, pcm}, end {id}, clear. Answers: progress, finished,
+// flushed {id, playedMs}.
 
+import { JitterBuffer } from "./jitter.js";
 import { Resampler } from "./resample.js";
 
 const RATE_HZ = 24000;
-const AHEAD_S = 0.08; // buffered before the first sample is played
 const FADE_S = 0.004;
-const REPORT_S = 0.05;
+const REPORT_S = 0.04;
+
+/**
+ * One answer's sound.
+ * @typedef {object} Track
+ * @property {string} id
+ * @property {Float32Array[]} queue
+ * @property {Resampler} resampler
+ * @property {number} offset into the first piece
+ * @property {number} buffered samples
+ * @property {number} played samples
+ * @property {boolean} ended nothing follows
+ */
 
 class Playback extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.resampler = new Resampler(RATE_HZ, sampleRate);
-    this.clear();
+    this.jitter = new JitterBuffer();
+    /** @type {Track[]} */
+    this.tracks = [];
+    this.playing = false;
+    this.gain = 0;
+    this.peak = 0;
     this.reported = 0;
+    /** @type {Float32Array} what fades out after a flush */
+    this.tail = new Float32Array(0);
     this.port.onmessage = ({ data }) => this.command(data);
   }
 
-  command(data) {
-    if (data.type === "clear") this.clear();
-    if (data.type === "pcm") this.add(this.resampler.push(Float32Array.from(data.pcm, (s) => s / 32768)));
-    if (data.type === "end") {
-      this.add(this.resampler.flush());
-      this.ended = true;
+  /** @param {{type: string, id?: string, pcm?: Int16Array}} data */
+  command({ type, id = "", pcm }) {
+    if (type === "clear") this.clear();
+    if (type === "pcm" && pcm) {
+      const track = this.track(id);
+      this.add(track, track.resampler.push(Float32Array.from(pcm, (s) => s / 32768)));
+    }
+    if (type === "end") {
+      const track = this.track(id);
+      this.add(track, track.resampler.flush());
+      track.ended = true;
     }
   }
 
+  /** @param {string} id @returns {Track} */
+  track(id) {
+    const known = this.tracks.find((track) => track.id === id);
+    if (known) return known;
+    const resampler = new Resampler(RATE_HZ, sampleRate);
+    const made = { id, queue: [], resampler, offset: 0, buffered: 0, played: 0, ended: false };
+    this.tracks.push(made);
+    return made;
+  }
+
+  /** Silence at once, but for a fade of 4 ms, and say how much of each item was heard. */
   clear() {
-    this.resampler.reset();
-    this.queue = [];
-    this.offset = 0; // into the first piece
-    this.buffered = 0;
-    this.played = 0;
-    this.playing = false;
-    this.ended = false;
-    this.gain = 0;
-  }
-
-  add(samples) {
-    if (!samples.length) return;
-    this.queue.push(samples);
-    this.buffered += samples.length;
-  }
-
-  next() {
-    const sample = this.queue[0][this.offset++];
-    if (this.offset === this.queue[0].length) {
-      this.queue.shift();
-      this.offset = 0;
+    const heard = this.tracks.map(({ id, played }) => ({ id, playedMs: this.ms(played) }));
+    const current = this.tracks[0];
+    const fade = Math.min(current?.buffered ?? 0, Math.round(FADE_S * sampleRate));
+    const tail = new Float32Array(this.playing ? fade : 0);
+    for (let n = 0; n < tail.length; n++) {
+      tail[n] = this.next(current) * this.gain * (1 - (n + 1) / tail.length);
     }
-    this.buffered--;
-    this.played++;
+    this.tail = tail;
+    this.tracks = [];
+    this.playing = false;
+    this.gain = 0;
+    this.port.postMessage({ type: "flushed", heard });
+  }
+
+  /** @param {number} samples @returns {number} */
+  ms(samples) {
+    return Math.floor((1000 * samples) / sampleRate);
+  }
+
+  /** @param {Track} track @param {Float32Array} samples */
+  add(track, samples) {
+    if (!samples.length) return;
+    track.queue.push(samples);
+    track.buffered += samples.length;
+  }
+
+  /** @param {Track} track @returns {number} */
+  next(track) {
+    const sample = track.queue[0][track.offset++];
+    if (track.offset === track.queue[0].length) {
+      track.queue.shift();
+      track.offset = 0;
+    }
+    track.buffered--;
+    track.played++;
     return sample;
   }
 
+  /**
+   * @param {Float32Array[][]} _
+   * @param {Float32Array[][]} outputs
+   */
   process(_, [[out]]) {
-    if (!this.playing && this.buffered && (this.ended || this.buffered >= AHEAD_S * sampleRate)) {
-      this.playing = true;
-    }
     const fade = 1 / (FADE_S * sampleRate);
-    for (let n = 0; this.playing && n < out.length; n++) {
-      if (!this.buffered) {
-        this.playing = false; // starved, or at the end
-        this.gain = 0;
-        break;
+    let at = 0;
+    if (this.tail.length) {
+      at = Math.min(out.length, this.tail.length);
+      out.set(this.tail.subarray(0, at));
+      this.tail = this.tail.subarray(at);
+    }
+    const track = this.tracks[0];
+    if (track) {
+      if (!this.playing) this.playing = this.jitter.mayStart(this.ms(track.buffered), track.ended);
+      const before = track.played;
+      for (; this.playing && at < out.length && track.buffered; at++) {
+        const closing = track.buffered * fade; // reaches 0 with the last sample
+        this.gain = Math.min(this.gain + fade, 1, closing);
+        out[at] = this.next(track) * this.gain;
+        this.peak = Math.max(this.peak, Math.abs(out[at]));
       }
-      const closing = this.buffered * fade; // reaches 0 with the last sample
-      this.gain = Math.min(this.gain + fade, 1, closing);
-      out[n] = this.next() * this.gain;
+      this.jitter.played(this.ms(track.played - before));
+      if (!track.buffered) this.dry(track);
     }
     this.report(out.length);
     return true;
   }
 
+  /** @param {Track} track nothing of it is left to play */
+  dry(track) {
+    if (this.playing && !track.ended) this.jitter.starved();
+    this.playing = false;
+    this.gain = 0;
+    if (!track.ended) return;
+    this.tracks.shift();
+    const { id, played } = track;
+    this.port.postMessage({ type: "finished", id, playedMs: this.ms(played) });
+  }
+
+  /** @param {number} frames */
   report(frames) {
     this.reported += frames;
-    const over = this.ended && !this.buffered;
-    if (this.reported < REPORT_S * sampleRate && !over) return;
+    if (this.reported < REPORT_S * sampleRate) return;
     this.reported = 0;
+    const track = this.tracks[0];
     this.port.postMessage({
-      type: over ? "finished" : "progress",
-      playedMs: Math.floor((1000 * this.played) / sampleRate),
+      type: "progress",
+      id: track?.id,
+      playedMs: track ? this.ms(track.played) : 0,
+      bufferedMs: track ? this.ms(track.buffered) : 0,
       playing: this.playing,
+      peak: this.peak,
+      targetMs: this.jitter.targetMs,
+      gaps: this.jitter.gaps,
     });
-    if (over) this.ended = false;
+    this.peak = 0;
   }
 }
 

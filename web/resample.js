@@ -3,14 +3,22 @@
 const WIDTH = 6;
 const ROLLOFF = 0.99;
 
+/** @param {number} a @param {number} b @returns {number} */
 const gcd = (a, b) => (b ? gcd(b, a % b) : a);
 
 export class Resampler {
+  /** @param {number} fromHz @param {number} toHz */
   constructor(fromHz, toHz) {
     const common = gcd(fromHz, toHz);
     this.step = fromHz / common;
     this.phases = toHz / common;
-    this.reset();
+    this.width = 0;
+    this.length = 0;
+    this.taps = new Float32Array(0);
+    this.kept = new Float32Array(0);
+    this.start = 0;
+    this.received = 0;
+    this.sent = 0;
     if (this.step === this.phases) return;
     const cutoff = Math.min(this.step, this.phases) * ROLLOFF;
     this.width = Math.ceil((WIDTH * this.step) / cutoff);
@@ -30,12 +38,13 @@ export class Resampler {
   }
 
   reset() {
-    this.kept = new Float32Array(this.width ?? 0);
-    this.start = -(this.width ?? 0);
+    this.kept = new Float32Array(this.width);
+    this.start = -this.width;
     this.received = 0;
     this.sent = 0;
   }
 
+  /** @param {Float32Array} samples @returns {Float32Array} */
   push(samples) {
     if (this.step === this.phases) return samples;
     const joined = new Float32Array(this.kept.length + samples.length);
@@ -46,6 +55,7 @@ export class Resampler {
     return this.outputs(joined, Math.max(this.sent, Math.ceil((known * this.phases) / this.step)));
   }
 
+  /** @returns {Float32Array} */
   flush() {
     if (this.step === this.phases) return new Float32Array(0);
     const padded = new Float32Array(this.kept.length + this.length);
@@ -55,6 +65,7 @@ export class Resampler {
     return out;
   }
 
+  /** @param {Float32Array} input @param {number} until @returns {Float32Array} */
   outputs(input, until) {
     const out = new Float32Array(until - this.sent);
     for (let n = 0; n < out.length; n++) {

@@ -1,73 +1,156 @@
 // One AudioContext, the microphone, and the two worklets.
 
+/** Why there is no microphone, in words for the person in front of it. @param {unknown} error */
+export const microphoneTrouble = (error) => {
+  if (!window.isSecureContext) {
+    return "Browsers allow the microphone only on localhost or over HTTPS. Start the server with " +
+      "“step-audio serve --tls” and open the https:// address. Typing works here too.";
+  }
+  const name = error instanceof Error ? error.name : "";
+  const known = {
+    NotAllowedError: "The microphone is not allowed. Click the lock or microphone symbol beside " +
+      "the address, allow it, and press Start again.",
+    NotFoundError: "No microphone was found. Plug one in, or use the sample questions and typing.",
+    NotReadableError: "The microphone is busy: another program holds it. Close that and try again.",
+    OverconstrainedError: "The chosen microphone is gone. Choose another one in the settings.",
+  }[name];
+  return known ?? `No microphone: ${error instanceof Error ? error.message : String(error)}`;
+};
+
+/**
+ * Fires what the worklets tell, by its type, with the message as `detail`: "pcm", "end" of the
+ * microphone; "progress", "finished", "flushed" of the speakers.
+ */
 export class Sound extends EventTarget {
   constructor() {
     super();
+    /** @type {AudioContext | null} */
     this.context = null;
+    /** @type {Promise<void> | null} */
+    this.loading = null;
+    /** @type {AudioWorkletNode | null} */
     this.capture = null;
+    /** @type {AudioWorkletNode | null} */
     this.playback = null;
+    /** @type {MediaStream | null} */
+    this.stream = null;
     this.muted = false;
+    this.deviceId = "";
   }
 
-  // Must be called from a click: browsers keep sound off before.
+  /** @param {string} type @param {(data: any) => void} handle */
+  on(type, handle) {
+    this.addEventListener(type, (event) => handle(/** @type {CustomEvent} */ (event).detail));
+  }
+
+  /** Must be called from a click or a key: browsers keep sound off before. */
   async ready() {
-    if (!this.context) {
-      this.context = new AudioContext({ latencyHint: "interactive" });
-      this.loading = this.load();
-    }
+    this.context ??= new AudioContext({ latencyHint: "interactive" });
+    this.loading ??= this.load(this.context);
     await this.context.resume();
     await this.loading;
   }
 
-  async load() {
-    await this.context.audioWorklet.addModule("playback.worklet.js");
-    this.playback = new AudioWorkletNode(this.context, "playback", {
+  /** @param {AudioContext} context */
+  async load(context) {
+    await Promise.all([
+      context.audioWorklet.addModule("playback.worklet.js"),
+      context.audioWorklet.addModule("capture.worklet.js"),
+    ]);
+    this.playback = new AudioWorkletNode(context, "playback", {
       numberOfInputs: 0, outputChannelCount: [1],
     });
     this.playback.port.onmessage = ({ data }) => this.tell(data);
-    this.playback.connect(this.context.destination);
+    this.playback.connect(context.destination);
+    this.capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+    this.capture.port.onmessage = ({ data }) => this.tell(data);
   }
 
+  /** Open the microphone, or another one than before. Throws what `getUserMedia` throws. */
   async microphone() {
     await this.ready();
-    if (this.capture) return;
-    const stream = await navigator.mediaDevices.getUserMedia({
-      audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+    if (this.stream || !this.context || !this.capture) return;
+    if (!navigator.mediaDevices) throw new Error("this page may not use it");
+    this.stream = await navigator.mediaDevices.getUserMedia({
+      audio: {
+        channelCount: 1,
+        echoCancellation: true,
+        noiseSuppression: true,
+        autoGainControl: true,
+        ...(this.deviceId && { deviceId: { exact: this.deviceId } }),
+      },
     });
-    await this.context.audioWorklet.addModule("capture.worklet.js");
-    this.capture = new AudioWorkletNode(this.context, "capture", { numberOfOutputs: 0 });
-    this.capture.port.onmessage = ({ data }) => this.tell(data);
-    this.context.createMediaStreamSource(stream).connect(this.capture);
+    this.context.createMediaStreamSource(this.stream).connect(this.capture);
     this.mute(this.muted);
   }
 
+  /** Give the microphone back: the browser's red dot goes out. */
+  release() {
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
+    this.stream = null;
+  }
+
+  /** @param {any} data */
   tell(data) {
     this.dispatchEvent(new CustomEvent(data.type, { detail: data }));
   }
 
+  /** @param {boolean} muted */
   mute(muted) {
     this.muted = muted;
     this.capture?.port.postMessage({ type: "mute", muted });
   }
 
   record() {
-    this.capture.port.postMessage({ type: "start" });
+    this.capture?.port.postMessage({ type: "start" });
   }
 
-  // The samples still under way follow; then "end".
+  /** The samples still under way follow; then "end". */
   stopRecording() {
     this.capture?.port.postMessage({ type: "stop" });
   }
 
-  play(pcm) {
-    this.playback?.port.postMessage({ type: "pcm", pcm }, [pcm.buffer]);
+  /** @param {string} id of the item that it belongs to @param {Int16Array} pcm 24 kHz */
+  play(id, pcm) {
+    this.playback?.port.postMessage({ type: "pcm", id, pcm }, [pcm.buffer]);
   }
 
-  finish() {
-    this.playback?.port.postMessage({ type: "end" });
+  /** @param {string} id no more sound of it comes */
+  finish(id) {
+    this.playback?.port.postMessage({ type: "end", id });
   }
 
-  silence() {
+  /** Silence now; "flushed" tells what was heard of each item. */
+  flush() {
     this.playback?.port.postMessage({ type: "clear" });
+  }
+
+  /**
+   * Decode a file to 24 kHz mono.
+   * @param {ArrayBuffer} file
+   * @returns {Promise<{pcm: Int16Array, buffer: AudioBuffer}>}
+   */
+  async decode(file) {
+    await this.ready();
+    const context = /** @type {AudioContext} */ (this.context);
+    const buffer = await context.decodeAudioData(file);
+    const offline = new OfflineAudioContext(1, Math.ceil(buffer.duration * 24000), 24000);
+    const source = new AudioBufferSourceNode(offline, { buffer });
+    source.connect(offline.destination);
+    source.start();
+    const mono = (await offline.startRendering()).getChannelData(0);
+    const pcm = Int16Array.from(mono, (s) => Math.max(-32768, Math.min(32767, s * 32768)));
+    return { pcm, buffer };
+  }
+
+  /** Play a decoded file; resolves at its end. @param {AudioBuffer} buffer @returns {Promise<void>} */
+  playFile(buffer) {
+    const context = /** @type {AudioContext} */ (this.context);
+    const source = new AudioBufferSourceNode(context, { buffer });
+    source.connect(context.destination);
+    source.start();
+    return new Promise((done) => {
+      source.onended = () => done();
+    });
   }
 }

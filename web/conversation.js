@@ -1,0 +1,195 @@
+// The conversation as it unfolds: bubbles, tool calls, marks of interruption, timelines; and its
+// words in the tab's storage, so that a reload or a lost connection does not lose them.
+
+import { $, element } from "./page.js";
+
+const STORE = "step-audio.conversation";
+const MOST_KEPT = 40;
+const CHARS_PER_S = 14; // of an answer whose length is not known yet
+
+/** @typedef {{role: "user" | "assistant", text: string, interrupted?: boolean}} Line */
+
+/** One bubble. */
+class Bubble {
+  /** @param {"user" | "assistant"} role */
+  constructor(role) {
+    this.node = element("article", `bubble ${role}`);
+    this.node.setAttribute("aria-label", role === "user" ? "You" : "Assistant");
+    this.body = element("p");
+    this.said = element("span", "said");
+    this.ahead = element("span", "ahead");
+    this.body.append(this.said, this.ahead);
+    this.node.append(this.body);
+    $("conversation").append(this.node);
+    this.scroll();
+  }
+
+  scroll() {
+    const log = $("conversation");
+    log.scrollTop = log.scrollHeight;
+  }
+
+  /** @param {string} name @param {boolean} on */
+  mark(name, on) {
+    this.node.classList.toggle(name, on);
+  }
+
+  /** @param {HTMLElement} node */
+  attach(node) {
+    this.node.append(node);
+    this.scroll();
+  }
+}
+
+export class Question extends Bubble {
+  constructor(text = "") {
+    super("user");
+    this.hear(text);
+  }
+
+  /** @param {string} text "" while it is not known */
+  hear(text) {
+    this.text = text;
+    this.said.textContent = text || "…";
+    this.mark("pending", !text);
+    this.scroll();
+  }
+}
+
+export class Answer extends Bubble {
+  /** @param {string} id of the item */
+  constructor(id) {
+    super("assistant");
+    this.id = id;
+    this.text = "";
+    this.soundMs = 0; // received
+    this.playedMs = 0;
+    this.complete = false;
+    this.finished = false; // nothing of it follows
+    this.interrupted = false;
+  }
+
+  /** Characters that the sound has reached. */
+  get reached() {
+    if (!this.soundMs) return this.complete ? this.text.length : 0;
+    const rate = this.complete ? this.text.length / this.soundMs : CHARS_PER_S / 1000;
+    const at = Math.round(this.playedMs * rate);
+    const end = this.text.indexOf(" ", at); // whole words
+    return at >= this.text.length || end < 0 ? (at ? this.text.length : 0) : end;
+  }
+
+  draw() {
+    const at = this.reached;
+    this.said.textContent = this.text.slice(0, at);
+    this.ahead.textContent = this.text.slice(at);
+  }
+
+  /** @param {string} delta */
+  write(delta) {
+    this.text += delta;
+    this.draw();
+    this.scroll();
+  }
+
+  /** @param {number} playedMs */
+  played(playedMs) {
+    this.playedMs = Math.max(this.playedMs, playedMs);
+    this.draw();
+  }
+
+  /** All of it has been heard. */
+  end() {
+    this.complete = true;
+    this.playedMs = this.soundMs;
+    this.draw();
+  }
+
+  /** @param {number} playedMs what was heard before somebody spoke */
+  interrupt(playedMs) {
+    this.interrupted = true;
+    this.played(playedMs);
+    this.mark("interrupted", true);
+    this.attach(element("small", "mark", `interrupted after ${(playedMs / 1000).toFixed(1)} s`));
+  }
+}
+
+/** A tool call, its arguments and result. */
+export class Call {
+  /** @param {string} name @param {string} callArguments JSON */
+  constructor(name, callArguments) {
+    this.node = /** @type {HTMLDetailsElement} */ (element("details", "call"));
+    this.node.open = true;
+    const head = element("summary", "", name);
+    this.state = element("span", "state", "running");
+    head.append(this.state);
+    this.node.append(head, element("code", "arguments", callArguments));
+    $("conversation").append(this.node);
+  }
+
+  /** @param {string} output */
+  finish(output) {
+    this.state.textContent = "done";
+    this.node.append(element("code", "result", output));
+    $("conversation").scrollTop = $("conversation").scrollHeight;
+  }
+}
+
+/**
+ * A turn as a line of three marks: end of speech, first token, first sound.
+ * @param {Bubble} bubble
+ * @param {{decidedMs: number, tokenMs: number, soundMs: number}} times after the end of speech
+ */
+export const timeline = (bubble, { decidedMs, tokenMs, soundMs }) => {
+  const line = element("div", "timeline");
+  const ms = (/** @type {number} */ value) => `${Math.round(value)} ms`;
+  const words = `turn over ${ms(decidedMs)}, first word ${ms(tokenMs)}, first sound ${ms(soundMs)} after the end of speech`;
+  line.setAttribute("role", "img");
+  line.setAttribute("aria-label", words);
+  line.title = words;
+  const bar = element("div", "bar");
+  let from = 0;
+  for (const [name, at] of /** @type {[string, number][]} */ ([
+    ["decided", decidedMs], ["token", tokenMs], ["sound", soundMs],
+  ])) {
+    const part = element("i", name);
+    part.style.setProperty("flex-grow", String(Math.max(0, at - from)));
+    from = Math.max(from, at);
+    bar.append(part);
+  }
+  line.append(bar, element("small", "", `first sound ${ms(soundMs)}`));
+  bubble.attach(line);
+};
+
+/** @returns {Line[]} what was said in this tab before */
+export const kept = () => {
+  try {
+    const lines = JSON.parse(sessionStorage.getItem(STORE) ?? "[]");
+    return Array.isArray(lines) ? lines : [];
+  } catch {
+    return []; // not ours
+  }
+};
+
+/** @param {Line} line */
+export const keep = (line) => {
+  if (!line.text) return;
+  sessionStorage.setItem(STORE, JSON.stringify([...kept(), line].slice(-MOST_KEPT)));
+};
+
+/** Show what was said before a reload. */
+export const showKept = () => {
+  for (const line of kept()) {
+    if (line.role === "user") new Question(line.text);
+    else {
+      const answer = new Answer("");
+      answer.complete = true;
+      answer.write(line.text);
+      answer.mark("interrupted", Boolean(line.interrupted));
+    }
+  }
+};
+
+export const forget = () => {
+  sessionStorage.removeItem(STORE);
+  for (const node of [...$("conversation").children]) if (node.id !== "welcome") node.remove();
+};

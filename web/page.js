@@ -1,0 +1,46 @@
+// The page's elements, and the few things every part of it does with them.
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} id @returns {T} */
+export const $ = (id) => {
+  const node = document.getElementById(id);
+  if (!node) throw new Error(`the page has no #${id}`);
+  return /** @type {T} */ (node);
+};
+
+export const key = new URLSearchParams(location.hash.slice(1)).get("key");
+
+/** Ask the server, with the key if there is one. @param {string} path @param {RequestInit} [init] */
+export const ask = async (path, init = {}) => {
+  const headers = new Headers(init.headers);
+  if (key) headers.set("Authorization", `Bearer ${key}`);
+  const reply = await fetch(path, { ...init, headers });
+  if (reply.ok) return reply;
+  const body = await reply.json().catch(() => null);
+  throw new Error(body?.error?.message ?? `the server answered ${reply.status}`);
+};
+
+/** @param {string} tag @param {string} [name] class @param {string} [text] */
+export const element = (tag, name = "", text = "") => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  return node;
+};
+
+/** @param {string} text @param {"" | "busy" | "live" | "error"} [kind] */
+export const show = (text, kind = "") => {
+  $("status").textContent = text;
+  $("status").dataset.kind = kind;
+};
+
+/** Fill the voice lists. @returns {Promise<any[]>} */
+export const loadVoices = async () => {
+  const { voices = [] } = await (await ask("/v1/audio/voices")).json();
+  for (const id of ["voice", "studio-voice"]) {
+    const list = /** @type {HTMLSelectElement} */ ($(id));
+    const chosen = list.value;
+    list.replaceChildren(...voices.map((/** @type {any} */ voice) => new Option(voice.name, voice.id)));
+    if (chosen) list.value = chosen;
+  }
+  return voices;
+};
