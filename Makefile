@@ -35,6 +35,20 @@ VLLM := build/vllm
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server
 
+# The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
+# screenshots and figures it leaves in build/web-test. The README's picture is made here.
+test-web: $(VENV)/.train-ready build/web/.ready
+	build/web/node_modules/.bin/tsc -p tests/web/tsconfig.json
+	$(BIN)/python -m pytest tests/web
+	cp build/web-test/answer-wide.png web/screenshot.png
+
+build/web/.ready: tests/web/package.json tests/web/package-lock.json
+	@command -v npm chromium >/dev/null || \
+		{ echo "needs npm and Chromium: apt-get install chromium nodejs npm" >&2; exit 1; }
+	mkdir -p build/web && cp tests/web/package*.json build/web/
+	cd build/web && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -1,9 +1,14 @@
-// Microphone -> 24 kHz PCM16 in pieces of 20 ms, and how loud it is.
+// Microphone -> 24 kHz PCM16 in pieces of 20 ms, and how loud it is: "pcm", "end", and "voice"
+// when somebody seems to begin or end to speak. The server decides whether it was speech; this
+// guess only lets the speakers hold their breath until it has.
 
 import { Resampler } from "./resample.js";
 
 const RATE_HZ = 24000;
 const PIECE = RATE_HZ / 50;
+const LEAST_RMS = 0.012;
+const ABOVE_NOISE = 4;
+const SURE = 4; // loud pieces that make a voice
 
 class Capture extends AudioWorkletProcessor {
   constructor() {
@@ -14,6 +19,9 @@ class Capture extends AudioWorkletProcessor {
     this.piece = new Int16Array(PIECE);
     this.filled = 0;
     this.peak = 0;
+    this.noise = 0.002; // RMS of the room, followed slowly upward
+    this.loud = 0; // pieces in a row, up to 2 SURE
+    this.voice = false;
     this.port.onmessage = ({ data }) => this.command(data);
   }
 
@@ -51,9 +59,21 @@ class Capture extends AudioWorkletProcessor {
     }
   }
 
+  /** @param {Int16Array} pcm */
+  listen(pcm) {
+    const rms = Math.sqrt(pcm.reduce((sum, s) => sum + (s / 32768) ** 2, 0) / pcm.length);
+    this.noise = Math.min(Math.max(rms, 1e-4), this.noise * 1.01);
+    const loud = rms > Math.max(LEAST_RMS, ABOVE_NOISE * this.noise);
+    this.loud = loud ? Math.min(2 * SURE, this.loud + 1) : Math.max(0, this.loud - 1);
+    const voice = this.voice ? this.loud > 0 : this.loud >= SURE;
+    if (voice !== this.voice) this.port.postMessage({ type: "voice", on: voice });
+    this.voice = voice;
+  }
+
   send() {
     if (!this.filled) return;
     const pcm = this.piece.slice(0, this.filled);
+    this.listen(pcm);
     this.port.postMessage({ type: "pcm", pcm, peak: this.peak }, [pcm.buffer]);
     this.filled = 0;
     this.peak = 0;

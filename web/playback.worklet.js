@@ -1,5 +1,5 @@
 // 24 kHz PCM16 -> speakers: an adaptive wait, fades at the edges, and an exact count of what was
-// heard of each item. Commands: pcm {id, pcm}, end {id}, clear. Answers: progress, finished,
+// heard of each item. Commands: pcm {id, pcm}, end {id}, clear, hold {on}. Answers: progress, finished,
 // flushed {id, playedMs}.
 
 import { JitterBuffer } from "./jitter.js";
@@ -29,6 +29,7 @@ class Playback extends AudioWorkletProcessor {
     this.tracks = [];
     this.playing = false;
     this.gain = 0;
+    this.hold = false; // fade out and wait, losing nothing
     this.peak = 0;
     this.reported = 0;
     /** @type {Float32Array} what fades out after a flush */
@@ -36,9 +37,10 @@ class Playback extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => this.command(data);
   }
 
-  /** @param {{type: string, id?: string, pcm?: Int16Array}} data */
-  command({ type, id = "", pcm }) {
+  /** @param {{type: string, id?: string, pcm?: Int16Array, on?: boolean}} data */
+  command({ type, id = "", pcm, on }) {
     if (type === "clear") this.clear();
+    if (type === "hold") this.hold = Boolean(on);
     if (type === "pcm" && pcm) {
       const track = this.track(id);
       this.add(track, track.resampler.push(Float32Array.from(pcm, (s) => s / 32768)));
@@ -72,6 +74,7 @@ class Playback extends AudioWorkletProcessor {
     this.tail = tail;
     this.tracks = [];
     this.playing = false;
+    this.hold = false;
     this.gain = 0;
     this.port.postMessage({ type: "flushed", heard });
   }
@@ -114,11 +117,16 @@ class Playback extends AudioWorkletProcessor {
     }
     const track = this.tracks[0];
     if (track) {
-      if (!this.playing) this.playing = this.jitter.mayStart(this.ms(track.buffered), track.ended);
+      if (!this.playing && !this.hold) this.playing = this.jitter.mayStart(this.ms(track.buffered), track.ended);
       const before = track.played;
       for (; this.playing && at < out.length && track.buffered; at++) {
+        if (this.hold && this.gain <= fade) {
+          this.playing = false;
+          this.gain = 0;
+          break;
+        }
         const closing = track.buffered * fade; // reaches 0 with the last sample
-        this.gain = Math.min(this.gain + fade, 1, closing);
+        this.gain = Math.min(this.gain + (this.hold ? -fade : fade), 1, closing);
         out[at] = this.next(track) * this.gain;
         this.peak = Math.max(this.peak, Math.abs(out[at]));
       }

@@ -18,8 +18,8 @@ export const microphoneTrouble = (error) => {
 };
 
 /**
- * Fires what the worklets tell, by its type, with the message as `detail`: "pcm", "end" of the
- * microphone; "progress", "finished", "flushed" of the speakers.
+ * Fires what the worklets tell, by its type, with the message as `detail`: "pcm", "voice", "end" of
+ * the microphone; "progress", "finished", "flushed" of the speakers.
  */
 export class Sound extends EventTarget {
   constructor() {
@@ -118,6 +118,11 @@ export class Sound extends EventTarget {
   /** @param {string} id no more sound of it comes */
   finish(id) {
     this.playback?.port.postMessage({ type: "end", id });
+  }
+
+  /** Fade out and wait, or go on. @param {boolean} on */
+  hold(on) {
+    this.playback?.port.postMessage({ type: "hold", on });
   }
 
   /** Silence now; "flushed" tells what was heard of each item. */

@@ -8,6 +8,8 @@ import { microphoneTrouble } from "./sound.js";
 /** @typedef {import("./realtime.js").RealtimeClient} RealtimeClient */
 /** @typedef {import("./sound.js").Sound} Sound */
 
+const PATIENCE_MS = 700; // after a sound that may have been speech
+
 /** When things of one turn happened, by `performance.now()`; 0 for not yet. */
 const freshTurn = () => ({ endMs: 0, decidedMs: 0, tokenMs: 0, shown: false });
 
@@ -23,6 +25,8 @@ export class Talk {
     this.response = ""; // id of the one under way
     this.sentSamples = 0; // to the input buffer, in this session
     this.turn = freshTurn();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.breath = undefined;
     /** @type {Map<string, Answer>} by item id */
     this.answers = new Map();
     /** @type {Map<string, Question>} by item id */
@@ -187,7 +191,9 @@ export class Talk {
       this.refresh();
     });
     on("response.output_item.added", ({ item }) => {
-      if (item.type === "message") this.answers.set(item.id, new Answer(item.id));
+      if (item.type !== "message") return;
+      this.answers.set(item.id, new Answer(item.id));
+      this.refresh();
     });
     on("response.output_audio_transcript.delta", (event) => this.words(event));
     on("response.output_text.delta", (event) => this.words(event));
@@ -303,6 +309,7 @@ export class Talk {
       if (this.discard) this.client.send("input_audio_buffer.clear");
       else this.client.commit();
     });
+    on("voice", (event) => this.voice(event.on));
     on("progress", (event) => this.progress(event));
     on("finished", ({ id }) => {
       const answer = this.answers.get(id);
@@ -312,6 +319,17 @@ export class Talk {
       this.refresh();
     });
     on("flushed", ({ heard }) => this.flushed(heard));
+  }
+
+  /**
+   * Somebody seems to speak: the answer holds its breath until the server has said whether that
+   * was speech ("speech_started") or it was over so soon that it was not.
+   * @param {boolean} on
+   */
+  voice(on) {
+    clearTimeout(this.breath);
+    if (on && this.live && this.speaking) this.sound.hold(true);
+    if (!on) this.breath = setTimeout(() => this.sound.hold(false), PATIENCE_MS);
   }
 
   /** @param {any} event */

@@ -44,6 +44,8 @@ class SessionConfig:
     takes_instructions: bool = False
     turn_detection: TurnDetection | None = None
     """None: the client says when a turn ends."""
+    include: tuple[str, ...] = ()
+    """Events that are sent only to those who ask."""
 
     @property
     def client_tools(self) -> frozenset[str]:
@@ -101,7 +103,7 @@ class SessionConfig:
             "truncation": "auto",
             "tracing": None,
             "prompt": None,
-            "include": None,
+            "include": list(self.include) or None,
         }
 
 
@@ -143,6 +145,8 @@ def merged(
         changes["max_output_tokens"] = limit if isinstance(limit, int) else None
     if patch.style is not None:
         changes["style"] = _restyled(config.style, patch.style)
+    if isinstance(patch, SessionPatch) and "include" in given:
+        changes["include"] = tuple(patch.include or ())
     if patch.audio is not None:
         changes |= _audio_changes(patch.audio, assistant)
     return replace(config, **changes)

@@ -121,6 +121,9 @@ class SessionPatch(Wire):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     max_output_tokens: MaxTokens | None = None
+    include: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)] | None = (
+        None
+    )
 
 
 class ContentPart(Wire):

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from server.realtime.config import SessionConfig
 from server.realtime.items import wire_item
 from server.realtime.sound import SoundOut
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import TextDelta, ToolCall, Transcript
+from step_audio.core.types import TextDelta, ToolCall, ToolResult, Transcript
 from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Called, call_item_id
 from step_audio.dialog.run import AnswerEvent, AudioChunk
 
 Event = dict[str, Any]
+
+BUILTIN_CALLS: Final = "response.builtin_tool_call"
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -98,6 +100,7 @@ class ResponseTranslator:
     _message_open: bool = False
     _out: SoundOut = field(init=False)
     _told: bool = False
+    _calls: dict[str, ToolCall] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -113,7 +116,11 @@ class ResponseTranslator:
         return [{"type": "response.created", "response": self._response("in_progress", None)}]
 
     def on(self, event: AnswerEvent) -> list[Event]:
-        """Return the wire events of one answer event; tools of the server are not shown."""
+        """Return the wire events of one answer event.
+
+        The server's own tools are shown, in the words of StepFun, to clients whose session
+        includes `response.builtin_tool_call`; the others have no such event.
+        """
         if self.finished:  # late: the response is over for the client
             return []
         match event:
@@ -128,7 +135,7 @@ class ResponseTranslator:
             case ToolCall() if event.name in self.config.client_tools:
                 return [*self._close("completed"), *self._call(event)]
             case _:
-                return []
+                return self._builtin(event)
 
     def finish(
         self, status: Status, *, reason: str | None = None, error: StepAudioError | None = None
@@ -253,6 +260,21 @@ class ResponseTranslator:
 
     def _sound(self, pieces: Iterable[str]) -> list[Event]:
         return [self._delta("output_audio", piece) for piece in pieces]
+
+    def _builtin(self, event: ToolCall | ToolResult) -> list[Event]:
+        if BUILTIN_CALLS not in self.config.include:
+            return []
+        if isinstance(event, ToolCall):
+            self._calls[event.call_id] = event
+        call = self._calls.get(event.call_id)
+        if call is None:  # of an answer before this one
+            return []
+        state, more = "in_progress", {}
+        if isinstance(event, ToolResult):
+            state, more = "done", {"output": event.output}
+        shown = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+        kind = f"{BUILTIN_CALLS}.{state}"
+        return [{"type": kind, "response_id": self.response_id, **shown, **more}]
 
     def _call(self, call: ToolCall) -> list[Event]:
         index, item_id = len(self._output), call_item_id(call.call_id)

@@ -70,6 +70,9 @@ def _deployment(add: Add) -> None:
     _profile(command)
     command.add_argument("--host", help="address to listen at (the profile's server.host)")
     command.add_argument("--port", type=int, help="port to listen at (server.port); 0 picks one")
+    command.add_argument(
+        "--tls", action="store_true", help="https with a self-signed certificate of our own"
+    )
     command = add("check", check, "Print a profile resolved and verify its weights.")
     _profile(command)
     command = add("doctor", doctor, "Find what keeps this machine from serving a profile.")

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from step_audio.cli.certificate import own_certificate
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
@@ -35,9 +36,12 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     metrics = Metrics()
     assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)
+    pair = own_certificate(host) if args.tls else None
     app = create_app(assistant, settings, metrics=metrics)
     config = uvicorn.Config(
         app,
+        ssl_certfile=pair.certificate if pair else None,
+        ssl_keyfile=pair.key if pair else None,
         host=host,
         port=port,
         ws_max_size=settings.max_message_bytes,

@@ -9,6 +9,7 @@ import uvicorn
 
 from server.app import create_app
 from server.limits import ServerSettings
+from step_audio.cli.certificate import KeyPair
 from step_audio.core.ports import Services
 from step_audio.dialog.session import Assistant, DialogSettings
 
@@ -18,11 +19,19 @@ def serving(
     services: Services,
     settings: DialogSettings | None = None,
     limits: ServerSettings | None = None,
+    *,
+    tls: KeyPair | None = None,
 ) -> Iterator[int]:
     """Run a server around `services` on a free port of loopback and yield the port."""
     assistant = Assistant(services, settings or DialogSettings())
-    app = create_app(assistant, limits or ServerSettings())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    config = uvicorn.Config(
+        create_app(assistant, limits or ServerSettings()),
+        port=0,
+        log_level="warning",
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

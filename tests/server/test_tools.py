@@ -83,3 +83,25 @@ def test_leaving_cancels_what_tools_still_do(connect: Connect) -> None:
         talk.until("response.done")
     tools.gate.set()
     assert client.get("/healthz").status_code == 200
+
+
+def test_calls_of_the_servers_tools_are_shown_to_clients_that_include_them(
+    connect: Connect,
+) -> None:
+    shown: dict[bool, list[Event]] = {}
+    include = {"type": "realtime", "include": ["response.builtin_tool_call"]}
+    for wanted in (False, True):
+        tools, engine = LateTools(), ScriptedEngine([CALL, OTHER])
+        tools.gate.set()
+        with talking(connect(engine=engine, tools=tools)) as talk:
+            talk.send("session.update", session=include if wanted else {"type": "realtime"})
+            talk.until("session.updated")
+            talk.ask()
+            talk.send("response.create")
+            shown[wanted] = [e for e in talk.until("response.done") if "builtin" in e["type"]]
+    called, done = shown[True]
+    assert shown[False] == []
+    assert called["type"] == "response.builtin_tool_call.in_progress"
+    assert (called["name"], called["arguments"]) == ("look", "{}")
+    assert done["type"] == "response.builtin_tool_call.done"
+    assert (done["call_id"], done["output"]) == (called["call_id"], '{"seen":"bird"}')
