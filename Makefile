@@ -16,7 +16,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
-	soak test-fuzz \
+	soak test-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -71,6 +71,28 @@ bench: $(VENV)/.run-ready
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted
 	@$(BIN)/python -m tests.bench.load --profile $(PROFILE)
+	@$(BIN)/python -m tests.bench.speech --profile $(PROFILE) --sentences 0 # the judge: bench-speech
+
+# The same of speech alone, with a recogniser that judges what `say` and each format sound like.
+bench-speech: $(VENV)/.train-ready
+	@$(BIN)/python -m tests.bench.speech --profile $(PROFILE) $(ARGS)
+
+# Every operation of /openapi.json with made-up requests; API_EXAMPLES each, API_ARGS="--real": nano.
+API_EXAMPLES ?= 30
+API_ARGS ?=
+
+test-api: $(VENV)/.dev-ready build/test-api/.ready
+	$(BIN)/python -m tests.api --schemathesis build/test-api/bin/schemathesis \
+		--examples $(API_EXAMPLES) $(API_ARGS)
+
+build/test-api/.ready: tests/api/schemathesis.lock | $(BIN)/python
+	$(BIN)/python -m venv build/test-api
+	build/test-api/bin/pip install --quiet --require-hashes -r tests/api/schemathesis.lock
+	@touch $@
+
+# OpenAI's clients for Python and Node over REST; part of `make test-clients` too.
+test-clients-rest: $(VENV)/.train-ready build/clients/openai3/.ready build/clients/node/.ready
+	@$(BIN)/python -m tests.clients.rest
 
 # --- stock clients: each in an environment of its own under build/clients -------------------------
 
@@ -81,6 +103,7 @@ CLIENTS ?=
 
 test-clients: $(VENV)/.run-ready $(CLIENT_PYTHONS:%=build/clients/%/.ready) build/clients/node/.ready
 	@$(BIN)/python -m tests.clients $(CLIENTS)
+	@$(if $(CLIENTS),true,$(MAKE) test-clients-rest)
 
 build/clients/%/.ready: $(CLIENT_LOCKS)/%.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)

@@ -102,8 +102,8 @@ def speech_router(
 def _sound() -> dict[str, Any]:
     """Return what OpenAPI says about an answer of sound."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    types = [*dict.fromkeys(MEDIA_TYPES.values()), "text/event-stream"]
-    return {"description": "The sound.", "content": dict.fromkeys(types, binary)}
+    types = dict.fromkeys(MEDIA_TYPES.values(), binary)
+    return {"description": "The sound.", "content": {**types, "text/event-stream": {}}}
 
 
 async def _pieces(

@@ -200,6 +200,6 @@ def _words() -> dict[str, Any]:
         "content": {
             _JSON: {"schema": whole},
             "text/plain": {"schema": text},
-            "text/event-stream": {"schema": text},
+            "text/event-stream": {},
         },
     }

@@ -97,6 +97,6 @@ def _completion() -> dict[str, Any]:
         "description": "The completion, or its chunks as events.",
         "content": {
             "application/json": {"schema": whole_},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {},
         },
     }
