@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -61,6 +61,7 @@ def create_app(
     settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
     *,
     metrics: Metrics | None = None,
+    tracer: Any = None,
     web: Path | None = WEB,
 ) -> FastAPI:
     """Return the ASGI application.
@@ -69,6 +70,7 @@ def create_app(
         assistant: closed when the application shuts down.
         settings: limits and keys.
         metrics: served at /metrics; give the assistant's services the same as their recorder.
+        tracer: of OpenTelemetry; each turn becomes a span.
         web: folder of the page served at /; None, or a folder that is not there, for none.
     """
 
@@ -110,7 +112,7 @@ def create_app(
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots))
-    app.include_router(realtime_router(House(assistant, settings, slots, lines, admission)))
+    app.include_router(realtime_router(House(assistant, settings, slots, lines, admission, tracer)))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")
     return app

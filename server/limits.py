@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -57,6 +58,7 @@ class ServerSettings:
         max_message_bytes: longest websocket message.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a socket that says nothing for so long is closed.
+        traces: folder for traces of sessions that ask for one; None: there are none.
         resume_window_s: so long a session waits for a client whose socket dropped.
         drain_s: so long an answer under way may go on after SIGTERM.
     """
@@ -74,6 +76,7 @@ class ServerSettings:
     max_message_bytes: int = 8 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
+    traces: Path | None = None
     resume_window_s: float = 60.0
     drain_s: float = 15.0
 

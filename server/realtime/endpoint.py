@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
@@ -20,12 +20,16 @@ from server.realtime.line import GONE, Line, Lines
 from server.realtime.shapes.beta import Beta
 from server.realtime.shapes.shape import Shape, marked_beta
 from server.sight.meter import TurnMeter
+from server.sight.spans import TurnSpans
+from server.sight.trace import TraceWriter
 from server.sight.turns import TurnTimes
+from server.sight.watch import Watch, Watches
 from step_audio.core.errors import Overloaded
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.session import Assistant, new_id
 
 SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
+TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
 
 
@@ -38,6 +42,8 @@ class House:
     slots: Slots
     lines: Lines
     admission: Admission
+    tracer: Any = None
+    """Of OpenTelemetry, None for no spans."""
 
 
 def realtime_router(house: House) -> APIRouter:
@@ -89,8 +95,15 @@ def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
             house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
 
     meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
-    shape = _shape(socket)
-    return Line(house.assistant, house.settings, meter, shape=shape, resumable=resumable)
+    watches: list[Watch] = [meter]
+    traces = house.settings.traces
+    if traces is not None and TRACE in socket.scope.get("subprotocols", ()):
+        model = house.assistant.services.model_name
+        watches.append(TraceWriter(traces, model, time.monotonic()))
+    if house.tracer is not None:
+        watches.append(TurnSpans(house.tracer, new_id()))
+    shape, watch = _shape(socket), Watches(watches)
+    return Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
 
 
 async def _resume(socket: WebSocket, house: House, token: str, last: str) -> None:

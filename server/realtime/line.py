@@ -53,7 +53,7 @@ class Line:
         self.finished = asyncio.Event()
         self.token = secrets.token_urlsafe(32) if resumable else None
         self._assistant, self._settings, self._shape = assistant, settings, shape
-        self._watch = watch
+        self._watch, self._observe = watch, assistant.services.recorder.observe
         self._outlet = Outlet()
         self._pace = Pace(settings.pace)
         self._session: RealtimeSession | None = None
@@ -203,6 +203,7 @@ class Line:
             while self._unsent:
                 await self._send(socket, self._unsent[0])
                 self._unsent.popleft()
+            self._observe("queue_depth.outlet", len(self._outlet))
             event = await self._outlet.take()
             self._watch.sent(event, time.monotonic())
             # ASCII, since what clients had echoed may hold half a surrogate pair.

@@ -30,6 +30,10 @@ class Outlet:
         self._room = asyncio.Event()
         self._room.set()
 
+    def __len__(self) -> int:
+        """Events that wait."""
+        return len(self._events)
+
     async def room(self) -> None:
         """Wait until the client has taken enough."""
         await self._room.wait()

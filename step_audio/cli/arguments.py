@@ -17,6 +17,7 @@ from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
 from step_audio.cli.published import add_weights_commands
 from step_audio.cli.reading import say
+from step_audio.cli.replay import replay
 from step_audio.cli.speech import ask
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
@@ -179,6 +180,9 @@ def _voices(commands: Commands) -> None:
 
 
 def _examination(add: Add) -> None:
+    command = add("replay", replay, "Go through a traced session again and compare its events.")
+    command.add_argument("trace", type=Path, help="file as the server wrote it (server.traces)")
+    _profile(command)
     command = add("load", load, "Talk to a running server with many callers; print figures.")
     command.add_argument("--url", default="ws://127.0.0.1:8000/v1/realtime", help="of the endpoint")
     command.add_argument("--sessions", type=int, default=1, help="callers at a time")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_audio.cli.certificate import own_certificate
@@ -26,6 +27,7 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     from server.app import create_app  # noqa: PLC0415
     from server.serving import DrainingServer  # noqa: PLC0415
     from server.sight.metrics import Metrics  # noqa: PLC0415
+    from server.sight.spans import otlp_tracer  # noqa: PLC0415
 
     profile = load_profile(args.profile)
     host = profile.server.host if args.host is None else args.host
@@ -37,7 +39,8 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)
     pair = own_certificate(host) if args.tls else None
-    app = create_app(assistant, settings, metrics=metrics)
+    tracer = otlp_tracer(profile.model_name) if profile.server.spans else None
+    app = create_app(assistant, settings, metrics=metrics, tracer=tracer)
     config = uvicorn.Config(
         app,
         ssl_certfile=pair.certificate if pair else None,
@@ -66,10 +69,18 @@ def _settings(profile: Profile) -> ServerSettings:
         open_metrics=server.open_metrics,
         voice_names=server.voice_names,
         max_sessions=profile.limits.max_sessions,
+        traces=_traces(profile),
         measured=profile.limits.admission == "measured",
         resume_window_s=profile.limits.resume_window_s,
         drain_s=profile.limits.drain_s,
     )
+
+
+def _traces(profile: Profile) -> Path | None:
+    folder = profile.server.traces
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"no folder {folder} for server.traces; make it first")
+    return folder
 
 
 def key(args: argparse.Namespace, load: Load) -> int:

@@ -235,6 +235,10 @@ class ServerSection(Section):
     voice_names: dict[str, str] = Field(default_factory=dict, max_length=1000)
     """Which voice a client's name means, such as {alloy: slt}. OpenAI's stock names that are not
     listed are dealt out over the voices there are."""
+    traces: Path | None = None
+    """Folder for traces of sessions that ask for one: all that is said in them, for `replay`."""
+    spans: bool = False
+    """Whether each turn is told to OpenTelemetry (extra `telemetry`, OTEL_* variables)."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
     hosts: tuple[str, ...] | None = None

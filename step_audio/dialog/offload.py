@@ -21,12 +21,24 @@ class Worker:
     thread (the default) two models never fight for the same cores.
     """
 
-    def __init__(self, name: str, threads: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int = 1,
+        observe: Callable[[str, float], None] = lambda name, value: None,
+    ) -> None:
+        """Args: `observe` is told the length of the queue that a call meets."""
+        self._name, self._observe, self._open = name, observe, 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Return what `call` returns. Cancelling stops the wait, not a call that has begun."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        self._observe(f"queue_depth.{self._name}", self._open)
+        self._open += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        finally:
+            self._open -= 1
 
     async def push(self, stage: Stage[In, Out], item: In) -> list[Out]:
         """Return everything that became ready; the work is done in the thread, not lazily."""

@@ -197,8 +197,14 @@ class DirectResponder:
         usage.left_out = prompt.left_out
         recorder.observe("prompt_ids", len(prompt.ids))
         recorder.observe("prompt_left_out_ids", prompt.left_out)
+        clock, count = self._services.clock, 0
+        asked_s = first_s = clock.now_s()
         async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
             async for token_id in ids:
+                if not count:
+                    first_s = clock.now_s()
+                    recorder.observe("first_token_s", first_s - asked_s)
+                count += 1
                 sounds = vocab.is_audio(token_id)
                 usage.output_audio += sounds
                 usage.output_text += not sounds
@@ -211,6 +217,8 @@ class DirectResponder:
                     break
         for event in parser.flush():
             yield event
+        if count > 1 and (took_s := clock.now_s() - first_s) > 0:
+            recorder.observe("tokens_per_s", (count - 1) / took_s)
         recorder.observe("answer_anomalies", parser.counts.anomalies)
 
     async def _carry_out(

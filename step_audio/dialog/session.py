@@ -127,7 +127,7 @@ class Assistant:
             recent_audio=settings.recent_audio,
         )
         self._dialect = dialect_of(settings.dialect)
-        self._reader = Worker("reader")
+        self._reader = Worker("reader", observe=services.recorder.observe)
         self._synthesizer = SpeechSynthesizer(
             services,
             new_id,
@@ -137,7 +137,7 @@ class Assistant:
             reader=self._reader,
         )
         self._responder = responder or self._own_responder()
-        self._ear = Worker("tokenizer")
+        self._ear = Worker("tokenizer", observe=services.recorder.observe)
         self._mouth = Worker("vocoder", settings.mouths)
 
     def _engines(self) -> list[Engine]:
