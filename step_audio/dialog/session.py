@@ -138,7 +138,7 @@ class Assistant:
         )
         self._responder = responder or self._own_responder()
         self._ear = Worker("tokenizer", observe=services.recorder.observe)
-        self._mouth = Worker("vocoder", settings.mouths)
+        self._mouth = Worker("vocoder", settings.mouths, services.recorder.observe)
 
     def _engines(self) -> list[Engine]:
         services = self.services
