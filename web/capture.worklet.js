@@ -8,7 +8,7 @@ const RATE_HZ = 24000;
 const PIECE = RATE_HZ / 50;
 const LEAST_RMS = 0.012;
 const ABOVE_NOISE = 4;
-const SURE = 4; // loud pieces that make a voice
+const SURE = 3; // loud pieces that make a voice
 
 class Capture extends AudioWorkletProcessor {
   constructor() {

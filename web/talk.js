@@ -143,10 +143,10 @@ export class Talk {
   /** What the settings say, as the session is told it. */
   settings() {
     const value = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ ($(id)).value;
-    const style = value("style");
-    const role = [value("role").trim(), style && `Speak in a ${style} voice.`];
+    const role = value("role").trim();
     return {
-      instructions: role.filter(Boolean).join("\n"),
+      instructions: role,
+      style: { role: role || null, emotion: value("style") || null },
       audio: {
         output: { voice: value("voice") || undefined, speed: Number(value("speed")) },
       },

@@ -131,7 +131,7 @@ const steps = {
   // A tool call is shown; a reload keeps the conversation; the phone's width works.
   async resume() {
     const page = await open();
-    await type(page, "What time is it in London?");
+    await type(page, "what time is it in london");
     await page.waitForSelector(".call .result", PATIENCE);
     const call = await page.$eval(".call", (node) => node.innerText);
     await answered(page, 1);
@@ -141,7 +141,7 @@ const steps = {
     await page.reload();
     await ready(page);
     const after = await bubbles(page);
-    await type(page, "And in Paris?");
+    await type(page, "what is the capital of france");
     await answered(page, 1);
     await shot(page, "answer-phone");
     await page.emulateMedia({ colorScheme: "dark" });

@@ -88,15 +88,21 @@ def test_a_question_into_the_microphone_is_answered_aloud(drive: Any, nano: int)
     assert set(heard.lower().split()) & {"what", "can", "you", "do"}
     pcm = np.fromfile(OUT / "answer.f32", dtype=np.float32)
     write_wav(OUT / "answer.wav", pcm, found["rate"])
-    words = judging.normalise(judging.domain_judge().hear(pcm, found["rate"])).split()
-    wanted = judging.normalise(answer).split()
+    # Exact zeros are an empty buffer: where a busy machine spoke slower than real time. That is
+    # for the figures in talk.json; the judge is asked for the words.
+    blocks = pcm[: len(pcm) // 256 * 256].reshape(-1, 256)
+    pcm = blocks[blocks.any(axis=1)].ravel()
+    words = judging.normalise(judging.domain_judge().hear(pcm, found["rate"]))
+    wanted = judging.normalise(answer)
     right = len(set(words) & set(wanted)) / len(set(wanted))
     assert right >= 0.7, f"said {answer!r}, heard {' '.join(words)!r}"
 
 
 def test_speaking_into_an_answer_silences_it(drive: Any) -> None:
     # nano's ears and an answer that costs nothing: what is measured is the page and the turns.
-    answer = interleave(text_ids("On and on and on."), [group(1)] * 120, VOCAB)
+    # Words and groups change all the time, or the guard against loops would end it.
+    words = " ".join(f"{n} sheep and {n * n} goats" for n in range(20))
+    answer = interleave(text_ids(words), [group(n) for n in range(120)], VOCAB)
     ears = Runtime(load_profile("nano")).services().turn_detector
     with serving(replace(services(ScriptedEngine([answer] * 3)), turn_detector=ears)) as port:
         found = drive("interrupt", port)
