@@ -223,3 +223,19 @@ nano-eval: $(VENV)/.train-ready
 .PHONY: test-docker
 test-docker: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.docker.images $(ARGS)
+
+# --- the pages: tables made from the code, links and commands checked, built into build/site ------
+
+.PHONY: docs docs-tables
+docs: $(VENV)/.dev-ready build/docs/.ready
+	build/docs/bin/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest tests/docs
+	@echo "build/site/index.html"
+
+docs-tables: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docs.tables
+
+build/docs/.ready: requirements/docs.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@

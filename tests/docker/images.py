@@ -35,7 +35,7 @@ class Failure(Exception):
     """A step that must succeed did not."""
 
 
-def run(*command: str, quiet: bool = False, timeout_s: float = 2400) -> str:
+def run(*command: str, quiet: bool = False, timeout_s: float = 600) -> str:
     """Return what the command printed; its errors go to ours."""
     print("+", *command, file=sys.stderr, flush=True)
     stream = subprocess.DEVNULL if quiet else None
@@ -47,12 +47,20 @@ def run(*command: str, quiet: bool = False, timeout_s: float = 2400) -> str:
     return done.stdout
 
 
+def show(*command: str, timeout_s: float = 3600) -> None:
+    """Run a long command; all that it says goes to our errors as it comes."""
+    print("+", *command, file=sys.stderr, flush=True)
+    done = subprocess.run(command, stdout=sys.stderr, timeout=timeout_s, check=False)
+    if done.returncode:
+        raise Failure(f"{command[0]} ended with {done.returncode}; see above")
+
+
 class Docker:
     """A daemon is there."""
 
     def build(self, dockerfile: str, tag: str, arguments: dict[str, str]) -> None:
         given = [word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")]
-        run("docker", "build", "-f", f"docker/{dockerfile}", "-t", tag, *given, str(ROOT))
+        show("docker", "build", "-f", f"docker/{dockerfile}", "-t", tag, *given, str(ROOT))
 
     def size_bytes(self, tag: str) -> int:
         return int(run("docker", "image", "inspect", "-f", "{{.Size}}", tag))
@@ -98,7 +106,7 @@ class Buildah:
             return
         tree = self._work / "base"
         shutil.rmtree(tree, ignore_errors=True)
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree))
+        show("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree))
         shutil.rmtree(tree / "var/cache/apt", ignore_errors=True)
         container = self._buildah("from", "scratch").strip()
         self._buildah("add", "-q", container, str(tree), "/")
@@ -113,9 +121,15 @@ class Buildah:
             self.base(base[1])
         given = [word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")]
         mounts = [word for v in self._mounts() for word in ("-v", v)]
-        # The build stage lies in the store only while it is needed.
-        self._buildah(
-            *("bud", "--pull=never", "--force-rm", "-f", str(ROOT / "docker" / dockerfile)),
+        show(
+            *(
+                "buildah",
+                *self._base,
+                "bud",
+                "--pull=never",
+                "-f",
+                str(ROOT / "docker" / dockerfile),
+            ),
             *("-t", tag, *given, *mounts, str(ROOT)),
         )
         self._drop_unnamed()
@@ -123,7 +137,9 @@ class Buildah:
     def _mounts(self) -> list[str]:
         """The host's certificates, its wheels and how it reaches the package index."""
         settings = self._work / "pip.conf"
-        settings.write_text(f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\n")
+        settings.write_text(
+            f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\ncache-dir = /root/.cache/pip\n"
+        )
         mounts = [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{settings}:/etc/pip.conf:ro"]
         cache = Path.home() / ".cache" / "pip"
         if cache.is_dir():

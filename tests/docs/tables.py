@@ -1,0 +1,219 @@
+"""The tables of docs/ that follow from code: keys of a profile, events, measures.
+
+Each stands in its page between `<!-- made: NAME -->` and `<!-- end -->`. Run: make docs-tables
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import PydanticUndefined
+
+from server.realtime.events import EVENTS
+from server.realtime.shapes.beta import Beta
+from step_audio.core import profile
+from step_audio.core.measures import MEASURES
+
+ROOT: Final = Path(__file__).parents[2]
+DOCS: Final = ROOT / "docs"
+BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+SECTIONS: Final = (
+    ("", profile.Profile),
+    ("engine (kind: local)", profile.LocalEngine),
+    ("engine, speech_engine (kind: vllm)", profile.VllmEngine),
+    ("engine (kind: scripted)", profile.ScriptedEngine),
+    ("tokenizer", profile.TokenizerSection),
+    ("turn_detector", profile.TurnDetectorSection),
+    ("turns", profile.TurnsSection),
+    ("vocoder", profile.VocoderSection),
+    ("dialog", profile.DialogSection),
+    ("sampling, reading", profile.Sampling),
+    ("tools", profile.Tools),
+    ("tools.weather", profile.WeatherSection),
+    ("tools.mcp.NAME", profile.McpSection),
+    ("limits", profile.Limits),
+    ("server", profile.ServerSection),
+)
+
+
+def keys() -> str:
+    """Return one table for each section of a profile."""
+    return "\n".join(
+        f"### {name or 'Top level'}\n\n{inspect.getdoc(model)}\n\n"
+        + _table(("key", "takes", "default", ""), _rows(model))
+        for name, model in SECTIONS
+    )
+
+
+def _rows(model: type[profile.Section]) -> Iterator[tuple[str, ...]]:
+    about = _said_of(model)
+    schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        yield (
+            f"`{name}`",
+            _takes(schema["properties"][name]),
+            _default(field.default),
+            about.get(name, ""),
+        )
+
+
+def _said_of(model: type) -> dict[str, str]:
+    """Return what stands below each field of a class."""
+    body = ast.parse(inspect.getsource(model)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    said = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            said[field.target.id] = " ".join(str(below.value.value).split())
+    return said
+
+
+def _takes(schema: dict[str, Any]) -> str:
+    """Return in words what a value may be."""
+    if "anyOf" in schema:
+        kinds = [_takes(one) for one in schema["anyOf"] if one.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if "$ref" in schema or "oneOf" in schema or "discriminator" in schema:
+        return "section below"
+    if schema.get("type") == "array":
+        inside = schema.get("items") or schema.get("prefixItems", [{}])[0]
+        return f"list of {_takes(inside)}"
+    if schema.get("type") == "object":
+        return "name: section below" if "$ref" in str(schema) else "name: text"
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "yes, no"}
+    kind = words.get(str(schema.get("type")), "value")
+    special = {"path": "folder", "password": "secret"}.get(str(schema.get("format")))
+    return " ".join([special or kind, *_range(schema)])
+
+
+def _range(schema: dict[str, Any]) -> Iterator[str]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        yield f"{low:g} to {high:g}"
+    elif low is not None:
+        yield f"from {low:g}"
+    elif "exclusiveMinimum" in schema:
+        above = f"above {schema['exclusiveMinimum']:g}"
+        yield above if high is None else f"{above}, to {high:g}"
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "must be given"
+    if value is None:
+        return "none"
+    if isinstance(value, profile.Section):
+        return "as below"
+    if isinstance(value, Path | str):
+        return f"`{value}`" if str(value) else "empty"
+    return f"`{json.dumps(value, default=str)}`"
+
+
+def client_events() -> str:
+    """Return what clients may send; every dialect has the same names."""
+    names = ((f"`{name}`", _fields(name)) for name in EVENTS)
+    return _table(("event", "fields that are read"), names)
+
+
+def _fields(name: str) -> str:
+    return ", ".join(f"`{field}`" for field in EVENTS[name].model_fields) or "none"
+
+
+def server_events() -> str:
+    """Return what the server sends, and the name of it in the other dialects."""
+    rows = []
+    for name, when in SERVER_EVENTS.items():
+        out = Beta().outward({"type": name, "error": {"param": None}})
+        other = "not sent" if out is None else "same" if out["type"] == name else f"`{out['type']}`"
+        rows.append((f"`{name}`", other, when))
+    return _table(("GA", "beta, StepFun", "when"), rows)
+
+
+SERVER_EVENTS: Final = {
+    "session.created": "first of all",
+    "session.resumable": "the client offered `step-audio-resume`: its token",
+    "session.resumed": "the socket took up a session: how many messages of the client had arrived",
+    "session.updated": "after `session.update`: the whole session as it now is",
+    "error": "something in a client's event is wrong; the session goes on",
+    "input_audio_buffer.speech_started": "turn detection hears somebody",
+    "input_audio_buffer.speech_stopped": "... and that they are silent",
+    "input_audio_buffer.committed": "a question is an item now",
+    "input_audio_buffer.cleared": "what was appended is forgotten",
+    "conversation.item.added": "an item enters the conversation",
+    "conversation.item.done": "... and is complete",
+    "conversation.item.retrieved": "answer to `conversation.item.retrieve`",
+    "conversation.item.truncated": "answer to `conversation.item.truncate`",
+    "conversation.item.deleted": "answer to `conversation.item.delete`",
+    "conversation.item.input_audio_transcription.delta": "what the model heard, if asked for",
+    "conversation.item.input_audio_transcription.completed": "... all of it",
+    "response.created": "an answer begins",
+    "response.output_item.added": "a message or a call begins",
+    "response.content_part.added": "its sound or text begins",
+    "response.output_audio.delta": "sound, base64",
+    "response.output_audio_transcript.delta": "the words of the sound",
+    "response.output_text.delta": "text, when only text was asked for",
+    "response.output_audio.done": "the sound is complete",
+    "response.output_audio_transcript.done": "all words of it",
+    "response.output_text.done": "all of the text",
+    "response.content_part.done": "the part is closed",
+    "response.function_call_arguments.delta": "a call of one of the client's tools, in one piece",
+    "response.function_call_arguments.done": "... complete",
+    "response.builtin_tool_call.in_progress": "a call of a server's tool, if `include` asks for it",
+    "response.builtin_tool_call.done": "... and its result",
+    "response.output_item.done": "the message or call is closed",
+    "response.done": "status, output and usage",
+}
+
+
+def measures() -> str:
+    """Return every measure as /metrics has it."""
+    rows = (
+        (f"`step_audio_{one.exported}`", one.kind, f"`{one.label}`" if one.label else "", one.about)
+        for one in MEASURES.values()
+    )
+    return _table(("metric", "kind", "label", ""), rows)
+
+
+def _table(heads: tuple[str, ...], rows: Any) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "keys": keys,
+    "client-events": client_events,
+    "server-events": server_events,
+    "measures": measures,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return BLOCK.sub(lambda m: f"{m[1]}\n{TABLES[m[2]]()}\n{m[3]}", text)
+
+
+def main() -> int:
+    """Write the tables into the pages."""
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(filled(page.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

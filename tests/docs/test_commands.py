@@ -1,0 +1,57 @@
+"""Commands that the documents show are commands that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+from step_audio.cli import main
+from step_audio.cli.arguments import parser
+from tests.docs.commands import PAGES, ROOT, shown
+
+QUICKSTART = ROOT / "docs" / "quickstart.md"
+LINES = [(page.name, words) for page in PAGES for words in shown(page)]
+
+
+@pytest.mark.parametrize(("page", "words"), LINES, ids=[f"{p}:{' '.join(w)}" for p, w in LINES])
+def test_the_parser_takes_every_command_shown(
+    page: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        parser().parse_args(words)
+    except SystemExit:
+        said = capsys.readouterr().err
+        # Dots stand for more of what a line before it had.
+        assert "..." in words, said
+        assert "arguments are required" in said or "unrecognized arguments: ..." in said
+
+
+@pytest.mark.slow
+def test_the_quick_start_gets_to_a_spoken_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEP_AUDIO__VOICE_FOLDER", str(tmp_path / "voices"))
+    tried = [words for words in shown(QUICKSTART) if words[0] not in ("serve", "doctor")]
+    assert [words[0] for words in tried[:2]] == ["say", "ask"]
+    for words in tried:
+        assert main(words) == 0, words
+    answer, rate_hz = sf.read("answer.wav")
+    assert len(answer) / rate_hz > 0.3
+    assert abs(answer).max() > 0.03
+    assert len(json.loads(Path("ids.json").read_text())) > 0
+    assert capsys.readouterr().out.strip()
+    assert Path("back.wav").stat().st_size > 1000
+
+
+def test_make_targets_that_documents_name_are_there() -> None:
+    made = set(re.findall(r"^([\w -]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = {target for line in made for target in line.split()}
+    named = r"(?:`|^ {4})make ((?:[a-z][\w-]* ?)*)"
+    for page in PAGES:
+        for line in re.findall(named, page.read_text(), re.MULTILINE):
+            assert set(line.split()) <= targets, f"{page.name}: make {line}"

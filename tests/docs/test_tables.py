@@ -1,0 +1,61 @@
+"""Tables of the documents follow from the code, and the pages are linked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from server.realtime.events import EVENTS
+from step_audio.core.profile import Profile, Section
+from tests.docs.tables import BLOCK, DOCS, SECTIONS, SERVER_EVENTS, TABLES, filled
+
+ROOT = DOCS.parent
+MADE = sorted(page for page in DOCS.glob("*.md") if BLOCK.search(page.read_text()))
+
+
+@pytest.mark.parametrize("page", MADE, ids=lambda p: p.name)
+def test_tables_in_the_pages_are_those_of_the_code(page: Path) -> None:
+    assert filled(page.read_text()) == page.read_text(), "run: make docs-tables"
+
+
+def test_every_table_has_its_page() -> None:
+    assert {m[1] for page in MADE for m in BLOCK.findall(page.read_text())} == set(TABLES)
+
+
+def test_every_section_of_a_profile_is_in_the_table() -> None:
+    seen: set[type] = set()
+
+    def visit(model: type[Section]) -> None:
+        seen.add(model)
+        for field in model.model_fields.values():
+            for inner in re.findall(r"step_audio\.core\.profile\.(\w+)", repr(field.annotation)):
+                kind = getattr(__import__("step_audio.core.profile", fromlist=[inner]), inner)
+                if issubclass(kind, Section) and kind not in seen:
+                    visit(kind)
+
+    visit(Profile)
+    assert seen == {model for _, model in SECTIONS}
+
+
+def test_events_that_the_server_names_are_in_the_matrix() -> None:
+    code = "".join(p.read_text() for p in (ROOT / "server/realtime").glob("*.py"))
+    named = r'"type": "((?:session|conversation|response|input_audio_buffer)\.[\w.]+|error)"'
+    assert set(re.findall(named, code)) - set(EVENTS) <= set(SERVER_EVENTS)
+    for name in SERVER_EVENTS:
+        # Some are put together from a stem and an ending.
+        assert name.rpartition(".")[0] in code or name in code or name.split(".")[-1] in code, name
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text()
+    yaml.safe_load(menu)
+    assert all(f" {page.name}\n" in menu for page in DOCS.glob("*.md"))
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
