@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +23,7 @@ from step_audio.cli.speech import Reply, answer
 from step_audio.core.audio import resample
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
-from step_audio.core.profile import Tools
+from step_audio.core.profile import Profile, Tools
 from step_audio.core.types import Pcm, ToolCall
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.session import Assistant
@@ -46,12 +50,44 @@ def examine(args: argparse.Namespace, load: Load) -> int:
             return resynthesise(assistant.services, pcm, rate_hz)
 
         report = run(
-            answerer, resynthesiser, args.output, args.questions, weights_dir=profile.weights
+            answerer,
+            resynthesiser,
+            args.output,
+            args.questions,
+            weights_dir=profile.weights,
+            memory_mb=lambda sounds: serving_memory_mb(profile, sounds),
         )
         runner.run(assistant.aclose())
     print(report.to_markdown())
     print(report.to_json())
     return 0
+
+
+def serving_memory_mb(profile: Profile, sounds: Sequence[Pcm]) -> float:
+    """Return the peak memory of a process of its own that answers sounds (T,) at 16 kHz.
+
+    The examination's own process also holds the questions and what they are checked against.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak_memory_mb, profile, list(sounds)).result()
+
+
+def _peak_memory_mb(profile: Profile, sounds: Sequence[Pcm]) -> float:
+    from step_audio.runtime import Runtime  # noqa: PLC0415 - in the new process alone
+
+    parts = Runtime(profile)
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+        for pcm in sounds:
+            runner.run(answer(assistant, pcm, 16_000))
+        runner.run(assistant.aclose())
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux hands the peak of the process that started this one on in getrusage.
+        kept = [row for row in status.read_text().splitlines() if row.startswith("VmHWM:")]
+        return int(kept[0].split()[1]) / 1024
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return peak / 2**20
 
 
 def _probe(args: argparse.Namespace, load: Load) -> int:

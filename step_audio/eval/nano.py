@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from step_audio.core.types import Pcm
 from step_audio.eval.bars import Report, Score
 from step_audio.eval.exam import Exam, Question, build_exam, nonsense, speak
 from step_audio.eval.examinee import Answerer, AnswerRecord, Resynthesiser, ask
@@ -39,8 +39,11 @@ from step_audio.eval.mos import dnsmos
 
 OPEN_JUDGED: Final = 40
 RATED: Final = 12
+WEIGHED: Final = 6
 WARM_UP: Final = 2
 _log = logging.getLogger(__name__)
+
+MemoryMeter = Callable[[Sequence[Pcm]], float]
 
 
 def run(
@@ -50,6 +53,7 @@ def run(
     questions: int = 100,
     *,
     weights_dir: Path | None = None,
+    memory_mb: MemoryMeter | None = None,
     exam: Exam | None = None,
 ) -> Report:
     """Examine the system; write report.json, report.md and questions.jsonl; return the report.
@@ -60,6 +64,7 @@ def run(
         out_dir: made if missing.
         questions: main questions, 100 for a report, 20 for a look; other parts scale along.
         weights_dir: files whose sizes count as weights on disk.
+        memory_mb: peak memory of a process that answers some sounds; None leaves it unmeasured.
         exam: what to ask instead of the standard examination of that size.
 
     Raises: JudgeMissing, EngineMissing: training-only dependencies are not installed.
@@ -70,8 +75,6 @@ def run(
     sums = _ask_all(answerer, exam.sums)
     pairs = _ask_pairs(answerer, exam)
     odd = [(kind, ask(answerer, pcm, 16_000)) for kind, pcm in nonsense()]
-    # Before the judges are loaded, so that their memory does not count.
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     judge = domain_judge()
     graded = grade(exam.questions, main, judge)
     graded_sums = grade(exam.sums, sums, judge)
@@ -82,7 +85,7 @@ def run(
         **_resynthesis_scores(resynthesiser, exam, judge),
         "dnsmos": _dnsmos_score(main),
         **_cost_scores(main, weights_dir),
-        "peak_rss_mb": Score(memory_mb),
+        **_memory_score(memory_mb, exam),
         "other_word": changed_share(pairs),
         "refuses_nonsense": refused_share([record for _, record in odd]),
     }
@@ -126,6 +129,13 @@ def _resynthesis_scores(
         spoken = [Question(s, voices[i % len(voices)]) for i, s in enumerate(samples)]
         scores[key] = resynthesis_wer(resynthesiser, texts, list(speak(spoken)), judge)
     return scores
+
+
+def _memory_score(memory_mb: MemoryMeter | None, exam: Exam) -> dict[str, Score]:
+    if memory_mb is None:
+        return {}
+    sounds = list(speak(exam.questions[:WEIGHED]))
+    return {"peak_rss_mb": Score(memory_mb(sounds), None, len(sounds))}
 
 
 def _dnsmos_score(records: Sequence[AnswerRecord]) -> Score:
