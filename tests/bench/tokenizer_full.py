@@ -62,9 +62,8 @@ def one_shot(tokenizer: LinguisticTokenizer, seconds: float) -> float:
 
 def together(tokenizer: LinguisticTokenizer, streams: int, chunks: int) -> float:
     """Return CPU seconds of `chunks` chunks of all streams, pushed side by side."""
-    pcm = np.split(
-        speechlike((WARM_UP_CHUNKS + chunks) * BLOCK_S, RATE_HZ), WARM_UP_CHUNKS + chunks
-    )
+    sound = speechlike((WARM_UP_CHUNKS + chunks + 1) * BLOCK_S, RATE_HZ)
+    pcm = [sound[at * BLOCK_SAMPLES :][:BLOCK_SAMPLES] for at in range(WARM_UP_CHUNKS + chunks)]
     stages = [tokenizer.open() for _ in range(streams)]
     # All start each chunk at once, as if their microphones were in step; two threads more would
     # only wait, so the barrier is theirs and the measuring thread's.
