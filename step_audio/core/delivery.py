@@ -72,7 +72,9 @@ class Tempo:
         """Take samples, return what is ready."""
         self._received += len(pcm)
         self._input = np.concatenate((self._input, pcm), dtype=np.float32)
-        return self._ready(self._total())
+        # Whole windows: where the sound ends, and so where the last one is cut, shows at flush.
+        total = self._total()
+        return self._ready(total - total % self._half)
 
     def flush(self) -> Iterable[Pcm]:
         """Return the rest: in all round(samples / speed)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from step_audio.core.delivery import Tempo, open_delivery, source_samples
@@ -22,6 +22,7 @@ def tone(seconds: float, hz: float = 220.0) -> Pcm:
 
 
 @settings(deadline=None, max_examples=20)
+@example(cuts=[1146], speed=4.0)
 @given(cuts=st.lists(st.integers(0, 20_000), max_size=6), speed=st.sampled_from(SPEEDS))
 def test_it_does_not_matter_how_speech_is_cut(cuts: list[int], speed: float) -> None:
     laws.chunking_is_invisible(lambda: Tempo(RATE_HZ, speed), tone(1.0)[:20_000], cuts)
