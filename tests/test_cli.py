@@ -280,6 +280,26 @@ def test_commands_that_need_no_model_do_not_load_torch() -> None:
     assert result.stdout.splitlines()[-1] == "False False"
 
 
+def test_the_commands_start_without_what_only_training_and_tests_install() -> None:
+    def pinned(*names: str) -> set[str]:
+        locks = (Path(__file__).parents[1] / "requirements" / f"{name}.lock" for name in names)
+        text = "".join(path.read_text() for path in locks)
+        return {line.split("==")[0].replace("-", "_") for line in text.splitlines() if "==" in line}
+
+    only = sorted(pinned("train", "dev") - pinned("run", "torch"))
+    program = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {only}:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from step_audio.cli import main; main(['check', '--profile', 'nano'])"
+    )
+    assert "soxr" in only
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=120)
+
+
 def test_a_made_key_fits_the_profile_that_keeps_its_hash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

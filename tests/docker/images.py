@@ -138,12 +138,12 @@ class Buildah:
         """The host's certificates, its wheels and how it reaches the package index."""
         settings = self._work / "pip.conf"
         settings.write_text(
-            f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\ncache-dir = /root/.cache/pip\n"
+            f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\ncache-dir = /var/cache/pip\n"
         )
         mounts = [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{settings}:/etc/pip.conf:ro"]
         cache = Path.home() / ".cache" / "pip"
         if cache.is_dir():
-            mounts.append(f"{cache}:/root/.cache/pip")
+            mounts.append(f"{cache}:/var/cache/pip")
         return mounts
 
     def _drop_unnamed(self) -> None:
