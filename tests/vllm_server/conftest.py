@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "vllm_server" in item.nodeid:
             item.add_marker(pytest.mark.vllm)
-            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.timeout(1800))
             if not VLLM.exists():
                 item.add_marker(pytest.mark.skip(reason="no build/vllm: make test-vllm makes it"))
 

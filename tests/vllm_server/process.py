@@ -14,7 +14,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 VLLM = ROOT / "build" / "vllm" / "bin" / "vllm"
-START_S = 480.0
+START_S = 900.0
 
 
 class VllmProcess:
