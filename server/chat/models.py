@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from server.voices import VoiceId
 from step_audio.core.encoding import AudioFormat
+from step_audio.core.ports import ToolSpec
 
 MAX_TEXT_CHARS = 20_000
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
@@ -196,9 +197,15 @@ class ChatRequest(Part):
     @property
     def client_tools(self) -> frozenset[str]:
         """Names of the tools that the client runs, none while it forbids calls."""
+        return frozenset(tool.name for tool in self.tool_specs)
+
+    @property
+    def tool_specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that the client runs, as a model is told of them."""
         if self.tool_choice == "none":
-            return frozenset()
-        return frozenset(tool.function.name for tool in self.tools or ())
+            return ()
+        functions = [tool.function for tool in self.tools or ()]
+        return tuple(ToolSpec(f.name, f.description or "", f.parameters or {}) for f in functions)
 
 
 NamedTool.model_rebuild()

@@ -64,7 +64,7 @@ async def _answer(
             voice=voice,
             instructions=instructions,
             sampling=sampling,
-            client_tools=request.client_tools,
+            client_tools=request.tool_specs,
             aloud=request.aloud,
             usage=reply.usage,
         )

@@ -17,6 +17,7 @@ from server.realtime.sound import FORMATS, PCM, Format
 from server.realtime.style import PLAIN, Style
 from step_audio.core.delivery import SPEEDS, VOLUMES
 from step_audio.core.errors import VoiceNotFound
+from step_audio.core.ports import ToolSpec
 from step_audio.dialog.session import Assistant, new_id
 
 Modality = Literal["audio", "text"]
@@ -50,9 +51,19 @@ class SessionConfig:
     @property
     def client_tools(self) -> frozenset[str]:
         """Names of the tools that the client runs, none while it forbids calls."""
+        return frozenset(tool.name for tool in self.tool_specs)
+
+    @property
+    def tool_specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that the client runs, as a model is told of them."""
         if self.tool_choice == "none":
-            return frozenset()
-        return frozenset(str(tool["name"]) for tool in self.tools)
+            return ()
+        return tuple(
+            ToolSpec(
+                str(tool["name"]), str(tool.get("description") or ""), tool.get("parameters") or {}
+            )
+            for tool in self.tools
+        )
 
     @property
     def pace(self) -> float:

@@ -58,7 +58,8 @@ class Hearing:
     def _read_ahead(self) -> None:
         if self._ear.question is not None:
             system = self._assistant.system_text(self._talk.config.system)
-            self._ahead.follow(self._talk.conversation, self._ear.question, system)
+            tools = self._assistant.told_tools(self._talk.config.tool_specs)
+            self._ahead.follow(self._talk.conversation, self._ear.question, system, tools)
 
     async def close(self) -> None:
         """Stop what runs ahead of the question."""

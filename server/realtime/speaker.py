@@ -181,7 +181,7 @@ class Speaker:
             voice=config.voice,
             instructions=config.system,
             sampling=_sampling(self._assistant.settings.sampling, config),
-            client_tools=config.client_tools,
+            client_tools=config.tool_specs,
             aloud=config.modality == "audio",
             session=config.session_id,
             usage=speech.usage,

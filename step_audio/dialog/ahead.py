@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from step_audio.core.errors import StepAudioError
-from step_audio.core.ports import Engine
+from step_audio.core.ports import Engine, ToolSpec
 from step_audio.dialog.context import Context
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.question import Question
@@ -31,13 +32,20 @@ class ReadAhead:
         self._question: Question | None = None
         self._told = 0  # groups of the question
 
-    def follow(self, conversation: Conversation, question: Question, system: str) -> None:
+    def follow(
+        self,
+        conversation: Conversation,
+        question: Question,
+        system: str,
+        tools: Sequence[ToolSpec] = (),
+    ) -> None:
         """Tell the engine what is new since the last call, if it is enough; never waits.
 
         Args:
             conversation: to which the question will be added.
             question: still being spoken.
             system: text of the system turn.
+            tools: that the answer will be told of.
         """
         if self._task is not None and not self._task.done():
             return
@@ -46,7 +54,7 @@ class ReadAhead:
             return
         self._question, self._told = question, len(groups)
         try:
-            prompt = self._context.so_far(conversation, system, groups)
+            prompt = self._context.so_far(conversation, system, groups, tools)
         except StepAudioError as error:
             _LOG.debug("not read ahead", extra={"error": error.code})
             return

@@ -11,18 +11,27 @@ Source: text history for spoken turns, Step-Audio report, arXiv:2502.11946, sect
 
 from __future__ import annotations
 
+import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from step_audio.core.errors import InputError
+from step_audio.core.ports import ToolSpec
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.prompt import Audio, PromptBuilder, Turn
+from step_audio.dialog.prompt import Audio, Call, PromptBuilder, Text, Turn
+
+_LOG = logging.getLogger(__name__)
 
 _HISTORY_SHARE = 0.75
 """Of the room after the system text; the rest is kept for what is asked now."""
+_TOOLS_SHARE = 0.25
+"""Of the whole room, at most, for the list of tools."""
+_ID_CHARS = 8
+"""No list of tools has so many characters an id: a longer one is cut before it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +76,66 @@ class Context:
         self._builder, self._vocab = builder, vocab
         self._max_ids, self._recent_audio = max_ids, recent_audio
 
-    def prompt(self, conversation: Conversation, system: str, until: str | None = None) -> Prompt:
+    def prompt(
+        self,
+        conversation: Conversation,
+        system: str,
+        until: str | None = None,
+        tools: Sequence[ToolSpec] = (),
+    ) -> Prompt:
         """Return the prompt that asks for an answer to the newest item, or to `until`.
+
+        Args:
+            tools: that may be called, listed where the dialect lists tools. The last ones are
+                left out when they take more than a quarter of the prompt.
 
         Raises:
             ItemNotFound: `until` is not there (any more).
             InputError: no prompt at all fits the model's context.
         """
-        ids, left_out = self._fitting(conversation, system, until, None)
+        front = _Front(system, tools)
+        ids, left_out = self._fitting(conversation, front, until, None)
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
         return Prompt((*ids, *self._builder.header("assistant")), audio, left_out)
 
     def so_far(
-        self, conversation: Conversation, system: str, groups: tuple[TokenGroup, ...]
+        self,
+        conversation: Conversation,
+        system: str,
+        groups: tuple[TokenGroup, ...],
+        tools: Sequence[ToolSpec] = (),
     ) -> tuple[int, ...]:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
-        ids, _ = self._fitting(conversation, system, None, UserAudio("", groups))
+        ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
         return tuple(ids[:-1])  # the end of the turn is still to come
 
     def _fitting(
         self,
         conversation: Conversation,
-        system: str,
+        front: _Front,
         until: str | None,
         coming: UserAudio | None,
     ) -> tuple[list[int], int]:
-        turns = conversation.turns(
-            system, recent_audio=self._recent_audio, until=until, coming=coming
-        )
+        room = self._max_ids - len(self._builder.header("assistant"))
+        listed = self._listed(front.tools, int(room * _TOOLS_SHARE))
+
+        def shown(recent_audio: int) -> list[Turn]:
+            turns = conversation.turns(
+                front.system, recent_audio=recent_audio, until=until, coming=coming
+            )
+            head = _head(turns)
+            turns = [*turns[:head], *listed, *turns[head:]]
+            return _joined(turns) if self._builder.dialect.calls_in_text else turns
+
+        turns = shown(self._recent_audio)
         parts = [self._builder.turn(turn) for turn in turns]
         whole = sum(map(len, parts))
-        room = self._max_ids - len(self._builder.header("assistant"))
         begins = [at for at, turn in enumerate(turns) if turn.role == "human"]
-        head = sum(1 for _ in takewhile(lambda turn: turn.role == "system", turns))
+        head = _head(turns)
         begins = [head, *begins[1:]] if begins else [head]
         self._shorten_front(parts[:head], room // 2)
         free = room - sum(map(len, parts[:head]))
-        words = conversation.turns(system, until=until, coming=coming)
+        words = shown(0)
         sizes = [
             sum(len(self._builder.turn(turn)) for turn in words[here:there])
             for here, there in pairwise(begins)
@@ -117,6 +149,28 @@ class Context:
         self._shorten(turns[first:], kept, free)
         ids = [token_id for part in (*parts[:head], *kept) for token_id in part]
         return ids, whole - len(ids)
+
+    def _listed(self, tools: Sequence[ToolSpec], most: int) -> list[Turn]:
+        """Return the turn that lists tools, as many as `most` ids hold; none without any."""
+        dialect = self._builder.dialect
+        role = dialect.schema_role
+        if role is None or not tools:
+            return []
+
+        def listing(count: int) -> Turn:
+            return Turn(role, (Text(dialect.list_tools(tools[:count])),))
+
+        def size(count: int) -> int:
+            if len(dialect.list_tools(tools[:count])) > most * _ID_CHARS:
+                return most + 1
+            return len(self._builder.turn(listing(count)))
+
+        count = len(tools)
+        if size(count) > most:
+            count = max(0, bisect_right(range(len(tools)), most, key=size) - 1)
+            facts = {"told": count, "left_out": len(tools) - count}
+            _LOG.warning("too many tools for the model's context", extra=facts)
+        return [listing(count)] if count else []
 
     def _shorten_front(self, parts: list[list[int]], room: int) -> None:
         """Cut the ends of system texts in place until they take at most `room` ids."""
@@ -151,6 +205,32 @@ class Context:
             return 1
         whole = turn.role != "human" or self._vocab.hears_semantic
         return GROUP_SIZE if whole else 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """What stands in front of every conversation."""
+
+    system: str
+    tools: Sequence[ToolSpec]
+
+
+def _head(turns: Sequence[Turn]) -> int:
+    """Return how many turns at the front are instructions."""
+    fixed = ("system", "tool_json_schemas")
+    return sum(1 for _ in takewhile(lambda turn: turn.role in fixed, turns))
+
+
+def _joined(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns with calls in the turn of the words, or the calls, in front of them."""
+    out: list[Turn] = []
+    for turn in turns:
+        calls = turn.role == "assistant" and all(isinstance(part, Call) for part in turn.parts)
+        if calls and out and out[-1].role == "assistant":
+            out[-1] = Turn("assistant", (*out[-1].parts, *turn.parts))
+        else:
+            out.append(turn)
+    return out
 
 
 def _empty(first: Iterable[list[int]], parts: Sequence[list[int]], room: int) -> None:

@@ -182,6 +182,13 @@ class Conversation:
         self._items.insert(at, item)
         return self._items[at - 1].item_id if at else None
 
+    def move(self, item_id: str, after: str) -> None:
+        """Put an item behind another. Raises ItemNotFound: one of them is not there."""
+        item = self._items[self._index(item_id)]
+        self._index(after)
+        self._items.remove(item)
+        self._items.insert(self._index(after) + 1, item)
+
     def fork(self) -> Conversation:
         """Return a conversation that begins like this one; what is added there stays there."""
         other = Conversation(max_items=self._max_items)

@@ -3,7 +3,8 @@
 `nano`: no list of tools, a call is `NAME ARGUMENTS` after a marker id, errors are one fixed text:
 what nano was trained with. `json_schemas`: the published models' form, a turn of the role
 `tool_json_schemas` in front, calls between tags in the text, results of the role
-`function_output`. Source of the latter: the Step-Audio 2 models' published chat examples.
+`function_output`. Source of the latter: the Step-Audio 2 models' published chat examples. Calls
+are also read in the form of a JSON object between the same tags, as other models write them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ DialectName = Literal["nano", "json_schemas"]
 CALL_OPEN: Final = "<tool_call>"
 CALL_CLOSE: Final = "</tool_call>"
 MAX_CALL_CHARS: Final = 10_000
+UNREADABLE: Final = "(unreadable)"
+"""Name of a call that cannot be read: no tool has it, so the model is told that it failed."""
+_SHOWN_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Dialect(Protocol):
 
     @property
     def result_role(self) -> Role: ...
+    @property
+    def calls_in_text(self) -> bool:
+        """Whether calls stand in the text of a turn, several of them too, instead of behind a
+        marker id."""
+
     def list_tools(self, specs: Sequence[ToolSpec]) -> str:
         """Return the text of the turn that lists tools."""
 
@@ -60,6 +69,7 @@ class NanoDialect:
 
     schema_role: Role | None = None
     result_role: Role = "tool"
+    calls_in_text = False
 
     def list_tools(self, specs: Sequence[ToolSpec]) -> str:
         """Return nothing: nano knows its tools by heart."""
@@ -84,6 +94,7 @@ class SchemasDialect:
 
     schema_role: Role | None = "tool_json_schemas"
     result_role: Role = "function_output"
+    calls_in_text = True
 
     def list_tools(self, specs: Sequence[ToolSpec]) -> str:
         """Return the tools as the JSON list that OpenAI clients send."""
@@ -110,6 +121,8 @@ class SchemasDialect:
         if not body.startswith(CALL_OPEN):
             return None
         body = body.removeprefix(CALL_OPEN).removesuffix(CALL_CLOSE).strip()
+        if body.startswith("{"):
+            return _object_call(body)
         kind, _, rest = body.partition("\n")
         name, _, arguments = rest.strip().partition("\n")
         if kind.strip() != "function" or not name.strip():
@@ -124,21 +137,32 @@ class SchemasDialect:
 class CallFinder:
     """Stage[str, str | WrittenCall]: calls between tags out of streaming text.
 
-    Text passes as soon as it cannot be the beginning of a tag any more.
+    Text passes as soon as it cannot be the beginning of a tag any more. What stands between tags
+    is never text: what cannot be read is a call of `UNREADABLE`. A closing tag alone is dropped.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._held = ""
 
+    @property
+    def holding(self) -> bool:
+        """Whether the newest text is, or may become, a call."""
+        return bool(self._held)
+
     def push(self, piece: str, /) -> list[str | WrittenCall]:
         """Take a piece of text, cut anywhere."""
         self._held += piece
         out: list[str | WrittenCall] = []
         while self._held:
-            at = self._held.find(CALL_OPEN)
+            self._held = self._held.removeprefix(CALL_CLOSE)
+            at, stray = self._held.find(CALL_OPEN), self._held.find(CALL_CLOSE)
+            if 0 <= stray < at or at < 0 <= stray:
+                out.append(self._held[:stray])
+                self._held = self._held[stray:]
+                continue
             if at < 0:
-                keep = _overlap(self._held, CALL_OPEN)
+                keep = max(_overlap(self._held, tag) for tag in (CALL_OPEN, CALL_CLOSE))
                 out.append(self._held[: len(self._held) - keep])
                 self._held = self._held[len(self._held) - keep :]
                 break
@@ -155,14 +179,34 @@ class CallFinder:
         return [found for found in out if found]
 
     def flush(self) -> list[str | WrittenCall]:
-        """Return what is left; a call that was never closed counts when it is whole."""
+        """Return what is left; a call that was never closed counts, half a tag is dropped."""
         held, self._held = self._held, ""
         if held.startswith(CALL_OPEN):
             return [self._call(held)]
-        return [held] if held else []
+        return [held] if held and not _is_half_tag(held) else []
 
-    def _call(self, text: str) -> str | WrittenCall:
-        return self._dialect.read(text) or text
+    def _call(self, text: str) -> WrittenCall:
+        body = text.removeprefix(CALL_OPEN).removesuffix(CALL_CLOSE).strip()
+        return self._dialect.read(text) or WrittenCall(UNREADABLE, body[:_SHOWN_CHARS])
+
+
+def _object_call(body: str) -> WrittenCall | None:
+    """Return the call in a JSON object of name and arguments."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    name, arguments = values.get("name"), values.get("arguments", {})
+    if not isinstance(name, str) or not name.strip():
+        return None
+    if isinstance(arguments, str):  # JSON text in JSON text
+        return WrittenCall(name.strip(), arguments.strip() or "{}")
+    return WrittenCall(name.strip(), json.dumps(arguments, ensure_ascii=False))
+
+
+def _is_half_tag(text: str) -> bool:
+    """Return whether text can hardly be anything but the beginning of a tag."""
+    return text.startswith(("<tool_", "</tool_"))
 
 
 def _overlap(text: str, tag: str) -> int:

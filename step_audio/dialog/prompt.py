@@ -13,6 +13,7 @@ from step_audio.core.errors import TokenError
 from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
+from step_audio.dialog.dialect import Dialect, NanoDialect
 from step_audio.dialog.instruction import tts_system_prompt
 from step_audio.dialog.packing import GROUP_RUN, TEXT_RUN, interleave
 
@@ -40,7 +41,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call: the rest of the turn. `arguments` is JSON text, without spaces if you can."""
+    """A tool call, at the end of a turn. `arguments` is JSON text, without spaces if you can."""
 
     name: str
     arguments: str
@@ -69,7 +70,7 @@ class PromptBuilder:
     """Turns to ids for one text tokenizer and vocabulary. Stateless, shared.
 
     `text_run` and `group_run` are the rhythm of spoken answers; other than 10 ids and 3 groups
-    only to train a model that is to be compared.
+    only to train a model that is to be compared. `dialect` is how calls and results are written.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class PromptBuilder:
         *,
         text_run: int = TEXT_RUN,
         group_run: int = GROUP_RUN,
+        dialect: Dialect | None = None,
     ) -> None:
         self.text_tokenizer = text_tokenizer
         self._vocab = vocab
         self.text_run, self.group_run = text_run, group_run
+        self.dialect = dialect or NanoDialect()
         self._newline = text_tokenizer.encode("\n")
 
     def chat(self, turns: Iterable[Turn]) -> list[int]:
@@ -132,7 +135,9 @@ class PromptBuilder:
         return [*self.header(turn.role), *self.content(turn.parts, turn.role), self._vocab.eot]
 
     def header(self, role: Role) -> list[int]:
-        """Return `<|BOT|>role\\n`."""
+        """Return `<|BOT|>role\\n`; results of tools have the role of the dialect."""
+        if role == "tool":
+            role = self.dialect.result_role
         return [self._vocab.bot, *self.text_tokenizer.encode(f"{role}\n")]
 
     def content(self, parts: Sequence[Part], role: Role = "assistant") -> list[int]:
@@ -162,7 +167,10 @@ class PromptBuilder:
                 closed = _marker(self._vocab.heard_close, "transcript")
                 return [opened, *self.text(text), closed]
             case Call(name, arguments):
-                return [_marker(self._vocab.call, "tool call"), *self.text(f"{name} {arguments}")]
+                written = self.text(self.dialect.write(name, arguments))
+                if self.dialect.calls_in_text:
+                    return written
+                return [_marker(self._vocab.call, "tool call"), *written]
             case Spoken(text, groups):
                 return interleave(
                     self.text(text),

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from step_audio.core.errors import InputError, ToolError
-from step_audio.core.ports import Services
+from step_audio.core.ports import Services, ToolSpec
 from step_audio.core.types import (
     GenerationRequest,
     SamplingParams,
@@ -24,22 +24,21 @@ from step_audio.core.types import (
     Transcript,
     Voice,
 )
+from step_audio.dialog.calls import CallSieve
 from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import (
     ROOT,
     Answer,
-    Called,
     Conversation,
-    Returned,
     UserAudio,
-    call_item_id,
 )
 from step_audio.dialog.dialect import Dialect, NanoDialect
 from step_audio.dialog.errands import Errands
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
-from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.interleave import InterleaveParser, Parsed
 from step_audio.dialog.voiceover import Voiceover
+from step_audio.dialog.work import Work, apart, behind
 
 Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
 
@@ -56,6 +55,7 @@ class AnswerOptions:
         system: text of the system turn.
         sampling: how ids are drawn.
         client_tools: tools that the client runs: such a call ends the answer.
+        tools: all that the model is told of, where its dialect lists tools.
         aloud: False where only the text is wanted: a voiceover is left out.
         session: whose answer it is, for the engine's prefix cache.
         usage: counts the ids while the answer runs.
@@ -70,6 +70,7 @@ class AnswerOptions:
     system: str
     sampling: SamplingParams
     client_tools: frozenset[str] = frozenset()
+    tools: tuple[ToolSpec, ...] = ()
     aloud: bool = True
     session: str = ""
     usage: Usage = field(default_factory=Usage)
@@ -132,11 +133,12 @@ class DirectResponder:
     ) -> AsyncGenerator[Response, None]:
         """Yield the answer as it is generated; everything yielded is in the conversation.
 
-        A transcript comes first if the model writes one. Calls of server-side tools run side by
-        side and are followed by their results and another turn of the model. One that takes long
-        is bridged by a few words; one that takes longer still is left to the errands, as if it
-        had not been made yet. A call of a client's tool ends the answer. A failed tool is told
-        to the model, which may apologise.
+        A transcript comes first if the model writes one. The words in front of calls belong to the
+        same answer as those behind them; in the books they stand behind the results. Calls of
+        server-side tools run side by side and are followed by their results and another turn of
+        the model. One that takes long is bridged by a few words; one that takes longer still is
+        left to the errands, as if it had not been made yet. A call of a client's tool ends the
+        answer. A failed tool is told to the model, which may apologise.
 
         Raises:
             EngineError: the engine broke or was late.
@@ -147,6 +149,7 @@ class DirectResponder:
         tail = options.until
         question = conversation.last_question(until=tail)
         for _ in range(self._max_rounds):
+            resumed = answer.started
             calls: list[ToolCall] = []
             turn = self._turn(conversation, options, tail)
             if self._voiceover is not None and options.aloud:
@@ -159,13 +162,16 @@ class DirectResponder:
                         if not answer.started:
                             conversation.add(answer, after=tail or ROOT)
                             tail = answer.item_id
+                        tail = behind(answer, tail, conversation)
+                        if resumed and isinstance(event, TextDelta):
+                            event, resumed = apart(event, answer), False  # noqa: PLW2901
                         answer.add(event)
                     elif isinstance(question, UserAudio):
                         conversation.transcribe(question.item_id, event.text)
                     yield event
             if not calls:
                 return
-            work = _Work(conversation, calls, options.client_tools, tail)
+            work = Work(conversation, calls, options.client_tools, tail)
             async with aclosing(self._carry_out(work, options, answer)) as done:
                 async for done_or_said in done:
                     yield done_or_said
@@ -179,7 +185,7 @@ class DirectResponder:
     ) -> AsyncGenerator[Transcript | TextDelta | TokenGroup | ToolCall, None]:
         """One assistant turn: prompt, generate, parse; ended early when it has lost its way."""
         vocab, recorder = self._services.vocab, self._services.recorder
-        prompt = self._context.prompt(conversation, options.system, tail)
+        prompt = self._context.prompt(conversation, options.system, tail, options.tools)
         request = GenerationRequest(
             prompt=prompt.ids,
             sampling=options.sampling,
@@ -188,9 +194,8 @@ class DirectResponder:
             form="answer" if self._voiceover is None else "text",
             session=options.session,
         )
-        parser = InterleaveParser(
-            self._services.text_tokenizer, vocab, lambda: f"call_{self._new_id()}"
-        )
+        parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_call_id)
+        sieve = CallSieve(self._dialect, self._new_call_id) if self._dialect.calls_in_text else None
         guard, usage = Guard(vocab), options.usage
         usage.input_text += len(prompt.ids) - prompt.audio_ids
         usage.input_audio += prompt.audio_ids
@@ -208,21 +213,21 @@ class DirectResponder:
                 sounds = vocab.is_audio(token_id)
                 usage.output_audio += sounds
                 usage.output_text += not sounds
-                events = list(parser.push(token_id))
+                events = _sifted(sieve, parser.push(token_id))
                 for event in events:
                     yield event
                 reason = guard.push(token_id, events)
                 if reason is not None:
                     recorder.observe(f"answers_ended.{reason}", 1)
                     break
-        for event in parser.flush():
+        for event in [*_sifted(sieve, parser.flush()), *(sieve.flush() if sieve else ())]:
             yield event
         if count > 1 and (took_s := clock.now_s() - first_s) > 0:
             recorder.observe("tokens_per_s", (count - 1) / took_s)
         recorder.observe("answer_anomalies", parser.counts.anomalies)
 
     async def _carry_out(
-        self, work: _Work, options: AnswerOptions, answer: Answer
+        self, work: Work, options: AnswerOptions, answer: Answer
     ) -> AsyncGenerator[Response, None]:
         """Run the calls of one turn side by side; yield what is said meanwhile, and results."""
         errands = options.errands or self._own_errands()
@@ -264,54 +269,16 @@ class DirectResponder:
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
         await errands.settled(tasks, wait_s)
 
+    def _new_call_id(self) -> str:
+        return f"call_{self._new_id()}"
+
     def _own_errands(self) -> Errands:
         services = self._services
         return Errands(services.tools, services.recorder, services.clock, self._dialect.failure)
 
 
-class _Work:
-    """The calls of one turn in the conversation: made, answered, or put off."""
-
-    def __init__(
-        self,
-        conversation: Conversation,
-        calls: Sequence[ToolCall],
-        client_tools: frozenset[str],
-        tail: str | None,
-    ) -> None:
-        self.internal: list[ToolCall] = []
-        self.results = 0
-        self._conversation = conversation
-        self._tail = [tail]
-        for call in calls:
-            internal = call.name not in client_tools
-            self._add(Called(call_item_id(call.call_id), call, internal))
-            if internal:
-                self.internal.append(call)
-
-    @property
-    def tail(self) -> str | None:
-        """Id of the last item of the work, or of what was there before."""
-        return self._tail[-1]
-
-    def said(self, answer: Answer) -> None:
-        """Let the answer begin behind the calls, if it has not yet begun."""
-        if not answer.started:
-            self._conversation.add(answer, after=self.tail or ROOT)
-
-    def returned(self, result: ToolResult) -> ToolResult:
-        """Note a result behind the calls, in front of what was said meanwhile."""
-        self._add(Returned(f"{call_item_id(result.call_id)}_output", result, internal=True))
-        self.results += 1
-        return result
-
-    def put_off(self, call: ToolCall) -> None:
-        """Forget a call: it is made again, in the books, when its result is there."""
-        item_id = call_item_id(call.call_id)
-        self._tail.remove(item_id)
-        if self._conversation.has(item_id):
-            self._conversation.delete(item_id)
-
-    def _add(self, item: Called | Returned) -> None:
-        self._conversation.add(item, after=self.tail or ROOT)
-        self._tail.append(item.item_id)
+def _sifted(sieve: CallSieve | None, events: Iterable[Parsed]) -> list[Parsed]:
+    """Return events with the calls taken out of their text, where calls stand there."""
+    if sieve is None:
+        return list(events)
+    return [out for event in events for out in sieve.push(event)]

@@ -6,14 +6,14 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import InputError
-from step_audio.core.ports import Engine, Services
+from step_audio.core.ports import Engine, Services, ToolSpec
 from step_audio.core.types import (
     LIVE,
     Pcm,
@@ -120,13 +120,13 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
+        self._dialect = dialect_of(settings.dialect)
         self._context = Context(
-            PromptBuilder(services.text_tokenizer, services.vocab),
+            PromptBuilder(services.text_tokenizer, services.vocab, dialect=self._dialect),
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
         )
-        self._dialect = dialect_of(settings.dialect)
         self._reader = Worker("reader", observe=services.recorder.observe)
         self._synthesizer = SpeechSynthesizer(
             services,
@@ -216,7 +216,7 @@ class Assistant:
         voice: str | None = None,
         instructions: str | None = None,
         sampling: SamplingParams | None = None,
-        client_tools: frozenset[str] = frozenset(),
+        client_tools: Sequence[ToolSpec] = (),
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
@@ -233,7 +233,7 @@ class Assistant:
             instructions: of the client, in place of the system prompt where the checkpoint
                 takes them.
             sampling: instead of the settings'.
-            client_tools: names of the tools that the client runs.
+            client_tools: that the client runs; they come before the server's of the same name.
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
@@ -249,7 +249,8 @@ class Assistant:
             voice=self.services.voices.get(voice or self.services.default_voice),
             system=self.system_text(instructions),
             sampling=sampling or self.settings.sampling,
-            client_tools=client_tools,
+            client_tools=frozenset(tool.name for tool in client_tools),
+            tools=self.told_tools(client_tools),
             aloud=aloud,
             session=session,
             usage=usage or Usage(),
@@ -350,6 +351,14 @@ class Assistant:
             settings=self.settings.errands,
             wake=wake,
         )
+
+    def told_tools(self, client_tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
+        """Return the tools that the model is told of when a client has these: those, then ours."""
+        if self._dialect.schema_role is None:
+            return ()
+        taken = {tool.name for tool in client_tools}
+        own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
+        return (*client_tools, *own)
 
     def system_text(self, instructions: str | None) -> str:
         """Return the text of the system turn for what a client wants said there."""

@@ -159,7 +159,7 @@ async def test_a_server_tool_beside_a_clients_is_answered_before_the_client_is_w
     bench = Bench([8, *text_ids("look {}"), 8, *text_ids("door {}")], ANSWER)
     bench.tools.gates["look"].set()
     answer = bench.assistant.answer(
-        bench.talk, client_tools=frozenset({"door"}), errands=bench.errands
+        bench.talk, client_tools=[ToolSpec("door", "", {})], errands=bench.errands
     )
     events = await collect(answer)
     assert [type(event) for event in events] == [ToolCall, ToolCall, ToolResult]

@@ -10,6 +10,7 @@ from step_audio.core.errors import InputError, ToolError
 from step_audio.core.ports import ToolSpec
 from step_audio.dialog.dialect import (
     MAX_CALL_CHARS,
+    UNREADABLE,
     CallFinder,
     NanoDialect,
     SchemasDialect,
@@ -98,7 +99,29 @@ def test_several_calls_in_a_row_are_all_found() -> None:
 
 def test_a_call_that_the_turn_cut_off_counts_when_it_has_a_name() -> None:
     assert found(["<tool_call>function\nnow\n"]) == [WrittenCall("now", "{}")]
-    assert found(["<tool_call>func"]) == ["<tool_call>func"]
+    assert found(["<tool_call>func"]) == [WrittenCall(UNREADABLE, "func")]
+
+
+def test_a_call_may_be_a_json_object_between_the_tags() -> None:
+    shown = '{"name": "now", "arguments": {"city": "Paris"}}'
+    assert found([f"<tool_call>\n{shown}\n</tool_call>"]) == [
+        WrittenCall("now", '{"city": "Paris"}')
+    ]
+    assert found(['<tool_call>{"name": "now"}</tool_call>']) == [WrittenCall("now", "{}")]
+
+
+@pytest.mark.parametrize("body", ["dance", "{", "{}", '{"name": 3}', "function\n\n", ""])
+def test_nothing_between_tags_is_ever_text(body: str) -> None:
+    assert found([f"Hm. <tool_call>{body}</tool_call> Yes."]) == [
+        "Hm. ",
+        WrittenCall(UNREADABLE, body.strip()),
+        " Yes.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["</tool_call>", "a </tool_call>b", "a b</tool_cal", "a b<tool_c"])
+def test_tags_without_a_call_are_dropped(text: str) -> None:
+    assert "".join(map(str, found(list(text)))) in ("", "a b")
 
 
 def test_a_call_without_end_is_refused() -> None:

@@ -12,6 +12,7 @@ from step_audio.core.errors import (
     ToolError,
     VoiceNotFound,
 )
+from step_audio.core.ports import ToolSpec
 from step_audio.core.types import TextDelta, ToolCall, ToolResult, Transcript
 from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Answer, Called, Conversation, Returned, UserAudio
@@ -112,7 +113,7 @@ async def test_a_model_that_only_calls_tools_is_stopped() -> None:
 async def test_a_call_of_a_clients_tool_ends_the_answer() -> None:
     engine = ScriptedEngine([[8, *text_ids("open_door {}")]])
     talk = asked()
-    tools = frozenset({"open_door"})
+    tools = [ToolSpec("open_door", "Open the door.", {})]
     events = await collect(Assistant(services(engine)).answer(talk, client_tools=tools))
     assert [type(event) for event in events] == [ToolCall]
     assert [type(item) for item in talk] == [UserAudio, Called]
