@@ -221,8 +221,14 @@ nano-eval: $(VENV)/.train-ready
 # --- images: built and run as docker/ says, by Docker or, without a daemon, by buildah ------------
 
 .PHONY: test-docker
-test-docker: $(VENV)/.dev-ready
+test-docker: $(VENV)/.dev-ready build/hadolint/.ready
+	PATH="$(abspath build/hadolint/bin):$$PATH" $(BIN)/python -m tests.docker.lint
 	$(BIN)/python -m tests.docker.images $(ARGS)
+
+build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
 
 # --- the pages: tables made from the code, links and commands checked, built into build/site ------
 

