@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcp.server import MCPServer
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.types import TokenGroup
+from step_audio.dialog.dialect import SchemasDialect
 from step_audio.engine.text import load_text_tokenizer
 from tests.fake_vllm import FakeVllm
 from tests.tiny import VOCAB, write_tiny
+from tests.tools.loopback import serving
 
 GROUPS = [TokenGroup((n, n + 1), (n, n + 1, n + 2)) for n in range(8)]
 
@@ -78,6 +81,13 @@ def deployed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPat
 
 def words(weights: Path, text: str) -> list[int]:
     return load_text_tokenizer(weights / "lm").encode(text)
+
+
+def said(weights: Path, ids: list[int]) -> str:
+    decoder = load_text_tokenizer(weights / "lm").open_decoder()
+    text = [token_id for token_id in ids if 8 <= token_id < VOCAB.audio_base]
+    pieces = [piece for token_id in text for piece in decoder.push(token_id)]
+    return "".join([*pieces, *decoder.flush()])
 
 
 def speaks(body: dict[str, Any]) -> list[int]:
@@ -153,6 +163,45 @@ def test_aqaa_130b_writes_and_speaks_at_once(
     facts = json.loads(capsys.readouterr().out)
     assert facts["text"] == "it is noon"
     assert facts["seconds"] == pytest.approx(len(GROUPS) * 0.12, abs=0.1)
+
+
+@pytest.mark.parametrize("profile", ["aqaa-130b", "chat-130b"])
+def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
+    profile: str,
+    deployed: pytest.MonkeyPatch,
+    weights: Path,
+    question: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    house = MCPServer("house")
+
+    @house.tool()
+    def noon(city: str) -> str:
+        """Tell when noon is."""
+        return f"it is noon in {city}"
+
+    written = SchemasDialect().write("noon", '{"city":"paris"}')
+    call = words(weights, f"what time is it{written}")
+    aqaa = profile == "aqaa-130b"
+    sound = VOCAB.ids(GROUPS) if aqaa else []
+    replies = [[*call, VOCAB.eot], [*words(weights, "it is noon"), *sound, VOCAB.eot]]
+    model = "step-audio-aqaa" if aqaa else "step-audio-chat"
+    writer = FakeVllm(lambda body: replies.pop(0), model=model, max_model_len=512)
+    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    out = question.with_name("out.wav")
+    with running(writer, reader), serving(house.streamable_http_app()) as address:
+        deployed.setenv("STEP_AUDIO__ENGINE__URL", writer.url)
+        if not aqaa:
+            deployed.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", reader.url)
+        deployed.setenv("STEP_AUDIO__TOOLS__MCP__HOUSE__URL", f"{address}/mcp")
+        command = ["ask", str(question), "-o", str(out), "--profile", profile, "--json"]
+        assert main(command) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["calls"] == [{"name": "noon", "arguments": '{"city":"paris"}'}]
+    assert facts["text"] == "what time is it it is noon"
+    second = said(weights, writer.answers[1]["prompt"])
+    assert '{"city":"paris"}</tool_call>function_output\n' in second
+    assert "it is noon in paris" in second
 
 
 def test_the_command_of_a_server_is_printed(

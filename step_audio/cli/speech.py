@@ -17,6 +17,7 @@ from step_audio.cli.parts import Load, Parts
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
+from step_audio.core.ports import RemoteTools, ToolBox
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.run import AnswerEvent, AudioChunk
@@ -85,8 +86,21 @@ class Reply:
 
 
 async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> Reply:
-    async with assistant_of(parts, seed) as assistant:
+    async with assistant_of(parts, seed) as assistant, reached(assistant.services.tools):
         return await answer(assistant, pcm, rate_hz, voice)
+
+
+@asynccontextmanager
+async def reached(tools: ToolBox) -> AsyncIterator[None]:
+    """Reach a box of tools that are elsewhere, and leave it at the end."""
+    if not isinstance(tools, RemoteTools):
+        yield
+        return
+    await tools.start()
+    try:
+        yield
+    finally:
+        await tools.aclose()
 
 
 async def answer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TypeGuard
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
@@ -252,7 +253,7 @@ class Conversation:
         Raises:
             ItemNotFound: `until` is not there (any more).
         """
-        shown = [*self._until(until), *([coming] if coming else ())]
+        shown = _results_as_called([*self._until(until), *([coming] if coming else ())])
         question = _last_question(shown)
         sounding = _sounding(shown, recent_audio)
         out = [Turn("system", (Text(system),))] if system else []
@@ -279,6 +280,20 @@ class Conversation:
             if item.item_id == item_id:
                 return at
         raise ItemNotFound(item_id)
+
+
+def _results_as_called(items: Sequence[Item]) -> list[Item]:
+    """Return items with results that stand together in the order of their calls.
+
+    Nothing but the order tells a model which result is whose.
+    """
+    called = {item.call.call_id: at for at, item in enumerate(items) if isinstance(item, Called)}
+
+    def place(item: Item) -> int:
+        return called.get(item.result.call_id, -1) if isinstance(item, Returned) else -1
+
+    runs = groupby(items, lambda item: isinstance(item, Returned))
+    return [item for _, run in runs for item in sorted(run, key=place)]
 
 
 def _is_question(item: Item) -> TypeGuard[UserAudio | Typed]:

@@ -49,25 +49,49 @@ class McpAddress:
 
 
 class McpTools:
-    """A `ToolBox` behind one MCP server; until `start` has reached it, a box without tools."""
+    """A `ToolBox` behind one MCP server; until that is reached, a box without tools."""
 
-    def __init__(self, address: McpAddress) -> None:
-        self._address = address
+    def __init__(self, address: McpAddress, *, retry_s: float = 15.0) -> None:
+        """Args: `retry_s`: how often a server that was away at the start is tried again."""
+        self._address, self._retry_s = address, retry_s
+        self._retrying: asyncio.Task[None] | None = None
         self._specs: tuple[ToolSpec, ...] = ()
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect and read the list of tools. A server that is down is tried at the next call."""
+        """Connect and read the list of tools. A server that is away is tried again and again.
+
+        Else no model would ever be told of its tools, and none would call them.
+        """
+        error = await self._reach()
+        if error is not None:
+            _LOG.warning(
+                "MCP server not reached", extra={"server": self._address.name, "error": error}
+            )
+            self._retrying = asyncio.create_task(self._retry(), name="mcp.retry")
+
+    async def _reach(self) -> str | None:
+        """Connect; return what went wrong, None for nothing."""
         try:
             async with asyncio.timeout(self._address.timeout_s):
                 await self._connected()
         except (ToolError, TimeoutError) as error:
-            facts = {"server": self._address.name, "error": str(error) or "time-out"}
-            _LOG.warning("MCP server not reached", extra=facts)
+            return str(error) or "time-out"
+        return None
+
+    async def _retry(self) -> None:
+        error: str | None = "not yet"
+        while error is not None:
+            await asyncio.sleep(self._retry_s)
+            error = await self._reach()
+        _LOG.info("MCP server reached", extra={"server": self._address.name})
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connection, and look for none any more."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.wait([self._retrying])
         link, self._link = self._link, None
         if link is not None:
             await link.close()

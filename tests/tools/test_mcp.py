@@ -143,6 +143,29 @@ async def test_a_server_that_was_never_there_leaves_the_box_empty() -> None:
     await tools.aclose()
 
 
+async def test_a_server_that_comes_later_is_found_without_a_call() -> None:
+    with serving(library().streamable_http_app()) as address:
+        pass  # an address where nobody is, yet
+    tools = McpTools(McpAddress("library", f"{address}/mcp", timeout_s=5.0), retry_s=0.05)
+    await tools.start()
+    assert not tools.specs()
+    with serving(library().streamable_http_app(), int(address.rpartition(":")[2])):
+        for _ in range(2000):
+            if tools.specs():
+                break
+            await asyncio.sleep(0.01)
+        assert json.loads(await ask(tools, "shelf")) == {"books": 3}
+        await tools.aclose()
+
+
+async def test_a_server_that_stays_away_is_left_in_peace_after_the_end() -> None:
+    tools = McpTools(McpAddress("nowhere", "http://127.0.0.1:9/mcp"), retry_s=0.01)
+    await tools.start()
+    await asyncio.sleep(0.05)
+    await tools.aclose()
+    assert not [task for task in asyncio.all_tasks() if "mcp" in task.get_name()]
+
+
 async def test_boxes_are_one_box_and_the_first_has_a_name(url: str) -> None:
     boxes = ToolBoxes([NanoTools(None, WallClock()), McpTools(McpAddress("library", url))])
     await boxes.start()
