@@ -21,6 +21,7 @@ class CallSieve:
     """Stage[Parsed, Parsed]: what a parser made of a turn, with the calls taken out of its text.
 
     White space around calls is dropped, as is sound beside them beyond that of the words in front.
+    Words behind a call would be said without its result: they are dropped, and end the turn.
     """
 
     def __init__(self, dialect: Dialect, new_call_id: Callable[[], str]) -> None:
@@ -29,6 +30,8 @@ class CallSieve:
         self._space = ""  # that may turn out to stand around a call
         self._called = False
         self._words_s = self._sound_s = 0.0
+        self.over = False
+        """Whether all calls of the turn are known: nothing more is to come of it."""
 
     def push(self, event: Parsed, /) -> list[Parsed]:
         """Take what the parser made of an id. Raises ToolError: a call without end."""
@@ -52,14 +55,16 @@ class CallSieve:
                 self._called, self._space = True, ""
                 out.append(ToolCall(self._new_call_id(), item.name, item.arguments))
                 continue
+            if self._called:
+                if item.strip():
+                    self.over = True
+                    break
+                continue
             text = self._space + item
             words = text.rstrip()
             self._space = text[len(words) :]
             if not words:
                 continue
-            if self._called and self._words_s:
-                words = " " + words.lstrip()
-            self._called = False
             self._words_s += speaking_s(words)
             out.append(TextDelta(words))
         return out

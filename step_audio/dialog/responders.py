@@ -216,6 +216,8 @@ class DirectResponder:
                 events = _sifted(sieve, parser.push(token_id))
                 for event in events:
                     yield event
+                if sieve is not None and sieve.over:
+                    break
                 reason = guard.push(token_id, events)
                 if reason is not None:
                     recorder.observe(f"answers_ended.{reason}", 1)

@@ -142,6 +142,14 @@ async def test_the_sound_of_words_trails_into_the_call_behind_them() -> None:
     assert usual_s < (sounds(events) - 4) * 0.12 < 1.5 * usual_s
 
 
+async def test_words_behind_a_call_are_not_said_and_end_the_turn() -> None:
+    guessed = interleave(text_ids(f"{TIME} It is six."), GROUPS, PUBLISHED)
+    assistant, engine = direct(guessed, NOON)
+    events = await collect(assistant.answer(asked()))
+    assert (words(events), sounds(events)) == ("It is noon.", 4)
+    assert engine.aborted == [engine.requests[0].request_id]
+
+
 async def test_several_calls_in_a_turn_are_all_made_and_shown_in_one() -> None:
     paris = DIALECT.write("get_time", '{"city":"Paris"}')
     assistant, engine = direct(text_ids(f"{TIME}\n{paris}"), NOON)
