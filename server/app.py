@@ -19,7 +19,7 @@ from server.drain import Drain
 from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
 from server.realtime.endpoint import House, realtime_router
-from server.realtime.line import Lines
+from server.realtime.lines import Lines
 from server.rest import rest_router
 from server.sight.metrics import Metrics, metrics_router
 from step_audio import __version__

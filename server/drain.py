@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from server.realtime.line import Lines
+from server.realtime.lines import Lines
 
 _LOG = logging.getLogger(__name__)
 

@@ -57,7 +57,8 @@ class ServerSettings:
         voice_names: which voice a name of a client means, before OpenAI's stock names.
         max_message_bytes: longest websocket message.
         send_timeout_s: a client that takes nothing for so long is dropped.
-        idle_timeout_s: a socket that says nothing for so long is closed.
+        idle_timeout_s: a session in which nothing happens for so long is ended.
+        session_timeout_s: longest session. Both are told `warning_s` before.
         traces: folder for traces of sessions that ask for one; None: there are none.
         resume_window_s: so long a session waits for a client whose socket dropped.
         drain_s: so long an answer under way may go on after SIGTERM.
@@ -76,6 +77,8 @@ class ServerSettings:
     max_message_bytes: int = 8 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
+    session_timeout_s: float = 3600.0
+    warning_s: float = 30.0
     traces: Path | None = None
     resume_window_s: float = 60.0
     drain_s: float = 15.0

@@ -47,6 +47,8 @@ class SessionConfig:
     """None: the client says when a turn ends."""
     include: tuple[str, ...] = ()
     """Events that are sent only to those who ask."""
+    expires_at: int | None = None
+    """When the session ends at the latest, in seconds of Unix time."""
 
     @property
     def client_tools(self) -> frozenset[str]:
@@ -115,10 +117,11 @@ class SessionConfig:
             "tracing": None,
             "prompt": None,
             "include": list(self.include) or None,
+            **({"expires_at": self.expires_at} if self.expires_at is not None else {}),
         }
 
 
-def first_config(assistant: Assistant) -> SessionConfig:
+def first_config(assistant: Assistant, expires_at: int | None = None) -> SessionConfig:
     """Return the settings that a session starts with: the server finds the turns if it can."""
     services, turns = assistant.services, assistant.settings.turns
     return SessionConfig(
@@ -126,6 +129,7 @@ def first_config(assistant: Assistant) -> SessionConfig:
         services.model_name,
         services.default_voice,
         takes_instructions=assistant.settings.takes_instructions,
+        expires_at=expires_at,
         turn_detection=TurnDetection("server_vad", turns.silence_ms)
         if services.turn_detector
         else None,

@@ -16,7 +16,8 @@ from server.admission import Admission
 from server.errors import RequestError, error_response
 from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded
-from server.realtime.line import GONE, Line, Lines
+from server.realtime.line import GONE, Line
+from server.realtime.lines import Lines
 from server.realtime.shapes.beta import Beta
 from server.realtime.shapes.shape import Shape, marked_beta
 from server.sight.meter import TurnMeter

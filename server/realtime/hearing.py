@@ -61,6 +61,11 @@ class Hearing:
             tools = self._assistant.told_tools(self._talk.config.tool_specs)
             self._ahead.follow(self._talk.conversation, self._ear.question, system, tools)
 
+    @property
+    def open(self) -> bool:
+        """Whether a question is being spoken."""
+        return self._ear.question is not None
+
     async def close(self) -> None:
         """Stop what runs ahead of the question."""
         await self._ahead.close()

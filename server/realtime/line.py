@@ -9,6 +9,7 @@ event that arrived, takes it over and gets what comes after that event, each eve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -22,6 +23,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.errors import RequestError
 from server.limits import ServerSettings
 from server.pace import Flooded, Pace
+from server.realtime.lifetime import (
+    EXPIRED,
+    WARNING,
+    Due,
+    LifeLimits,
+    Lifetime,
+    expired_event,
+    warning_event,
+)
 from server.realtime.outlet import Outlet
 from server.realtime.session import RealtimeSession
 from server.realtime.shapes.shape import Shape
@@ -35,6 +45,7 @@ GONE: Final = (WebSocketDisconnect, OSError)
 MAX_LOG_BYTES: Final = 8 << 20
 """Of events that may have to be sent again: two minutes of sound."""
 GOING: Final = 1012
+POLICY: Final = 1008
 TRY_LATER: Final = 1013
 
 
@@ -54,6 +65,13 @@ class Line:
         self.token = secrets.token_urlsafe(32) if resumable else None
         self._assistant, self._settings, self._shape = assistant, settings, shape
         self._watch, self._observe = watch, assistant.services.recorder.observe
+        self._limits = LifeLimits(
+            settings.idle_timeout_s,
+            settings.session_timeout_s,
+            settings.warning_s,
+            grace_s=settings.drain_s,
+        )
+        self._lifetime = Lifetime(self._limits, time.monotonic())
         self._outlet = Outlet()
         self._pace = Pace(settings.pace)
         self._session: RealtimeSession | None = None
@@ -67,6 +85,8 @@ class Line:
         self._attached: tuple[asyncio.Event, asyncio.Event] | None = None
         """Of the socket in use: told to leave, has left."""
         self._broken = False
+        self._expired = False
+        self._commands = 0
         self._left_s: float | None = None
 
     @property
@@ -80,8 +100,9 @@ class Line:
             try:
                 self._broken = True
                 async with asyncio.TaskGroup() as tasks:
+                    expires_at = int(time.time() + self._limits.session_s)
                     self._session = RealtimeSession(
-                        self._assistant, self._outlet, tasks, self._shape
+                        self._assistant, self._outlet, tasks, self._shape, expires_at
                     )
                     if self.token is not None:
                         window_s = self._settings.resume_window_s
@@ -157,6 +178,9 @@ class Line:
                 _LOG.error("realtime session failed", exc_info=how)
                 self.end()
                 return 1011
+        if self._expired and not writer.cancelled():
+            self.end()
+            return POLICY
         if not reader.cancelled():
             self.end()  # closed on purpose
             return reader.result()
@@ -168,11 +192,7 @@ class Line:
         assert self._session is not None
         while True:
             await self._outlet.room()
-            try:
-                async with asyncio.timeout(settings.idle_timeout_s):
-                    message = await socket.receive()
-            except TimeoutError:
-                return 1000
+            message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 if message.get("code") in (1000, 1001):
                     self.end()
@@ -199,7 +219,7 @@ class Line:
     async def _write(self, socket: WebSocket, again: list[str]) -> None:
         for text in again:
             await self._send(socket, text)
-        while True:
+        while not self._expired:
             while self._unsent:
                 await self._send(socket, self._unsent[0])
                 self._unsent.popleft()
@@ -211,6 +231,8 @@ class Line:
             if self.token is not None:
                 self._remember(event["event_id"], text)
             self._unsent.append(text)
+            self._expired = event["type"] == "error" and event["error"]["code"] == EXPIRED
+        await self._send(socket, self._unsent.pop())
 
     async def _send(self, socket: WebSocket, text: str) -> None:
         async with asyncio.timeout(self._settings.send_timeout_s):
@@ -233,57 +255,47 @@ class Line:
         return [resumed, *(text for _, text in list(self._log)[ids.index(last) + 1 :])]
 
     async def _until_over(self) -> None:
-        """Wait for the end, or for a socket that does not come back in time."""
+        """Wait for the end: of the client, of a socket that does not come back, of the time."""
         window_s = self._settings.resume_window_s
-        look_s = None if self.token is None else max(0.02, min(1.0, window_s / 4))
+        look_s = self._lifetime.look_again_s()
+        if self.token is not None:
+            look_s = min(look_s, max(0.02, window_s / 4))
         while not self._over.is_set():
             try:
                 async with asyncio.timeout(look_s):
                     await self._over.wait()
             except TimeoutError:
+                now_s = time.monotonic()
                 gone = self._attached is None and self._left_s is not None
-                if gone and time.monotonic() - (self._left_s or 0.0) > window_s:
+                if gone and now_s - (self._left_s or 0.0) > window_s:
+                    return
+                if self._times_out(now_s):
+                    await self._last_words()
                     return
 
+    def _times_out(self, now_s: float) -> bool:
+        """Warn of the end of the time, or say that it is over."""
+        session = self._session
+        assert session is not None
+        if session.active or session.commands != self._commands:
+            self._commands = session.commands
+            self._lifetime.touch(now_s)
+        due = self._lifetime.look(now_s, answering=session.floor.busy)
+        if due is None:
+            return False
+        what, reason, left_s = due
+        if what is Due.END:
+            self._observe(f"guard_stops.{reason}", 1)
+            self._outlet.send(expired_event(reason, self._limits))
+            return True
+        if self.token is not None or WARNING in session.talk.config.include:
+            self._outlet.send(warning_event(reason, left_s))
+        return False
 
-class Lines:
-    """The sessions of one server."""
-
-    def __init__(self) -> None:
-        self._lines: dict[Line, asyncio.Task[None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def begin(self, line: Line, held: ExitStack) -> None:
-        """Start a session. What it breaks with is logged."""
-        task = asyncio.create_task(line.run(held), name="session")
-        self._lines[line] = task
-        task.add_done_callback(lambda done: self._ended(line, done))
-
-    def find(self, token: str) -> Line | None:
-        """Return the session of a token."""
-        found: Line | None = None
-        for line in self._lines:
-            if line.token is not None and secrets.compare_digest(line.token, token):
-                found = line
-        return found
-
-    def all(self) -> list[Line]:
-        """Return all sessions."""
-        return list(self._lines)
-
-    async def close(self) -> None:
-        """End all sessions."""
-        tasks = list(self._lines.values())
-        for line in self._lines:
-            line.end()
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=5.0)
-            for task in stuck:
-                task.cancel()
-
-    def _ended(self, line: Line, done: asyncio.Task[None]) -> None:
-        del self._lines[line]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            _LOG.error("realtime session failed", exc_info=error)
+    async def _last_words(self) -> None:
+        """Wait until a socket in use has taken what is left."""
+        if self._attached is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.send_timeout_s):
+                await self._over.wait()

@@ -18,6 +18,7 @@ from server.realtime.talk import Talk
 from server.realtime.translate import error_event
 from step_audio.core.errors import StepAudioError
 from step_audio.dialog.session import Assistant
+from step_audio.dialog.turn import S
 
 
 class RealtimeSession:
@@ -26,6 +27,7 @@ class RealtimeSession:
     Attributes:
         floor: who speaks; what the server wants to say of its own accord goes there.
         talk: settings, conversation, and what else the parts share.
+        commands: events that were carried out, sound left out.
     """
 
     def __init__(
@@ -34,12 +36,18 @@ class RealtimeSession:
         outlet: Outlet,
         tasks: asyncio.TaskGroup,
         shape: Shape | None = None,
+        expires_at: int | None = None,
     ) -> None:
-        """Greet the client; `shape` None: GA, unless its first update is of another."""
+        """Greet the client; `shape` None: GA, unless its first update is of another.
+
+        Args: `expires_at` is when the session ends at the latest, in seconds of Unix time.
+        """
         errands = assistant.errands(wake=self._news)
-        self.talk = Talk(assistant, outlet, tasks, first_config(assistant), errands)
+        config = first_config(assistant, expires_at)
+        self.talk = Talk(assistant, outlet, tasks, config, errands)
         self.floor = Floor(self.talk)
         self._outlet = outlet
+        self.commands = 0
         self._undecided = shape is None
         outlet.shape = shape or Ga()
         self._hearing = Hearing(self.talk, self.floor)
@@ -66,6 +74,7 @@ class RealtimeSession:
             given = raw.get("event_id")
             event_id = given if isinstance(given, str) else None
             event = wire.parse(self._shaped(raw))
+            self.commands += not isinstance(event, wire.BufferAppend)
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             self._outlet.send(error_event(error, event_id=event_id))
@@ -80,6 +89,12 @@ class RealtimeSession:
 
     def _news(self) -> None:
         self.floor.poke()
+
+    @property
+    def active(self) -> bool:
+        """Whether somebody speaks, or a tool is at work."""
+        at_work = self.talk.errands.open > 0
+        return at_work or self.floor.state is not S.LISTENING or self._hearing.open
 
     async def close(self) -> None:
         """Stop what runs."""

@@ -73,6 +73,9 @@ def _settings(profile: Profile) -> ServerSettings:
         measured=profile.limits.admission == "measured",
         resume_window_s=profile.limits.resume_window_s,
         drain_s=profile.limits.drain_s,
+        idle_timeout_s=profile.limits.idle_s,
+        session_timeout_s=profile.limits.session_s,
+        warning_s=profile.limits.warning_s,
     )
 
 

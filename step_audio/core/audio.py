@@ -158,9 +158,17 @@ class StreamResampler:
     A windowed sinc (Hann, 6 zero crossings, roll-off 0.99), equal to the default of
     torchaudio.transforms.Resample, which the published tokenizers were used with. Each output
     phase keeps only its own taps, so odd rates such as 44 101 Hz cost no more than others.
+
+    Args:
+        from_hz, to_hz: the rates.
+        crossings: zero crossings on each side; more keep what is just below the lower half rate
+            and take longer: 32 cost a delay of 2 ms at 24 kHz to 16 kHz.
+
+    Raises:
+        AudioError: a rate that no sound card has.
     """
 
-    def __init__(self, from_hz: int, to_hz: int) -> None:
+    def __init__(self, from_hz: int, to_hz: int, *, crossings: int = _LOWPASS_WIDTH) -> None:
         for rate_hz in (from_hz, to_hz):
             if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
                 raise AudioError(
@@ -168,7 +176,7 @@ class StreamResampler:
                 )
         common = math.gcd(from_hz, to_hz)
         self._step, self._phases = from_hz // common, to_hz // common
-        self._taps, self._width = _sinc_taps(self._step, self._phases)
+        self._taps, self._width = _sinc_taps(self._step, self._phases, crossings)
         # `_kept` starts at sample `_start` of the input; the sound is preceded by silence.
         self._kept: Pcm = np.zeros(self._width, dtype=np.float32)
         self._start = -self._width
@@ -207,14 +215,14 @@ class StreamResampler:
         return (out.astype(np.float32),)
 
 
-def _sinc_taps(step: int, phases: int) -> tuple[NDArray[np.float32], int]:
+def _sinc_taps(step: int, phases: int, crossings: int) -> tuple[NDArray[np.float32], int]:
     """Return (taps (phases, 2 * width + 2), width): phase p starts width before its centre."""
     cutoff = min(step, phases) * _ROLLOFF
-    width = math.ceil(_LOWPASS_WIDTH * step / cutoff)
+    width = math.ceil(crossings * step / cutoff)
     phase = np.arange(phases, dtype=np.int64)[:, None]
     sample = phase * step // phases - width + np.arange(2 * width + 2)
-    t = np.clip((sample / step - phase / phases) * cutoff, -_LOWPASS_WIDTH, _LOWPASS_WIDTH)
-    window = np.cos(t * np.pi / _LOWPASS_WIDTH / 2) ** 2
+    t = np.clip((sample / step - phase / phases) * cutoff, -crossings, crossings)
+    window = np.cos(t * np.pi / crossings / 2) ** 2
     return (np.sinc(t) * window * cutoff / step).astype(np.float32), width
 
 

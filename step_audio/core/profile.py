@@ -218,7 +218,13 @@ class Limits(Section):
     resume_window_s: float = Field(default=60.0, ge=0, le=3600)
     """So long a session waits for a client whose socket dropped, if it asked for that."""
     drain_s: float = Field(default=15.0, ge=0, le=600)
-    """So long an answer under way may go on after SIGTERM."""
+    """So long an answer under way may go on after SIGTERM, or at the end of `session_s`."""
+    idle_s: float = Field(default=900.0, ge=5, le=86_400)
+    """A realtime session without speech, answer, tool call or message for so long is ended."""
+    session_s: float = Field(default=3600.0, ge=10, le=604_800)
+    """Longest realtime session."""
+    warning_s: float = Field(default=30.0, ge=1, le=600)
+    """So long before either end a client that asks for it is warned."""
 
 
 class ServerSection(Section):

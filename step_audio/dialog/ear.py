@@ -90,7 +90,7 @@ class Ear:
         self._rate_hz, self._max_s = rate_hz, max_s
         self._samples = heard_ms * rate_hz // 1000
         self._question: Question | None = None
-        self._guessed: tuple[TokenGroup, ...] | None = None  # of the question, if it ended here
+        self._paused: tuple[TokenGroup, ...] | None = None  # of the question, if it ended here
         self._detection: Detection | None = None
         self._turns: _Turns | None = None
         self._recent = _Recent(rate_hz)
@@ -129,7 +129,7 @@ class Ear:
 
     def clear(self) -> None:
         """Forget the question and what was heard before it."""
-        self._question, self._guessed = None, None
+        self._question, self._paused = None, None
         self._recent = _Recent(self._rate_hz)
         self._turns = None
 
@@ -157,7 +157,7 @@ class Ear:
             return None
         # What belongs to this question must not come again as the next one's prefix.
         self._recent = _Recent(self._rate_hz)
-        groups, self._guessed = self._guessed, None
+        groups, self._paused = self._paused, None
         return groups or question.finish(), question.duration_ms / 1000
 
     def _open(self) -> Question:
@@ -182,8 +182,10 @@ class Ear:
             elif self._question is None:
                 continue
             elif kind is SpeechEventKind.PAUSED:
-                self._guessed = self._question.so_far() if detection.guess else None
-                out.append(Paused(at_ms, self._guessed or ()))
+                # Whoever is guessed at or not, the question is the same: without the silence that
+                # is waited for, in which a model hears words that nobody said.
+                self._paused = self._question.so_far()
+                out.append(Paused(at_ms, self._paused if detection.guess else ()))
             else:
                 out.append(self._stop(at_ms))
         return out
@@ -192,7 +194,7 @@ class Ear:
         return question.duration_ms + len(pcm) * 1000 / self._rate_hz <= self._max_s * 1000
 
     def _start(self, at_ms: int, prefix_ms: int) -> Started:
-        self._guessed = None
+        self._paused = None
         if self._question is not None:
             return Started(at_ms, again=True)
         self._question = self._open()

@@ -42,8 +42,20 @@ def test_a_turn_starts_pauses_and_stops_with_its_prefix() -> None:
     assert paused.at_ms == stopped.at_ms == pytest.approx(1600, abs=80)
     assert paused.groups == ()
     assert stopped.duration_s == pytest.approx(0.2 + 0.6 + 0.5, abs=0.1)
-    assert len(stopped.groups) == -(-round(stopped.duration_s * 1000) // 120)
+    assert 0 <= len(stopped.groups) * 0.12 - (stopped.duration_s - 0.26) < 0.12
     assert not listener.speaking
+
+
+@pytest.mark.parametrize("silence_ms", [500, 2000])
+def test_a_question_is_the_same_guessed_at_or_not_however_long_its_end_is(silence_ms: int) -> None:
+    found = []
+    for guess in (True, False):
+        detection = Detection(silence_ms=silence_ms, guess=guess)
+        stopped = hear(ear(detection), speech(600), silence(2500))[-1]
+        assert isinstance(stopped, Stopped)
+        found.append(stopped.groups)
+    assert found[0] == found[1]
+    assert 0.6 <= len(found[0]) * 0.12 < 0.6 + 0.24 + 0.2
 
 
 def test_a_guess_has_the_groups_that_the_turn_then_ends_with() -> None:

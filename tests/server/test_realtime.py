@@ -341,13 +341,6 @@ def test_an_oversized_message_closes_the_socket(connect: Connect) -> None:
     assert closed.value.code == 1009
 
 
-def test_an_idle_socket_is_closed(connect: Connect) -> None:
-    client = connect(settings=ServerSettings(idle_timeout_s=0.05))
-    with talking(client) as talk, pytest.raises(WebSocketDisconnect) as closed:
-        talk.next()
-    assert closed.value.code == 1000
-
-
 def test_leaving_aborts_the_engine(connect: Connect) -> None:
     engine = ScriptedEngine([ANSWER], hold=len(HEARD) + 4)
     with talking(connect(engine=engine)) as talk:

@@ -1,0 +1,65 @@
+"""What nano's ear hears over a socket is what it hears in the file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_audio.core.audio import read_audio, resample
+from step_audio.core.config import load_profile
+from step_audio.core.ports import AudioTokenizer, TurnDetector
+from step_audio.core.types import Pcm, TokenGroup
+from step_audio.dialog.ear import Detection, Ear, Stopped
+from step_audio.dialog.question import Question
+from step_audio.runtime import Runtime
+
+AUDIO = Path(__file__).parents[1] / "golden" / "audio"
+RATE = 24_000
+TAIL_GROUPS = 2
+"""At the cut: the ear's right context, and the silence that the pause takes."""
+
+
+@pytest.fixture(scope="module")
+def ear() -> tuple[AudioTokenizer, TurnDetector]:
+    runtime = Runtime(load_profile("nano"))
+    return runtime.audio_tokenizer(), runtime.turn_detector()
+
+
+def whole(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm, rate: int) -> tuple[TokenGroup, ...]:
+    question = Question(ear[0], rate)
+    question.push(pcm)
+    return question.finish()
+
+
+def over_the_socket(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm) -> tuple[TokenGroup, ...]:
+    """Hear 24 kHz in chunks of 20 ms, as `Hearing` does, with the turn found by the detector."""
+    listener = Ear(ear[0], RATE, ear[1])
+    listener.detect(Detection(silence_ms=500, threshold=0.5))
+    sound = np.concatenate((pcm, np.zeros(RATE, np.float32)))
+    heard = [e for at in range(0, len(sound), 480) for e in listener.push(sound[at : at + 480])]
+    ends = [event for event in heard if isinstance(event, Stopped)]
+    assert len(ends) == 1
+    return ends[0].groups
+
+
+@pytest.mark.parametrize("name", ["en_1", "en_2", "en_5"])
+def test_the_detectors_cut_loses_no_group(
+    ear: tuple[AudioTokenizer, TurnDetector], name: str
+) -> None:
+    pcm, rate = read_audio(AUDIO / f"{name}.wav")
+    there = resample(pcm, rate, RATE)
+    socket, file = over_the_socket(ear, there), whole(ear, there, RATE)
+    kept = len(file) - TAIL_GROUPS
+    assert socket[:kept] == file[:kept]
+    assert len(file) <= len(socket) <= len(file) + TAIL_GROUPS
+
+
+@pytest.mark.parametrize("name", ["en_1", "en_2", "en_5"])
+def test_another_rate_on_the_way_changes_few_codes(
+    ear: tuple[AudioTokenizer, TurnDetector], name: str
+) -> None:
+    pcm, rate = read_audio(AUDIO / f"{name}.wav")
+    file, there = whole(ear, pcm, rate), whole(ear, resample(pcm, rate, RATE), RATE)
+    pairs = zip(file, there, strict=True)
+    same = [a == b for f, t in pairs for a, b in zip(f.linguistic, t.linguistic, strict=True)]
+    assert np.mean(same) >= 0.94
