@@ -149,7 +149,8 @@ class Buildah:
             self._buildah("rmi", "-f", image)
 
     def size_bytes(self, tag: str) -> int:
-        return int(json.loads(self._buildah("inspect", "--type", "image", tag))["Docker"]["size"])
+        number, unit = self._buildah("images", "--format", "{{.Size}}", tag).split()
+        return round(float(number) * {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit])
 
     def start(self, tag: str, command: Sequence[str], port: int) -> subprocess.Popen[str]:
         container = self._buildah("from", "--pull=never", tag).strip()

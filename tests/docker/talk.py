@@ -1,11 +1,12 @@
-"""A spoken turn with a server that runs somewhere; its own voice asks, over public protocols."""
+"""A spoken turn with a server that runs somewhere, over public protocols."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import numpy as np
@@ -14,19 +15,23 @@ from websockets.sync.client import connect
 
 from step_audio.core.audio import float_to_pcm16, resample
 
-QUESTION = "What is the capital of France?"
+QUESTION: Final = Path(__file__).parents[2] / "web" / "samples" / "capital.mp3"
 
 
 def ask_aloud(address: str) -> dict[str, Any]:
-    """Ask a spoken question at `host:port`; return what was heard, said, and the sound's length.
+    """Read a line aloud at `host:port`, then ask a spoken question.
+
+    Returns:
+        What was asked, what was answered, and the length of the answer's sound.
 
     Raises:
         AssertionError: a turn came back without words or without sound.
     """
-    body = {"model": "nano", "input": QUESTION, "voice": "rms", "response_format": "wav"}
+    body = {"model": "nano", "input": "Hello.", "voice": "rms", "response_format": "wav"}
     spoken = httpx.post(f"http://{address}/v1/audio/speech", json=body, timeout=120)
     spoken.raise_for_status()
-    pcm, rate_hz = sf.read(io.BytesIO(spoken.content), dtype="float32")
+    assert np.abs(sf.read(io.BytesIO(spoken.content))[0]).max(initial=0) > 0.03, "silence"
+    pcm, rate_hz = sf.read(QUESTION, dtype="float32")
     sound = resample(pcm, rate_hz, 24_000)
     with connect(f"ws://{address}/v1/realtime?model=nano") as socket:
         assert json.loads(socket.recv(30))["type"] == "session.created"
@@ -48,4 +53,4 @@ def ask_aloud(address: str) -> dict[str, Any]:
     )
     assert words.strip(), "an answer without words"
     assert np.abs(answer).max(initial=0) > 1000, "an answer without sound"
-    return {"asked": QUESTION, "answered": words, "sound_s": round(len(answer) / 24_000, 2)}
+    return {"asked": QUESTION.stem, "answered": words, "sound_s": round(len(answer) / 24_000, 2)}

@@ -37,7 +37,8 @@ def test_the_quick_start_gets_to_a_spoken_answer(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEP_AUDIO__VOICE_FOLDER", str(tmp_path / "voices"))
     tried = [words for words in shown(QUICKSTART) if words[0] not in ("serve", "doctor")]
-    assert [words[0] for words in tried[:2]] == ["say", "ask"]
+    assert tried[0][0] == "ask"
+    (tmp_path / "web").symlink_to(ROOT / "web")
     for words in tried:
         assert main(words) == 0, words
     answer, rate_hz = sf.read("answer.wav")
