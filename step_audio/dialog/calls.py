@@ -28,7 +28,7 @@ class CallSieve:
         self._finder = CallFinder(dialect)
         self._new_call_id = new_call_id
         self._space = ""  # that may turn out to stand around a call
-        self._called = False
+        self._said = self._called = False
         self._words_s = self._sound_s = 0.0
         self.over = False
         """Whether all calls of the turn are known: nothing more is to come of it."""
@@ -44,7 +44,7 @@ class CallSieve:
     def flush(self) -> list[Parsed]:
         """End the turn; an open call ends with it."""
         out = self._sorted(self._finder.flush())
-        if self._space and self._words_s and not self._called:
+        if self._space and self._said and not self._called:
             out.append(TextDelta(self._space))
         return out
 
@@ -65,6 +65,7 @@ class CallSieve:
             self._space = text[len(words) :]
             if not words:
                 continue
+            self._said = True
             self._words_s += speaking_s(words)
             out.append(TextDelta(words))
         return out
