@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ class Floor:
         self._asides: list[Speech] = []
         self._wishes: deque[str | None] = deque()
         self._user_speaks = False
+        self._free = asyncio.Event()
+        self._free.set()
 
     # --- what the user does -------------------------------------------------------------------
 
@@ -74,6 +77,10 @@ class Floor:
     def busy(self) -> bool:
         """Whether an answer is under way that the client knows of."""
         return self.state in (S.THINKING, S.SPEAKING, S.YIELDING)
+
+    async def free(self) -> None:
+        """Wait until no answer is under way."""
+        await self._free.wait()
 
     @property
     def yielding(self) -> bool:
@@ -199,6 +206,7 @@ class Floor:
         for action in actions:
             self._do(action)
         self._next()
+        (self._free.clear if self.busy else self._free.set)()
 
     def _do(self, action: Action) -> None:
         current = self._current

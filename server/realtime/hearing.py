@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from server.errors import RequestError
 from server.realtime import events as wire
+from server.realtime.captions import Captions
 from server.realtime.floor import Floor
 from server.realtime.items import item_events, shown_before
 from server.realtime.talk import Talk
@@ -29,6 +30,7 @@ class Hearing:
         self._format = talk.config.input_format
         self._ear = self._assistant.ear(self._format.rate_hz)
         self._ahead = talk.assistant.read_ahead(talk.config.session_id)
+        self._captions = Captions(talk, floor)
         self._item_id = f"item_{new_id()}"
         self.reconfigure()
 
@@ -67,7 +69,8 @@ class Hearing:
         return self._ear.question is not None
 
     async def close(self) -> None:
-        """Stop what runs ahead of the question."""
+        """Stop what runs ahead of the question and behind it."""
+        await self._captions.close()
         await self._ahead.close()
 
     async def commit(self, _: wire.BufferCommit) -> None:
@@ -132,6 +135,7 @@ class Hearing:
         self._outlet.send({"type": "input_audio_buffer.committed", **facts})
         for out in item_events(self._talk.conversation, item):
             self._outlet.send(out)
+        self._captions.want(item)
 
 
 def spoken(item: wire.ClientItem) -> str | None:

@@ -207,6 +207,7 @@ class Speaker:
             question_s=self._talk.spoken_s.get(question_id or "", 0.0),
             usage=speech.usage,
             aside=wanted.aside,
+            told=self._talk.told,
         )
 
     def _emit(self, events: list[Event]) -> None:

@@ -25,6 +25,7 @@ class Talk:
         errands: tool calls under way.
         spoken_s: seconds of each spoken question, by item id.
         speeds: how much faster than the model spoke an answer was sent, by item id.
+        told: spoken items whose transcripts the client has, or is about to be sent.
     """
 
     assistant: Assistant
@@ -36,3 +37,4 @@ class Talk:
     conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")
     spoken_s: dict[str, float] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)

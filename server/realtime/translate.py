@@ -48,6 +48,13 @@ def transcript_events(item_id: str, text: str, seconds: float) -> list[Event]:
     return [*delta, {"type": f"{kind}.completed", **where, "transcript": text, "usage": usage}]
 
 
+def failed_transcript(item_id: str, error: StepAudioError) -> Event:
+    """Return the event for a spoken item that could not be heard; clients refuse nulls in it."""
+    what = {"type": "server_error", "code": error.code, "message": str(error), "param": ""}
+    kind = "conversation.item.input_audio_transcription.failed"
+    return {"type": kind, "item_id": item_id, "content_index": 0, "error": what}
+
+
 def _usage(usage: Usage) -> dict[str, Any]:
     """Return the counts as the protocol has them; JavaScript clients refuse null counts."""
     read, written = usage.input_text + usage.input_audio, usage.output_text + usage.output_audio
@@ -81,6 +88,7 @@ class ResponseTranslator:
         question_s: its length.
         usage: what the answer takes, counted while it runs.
         aside: the response is not part of the conversation.
+        told: spoken items whose transcripts the client has; extended.
     """
 
     response_id: str
@@ -93,13 +101,13 @@ class ResponseTranslator:
     question_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     aside: bool = False
+    told: set[str] = field(default_factory=set)
     finished: bool = False
     _output: list[dict[str, Any]] = field(default_factory=list)
     _text: str = ""
     _message_index: int | None = None
     _message_open: bool = False
     _out: SoundOut = field(init=False)
-    _told: bool = False
     _calls: dict[str, ToolCall] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -177,9 +185,9 @@ class ResponseTranslator:
         }
 
     def _transcript(self, event: Transcript) -> list[Event]:
-        if self.question is None or self._told:
+        if self.question is None or self.question in self.told:
             return []
-        self._told = True
+        self.told.add(self.question)
         return transcript_events(self.question, event.text, self.question_s)
 
     def _message(self, status: str) -> dict[str, Any]:

@@ -36,17 +36,23 @@ class ModelTranscriber:
             AudioError: longer than a question may be.
             EngineError: the engine broke or was late.
         """
-        conversation = Conversation()
-        groups = await groups_of(self._assistant, pcm, rate_hz)
-        conversation.add(UserAudio("recording", groups))
-        answer = self._assistant.answer(
-            conversation, instructions=load_prompt("transcribe"), aloud=False
-        )
-        text = ""
-        async with aclosing(answer) as events:
-            async for event in events:
-                if isinstance(event, Transcript):
-                    return event.text.strip()
-                if isinstance(event, TextDelta):
-                    text += event.text
-        return text.strip()
+        return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
+
+
+async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
+    """Return the words of a question that is heard already, "" for none.
+
+    Raises:
+        EngineError: the engine broke or was late.
+    """
+    conversation = Conversation()
+    conversation.add(UserAudio("recording", groups))
+    answer = assistant.answer(conversation, instructions=load_prompt("transcribe"), aloud=False)
+    text = ""
+    async with aclosing(answer) as events:
+        async for event in events:
+            if isinstance(event, Transcript):
+                return event.text.strip()
+            if isinstance(event, TextDelta):
+                text += event.text
+    return text.strip()
