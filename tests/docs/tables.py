@@ -148,6 +148,7 @@ SERVER_EVENTS: Final = {
     "session.created": "first of all",
     "session.resumable": "the client offered `step-audio-resume`: its token",
     "session.resumed": "the socket took up a session: how many messages of the client had arrived",
+    "session.expiring": "the session is about to end (idle or at its longest), if `include` asks",
     "session.updated": "after `session.update`: the whole session as it now is",
     "error": "something in a client's event is wrong; the session goes on",
     "input_audio_buffer.speech_started": "turn detection hears somebody",
