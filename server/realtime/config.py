@@ -37,6 +37,8 @@ class SessionConfig:
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] = "auto"
     max_output_tokens: int | None = None
+    temperature: float | None = None
+    """None: the profile's."""
     input_format: Format = PCM
     output_format: Format = PCM
     speed: float = 1.0
@@ -117,6 +119,7 @@ class SessionConfig:
             "tracing": None,
             "prompt": None,
             "include": list(self.include) or None,
+            **({"temperature": self.temperature} if self.temperature is not None else {}),
             **({"expires_at": self.expires_at} if self.expires_at is not None else {}),
         }
 
@@ -158,6 +161,8 @@ def merged(
     if "max_output_tokens" in given:
         limit = patch.max_output_tokens
         changes["max_output_tokens"] = limit if isinstance(limit, int) else None
+    if patch.temperature is not None:
+        changes["temperature"] = patch.temperature
     if patch.style is not None:
         changes["style"] = _restyled(config.style, patch.style)
     if isinstance(patch, SessionPatch) and "include" in given:

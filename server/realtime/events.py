@@ -96,6 +96,8 @@ class NamedTool(Wire):
 Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
 ToolChoice = Literal["auto", "none", "required"] | NamedTool
 Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_length=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+"""Of the beta shape."""
 MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
 
 
@@ -121,6 +123,7 @@ class SessionPatch(Wire):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     max_output_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
     include: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)] | None = (
         None
     )
@@ -181,6 +184,7 @@ class ResponseParams(Wire):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     max_output_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
     metadata: dict[str, Any] | None = None
     conversation: Literal["auto", "none"] = "auto"
     input: Annotated[list[ContextItem], Field(max_length=64)] | None = None

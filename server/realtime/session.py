@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from server.errors import RequestError
 from server.realtime import events as wire
 from server.realtime.config import first_config, merged
 from server.realtime.floor import Floor
@@ -111,6 +112,14 @@ class RealtimeSession:
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
         config = merged(self.talk.config, params, self.talk.assistant)
+        choice = config.tool_choice
+        known = {str(tool["name"]) for tool in config.tools}
+        if isinstance(choice, dict) and choice["name"] not in known:
+            raise RequestError(
+                f"no function {choice['name']!r} among the session's tools",
+                code="invalid_tool_choice",
+                param="response.tool_choice",
+            )
         context = await self._history.context(params)
         if params.conversation == "none" and context is not None:
             self.floor.ask_aside(config, params.metadata, context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from server.realtime.answering import Answering
 from server.realtime.config import SessionConfig
@@ -17,6 +17,9 @@ from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Answer, Conversation, UserAudio
 from step_audio.dialog.run import AnswerEvent
 from step_audio.dialog.session import new_id
+
+BETA_TEMPERATURE: Final = 0.8
+"""The beta shape's own default, which its clients send unasked: it means the profile's."""
 
 Ended = Callable[[Answering, StepAudioError | None], None]
 
@@ -216,6 +219,9 @@ class Speaker:
 
 
 def _sampling(sampling: SamplingParams, config: SessionConfig) -> SamplingParams:
-    if config.max_output_tokens is None:
-        return sampling
-    return replace(sampling, max_tokens=min(sampling.max_tokens, config.max_output_tokens))
+    if config.max_output_tokens is not None:
+        most = min(sampling.max_tokens, config.max_output_tokens)
+        sampling = replace(sampling, max_tokens=most)
+    if config.temperature is not None and config.temperature != BETA_TEMPERATURE:
+        sampling = replace(sampling, temperature=config.temperature)
+    return sampling
