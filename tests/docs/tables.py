@@ -162,6 +162,7 @@ SERVER_EVENTS: Final = {
     "conversation.item.deleted": "answer to `conversation.item.delete`",
     "conversation.item.input_audio_transcription.delta": "what the model heard, if asked for",
     "conversation.item.input_audio_transcription.completed": "... all of it",
+    "conversation.item.input_audio_transcription.failed": "... or why there is none",
     "response.created": "an answer begins",
     "response.output_item.added": "a message or a call begins",
     "response.content_part.added": "its sound or text begins",
