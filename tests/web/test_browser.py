@@ -88,10 +88,6 @@ def test_a_question_into_the_microphone_is_answered_aloud(drive: Any, nano: int)
     assert set(heard.lower().split()) & {"what", "can", "you", "do"}
     pcm = np.fromfile(OUT / "answer.f32", dtype=np.float32)
     write_wav(OUT / "answer.wav", pcm, found["rate"])
-    # Exact zeros are an empty buffer: where a busy machine spoke slower than real time. That is
-    # for the figures in talk.json; the judge is asked for the words.
-    blocks = pcm[: len(pcm) // 256 * 256].reshape(-1, 256)
-    pcm = blocks[blocks.any(axis=1)].ravel()
     words = judging.normalise(judging.domain_judge().hear(pcm, found["rate"]))
     wanted = judging.normalise(answer)
     right = len(set(words) & set(wanted)) / len(set(wanted))
@@ -114,7 +110,7 @@ def test_speaking_into_an_answer_silences_it(drive: Any) -> None:
 def test_a_tool_call_is_shown_and_a_reload_keeps_the_conversation(drive: Any, nano: int) -> None:
     found = drive("resume", nano)
     assert "get_time" in found["call"]
-    assert "city" in found["call"]
+    assert "London" in found["call"]
     assert "time" in found["call"].splitlines()[-1]
     assert found["after"] == found["before"]
     assert [who for who, _ in found["then"]] == ["user", "assistant"]
