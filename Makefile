@@ -33,7 +33,7 @@ test: $(VENV)/.train-ready check
 VLLM := build/vllm
 
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
-	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server
+	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.

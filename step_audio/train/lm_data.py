@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from tqdm import tqdm
 
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import Vocab
-from step_audio.data.augment import augment, coloured_noise, warp
-from step_audio.data.domain import QaSample, generate, salad, vocabulary
+from step_audio.data.augment import augment, pad_noise, warp
+from step_audio.data.domain import QaSample, generate, generate_intent, salad, vocabulary
+from step_audio.data.nonsense import FOREIGN_SHARE, foreign_job, no_speech
 from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.spoken import SpokenItem, read_spoken, to_codes, write_spoken
 from step_audio.data.synthesis import Job, synthesize_many
@@ -41,6 +43,8 @@ ANSWER_SPEAKER = "flite-rms"
 SALAD_SHARE = 0.3
 SPOKEN_SALAD = 60
 """Word salad that the answer voice speaks, a shard: any word in any place."""
+NONSENSE_SHARE = 0.06
+"""Sound without a question, on top of what the domain draws of it: it must not be answered."""
 SHARD = 500
 
 
@@ -85,10 +89,18 @@ def plan(index: int, size: int) -> list[Planned]:
         who = draw_training_speaker(voices)
         if rng.random() < SALAD_SHARE:
             planned.append((salad(rng, words), None, who))
+        elif rng.random() < NONSENSE_SHARE:
+            planned.append(("", _unasked(rng), who))
         else:
             qa = generate(rng, "train")
             planned.append((qa.question, qa, who))
     return planned
+
+
+def _unasked(rng: random.Random) -> QaSample:
+    while (qa := generate_intent(rng, "not_understood", "train")).question:
+        pass
+    return qa
 
 
 def hearing_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path) -> None:
@@ -100,14 +112,15 @@ def hearing_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: 
     planned = plan(index, size)
     jobs = [
         Job(text, who, rate=rng.uniform(0.85, 1.2), pitch=rng.uniform(0.85, 1.15))
-        for text, _, who in planned
         if text
+        else (foreign_job(rng) if rng.random() < FOREIGN_SHARE else None)
+        for text, _, who in planned
     ]
-    sounds = synthesize_many(jobs, workers=1)
+    sounds = synthesize_many([job for job in jobs if job], workers=1)
     items: list[SpokenItem] = []
-    for text, _, who in planned:
-        pcm = _varied(_sixteen(next(sounds)), rng, noise) if text else _no_speech(rng, noise)
-        groups = tokenizer.encode_whole(pcm)
+    for (text, _, who), job in zip(planned, jobs, strict=True):
+        sound = _sixteen(next(sounds)) if job else no_speech(rng, noise)
+        groups = tokenizer.encode_whole(_varied(sound, rng, noise) if job else sound)
         items.append(SpokenItem(text, who.name if text else "noise", to_codes(groups)))
     questions = [None if qa is None else asdict(qa) for _, qa, _ in planned]
     (out / f"hearing-{index:04d}.qa.json").write_text(json.dumps(questions))
@@ -137,14 +150,13 @@ def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
         pcm = warp(pcm, noise)
     if rng.random() < 0.5:
         pcm = augment(pcm, noise, 0.7)
+    if rng.random() < 0.4:
+        # Clients send 24 kHz: the way there and back moves codes that lie near a border.
+        pcm = resample(np.asarray(soxr.resample(pcm, RATE_HZ, 24_000)), 24_000)
+    if rng.random() < 0.6:
+        # Where an utterance begins within a group decides a fifth of its codes.
+        pcm = pad_noise(pcm, rng.uniform(0.0, 0.36), rng.uniform(0.0, 0.3), noise)
     return pcm * np.float32(rng.uniform(0.2, 0.95))
-
-
-def _no_speech(rng: random.Random, noise: np.random.Generator) -> Pcm:
-    """Return silence or noise, (T,), one half to three seconds."""
-    samples = int(rng.uniform(0.5, 3.0) * RATE_HZ)
-    level = np.float32(10 ** rng.uniform(-4.5, -1.0))
-    return coloured_noise(samples, noise) * level
 
 
 def _sixteen(made: tuple[Pcm, int]) -> Pcm:

@@ -121,7 +121,8 @@ class SampleComposer:
         qa = generate(self.random, "train")
         while not qa.question:
             qa = generate(self.random, "train")
-        return self._question(qa, Turn("human", (Text(qa.question),)), (), "typed")
+        question = as_typed(qa.question, self.random)
+        return self._question(qa, Turn("human", (Text(question),)), (), "typed")
 
     def _question(
         self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
@@ -151,6 +152,21 @@ class SampleComposer:
     def _groups(self, answer: str) -> tuple[TokenGroup, ...]:
         spoken = self.answers.get(answer)
         return self.random.choice(spoken).groups if spoken else ()
+
+
+def as_typed(text: str, rng: random.Random) -> str:
+    """Return a question as people type it: often with a capital and a mark, sometimes shouting."""
+    dice = rng.random()
+    if dice < 0.45:
+        return text
+    if dice < 0.5:
+        return text.upper()
+    words = text.split(" ")
+    titled = rng.random() < 0.3
+    written = " ".join(
+        w[:1].upper() + w[1:] if i == 0 or titled else w for i, w in enumerate(words)
+    )
+    return written + rng.choice(("", "?", "?", "?", ".", "!"))
 
 
 def _system(prompt: str) -> Turn:
