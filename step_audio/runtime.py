@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from step_audio.core.blas import one_blas_thread
 from step_audio.core.errors import ProfileError
 from step_audio.core.ports import (
     AudioTokenizer,
@@ -134,7 +135,7 @@ class Runtime:
 
     def audio_tokenizer(self) -> AudioTokenizer:
         """Return the ear: `weights`/tokenizer."""
-        self._limit_torch()
+        self._limit_threads()
         from tokenizer.loading import load_tokenizer
 
         return load_tokenizer(
@@ -159,7 +160,7 @@ class Runtime:
 
     def vocoder(self) -> Vocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""
-        self._limit_torch()
+        self._limit_threads()
         from vocoder.flow_loading import load_flow
         from vocoder.hift_stream import HiftStream
         from vocoder.loading import load_hift
@@ -237,9 +238,10 @@ class Runtime:
         suffix = ".pt" if f"{name}.pt" in self._weights.files else ".safetensors"
         return self._weights.path(name + suffix)
 
-    def _limit_torch(self) -> None:
+    def _limit_threads(self) -> None:
         import torch
 
+        one_blas_thread()
         torch.set_num_threads(self._profile.threads)
 
     def _text_tokenizer(self) -> TextTokenizer:
@@ -271,7 +273,7 @@ class Runtime:
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
                 text_tokenizer=self._text_tokenizer(),
             )
-        self._limit_torch()
+        self._limit_threads()
         from step_audio.engine.local import LocalEngine as Step1Engine
         from step_audio.engine.weights import load_step1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
@@ -58,6 +59,12 @@ def test_services_hold_every_part(environ: dict[str, str]) -> None:
     assert "get_time" in {spec.name for spec in services.tools.specs()}
     assert services.text_tokenizer.encode("noon")
     assert isinstance(services.turn_detector, SileroTurnDetector)
+
+
+def test_models_leave_the_other_cores_to_others(environ: dict[str, str]) -> None:
+    with threadpool_limits(limits=2, user_api="blas"):
+        Runtime(load_profile("nano", environ)).audio_tokenizer()
+        assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == {1}
 
 
 def test_the_profile_names_the_turn_detector(environ: dict[str, str]) -> None:

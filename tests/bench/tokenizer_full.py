@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from step_audio.core.blas import one_blas_thread
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from tests.bench.measure import long_stream, speechlike
@@ -105,6 +106,7 @@ def main() -> None:
     parser.add_argument("--profile", help="accepted like every benchmark's, and not used")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    one_blas_thread()  # as serving does; its idle thread would count here
     line("one_shot", rtf=one_shot(build(args.blocks, 1), 60.0 if args.minutes >= 1 else 6.0))
     for streams in args.streams:
         spent = together(build(args.blocks, streams), streams, args.chunks)
