@@ -23,8 +23,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from step_audio.train.flow_batches import MAX_GROUPS, FlowCrops, collate
 from step_audio.train.lm_embedding import semantic_digits
-from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
+from step_audio.train.options import prepare, run_options
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 from vocoder.flow import FlowBatch, FlowInput, FlowModel
 from vocoder.flow_config import FlowConfig, from_dict, nano_flow
@@ -39,12 +40,10 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     Returns:
         What `judge` found.
     """
-    torch.set_num_threads(args.threads)
-    device, out = pick_device(args.device), Path(args.out)
+    device, out = prepare(args), Path(args.out)
     speakers = args.speakers.split(",") if args.speakers else None
     crops = FlowCrops(Path(args.data), args.seed, args.batch_frames, speakers)
     config = _config(args, crops)
-    torch.manual_seed(args.seed)
     model = FlowModel(config).to(device)
     if args.centroids:
         place_embeddings(model, Path(args.centroids))
@@ -154,20 +153,13 @@ def _config(args: argparse.Namespace, crops: FlowCrops) -> FlowConfig:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run_options(__doc__, minutes=35.0, learning_rate=1e-3)
     parser.add_argument("--data", required=True, help="folder of flow shards")
-    parser.add_argument("--out", required=True, help="folder for checkpoint, log and export")
     parser.add_argument("--centroids", help="linguistic_tokenizer.npy, to begin with")
     parser.add_argument("--warm-start", help="checkpoint of another run, for its decoder")
     parser.add_argument("--speakers", help="only these, comma-separated")
-    parser.add_argument("--minutes", type=float, default=35.0)
-    parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--batch-frames", type=int, default=2400, help="mel frames a step")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.998)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the path")
     args = parser.parse_args(argv)
     if args.smoke:

@@ -14,7 +14,7 @@ import argparse
 import copy
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,9 @@ from step_audio.data.corpus import Utterance, read_corpus
 from step_audio.data.domain import pronunciations
 from step_audio.data.feature_warp import mask, other_speaker
 from step_audio.data.speakers import ANSWER_SPEAKERS
-from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
+from step_audio.train.options import prepare, run_options
 from step_audio.train.speech_batches import BLANK, SAMPLE_RATE_HZ
 from step_audio.train.tokenizer_export import export
 from step_audio.train.tokenizers import TokenizerSizes, TokenizerTrainer
@@ -49,6 +50,10 @@ class HearingBatch:
     phones: Tensor
     phone_lengths: Tensor
     kept: Tensor
+
+    def to(self, device: torch.device) -> HearingBatch:
+        """Return the batch on a device."""
+        return HearingBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 class HearingBatches:
@@ -141,16 +146,23 @@ class HearingTrainer(nn.Module):
         for module in self._still:
             module.eval().requires_grad_(False)
 
+    def on(self, device: torch.device) -> HearingTrainer:
+        """Return itself with every part on a device, those that stand still too."""
+        for module in (self.encoder, *self._still):
+            module.to(device)
+        return self
+
     def losses(self, batch: HearingBatch) -> dict[str, Tensor]:
         """Return the weighted losses by name."""
         old, codebook, phones = self._still
-        # The fused attention kernel is several times slower on windows of 9 rows.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        kind = batch.features.device.type
+        # The CPU's fused attention is several times slower on windows of 9 rows.
+        with torch.autocast(kind, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             frames = self.encoder(batch.features).float()
-        steps = torch.arange(frames.shape[1])
+        steps = torch.arange(frames.shape[1], device=frames.device)
         valid = (steps < batch.lengths[:, None]).float()
         quantised, _, commitment = codebook(frames, valid)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(kind, torch.bfloat16):
             logits = phones(quantised).float()
         ctc = F.ctc_loss(
             logits.log_softmax(-1).transpose(0, 1),
@@ -171,16 +183,15 @@ class HearingTrainer(nn.Module):
 
 def train(args: argparse.Namespace) -> None:
     """Run to the end of the budget, resuming where a checkpoint is; then export."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
+    device = prepare(args)
     source = Path(args.tokenizers) / "checkpoint.pt"
-    state = torch.load(source, map_location=pick_device("cpu"), weights_only=True)
+    state = torch.load(source, map_location="cpu", weights_only=True)
     cmvn = state["extra"]["cmvn"]
     batches = HearingBatches(read_corpus(Path(args.speech)), cmvn, args.seed, args.batch_seconds)
     sizes = TokenizerSizes(64, 2, 128, 64, 2) if args.smoke else TokenizerSizes()
     trained = TokenizerTrainer(sizes, len(batches.phone_names))
     trained.load_state_dict(state["modules"]["trainer"])
-    trainer = HearingTrainer(trained)
+    trainer = HearingTrainer(trained).on(device)
     optimizer = for_layers(trainer, [trainer.encoder])
     run = TrainingRun(
         Path(args.out), {"hearing": trainer}, optimizer, Budget(args.minutes, args.steps)
@@ -190,30 +201,24 @@ def train(args: argparse.Namespace) -> None:
     trainer.encoder.train()
     while not run.done:
         run.set_learning_rate(args.learning_rate)
-        losses = trainer.losses(batches.next())
+        losses = trainer.losses(batches.next().to(device))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
         nn.utils.clip_grad_norm_(trainer.encoder.parameters(), 2.0)
         optimizer.step()
         run.advance({name: float(value.detach()) for name, value in losses.items()})
-    trained.eval()
+    trained.eval().to("cpu")
     export(trained, cmvn, Path(args.out) / "export")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run_options(__doc__, minutes=25.0, learning_rate=1e-3, seed=2)
     parser.add_argument("--speech", required=True, help="folder written by step_audio.data.corpus")
     parser.add_argument(
         "--tokenizers", required=True, help="folder written by step_audio.train.tokenizers"
     )
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--batch-seconds", type=float, default=40.0)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--smoke", action="store_true", help="tiny widths, to try the path")
     train(parser.parse_args(argv))
 

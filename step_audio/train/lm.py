@@ -22,8 +22,9 @@ from step_audio.engine.weights import save_step1
 from step_audio.train.lm_data import extend_composer, load_composer
 from step_audio.train.lm_embedding import StructuredEmbedding
 from step_audio.train.lm_samples import LmSample, SampleComposer, TaskWeights
-from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
+from step_audio.train.options import prepare, run_options
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 
 TEXT_WEIGHT = 3.0
@@ -108,9 +109,7 @@ class Batches:
 
 def train(args: argparse.Namespace) -> None:
     """Run to the end of the budget, resuming where a checkpoint is; then export."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
+    device = prepare(args)
     data = Path(args.data)
     vocab = Vocab(**json.loads((data / "vocab.json").read_text()))
     centroids = torch.from_numpy(np.load(data / "centroids.npy", allow_pickle=False))
@@ -159,22 +158,15 @@ def _mix(fraction: float) -> TaskWeights:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run_options(__doc__, minutes=70.0, learning_rate=2e-3)
     parser.add_argument("--data", required=True, help="folder written by step_audio.train.lm_data")
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=70.0)
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--max-length", type=int, default=640)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--intermediate", type=int, default=704)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--groups", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=1)
     train(parser.parse_args(argv))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +62,7 @@ def save_atomically(state: Mapping[str, Any], path: Path) -> None:
 
 @dataclass
 class TrainingRun:
-    """Clock, checkpoint and log of one run.
+    """Clock, checkpoint and log of one run. SIGTERM ends it after its step, with nothing lost.
 
     Attributes:
         out: folder for `checkpoint.pt` and `log.jsonl`.
@@ -84,6 +86,13 @@ class TrainingRun:
         self.out.mkdir(parents=True, exist_ok=True)
         self._mark = self._saved = self._logged = time.monotonic()
         self._means: dict[str, float] = {}
+        self._told_to_stop = False
+        self._usual: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._usual = signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        self._told_to_stop = True
 
     @property
     def checkpoint(self) -> Path:
@@ -132,7 +141,11 @@ class TrainingRun:
             group["lr"] = peak * factor * group.get("scale", 1.0)
 
     def advance(self, metrics: Mapping[str, float]) -> None:
-        """Count one step, fold its metrics into running means, log and save when due."""
+        """Count one step, fold its metrics into running means, log and save when due.
+
+        Raises:
+            SystemExit: the run was told to stop; its checkpoint is written.
+        """
         now = time.monotonic()
         self.step += 1
         self.used_s += now - self._mark
@@ -144,8 +157,12 @@ class TrainingRun:
         if now - self._logged >= self.log_every_s or self.done:
             self._log()
             self._logged = now
-        if self.save_due(now) or self.done:
+        if self.save_due(now) or self.done or self._told_to_stop:
             self.save()
+        if (self.done or self._told_to_stop) and self._usual is not None:
+            signal.signal(signal.SIGTERM, self._usual)
+        if self._told_to_stop:
+            raise SystemExit(f"stopped after step {self.step}; the same command goes on from there")
 
     def save_due(self, now: float) -> bool:
         """Return whether a checkpoint should be written, by the clock."""

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from step_audio.data.augment import augment
 from step_audio.data.corpus import RATE_HZ, Utterance, read_corpus
-from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.loop import Budget, TrainingRun
+from step_audio.train.options import prepare, run_options
 
 EMBEDDING = 192
 MARGIN, SCALE = 0.2, 30.0
@@ -94,9 +95,7 @@ def margin_loss(embeddings: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
 
 def train(args: argparse.Namespace) -> None:
     """Run to the end of the budget, resuming where a checkpoint is; then export."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
+    device = prepare(args)
     crops = SpeakerCrops(read_corpus(Path(args.speech)), args.seed)
     net = SpeakerNet().to(device)
     centres = nn.Linear(EMBEDDING, len(crops.names), bias=False).to(device)
@@ -139,15 +138,9 @@ def export(net: SpeakerNet, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run_options(__doc__, minutes=4.0)
     parser.add_argument("--speech", required=True, help="folder written by step_audio.data.corpus")
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=1)
     train(parser.parse_args(argv))
 
 

@@ -10,7 +10,6 @@ Run: python -m step_audio.train.tokenizers --speech build/nano/speech --out buil
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from step_audio.core.vocab import LINGUISTIC_SIZE
-from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
+from step_audio.train.options import prepare, run_options
 from step_audio.train.quantizers import EmaCodebook
 from step_audio.train.speech_batches import SpeechBatch, SpeechBatches, estimate_cmvn
 from step_audio.train.tokenizer_export import export
@@ -116,10 +116,7 @@ def _ctc(logits: Tensor, lengths: Tensor, batch: SpeechBatch) -> Tensor:
 
 def train(args: argparse.Namespace) -> None:
     """Run to the end of the budget, resuming where a checkpoint is; then export."""
-    torch.manual_seed(args.seed)
-    random.seed(args.seed)
-    torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
+    device = prepare(args)
     batches = SpeechBatches(Path(args.speech), seed=args.seed, batch_seconds=args.batch_seconds)
     sizes = TokenizerSizes()
     if args.smoke:
@@ -168,17 +165,10 @@ def _start_codebook(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run_options(__doc__, minutes=40.0, learning_rate=2e-3)
     parser.add_argument("--speech", required=True, help="folder written by step_audio.data.corpus")
-    parser.add_argument("--out", required=True)
     parser.add_argument("--warm-start", help="checkpoint whose weights to begin with")
-    parser.add_argument("--minutes", type=float, default=40.0)
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--batch-seconds", type=float, default=28.0)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--smoke", action="store_true", help="tiny widths, to try the path")
     args = parser.parse_args(argv)
     train(args)
