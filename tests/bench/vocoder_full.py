@@ -29,7 +29,7 @@ from vocoder.hift_stream import HiftStream
 from vocoder.stream import ChunkPlan, FlowVocoder
 from vocoder.weight_norm import fold_weight_norm
 
-PLAN = ChunkPlan(sizes=(4, 6, 10, 16))
+PLAN = ChunkPlan(sizes=(3, 5, 8, 12, 16))
 UPTO_S = (2, 10, 60)
 
 
