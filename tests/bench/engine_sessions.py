@@ -1,7 +1,8 @@
 """Pace of the local engine by sessions. Run: python -m tests.bench.engine_sessions
 
-Each session takes the likeliest id, 120 times, after a prompt of 150 ids. Per session, speech without gaps needs 41.7 ids
-a second, 69 with its text. `ids_per_cpu_s` counts CPU time, so it also holds on a busy machine.
+Each session takes the likeliest id, 120 times, after a prompt of 150 ids. Per session, speech
+without gaps needs 41.7 ids a second, 69 with its text. `ids_per_cpu_s` counts CPU time, so it also
+holds on a busy machine.
 """
 
 from __future__ import annotations
