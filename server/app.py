@@ -18,6 +18,7 @@ from server.admission import Admission
 from server.drain import Drain
 from server.health import health_router
 from server.limits import Gate, ServerSettings, Slots
+from server.origins import Heads, Origins, Pages
 from server.realtime.endpoint import House, realtime_router
 from server.realtime.lines import Lines
 from server.rest import rest_router
@@ -92,6 +93,7 @@ def create_app(
 
     lines = Lines()
     drain = Drain(lines, settings.drain_s)
+    origins = Origins(settings.origins, keyed=bool(settings.keys))
     gate = Middleware(
         Gate, settings=settings, recorder=assistant.services.recorder, closed=lambda: drain.begun
     )
@@ -102,7 +104,12 @@ def create_app(
         # The generated pages load scripts from elsewhere; /docs is a page of our own.
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(PageHeaders), gate],
+        middleware=[
+            Middleware(PageHeaders),
+            Middleware(Pages, origins=origins),
+            gate,
+            Middleware(Heads),
+        ],
     )
     app.state.drain = drain
     app.state.admission = admission = Admission(settings.max_sessions)

@@ -132,10 +132,19 @@ async def _on_our_error(_: Request, error: Exception) -> JSONResponse:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "http_error")
-    message = f"{error.detail}: {request.method} {request.url.path}"
+    message = f"{error.detail}: {request.method} {request.url.path}{_hint(request.url.path)}"
     response = error_response(error.status_code, message, code=code)
     response.headers.update(error.headers or {})
     return response
+
+
+def _hint(path: str) -> str:
+    """Return what to do about the usual mistake in a client's base address."""
+    if path.startswith("/v1/v1/"):
+        return "; the client adds /v1 itself: leave it out of the base address"
+    if path.split("/")[1] in ("audio", "chat", "models", "realtime"):
+        return "; the base address ends in /v1"
+    return ""
 
 
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from server.errors import error_response
+from server.origins import Origins
 from server.pace import PaceLimits
 from step_audio.core.errors import Overloaded
 from step_audio.core.keys import Keyring
@@ -165,6 +166,7 @@ class Gate:
         """Args: `closed` tells whether nobody new is let in."""
         self._app, self._closed = app, closed
         self._settings = settings
+        self._origins = Origins(settings.origins, keyed=bool(settings.keys))
         self._recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,14 +219,10 @@ class Gate:
     def _is_foreign(self, scope: Scope, origin: str, host: str) -> bool:
         """Whether a page elsewhere asks for more than to look.
 
-        Any page in the browser can reach 127.0.0.1; only our own page names our host. A key is
-        nothing that a browser adds by itself, so it speaks for its page, unless the operator
-        lists the pages.
+        Any page in the browser can reach 127.0.0.1; only our own page names our host.
         """
         careful = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        trusted = bool(self._settings.keys) and not self._settings.origins
-        known = _same(origin, host) or origin.lower() in self._settings.origins
-        return careful and not trusted and not known
+        return careful and not self._origins.may_ask(origin, host)
 
     def _key_fits(self, path: str, headers: Headers) -> bool:
         asked = path.startswith("/v1/") or (path == "/metrics" and not self._settings.open_metrics)
@@ -248,13 +246,6 @@ def _hostname(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
-
-
-def _same(origin: str, host: str) -> bool:
-    try:
-        return urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:
-        return False
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

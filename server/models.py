@@ -1,4 +1,4 @@
-"""GET /v1/models: the one model that is loaded."""
+"""GET /v1/models: the one model that is loaded; whatever name a request asks for, it answers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def models_router(services: Services, created_s: int) -> APIRouter:
     @router.get("/v1/models", summary="The one model that is loaded.")
     async def list_models() -> dict[str, Any]:
         return {"object": "list", "data": [model]}
+
+    @router.get("/v1/audio/models", summary="The same, as programs that read aloud ask for it.")
+    async def list_audio_models() -> dict[str, Any]:
+        shown = [{**model, "name": services.model_name}]
+        return {"object": "list", "data": shown, "models": shown}
 
     @router.get(
         "/v1/models/{model_id:path}",

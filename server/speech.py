@@ -6,25 +6,31 @@ import base64
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Final, Literal
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, Any, BinaryIO, Final, Literal, cast
 
+import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from server.errors import RequestError, error_body, expects, responses
 from server.limits import ServerSettings, Slots
+from server.resampled import RATE_HZ, Resampled
 from server.streamed import Streamed
 from server.voices import VoiceId, VoiceNames
-from step_audio.core.audio import StreamResampler
 from step_audio.core.delivery import SPEEDS
-from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, open_encoder
+from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
 from step_audio.core.errors import StepAudioError
+from step_audio.core.types import Pcm
 from step_audio.dialog.session import Assistant
-from step_audio.dialog.styles import Manner
+from step_audio.dialog.styles import Manner, styled
 
-RATE_HZ: Final = 24_000
 MAX_INPUT_CHARS: Final = 100_000
 """About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
+PAUSE_SAMPLES: Final = RATE_HZ // 2
+"""Of an input without a letter or figure, such as the stars between two scenes of a book."""
+KEPT_BYTES: Final = 8 << 20
+"""Of a file that is sent whole; the rest of it waits on the disk."""
 
 
 def _not_blank(text: str) -> str:
@@ -59,6 +65,16 @@ class SpeechRequest(BaseModel):
     instructions: Annotated[str, Field(max_length=4096)] | None = None
     """How to read it; styles named in it are followed where the model knows them."""
     stream_format: Literal["audio", "sse"] = "audio"
+    stream: bool = True
+    """False: the whole file at once, when it is made; its header then tells the length."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        """Many clients send every field they know, null where nobody chose."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def speech_router(
@@ -87,7 +103,8 @@ def speech_router(
         if request.stream_format == "sse":
             pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
         else:
-            pieces = _pieces(assistant, request, voice, slots)
+            made = _pieces if request.stream else _whole
+            pieces = made(assistant, request, voice, slots)
             media_type = MEDIA_TYPES[request.response_format]
         return Streamed(
             pieces,
@@ -106,23 +123,51 @@ def _sound() -> dict[str, Any]:
     return {"description": "The sound.", "content": {**types, "text/event-stream": {}}}
 
 
+async def _sounds(
+    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+) -> AsyncGenerator[Pcm, None]:
+    """Yield mono samples at 24 kHz as they are made; half a second of silence for no words."""
+    manner = Manner(request.speed, request.volume, request.instructions or "")
+    async with slots.wait():
+        resampled, silent = Resampled(), True
+        if styled(request.input):
+            async with aclosing(assistant.say(request.input, voice, manner)) as chunks:
+                async for chunk in chunks:
+                    for pcm in resampled.push(chunk):
+                        silent = False
+                        yield pcm
+        for pcm in resampled.flush():
+            yield pcm
+        if silent:
+            yield np.zeros(PAUSE_SAMPLES, np.float32)
+
+
 async def _pieces(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the file: mono at 24 kHz, each piece as soon as the encoder has it."""
-    manner = Manner(request.speed, request.volume, request.instructions or "")
-    async with slots.wait():
-        encoder = open_encoder(request.response_format, RATE_HZ)
-        resampler: StreamResampler | None = None
-        async with aclosing(assistant.say(request.input, voice, manner)) as chunks:
-            async for chunk in chunks:
-                resampler = resampler or StreamResampler(chunk.rate_hz, RATE_HZ)
-                for pcm in resampler.push(chunk.pcm):
-                    if piece := b"".join(encoder.push(pcm)):
-                        yield piece
-        for pcm in resampler.flush() if resampler else ():
-            yield b"".join(encoder.push(pcm))
-        yield b"".join(encoder.flush())
+    """Yield the file, each piece as soon as the encoder has it."""
+    encoder = open_encoder(request.response_format, RATE_HZ)
+    async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+        async for pcm in sounds:
+            if piece := b"".join(encoder.push(pcm)):
+                yield piece
+    yield b"".join(encoder.flush())
+
+
+async def _whole(
+    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+) -> AsyncGenerator[bytes, None]:
+    """Yield the same once it is complete; a long one waits on the disk."""
+    with SpooledTemporaryFile(KEPT_BYTES) as kept:
+        file = cast("BinaryIO", kept)
+        sound = SoundFile(file, request.response_format, RATE_HZ)
+        async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+            async for pcm in sounds:
+                sound.write(pcm)
+        sound.close()
+        file.seek(0)
+        while piece := file.read(KEPT_BYTES // 8):
+            yield piece
 
 
 async def _events(

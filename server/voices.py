@@ -38,22 +38,25 @@ class VoiceNames:
         """Return a voice of the store.
 
         A name of the store is itself. Then the operator's choice holds, then the stock names,
-        dealt out over the voices that shipped, so that two of them are not all one.
+        dealt out over the voices that shipped, so that two of them are not all one. A blank name
+        is none. What is not known as it is written is looked for in small letters.
 
         Raises:
             VoiceNotFound: an unknown name; it lists what there is.
         """
-        name = voice.id if isinstance(voice, VoiceId) else voice
+        name = (voice.id if isinstance(voice, VoiceId) else voice or "").strip()
         store = self._services.voices
         known = store.names()
-        if name is None:
+        if not name:
             return self._services.default_voice
-        if name not in known:
-            name = self._chosen.get(name, name)
-        if name not in known and name in STOCK:
-            shipped = self._shipped()
-            return shipped[STOCK.index(name) % len(shipped)]
-        return store.get(name).name
+        for meant in (name, name.lower()):
+            chosen = meant if meant in known else self._chosen.get(meant, meant)
+            if chosen in known:
+                return chosen
+            if chosen in STOCK:
+                shipped = self._shipped()
+                return shipped[STOCK.index(chosen) % len(shipped)]
+        return store.get(self._chosen.get(name, name)).name
 
     def _shipped(self) -> Sequence[str]:
         """Return the names that do not change while the system runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -10,33 +11,16 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-
 from server.chat.models import ChatRequest
-from server.speech import RATE_HZ, sse
-from step_audio.core.audio import StreamResampler, float_to_pcm16, wav_bytes
-from step_audio.core.encoding import AudioFormat, open_encoder
+from server.resampled import RATE_HZ, Resampled
+from server.speech import sse
+from step_audio.core.audio import float_to_pcm16
+from step_audio.core.encoding import AudioFormat, SoundFile
 from step_audio.core.types import Pcm, TextDelta, ToolCall
 from step_audio.dialog.context import Usage
 from step_audio.dialog.run import AnswerEvent, AudioChunk
 
 AUDIO_KEPT_S: Final = 3600
-
-
-class Resampled:
-    """Chunks of one answer at 24 kHz."""
-
-    def __init__(self) -> None:
-        self._resampler: StreamResampler | None = None
-
-    def push(self, chunk: AudioChunk) -> list[Pcm]:
-        """Return what is ready."""
-        self._resampler = self._resampler or StreamResampler(chunk.rate_hz, RATE_HZ)
-        return list(self._resampler.push(chunk.pcm))
-
-    def flush(self) -> list[Pcm]:
-        """Return the rest."""
-        return list(self._resampler.flush()) if self._resampler else []
 
 
 @dataclass
@@ -154,12 +138,13 @@ async def pieces(
 
 
 def encoded(pcm: list[Pcm], audio_format: AudioFormat) -> bytes:
-    """Return a whole sound file; its length is known, so wav says it."""
-    if audio_format == "wav":
-        return wav_bytes(np.concatenate([*pcm, np.zeros(0, np.float32)]), RATE_HZ)
-    encoder = open_encoder(audio_format, RATE_HZ)
-    done = [piece for each in pcm for piece in encoder.push(each)]
-    return b"".join([*done, *encoder.flush()])
+    """Return a whole sound file, whose header tells its length."""
+    kept = io.BytesIO()
+    file = SoundFile(kept, audio_format, RATE_HZ)
+    for each in pcm:
+        file.write(each)
+    file.close()
+    return kept.getvalue()
 
 
 def _sound(reply: Reply, pcm: Pcm) -> bytes:

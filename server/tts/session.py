@@ -10,10 +10,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from server.errors import RequestError
+from server.resampled import Resampled
 from server.speech import MAX_INPUT_CHARS
 from server.tts.events import Create, CreateData, Done, Flush, TextDelta, parse
 from server.voices import VoiceNames
-from step_audio.core.audio import StreamResampler
 from step_audio.core.encoding import AudioFormat, open_encoder
 from step_audio.core.errors import StepAudioError
 from step_audio.core.ports import Stage
@@ -172,13 +172,12 @@ class _Reading:
                 self._line.get_nowait()
 
     async def _say(self, sentence: str) -> None:
-        resampler: StreamResampler | None = None
+        resampled = Resampled(self._rate_hz)
         async with aclosing(self._assistant.say(sentence, self._voice, self._manner)) as chunks:
             async for chunk in chunks:
-                resampler = resampler or StreamResampler(chunk.rate_hz, self._rate_hz)
-                for pcm in resampler.push(chunk.pcm):
+                for pcm in resampled.push(chunk):
                     await self._encode(pcm)
-        for pcm in resampler.flush() if resampler else ():
+        for pcm in resampled.flush():
             await self._encode(pcm)
 
     async def _encode(self, pcm: Pcm) -> None:

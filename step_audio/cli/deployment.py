@@ -51,6 +51,8 @@ def serve(args: argparse.Namespace, load: Load) -> int:
         # Base64 sound gains little by compression, and a compressed bomb is not let in.
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=5,
+        # Longer than proxies and HTTP clients keep an idle connection, so that they end it.
+        timeout_keep_alive=75,
     )
     DrainingServer(config, app.state.drain).run()
     return 0

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import wave
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
 
-from step_audio.core.audio import float_to_pcm16, resample
-from step_audio.core.encoding import AudioFormat, Encoder, format_named
+from step_audio.core.audio import resample
+from step_audio.core.encoding import AudioFormat, SoundFile, format_named
 from step_audio.core.errors import AudioError
 from step_audio.core.types import Pcm
 
@@ -36,8 +35,7 @@ def write_sound(parts: Iterable[tuple[Pcm, int]], path: Path) -> None:
     part_path = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part_path.open("wb") as file:
-            write = _write_wav if format_of(path) == "wav" else _write_compressed
-            write(parts, file, format_of(path))
+            _write(parts, file, format_of(path))
         part_path.replace(path)
     except OSError as error:
         raise AudioError(f"cannot write {path}: {error.strerror}; choose another place") from error
@@ -46,28 +44,14 @@ def write_sound(parts: Iterable[tuple[Pcm, int]], path: Path) -> None:
             part_path.unlink()
 
 
-def _write_wav(parts: Iterable[tuple[Pcm, int]], file: BinaryIO, _: AudioFormat) -> None:
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        for at, (pcm, rate_hz) in enumerate(parts):
-            if at == 0:
-                out.setframerate(rate_hz)
-            out.writeframes(float_to_pcm16(_after_pause(pcm, rate_hz, at)))
-
-
-def _write_compressed(
-    parts: Iterable[tuple[Pcm, int]], file: BinaryIO, audio_format: AudioFormat
-) -> None:
-    encoder = None if audio_format == "pcm" else Encoder(file, audio_format, _COMPRESSED_HZ)
+def _write(parts: Iterable[tuple[Pcm, int]], file: BinaryIO, audio_format: AudioFormat) -> None:
+    """Write wav at the rate of its first part, all else at one that every codec takes."""
+    sound = None if audio_format == "wav" else SoundFile(file, audio_format, _COMPRESSED_HZ)
     for at, (pcm, rate_hz) in enumerate(parts):
-        sound = resample(_after_pause(pcm, rate_hz, at), rate_hz, _COMPRESSED_HZ)
-        if encoder is None:
-            file.write(float_to_pcm16(sound))
-        else:
-            encoder.write(sound)
-    if encoder is not None:
-        encoder.close()
+        sound = sound or SoundFile(file, audio_format, rate_hz)
+        sound.write(resample(_after_pause(pcm, rate_hz, at), rate_hz, sound.rate_hz))
+    if sound is not None:
+        sound.close()
 
 
 def _after_pause(pcm: Pcm, rate_hz: int, at: int) -> Pcm:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol, cast, get_args
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class ByteSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """A container of ffmpeg, its codec, bits a second (0: lossless) and options."""
+    """A container of ffmpeg, its codec, bits a second (0: lossless); options of a stream."""
 
     container: str
     codec: str
@@ -50,13 +50,17 @@ class _Codec:
     options: dict[str, str] = field(default_factory=dict)
 
 
+_AT_ONCE: Final = {"flush_packets": "1"}
+
 _CODECS: Final = {
     # Neither a tag nor the frame with the length: both would have to be written afterwards.
-    "mp3": _Codec("mp3", "libmp3lame", 64_000, {"write_xing": "0", "id3v2_version": "0"}),
+    "mp3": _Codec(
+        "mp3", "libmp3lame", 64_000, {"write_xing": "0", "id3v2_version": "0", **_AT_ONCE}
+    ),
     # A page every 100 ms; the default of a second is a second of silence at the start.
-    "opus": _Codec("ogg", "libopus", 48_000, {"page_duration": "100000"}),
-    "aac": _Codec("adts", "aac", 64_000),
-    "flac": _Codec("flac", "flac"),
+    "opus": _Codec("ogg", "libopus", 48_000, {"page_duration": "100000", **_AT_ONCE}),
+    "aac": _Codec("adts", "aac", 64_000, _AT_ONCE),
+    "flac": _Codec("flac", "flac", options=_AT_ONCE),
 }
 
 
@@ -71,8 +75,8 @@ def format_named(name: str) -> AudioFormat:
 def open_encoder(audio_format: AudioFormat, rate_hz: int) -> Stage[Pcm, bytes]:
     """Return a fresh stage from mono samples at `rate_hz` to the bytes of a stream.
 
-    The length is not known when the header is sent: wav says 0xFFFFFFFF, flac 0. Opus takes 8, 12,
-    16, 24 or 48 kHz.
+    The length is not known when the header is sent: wav says 0xFFFFFFFF, flac 0, which
+    libsndfile does not read. Opus takes 8, 12, 16, 24 or 48 kHz.
     """
     if audio_format == "pcm":
         return _Pcm16(b"")
@@ -116,7 +120,7 @@ class _Streamed:
 
     def __init__(self, audio_format: AudioFormat, rate_hz: int) -> None:
         self._pieces = _Pieces()
-        self._encoder = Encoder(self._pieces, audio_format, rate_hz)
+        self._encoder = Encoder(self._pieces, audio_format, rate_hz, streamed=True)
 
     def push(self, pcm: Pcm, /) -> Iterable[bytes]:
         self._encoder.write(pcm)
@@ -128,15 +132,18 @@ class _Streamed:
 
 
 class Encoder:
-    """Compressed sound into a sink; one that can seek gets a header with the length.
+    """Compressed sound into a sink.
 
     Args:
-        sink: left open by `close`.
+        sink: left open by `close`; it must be able to seek unless `streamed`.
         audio_format: mp3, opus, aac or flac.
         rate_hz: of the samples and of the file.
+        streamed: each packet is written once and at once; the header cannot tell the length.
     """
 
-    def __init__(self, sink: ByteSink, audio_format: AudioFormat, rate_hz: int) -> None:
+    def __init__(
+        self, sink: ByteSink, audio_format: AudioFormat, rate_hz: int, *, streamed: bool = False
+    ) -> None:
         import av  # noqa: PLC0415 - 0.1 s that wav and pcm do without
 
         codec = _CODECS[audio_format]
@@ -145,8 +152,8 @@ class Encoder:
             sink,
             "w",
             format=codec.container,
-            # Each packet at once; and no serial number drawn at random.
-            container_options={**codec.options, "flush_packets": "1", "fflags": "+bitexact"},
+            # No serial number drawn at random.
+            container_options={**(codec.options if streamed else {}), "fflags": "+bitexact"},
         )
         stream = self._container.add_stream(codec.codec, rate=rate_hz)
         self._stream = cast("AudioStream", stream)
@@ -171,3 +178,39 @@ class Encoder:
         if self._samples:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+
+
+class SoundFile:
+    """One file of any format, from its start; at `close` its header tells the length.
+
+    Args:
+        file: can seek; left open.
+        audio_format: of the file.
+        rate_hz: of the samples and of the file.
+    """
+
+    def __init__(self, file: BinaryIO, audio_format: AudioFormat, rate_hz: int) -> None:
+        self._file, self.rate_hz = file, rate_hz
+        self._bytes = 0
+        self._is_wav = audio_format == "wav"
+        self._encoder = Encoder(file, audio_format, rate_hz) if audio_format in _CODECS else None
+        if self._is_wav:
+            file.write(wav_header(rate_hz, 0))
+
+    def write(self, pcm: Pcm) -> None:
+        """Add samples, (T,)."""
+        if self._encoder is not None:
+            self._encoder.write(pcm)
+            return
+        data = float_to_pcm16(pcm)
+        self._bytes += len(data)
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Write the end, and the length into the header."""
+        if self._encoder is not None:
+            self._encoder.close()
+        if self._is_wav:
+            self._file.seek(0)
+            self._file.write(wav_header(self.rate_hz, min(self._bytes, UNKNOWN_LENGTH)))
+            self._file.seek(0, 2)

@@ -16,6 +16,7 @@ from step_audio.dialog.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.reading import spoken_form
 from step_audio.dialog.sentences import sentences
+from step_audio.dialog.typography import plain
 
 # Slow speech has four characters a second (Chinese), at 42 ids a second; a model that goes on
 # for twice that has lost its way and must not run to the end of its context.
@@ -61,7 +62,7 @@ class SpeechSynthesizer:
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a whole text as they are generated.
 
-        Numbers and abbreviations are read as words.
+        Numbers and abbreviations are read as words; sentences without any are left out.
 
         Args:
             text: what to read.
@@ -75,7 +76,7 @@ class SpeechSynthesizer:
         """
         for written in sentences(text):
             # Words are longer than figures: what was one breath may now be two.
-            for sentence in sentences(await self._spoken(written)):
+            for sentence in sentences(await self._spoken(plain(written))):
                 said = f"({tag}){sentence}" if tag else sentence
                 async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
                     async for group in groups:

@@ -3,7 +3,8 @@
 Three lines of JSON. `speech.wer`: an independent recogniser's word errors on in-domain sentences,
 read by `say` and through REST in each format. `speech.load`: requests side by side; rtf is the
 time of a request over the length of its sound. `speech.disconnect`: from a client's leaving to the
-freed session. The server runs in this process, over a real socket on loopback.
+end of the engine's request, and to the end of the vocoder's last window, which nothing cuts short
+(0: it was idle). The server runs in this process, over a real socket on loopback.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from step_audio.core.audio import pcm16_to_float
 from step_audio.core.config import load_profile
 from step_audio.core.decoding import decode_audio
 from step_audio.core.encoding import FORMATS, AudioFormat
-from step_audio.core.ports import Engine
+from step_audio.core.ports import Engine, Stage, Vocoder
 from step_audio.core.profile import Profile
-from step_audio.core.types import GenerationRequest, Pcm
+from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
 from step_audio.data.domain.generate import generate
 from step_audio.dialog.session import Assistant
 from step_audio.eval.judge import Judge, domain_judge
@@ -180,25 +181,65 @@ class Watched:
         await self._inner.aclose()
 
 
-async def disconnect(address: str, engine: Watched, runs: int) -> dict[str, float]:
-    """Return how long after a client left its request to the engine had ended."""
-    waits = []
+class WatchedVoice:
+    """Passes streams on to a vocoder and notes when it last worked."""
+
+    def __init__(self, inner: Vocoder) -> None:
+        self._inner = inner
+        self.sample_rate_hz = inner.sample_rate_hz
+        self.busy_until_s = 0.0
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        """Return a watched stream."""
+        return _WatchedStage(self._inner.open(voice, seed), self)
+
+
+class _WatchedStage:
+    def __init__(self, inner: Stage[TokenGroup, Pcm], watch: WatchedVoice) -> None:
+        self._inner, self._watch = inner, watch
+
+    def push(self, item: TokenGroup, /) -> list[Pcm]:
+        out = list(self._inner.push(item))
+        self._watch.busy_until_s = time.perf_counter()
+        return out
+
+    def flush(self) -> list[Pcm]:
+        out = list(self._inner.flush())
+        self._watch.busy_until_s = time.perf_counter()
+        return out
+
+
+async def disconnect(
+    address: str, engine: Watched, voice: WatchedVoice, runs: int
+) -> dict[str, float]:
+    """Return how long after a client left its request to the engine had ended, and the voice."""
+    waits, voiced = [], []
     body = {"input": "This is a sentence that goes on and on. " * 20, "response_format": "pcm"}
-    for _ in range(runs):
-        async with httpx.AsyncClient(base_url=address, timeout=600) as client:
-            async with client.stream("POST", "/v1/audio/speech", json=body) as got:
-                async for _ in got.aiter_bytes():
+    for run in range(runs):
+        async with (
+            httpx.AsyncClient(base_url=address, timeout=600) as client,
+            client.stream("POST", "/v1/audio/speech", json=body) as got,
+        ):
+            heard = 0
+            async for piece in got.aiter_bytes():
+                heard += len(piece)
+                if heard > run * PCM_HZ:  # half a second later each time
+                    await asyncio.sleep(run * 0.03)  # in the middle of a window, too
+                    left_s = time.perf_counter()
                     break
-            left_s = time.perf_counter()
         for _ in range(1000):
             await asyncio.sleep(0.01)
             if engine.ended_s > left_s:
                 break
+        await asyncio.sleep(1)
         waits.append((engine.ended_s - left_s) * 1000)
+        voiced.append(max(0.0, voice.busy_until_s - left_s) * 1000)
     return {
         "runs": runs,
         "freed_ms_p50": round(float(np.median(waits)), 1),
         "freed_ms_max": round(max(waits), 1),
+        "voice_idle_ms_p50": round(float(np.median(voiced)), 1),
+        "voice_idle_ms_max": round(max(voiced), 1),
     }
 
 
@@ -208,7 +249,7 @@ def main() -> None:
     options.add_argument("--profile", default="nano")
     options.add_argument("--sentences", type=int, default=50, help="0 leaves the judge out")
     options.add_argument("--parallel", type=int, default=8)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=5, help="0 leaves the load out")
     args = options.parse_args()
     profile = load_profile(args.profile)
     sentences, rates = texts(args.sentences), dict[str, float]()
@@ -218,8 +259,9 @@ def main() -> None:
         rates["say"] = wrong_words(judge, sentences, by_say)
     parts = Runtime(profile)
     services = parts.services()
-    engine = Watched(services.engine)
-    with serving(Assistant(replace(services, engine=engine), parts.settings())) as address:
+    engine, voice = Watched(services.engine), WatchedVoice(services.vocoder)
+    watched = replace(services, engine=engine, vocoder=voice)
+    with serving(Assistant(watched, parts.settings())) as address:
         for audio_format in FORMATS if judge is not None else ():
             sounds = read_by_rest(address, sentences, audio_format)
             assert judge is not None
@@ -227,10 +269,12 @@ def main() -> None:
         if judge is not None:
             facts = {"bench": "speech.wer", "profile": args.profile, "sentences": len(sentences)}
             print(json.dumps(facts | rates), flush=True)
-        many = texts(args.parallel * args.rounds)
-        loaded = asyncio.run(load(address, many, args.parallel))
-        print(json.dumps({"bench": "speech.load", "profile": args.profile, **loaded}), flush=True)
-        freed = asyncio.run(disconnect(address, engine, 10))
+        if args.rounds:
+            many = texts(args.parallel * args.rounds)
+            loaded = asyncio.run(load(address, many, args.parallel))
+            facts = {"bench": "speech.load", "profile": args.profile}
+            print(json.dumps(facts | loaded), flush=True)
+        freed = asyncio.run(disconnect(address, engine, voice, 10))
         print(json.dumps({"bench": "speech.disconnect", "profile": args.profile, **freed}))
 
 

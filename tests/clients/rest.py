@@ -26,7 +26,7 @@ from tests.bench.speech import serving
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
 BUILD: Final = ROOT / "build" / "clients"
-BY_SOUNDFILE: Final = ("mp3", "opus", "wav")  # not flac: it wants the length in the header
+BY_SOUNDFILE: Final = ("mp3", "opus", "wav")  # flac wants the length in the header: sent whole
 TOLERANCE_S: Final = 0.12
 """Codecs of frames pad the first and the last one."""
 LIMIT_S: Final = 900
@@ -41,12 +41,30 @@ def durations(folder: Path, client: str) -> dict[str, float]:
         pcm, rate_hz = decode_audio(io.BytesIO(data), 600)
         found[name] = len(pcm) / rate_hz
         if name in BY_SOUNDFILE:
-            with soundfile.SoundFile(io.BytesIO(data)) as file:
-                found[f"{name} by soundfile"] = len(file.read()) / file.samplerate
+            found[f"{name} by soundfile"] = _by_soundfile(data)
+    whole = (folder / f"{client}-whole.flac").read_bytes()
+    found["flac sent whole, by soundfile"] = _by_soundfile(whole)
     wrong = {name: s for name, s in found.items() if abs(s - pcm_s) > TOLERANCE_S}
     if wrong:
         raise SystemExit(f"{client}: pcm lasts {pcm_s:.2f} s, but {wrong}")
     return {name: round(seconds, 2) for name, seconds in found.items()}
+
+
+def _by_soundfile(data: bytes) -> float:
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        return len(file.read()) / float(file.samplerate)
+
+
+def shown(address: str) -> dict[str, Any]:
+    """Run the Python example of docs/rest.md as it stands there, at another address."""
+    page = (ROOT / "docs" / "rest.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    code = code.replace("http://127.0.0.1:8000", address)
+    python = str(BUILD / "openai3/bin/python")
+    subprocess.run([python, "-c", code], cwd=BUILD / "sounds", timeout=LIMIT_S, check=True)
+    with (BUILD / "sounds" / "said.mp3").open("rb") as file:
+        pcm, rate_hz = decode_audio(file, 600)
+    return {"client": "docs/rest.md", "ok": len(pcm) > rate_hz / 2, "seconds": len(pcm) / rate_hz}
 
 
 def run(client: str, command: list[str], address: str) -> dict[str, Any]:
@@ -63,7 +81,7 @@ def run(client: str, command: list[str], address: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run both clients."""
+    """Run both clients and the example of the documents."""
     (BUILD / "sounds").mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "tests/golden/audio/en_1.wav", BUILD / "sounds" / "question.wav")
     # Beside its node_modules, where Node looks for packages.
@@ -79,6 +97,8 @@ def main() -> int:
         for client, command in commands.items():
             reports.append(run(client, command, address))
             print(json.dumps(reports[-1]), flush=True)
+        reports.append(shown(address))
+        print(json.dumps(reports[-1]), flush=True)
     good = sum(report["ok"] for report in reports)
     print(json.dumps({"clients": len(reports), "good": good}))
     return 0 if good == len(reports) else 1

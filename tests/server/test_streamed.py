@@ -2,14 +2,19 @@
 
 import asyncio
 import json
-from typing import Any
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from server.app import create_app
 from server.limits import ServerSettings
+from step_audio.core.ports import Stage
+from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
 from step_audio.dialog.session import Assistant
-from tests.fakes import VOCAB, ScriptedEngine, group, services
+from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, services
 
 SPEECH = VOCAB.ids([group(n) for n in range(20)])
 
@@ -81,3 +86,92 @@ async def test_a_client_that_takes_nothing_is_given_up() -> None:
     async with asyncio.timeout(20):
         await app(slow.scope, slow.receive, never)
     assert engine.aborted
+
+
+class LoggedVocoder(SineVocoder):
+    """Writes down when its streams are opened, fed and let go."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.fed = asyncio.Event()
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        stage = _LoggedStage(super().open(voice, seed), self._log, self._was_fed)
+        weakref.finalize(stage, self._log.append, "voice let go")
+        return stage
+
+    def _was_fed(self) -> None:
+        self._loop.call_soon_threadsafe(self.fed.set)  # it is fed in its own thread
+
+
+class _LoggedStage:
+    def __init__(
+        self, inner: Stage[TokenGroup, Pcm], log: list[str], was_fed: Callable[[], None]
+    ) -> None:
+        self._inner, self._log, self._was_fed = inner, log, was_fed
+
+    def push(self, item: TokenGroup, /) -> Iterable[Pcm]:
+        self._log.append("voice fed")
+        self._was_fed()
+        return self._inner.push(item)
+
+    def flush(self) -> Iterable[Pcm]:
+        self._log.append("voice flushed")
+        return self._inner.flush()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/audio/speech", {"input": "Hello.", "response_format": "pcm"}),
+        ("/v1/audio/speech", {"input": "Hello.", "stream_format": "sse"}),
+        ("/v1/audio/speech", {"input": "Hello.", "stream": False}),
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "Hello."}],
+                "modalities": ["text", "audio"],
+                "audio": {"format": "pcm16"},
+                "stream": True,
+            },
+        ),
+    ],
+    ids=["audio", "sse", "whole", "chat"],
+)
+async def test_leaving_ends_the_engine_then_the_voice_then_the_request(
+    path: str, body: dict[str, Any]
+) -> None:
+    log: list[str] = []
+
+    class Engine(ScriptedEngine):
+        async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
+            inner = super().generate(request)
+            try:
+                async for token_id in inner:
+                    yield token_id
+            finally:
+                await cast("AsyncGenerator[int, None]", inner).aclose()
+                log.append("engine ended")
+
+    engine = Engine([SPEECH], hold=90)
+    vocoder = LoggedVocoder(log)
+    parts = replace(services(engine), vocoder=vocoder)
+    app = create_app(Assistant(parts), ServerSettings(max_sessions=1), web=None)
+    gone = Client(path, body)
+    async with asyncio.timeout(20):
+        answered = asyncio.create_task(app(gone.scope, gone.receive, gone.send))
+        await vocoder.fed.wait()
+        log.append("client left")
+        gone.leave.set()
+        await answered
+        log.append("request over")
+    assert engine.aborted
+    after = [entry for entry in log[log.index("client left") :] if entry != "voice fed"]
+    assert after == ["client left", "engine ended", "voice let go", "request over"]
+    # Nothing of it comes back to life: what is fed now is fed to nobody.
+    fed = log.count("voice fed")
+    engine.resume.set()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert log.count("voice fed") == fed

@@ -21,6 +21,12 @@ async function speech() {
   }
 }
 
+async function wholeFile() {
+  const response = await client.audio.speech.create({
+    model: "tts-1", voice: "alloy", input: TEXT, response_format: "flac", stream: false });
+  writeFileSync(join(folder, "node-whole.flac"), Buffer.from(await response.arrayBuffer()));
+}
+
 async function firstByteMs(runs = 5) {
   const times = [];
   for (let run = 0; run < runs; run += 1) {
@@ -82,6 +88,7 @@ async function voices() {
 }
 
 await speech();
+await wholeFile();
 console.log(JSON.stringify({
   voices: await voices(),
   heard: await transcripts(),

@@ -27,6 +27,14 @@ def speech(client: openai.OpenAI, folder: Path) -> None:
             model="tts-1", voice="alloy", input=TEXT, response_format=name
         ) as response:
             response.stream_to_file(folder / f"python.{name}")
+    whole = client.audio.speech.create(
+        model="tts-1",
+        voice="alloy",
+        input=TEXT,
+        response_format="flac",
+        extra_body={"stream": False},
+    )
+    (folder / "python-whole.flac").write_bytes(whole.content)
     events = client.audio.speech.with_streaming_response.create(
         model="tts-1", voice="nova", input=TEXT, response_format="pcm", stream_format="sse"
     )
