@@ -88,7 +88,7 @@ class HearingBatches:
         if not kept:
             if self.random.random() < 0.35:
                 sound = warp(sound, self.numpy)
-            if self.random.random() < 0.4:
+            if self.random.random() < 0.7:
                 sound = augment(sound, self.numpy, 0.8)
         rows = fbank_rows(sound)
         if not kept and self.random.random() < 0.85:
