@@ -39,7 +39,7 @@ test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
 test-web: $(VENV)/.train-ready build/web/.ready
 	build/web/node_modules/.bin/tsc -p tests/web/tsconfig.json
-	$(BIN)/python -m pytest tests/web
+	$(BIN)/python -m pytest tests/web $(ARGS)
 	cp build/web-test/answer-wide.png web/screenshot.png
 
 build/web/.ready: tests/web/package.json tests/web/package-lock.json

@@ -7,10 +7,14 @@ const STORE = "step-audio.conversation";
 const MOST_KEPT = 40;
 const CHARS_PER_S = 14; // of an answer whose length is not known yet
 
-/** @typedef {{role: "user" | "assistant", text: string, interrupted?: boolean}} Line */
+/**
+ * A question, an answer, or a tool call, whose name is its text.
+ * @typedef {{role: "user" | "assistant" | "call", text: string, interrupted?: boolean,
+ *   given?: string, output?: string}} Line
+ */
 
 /** One bubble. */
-class Bubble {
+export class Bubble {
   /** @param {"user" | "assistant"} role */
   constructor(role) {
     this.node = element("article", `bubble ${role}`);
@@ -134,32 +138,6 @@ export class Call {
   }
 }
 
-/**
- * A turn as a line of three marks: end of speech, first token, first sound.
- * @param {Bubble} bubble
- * @param {{decidedMs: number, tokenMs: number, soundMs: number}} times after the end of speech
- */
-export const timeline = (bubble, { decidedMs, tokenMs, soundMs }) => {
-  const line = element("div", "timeline");
-  const ms = (/** @type {number} */ value) => `${Math.round(value)} ms`;
-  const words = `turn over ${ms(decidedMs)}, first word ${ms(tokenMs)}, first sound ${ms(soundMs)} after the end of speech`;
-  line.setAttribute("role", "img");
-  line.setAttribute("aria-label", words);
-  line.title = words;
-  const bar = element("div", "bar");
-  let from = 0;
-  for (const [name, at] of /** @type {[string, number][]} */ ([
-    ["decided", decidedMs], ["token", tokenMs], ["sound", soundMs],
-  ])) {
-    const part = element("i", name);
-    part.style.setProperty("flex-grow", String(Math.max(0, at - from)));
-    from = Math.max(from, at);
-    bar.append(part);
-  }
-  line.append(bar, element("small", "", `first sound ${ms(soundMs)}`));
-  bubble.attach(line);
-};
-
 /** @returns {Line[]} what was said in this tab before */
 export const kept = () => {
   try {
@@ -180,6 +158,7 @@ export const keep = (line) => {
 export const showKept = () => {
   for (const line of kept()) {
     if (line.role === "user") new Question(line.text);
+    else if (line.role === "call") new Call(line.text, line.given ?? "").finish(line.output ?? "");
     else {
       const answer = new Answer("");
       answer.complete = true;

@@ -1,5 +1,6 @@
 // The page: joins its parts to its buttons and keys.
 
+import { watchConnection } from "./connection.js";
 import { showKept } from "./conversation.js";
 import { $, element, key, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
@@ -73,7 +74,7 @@ on("text-form", "submit", (event) => {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ ($("text-input"));
   const text = input.value.trim();
-  if (!text || !client.open) return;
+  if (!text || !client.usable) return;
   input.value = "";
   talk.type(text).catch(trouble);
 });
@@ -81,7 +82,7 @@ on("text-form", "submit", (event) => {
 for (const { file, text } of SAMPLES) {
   const button = element("button", "sample", text);
   button.setAttribute("type", "button");
-  button.addEventListener("click", () => client.open && talk.play(file).catch(trouble));
+  button.addEventListener("click", () => client.usable && talk.play(file).catch(trouble));
   $("samples").append(button);
 }
 
@@ -152,20 +153,13 @@ on("theme", "click", () => {
 
 // --- begin ---------------------------------------------------------------------------------------
 
-client.on("session.created", ({ session }) => {
-  $("model").textContent = session.model;
-  $("nano-notice").hidden = !session.model.includes("nano");
-  $("connection").dataset.state = "open";
-  $("connection-label").textContent = "Connected";
+watchConnection(client);
+client.on("session.created", () => {
+  if (!/** @type {HTMLSelectElement} */ ($("voice")).length) loadVoices().catch(trouble);
 });
-client.on("close", () => {
-  $("connection").dataset.state = "closed";
-  $("connection-label").textContent = "Reconnecting";
-});
-
 if (innerWidth < 832) /** @type {HTMLDetailsElement} */ ($("settings")).open = false;
 showKept();
 listDevices().catch(trouble);
 loadVoices()
-  .catch((error) => show(`No voices: ${error.message}`, "error"))
+  .catch(() => {}) // the connection will fail for the same reason, and says so
   .finally(() => client.connect());

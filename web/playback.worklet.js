@@ -1,6 +1,7 @@
 // 24 kHz PCM16 -> speakers: an adaptive wait, fades at the edges, and an exact count of what was
-// heard of each item. Commands: pcm {id, pcm}, end {id}, clear, hold {on}. Answers: progress, finished,
-// flushed {id, playedMs}.
+// heard of each item. Commands: pcm {id, pcm}, end {id}, clear, hold {on}, microphone {port}: any
+// message from there is a voice, and what plays holds its breath. Answers: progress, finished,
+// flushed {heard}, held.
 
 import { JitterBuffer } from "./jitter.js";
 import { Resampler } from "./resample.js";
@@ -37,10 +38,11 @@ class Playback extends AudioWorkletProcessor {
     this.port.onmessage = ({ data }) => this.command(data);
   }
 
-  /** @param {{type: string, id?: string, pcm?: Int16Array, on?: boolean}} data */
-  command({ type, id = "", pcm, on }) {
+  /** @param {{type: string, id?: string, pcm?: Int16Array, on?: boolean, port?: MessagePort}} data */
+  command({ type, id = "", pcm, on, port }) {
     if (type === "clear") this.clear();
     if (type === "hold") this.hold = Boolean(on);
+    if (type === "microphone" && port) port.onmessage = () => this.listen();
     if (type === "pcm" && pcm) {
       const track = this.track(id);
       this.add(track, track.resampler.push(Float32Array.from(pcm, (s) => s / 32768)));
@@ -50,6 +52,13 @@ class Playback extends AudioWorkletProcessor {
       this.add(track, track.resampler.flush());
       track.ended = true;
     }
+  }
+
+  /** Somebody seems to speak. */
+  listen() {
+    if (!this.playing || this.hold) return;
+    this.hold = true;
+    this.port.postMessage({ type: "held" });
   }
 
   /** @param {string} id @returns {Track} */

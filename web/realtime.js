@@ -4,6 +4,11 @@
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
+const MOST_WAITING = 500; // messages kept: ten seconds of sound
+const REFUSED = 1008;
+
+/** Whether the server answers at all. */
+const reachable = () => fetch("/healthz").then((reply) => reply.ok, () => false);
 
 /** @param {Int16Array} pcm @returns {string} */
 export const toBase64 = (pcm) => {
@@ -23,8 +28,12 @@ export const fromBase64 = (text) => {
 
 /**
  * Fires one event for each server event, named by its type, with the object as `detail`; and
- * "open", "close" with `{code, reason, retryMs}`. A lost connection is made again by itself; what
- * was said before is the caller's to repeat, by `restore`.
+ * "open", "close" with `{code, retryMs, resuming, asleep}`.
+ *
+ * A lost connection is made again by itself. While the server keeps the session ("resuming") what
+ * is sent waits, and "session.resumed" goes on where it was: nothing is lost, nothing comes twice.
+ * When the session is gone, "session.created" begins another one, and what was said is the
+ * caller's to repeat. A session that ended because nobody spoke is "asleep" until `wake`.
  */
 export class RealtimeClient extends EventTarget {
   /** @param {string} url @param {string | null} key */
@@ -35,10 +44,24 @@ export class RealtimeClient extends EventTarget {
     /** @type {WebSocket | null} */
     this.socket = null;
     this.waitMs = FIRST_WAIT_MS;
+    this.asleep = false;
+    this.ready = false; // what is sent goes out at once
+    this.token = ""; // of the session; "" when it cannot be resumed
+    this.lastEvent = "";
+    /** @type {string[]} messages that may have to be sent again, oldest first */
+    this.sent = [];
+    this.count = 0; // messages of this session so far
+    this.ending = ""; // why the server said that it will end the session
+    this.expired = false;
   }
 
   get open() {
-    return this.socket?.readyState === WebSocket.OPEN;
+    return this.ready && this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Whether the person may begin something: at once, or after `wake`. */
+  get usable() {
+    return this.open || this.asleep;
   }
 
   /** @param {string} type @param {(event: Event) => void} handle */
@@ -47,29 +70,101 @@ export class RealtimeClient extends EventTarget {
   }
 
   connect() {
-    const socket = new WebSocket(this.url, this.protocols);
+    this.asleep = false;
+    const resume = this.token ? `step-audio-resume.${this.token}.${this.lastEvent}` : "step-audio-resume";
+    const socket = new WebSocket(this.url, [...this.protocols, resume]);
     this.socket = socket;
-    /** @param {string} name @param {Event} detail */
-    const tell = (name, detail) => {
-      if (socket === this.socket) this.dispatchEvent(new CustomEvent(name, { detail }));
+    let opened = false;
+    socket.onopen = () => {
+      if (socket !== this.socket) return;
+      opened = true;
+      if (!this.token) this.begin();
+      this.fire("open", {});
     };
-    socket.onopen = () => tell("open", {});
-    socket.onclose = ({ code, reason }) => {
-      const retryMs = this.waitMs;
-      this.waitMs = Math.min(LONGEST_WAIT_MS, 2 * retryMs);
-      tell("close", { code, reason, retryMs });
-      setTimeout(() => socket === this.socket && this.connect(), retryMs);
+    socket.onclose = ({ code }) => {
+      if (socket === this.socket) this.closed(code, opened);
     };
     socket.onmessage = ({ data }) => {
-      const event = JSON.parse(data);
-      if (event.type === "session.created") this.waitMs = FIRST_WAIT_MS;
-      tell(event.type, event);
+      if (socket === this.socket) this.receive(JSON.parse(data));
     };
+  }
+
+  /** A session of its own begins. */
+  begin() {
+    this.sent = [];
+    this.count = 0;
+    this.lastEvent = "";
+    this.ending = "";
+    this.expired = false;
+    this.ready = true;
+  }
+
+  /** @param {Event} event */
+  receive(event) {
+    if (event.type === "session.resumable") this.token = event.token;
+    if (event.type === "session.resumed") this.resumed(event.received);
+    else this.lastEvent = event.event_id;
+    if (event.type === "session.created" || event.type === "session.resumed") this.waitMs = FIRST_WAIT_MS;
+    if (event.type === "session.expiring") this.ending = event.reason;
+    if (event.type === "error" && event.error.code === "session_expired") this.expired = true;
+    this.fire(event.type, event);
+  }
+
+  /** @param {number} received how many messages of this session had arrived */
+  resumed(received) {
+    const first = this.count - this.sent.length;
+    this.sent = this.sent.slice(Math.max(0, received - first));
+    this.ready = true;
+    for (const text of this.sent) this.socket?.send(text);
+  }
+
+  /** @param {number} code @param {boolean} opened */
+  closed(code, opened) {
+    this.ready = false;
+    if (this.expired || code === REFUSED) this.token = "";
+    this.asleep = this.expired && this.ending === "idle";
+    const retryMs = this.waitMs;
+    this.waitMs = Math.min(LONGEST_WAIT_MS, Math.max(FIRST_WAIT_MS, 2 * retryMs));
+    this.fire("close", { code, opened, retryMs, resuming: Boolean(this.token), asleep: this.asleep });
+    if (this.asleep) return;
+    const socket = this.socket;
+    setTimeout(async () => {
+      // Browsers do not tell a refusal from a dead line, but a server that answers this and not
+      // the socket has no such session.
+      if (this.token && !opened && (await reachable())) this.token = "";
+      if (socket === this.socket) this.connect();
+    }, retryMs);
+  }
+
+  /** Resolves with a session: the one there is, or a new one. @returns {Promise<void>} */
+  wake() {
+    if (this.open) return Promise.resolve();
+    return new Promise((done) => {
+      this.addEventListener("session.created", () => done(), { once: true });
+      if (this.asleep) this.connect();
+    });
+  }
+
+  /** Leave this session for a new one. */
+  renew() {
+    this.token = "";
+    this.waitMs = 0;
+    this.socket?.close(1000);
+  }
+
+  /** @param {string} name @param {Event} detail */
+  fire(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
   /** @param {string} type @param {Event} [fields] */
   send(type, fields = {}) {
-    if (this.open) this.socket?.send(JSON.stringify({ type, ...fields }));
+    if (!this.ready && !this.token) return;
+    const text = JSON.stringify({ type, ...fields });
+    this.count += 1;
+    this.sent.push(text);
+    if (this.sent.length > MOST_WAITING) this.sent.shift();
+    if (this.open) this.socket?.send(text);
   }
 
   /** @param {Event} session what changes */

@@ -19,7 +19,7 @@ export const microphoneTrouble = (error) => {
 
 /**
  * Fires what the worklets tell, by its type, with the message as `detail`: "pcm", "voice", "end" of
- * the microphone; "progress", "finished", "flushed" of the speakers.
+ * the microphone; "progress", "finished", "flushed", "held" of the speakers.
  */
 export class Sound extends EventTarget {
   constructor() {
@@ -35,6 +35,7 @@ export class Sound extends EventTarget {
     /** @type {MediaStream | null} */
     this.stream = null;
     this.muted = false;
+    this.held = false; // the speakers wait, since somebody seems to speak
     this.deviceId = "";
   }
 
@@ -64,6 +65,10 @@ export class Sound extends EventTarget {
     this.playback.connect(context.destination);
     this.capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
     this.capture.port.onmessage = ({ data }) => this.tell(data);
+    // Who speaks up is obeyed by the speakers in the audio thread, however busy the page is.
+    const { port1, port2 } = new MessageChannel();
+    this.capture.port.postMessage({ type: "speakers", port: port1 }, [port1]);
+    this.playback.port.postMessage({ type: "microphone", port: port2 }, [port2]);
   }
 
   /** Open the microphone, or another one than before. Throws what `getUserMedia` throws. */
@@ -92,6 +97,7 @@ export class Sound extends EventTarget {
 
   /** @param {any} data */
   tell(data) {
+    if (data.type === "held") this.held = true;
     this.dispatchEvent(new CustomEvent(data.type, { detail: data }));
   }
 
@@ -120,9 +126,16 @@ export class Sound extends EventTarget {
     this.playback?.port.postMessage({ type: "end", id });
   }
 
-  /** Fade out and wait, or go on. @param {boolean} on */
-  hold(on) {
-    this.playback?.port.postMessage({ type: "hold", on });
+  /** Play what waits since the speakers held their breath: it was no speech. */
+  goOn() {
+    this.playback?.port.postMessage({ type: "hold", on: false });
+    if (this.held) this.trust(false);
+  }
+
+  /** The last voice was speech after all, or only a noise. @param {boolean} speech */
+  trust(speech) {
+    this.held = false;
+    this.capture?.port.postMessage({ type: "trust", speech });
   }
 
   /** Silence now; "flushed" tells what was heard of each item. */

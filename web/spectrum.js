@@ -66,9 +66,10 @@ export const drawSpectrogram = (canvas, samples, rate) => {
       const bin = Math.floor(((height - 1 - y) * bins) / height);
       const heat = Math.max(0, Math.min(1, (20 * Math.log10(found[bin] + 1e-6) + 40) / 70));
       const at = 4 * (y * width + x);
-      image.data[at] = 255 * Math.min(1, heat * 1.6);
-      image.data[at + 1] = 255 * heat ** 2;
-      image.data[at + 2] = 90 * (1 - heat) + 165 * heat ** 4 + 30;
+      // From the dark behind it through violet and red to pale yellow.
+      image.data[at] = 14 + 241 * Math.min(1, heat * 1.5);
+      image.data[at + 1] = 16 + 230 * heat ** 2.2;
+      image.data[at + 2] = 23 + 150 * Math.sin(Math.PI * heat) * (1 - heat) + 150 * heat ** 5;
       image.data[at + 3] = 255;
     }
   }

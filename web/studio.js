@@ -1,18 +1,27 @@
 // The second tab: text to speech with its picture and file, and voices added by their owners.
 
 import { $, ask, loadVoices } from "./page.js";
+import { microphoneTrouble } from "./sound.js";
 import { drawSpectrogram, drawWave } from "./spectrum.js";
 
 /** @typedef {import("./sound.js").Sound} Sound */
 
+const LEAST_S = 3; // of a recording, as the server has it
+const MOST_S = 30;
+const RIFF = 0x52494646;
+const DATA = 0x64617461;
+
 /** @param {string} id */
 const value = (id) => /** @type {HTMLInputElement} */ ($(id)).value;
 
-/** @param {string} text @param {boolean} [error] */
-const say = (text, error = false) => {
-  $("studio-status").textContent = text;
-  $("studio-status").dataset.kind = error ? "error" : "";
+/** @param {"studio-status" | "voice-status"} id @param {string} text @param {boolean} [error] */
+const say = (id, text, error = false) => {
+  $(id).textContent = text;
+  $(id).dataset.kind = error ? "error" : "";
 };
+
+/** @param {Int16Array[]} pieces */
+const seconds = (pieces) => pieces.reduce((sum, piece) => sum + piece.length, 0) / 24000;
 
 /** 24 kHz PCM16 as a wav file. @param {Int16Array[]} pieces @returns {Blob} */
 export const wav = (pieces) => {
@@ -30,6 +39,18 @@ export const wav = (pieces) => {
   return new Blob([head, .../** @type {BlobPart[]} */ (pieces)], { type: "audio/wav" });
 };
 
+/**
+ * A streamed wav file says nothing of its length, which players then do not know; this one does.
+ * @param {Blob} file of any format @returns {Promise<Blob>}
+ */
+const sized = async (file) => {
+  const head = new DataView(await file.slice(0, 44).arrayBuffer());
+  if (head.byteLength < 44 || head.getUint32(0) !== RIFF || head.getUint32(36) !== DATA) return file;
+  head.setUint32(4, file.size - 8, true);
+  head.setUint32(40, file.size - 44, true);
+  return new Blob([head, file.slice(44)], { type: file.type });
+};
+
 export class Studio {
   /** @param {Sound} sound @param {() => void} hush ends what the other tab does */
   constructor(sound, hush) {
@@ -42,20 +63,23 @@ export class Studio {
     this.sample = null;
     $("studio-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.speak().catch((error) => say(error.message, true));
+      this.speak().catch((error) => say("studio-status", error.message, true));
     });
     $("voice-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.addVoice().catch((error) => say(error.message, true));
+      this.addVoice().catch((error) => say("voice-status", error.message, true));
     });
-    $("record").addEventListener("click", () => this.record().catch((error) => say(error.message, true)));
-    sound.on("pcm", ({ pcm }) => this.recording?.push(pcm));
+    $("record").addEventListener("click", () => {
+      this.record().catch((error) => say("voice-status", microphoneTrouble(error), true));
+    });
+    sound.on("pcm", (event) => this.hear(event));
+    sound.on("end", () => this.recorded());
   }
 
   async speak() {
     const button = /** @type {HTMLButtonElement} */ ($("speak"));
     button.disabled = true;
-    say("Speaking…");
+    say("studio-status", "Speaking…");
     const begun = performance.now();
     try {
       const reply = await ask("/v1/audio/speech", {
@@ -69,7 +93,7 @@ export class Studio {
           response_format: value("studio-format"),
         }),
       });
-      const file = await reply.blob();
+      const file = await sized(await reply.blob());
       const seconds = (performance.now() - begun) / 1000;
       await this.present(file, seconds);
     } finally {
@@ -92,43 +116,84 @@ export class Studio {
     drawWave(/** @type {HTMLCanvasElement} */ ($("wave")), samples);
     drawSpectrogram(/** @type {HTMLCanvasElement} */ ($("spectrogram")), samples, buffer.sampleRate);
     const kb = Math.ceil(file.size / 1024);
-    say(`${buffer.duration.toFixed(1)} s of speech in ${tookS.toFixed(1)} s, ${kb} KB`);
+    say("studio-status", `${buffer.duration.toFixed(1)} s of speech in ${tookS.toFixed(1)} s, ${kb} KB`);
     await player.play().catch(() => {}); // the browser wants another click first
   }
 
   async record() {
     if (this.recording) {
-      this.sound.stopRecording();
-      this.sound.release();
-      this.sample = wav(this.recording);
-      const seconds = this.recording.reduce((sum, piece) => sum + piece.length, 0) / 24000;
-      this.recording = null;
-      say(`Recorded ${seconds.toFixed(1)} s. Name the voice and add it.`);
-    } else {
-      this.hush();
-      await this.sound.microphone();
-      this.recording = [];
-      this.sound.record();
-      say("Recording… read a few sentences, 5 to 15 seconds.");
+      this.sound.stopRecording(); // "end" follows its last samples
+      return;
     }
-    $("record").setAttribute("aria-pressed", String(Boolean(this.recording)));
-    $("record").textContent = this.recording ? "Stop recording" : "Record";
+    this.hush();
+    await this.sound.microphone();
+    this.recording = [];
+    this.sound.record();
+    say("voice-status", "Recording… read a few sentences, 5 to 15 seconds.");
+    this.showRecording(true);
+  }
+
+  /** @param {{pcm: Int16Array, peak: number}} heard */
+  hear({ pcm, peak }) {
+    if (!this.recording) return;
+    this.recording.push(pcm);
+    $("record-time").textContent = `${seconds(this.recording).toFixed(1)} s`;
+    /** @type {HTMLMeterElement} */ ($("record-level")).value = peak;
+    if (seconds(this.recording) >= MOST_S) this.sound.stopRecording();
+  }
+
+  recorded() {
+    if (!this.recording) return;
+    const lasted = seconds(this.recording);
+    this.sound.release();
+    this.sample = wav(this.recording);
+    this.recording = null;
+    this.showRecording(false);
+    const player = /** @type {HTMLAudioElement} */ ($("voice-player"));
+    URL.revokeObjectURL(player.src);
+    player.src = URL.createObjectURL(this.sample);
+    player.hidden = false;
+    /** @type {HTMLInputElement} */ ($("voice-file")).value = ""; // the last of the two counts
+    const enough = lasted >= LEAST_S;
+    const then = enough ? "Name the voice and add it." : `Too short: ${LEAST_S} s at least. Record again.`;
+    say("voice-status", `Recorded ${lasted.toFixed(1)} s. ${then}`, !enough);
+  }
+
+  /** @param {boolean} on */
+  showRecording(on) {
+    $("record").setAttribute("aria-pressed", String(on));
+    $("record-label").textContent = on ? "Stop" : "Record again";
+    $("record-level").hidden = !on;
+    $("voice-player").hidden = true;
+    if (!on) $("record-time").textContent = "";
   }
 
   async addVoice() {
     const file = /** @type {HTMLInputElement} */ ($("voice-file")).files?.[0] ?? this.sample;
     if (!file) {
-      say("Record something first, or choose a file.", true);
+      say("voice-status", "Record something first, or choose a file.", true);
       return;
     }
     const form = new FormData();
     form.set("name", value("voice-name"));
     form.set("consent", value("voice-consent"));
     form.set("audio_sample", file, "sample.wav");
-    say("Adding the voice…");
+    const button = /** @type {HTMLButtonElement} */ ($("add-voice"));
+    button.disabled = true;
+    say("voice-status", "Adding the voice…");
+    try {
+      await this.send(form);
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  /** @param {FormData} form */
+  async send(form) {
     const added = await (await ask("/v1/audio/voices", { method: "POST", body: form })).json();
     await loadVoices();
     /** @type {HTMLSelectElement} */ ($("studio-voice")).value = added.id;
-    say(`${added.name} was added.`);
+    const notes = added.notes?.length ? ` What was done: ${added.notes.join("; ")}.` : "";
+    say("voice-status", `${added.name} was added, and is chosen for the text.${notes}`);
   }
 }

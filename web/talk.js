@@ -1,17 +1,15 @@
 // The conversation's control: buttons, microphone and socket on one side, bubbles on the other.
 
-import { Answer, Call, Question, forget, keep, kept, timeline } from "./conversation.js";
+import { Answer, Call, Question, forget, keep, kept } from "./conversation.js";
 import { $, show } from "./page.js";
 import { fromBase64 } from "./realtime.js";
 import { microphoneTrouble } from "./sound.js";
+import { Turn } from "./turn.js";
 
 /** @typedef {import("./realtime.js").RealtimeClient} RealtimeClient */
 /** @typedef {import("./sound.js").Sound} Sound */
 
 const PATIENCE_MS = 700; // after a sound that may have been speech
-
-/** When things of one turn happened, by `performance.now()`; 0 for not yet. */
-const freshTurn = () => ({ endMs: 0, decidedMs: 0, tokenMs: 0, shown: false });
 
 export class Talk {
   /** @param {RealtimeClient} client @param {Sound} sound */
@@ -24,7 +22,8 @@ export class Talk {
     this.canDetect = true;
     this.response = ""; // id of the one under way
     this.sentSamples = 0; // to the input buffer, in this session
-    this.turn = freshTurn();
+    /** @type {Turn | null} the one that is being answered */
+    this.turn = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.breath = undefined;
     /** @type {Map<string, Answer>} by item id */
@@ -53,7 +52,7 @@ export class Talk {
 
   /** The big button: hands-free it starts the conversation, else one question. */
   async start() {
-    if (!this.client.open || this.live || this.holding) return;
+    if (!this.client.usable || this.live || this.holding) return;
     this.interrupt();
     show("Opening the microphone…", "busy");
     try {
@@ -62,6 +61,8 @@ export class Talk {
       show(microphoneTrouble(error), "error");
       return;
     }
+    await this.client.wake();
+    this.detectTurns(this.handsFree);
     this.live = this.handsFree;
     this.holding = !this.live;
     this.discard = false;
@@ -75,7 +76,7 @@ export class Talk {
     this.holding = false;
     this.sound.stopRecording(); // "end" follows its last samples
     this.waiting = new Question();
-    this.asked();
+    this.turn = new Turn();
     this.refresh();
   }
 
@@ -100,9 +101,10 @@ export class Talk {
   async type(text) {
     this.interrupt();
     await this.sound.ready();
+    await this.client.wake();
     new Question(text);
     keep({ role: "user", text });
-    this.asked();
+    this.turn = new Turn();
     this.client.ask(text);
     this.refresh();
   }
@@ -111,6 +113,7 @@ export class Talk {
   async play(url) {
     this.interrupt();
     show("Asking…", "busy");
+    await this.client.wake();
     const { pcm, buffer } = await this.sound.decode(await (await fetch(url)).arrayBuffer());
     const live = this.live;
     if (live) this.sound.stopRecording();
@@ -121,7 +124,7 @@ export class Talk {
     for (let at = 0; at < pcm.length; at += 2400) this.append(pcm.slice(at, at + 2400));
     this.waiting = new Question();
     await this.sound.playFile(buffer);
-    this.asked();
+    this.turn = new Turn();
     this.client.commit();
     this.detectTurns(this.handsFree);
     if (live) await this.start();
@@ -132,7 +135,7 @@ export class Talk {
   clear() {
     this.interrupt();
     forget();
-    this.client.socket?.close();
+    this.client.renew();
   }
 
   /** @param {boolean} on */
@@ -153,11 +156,6 @@ export class Talk {
     };
   }
 
-  asked() {
-    this.turn = freshTurn();
-    this.turn.endMs = this.turn.decidedMs = performance.now();
-  }
-
   /** @param {Int16Array} pcm */
   append(pcm) {
     this.sentSamples += pcm.length;
@@ -169,13 +167,12 @@ export class Talk {
   listenToServer() {
     const on = this.client.on.bind(this.client);
     on("session.created", (event) => this.begun(event.session));
+    on("session.resumed", () => this.refresh());
     on("close", (event) => this.lost(event));
     on("input_audio_buffer.speech_started", () => this.spokenTo());
     on("input_audio_buffer.speech_stopped", (event) => {
       const lagMs = this.sentSamples / 24 - event.audio_end_ms; // sound sent since then
-      this.turn = freshTurn();
-      this.turn.decidedMs = performance.now();
-      this.turn.endMs = this.turn.decidedMs - Math.max(0, lagMs);
+      this.turn = new Turn(Math.max(0, lagMs));
       this.refresh();
     });
     on("input_audio_buffer.committed", ({ item_id: id }) => {
@@ -204,10 +201,21 @@ export class Talk {
     on("error", ({ error }) => this.failed(error));
   }
 
+  /** The session is not the one of before: what was under way will not go on. */
+  anew() {
+    this.sound.flush();
+    this.answers.clear();
+    this.questions.clear();
+    this.calls.clear();
+    this.waiting?.node.remove();
+    this.waiting = null;
+    this.response = "";
+    this.sentSamples = 0;
+  }
+
   /** @param {any} session */
   begun(session) {
-    this.sentSamples = 0;
-    this.response = "";
+    this.anew();
     this.canDetect = Boolean(session.audio.input.turn_detection);
     /** @type {HTMLOptionElement} */ ($("turns-auto")).disabled = !this.canDetect;
     if (!this.canDetect) /** @type {HTMLSelectElement} */ ($("turns")).value = "push";
@@ -219,24 +227,20 @@ export class Talk {
     });
     this.client.update({ audio: { input: { transcription: { model: session.model } } } });
     this.detectTurns(this.handsFree);
-    for (const { role, text } of kept()) this.client.tell(role, text); // what the server forgot
+    for (const { role, text } of kept()) if (role !== "call") this.client.tell(role, text); // it forgot
     this.refresh();
   }
 
   /** @param {any} event */
-  lost({ code, retryMs }) {
-    const listening = this.live;
-    this.sound.flush();
-    this.answers.clear();
-    this.response = "";
-    this.holding = false;
+  lost({ resuming, asleep }) {
+    if (asleep) this.stop(); // the microphone has listened to nothing for long enough
+    if (!resuming) this.anew();
     this.refresh();
-    const then = listening ? "; the microphone stays on" : "";
-    show(`Connection lost (${code}). Trying again in ${(retryMs / 1000).toFixed(1)} s${then}.`, "error");
   }
 
   /** Somebody speaks: what is playing stops here, whatever the server does. */
   spokenTo() {
+    this.sound.trust(true);
     this.sound.flush();
     this.waiting ??= new Question();
     this.refresh();
@@ -244,7 +248,7 @@ export class Talk {
 
   /** @param {any} event */
   words({ item_id: id, delta }) {
-    this.turn.tokenMs ||= performance.now();
+    this.turn?.word();
     this.answers.get(id)?.write(delta);
   }
 
@@ -260,7 +264,9 @@ export class Talk {
   /** @param {any} event */
   called({ call_id: id, name, arguments: given, output }) {
     if (!this.calls.has(id)) this.calls.set(id, new Call(name, given));
-    if (output !== undefined) this.calls.get(id)?.finish(output);
+    if (output === undefined) return;
+    this.calls.get(id)?.finish(output);
+    keep({ role: "call", text: name, given, output });
   }
 
   /** @param {any} response */
@@ -289,6 +295,7 @@ export class Talk {
   /** @param {any} error */
   failed(error) {
     if (error.code === "response_cancel_not_active") return; // it had just ended
+    if (error.code === "session_expired") return; // "close" says what follows
     if (error.code === "input_audio_buffer_commit_empty") {
       this.waiting?.node.remove();
       this.waiting = null;
@@ -322,32 +329,24 @@ export class Talk {
   }
 
   /**
-   * Somebody seems to speak: the answer holds its breath until the server has said whether that
-   * was speech ("speech_started") or it was over so soon that it was not.
+   * Somebody seems to speak, and the answer holds its breath (the worklets see to that) until the
+   * server has said that it was speech ("speech_started"), or it was over so soon that it was not.
    * @param {boolean} on
    */
   voice(on) {
     clearTimeout(this.breath);
-    if (on && this.live && this.speaking) this.sound.hold(true);
-    if (!on) this.breath = setTimeout(() => this.sound.hold(false), PATIENCE_MS);
+    if (!on) this.breath = setTimeout(() => this.sound.goOn(), PATIENCE_MS);
   }
 
   /** @param {any} event */
-  progress({ id, playedMs, playing, peak, bufferedMs, targetMs, gaps }) {
+  progress({ id, playedMs, playing, peak, targetMs, gaps }) {
     $("level-out").style.setProperty("--level", String(Math.min(1, peak * 1.6)));
-    $("buffer").textContent = `buffer ${bufferedMs} of ${targetMs} ms, ${gaps} gaps`;
+    const holes = gaps === 1 ? "1 gap" : `${gaps || "no"} gaps`;
+    $("buffer").textContent = `Playback: ${holes} so far, ${targetMs} ms held ready`;
     const answer = this.answers.get(id);
     if (!answer) return;
     answer.played(playedMs);
-    if (playing && playedMs && !this.turn.shown && this.turn.endMs) {
-      const { endMs, decidedMs, tokenMs } = this.turn;
-      this.turn.shown = true;
-      timeline(answer, {
-        decidedMs: decidedMs - endMs,
-        tokenMs: tokenMs - endMs,
-        soundMs: performance.now() - playedMs - endMs,
-      });
-    }
+    if (playing && playedMs) this.turn?.heard(answer, playedMs);
   }
 
   /** @param {{id: string, playedMs: number}[]} heard */
@@ -367,16 +366,15 @@ export class Talk {
   // --- what is shown -----------------------------------------------------------------------------
 
   refresh() {
-    const open = this.client.open;
     for (const id of ["start", "text-input", "text-send"]) {
-      /** @type {HTMLButtonElement} */ ($(id)).disabled = !open;
+      /** @type {HTMLButtonElement} */ ($(id)).disabled = !this.client.usable;
     }
     const on = this.live || this.holding;
     $("start").setAttribute("aria-pressed", String(on));
     $("start-label").textContent = this.live ? "Listening" : this.holding ? "Send" : "Start";
     /** @type {HTMLButtonElement} */ ($("stop")).disabled = !(on || this.response || this.speaking);
     document.body.dataset.state = this.speaking ? "speaking" : on ? "listening" : "idle";
-    if (!open) return;
+    if (!this.client.open) return;
     if (this.speaking) show("Speaking… just talk to interrupt", "live");
     else if (this.response) show("Thinking…", "busy");
     else if (this.holding) show("Listening… let go, or press again, to send", "live");

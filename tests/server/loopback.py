@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
-from server.app import create_app
+from server.app import WEB, create_app
 from server.limits import ServerSettings
 from step_audio.cli.certificate import KeyPair
 from step_audio.core.ports import Services
@@ -21,11 +22,12 @@ def serving(
     limits: ServerSettings | None = None,
     *,
     tls: KeyPair | None = None,
+    web: Path = WEB,
 ) -> Iterator[int]:
     """Run a server around `services` on a free port of loopback and yield the port."""
     assistant = Assistant(services, settings or DialogSettings())
     config = uvicorn.Config(
-        create_app(assistant, limits or ServerSettings()),
+        create_app(assistant, limits or ServerSettings(), web=web),
         port=0,
         log_level="warning",
         ssl_certfile=tls.certificate if tls else None,

@@ -1,6 +1,7 @@
 """The page in a real Chromium, with nano behind it. Run: make test-web.
 
-Screenshots, the recorded answer and what was measured are left in build/web-test.
+Screenshots, recordings and what was measured are left in build/web-test. Nothing is timed but what
+the issue sets a bar for, and that by the clock of the page's own audio graph.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from step_audio.core.audio import write_wav
+from server.app import WEB
+from server.limits import ServerSettings
+from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
+from step_audio.core.ports import Services
+from step_audio.core.types import Pcm
 from step_audio.dialog.packing import interleave
 from step_audio.runtime import Runtime
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
+from tests.web.heard import Heard, heard
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
 MODULES = BUILD / "web" / "node_modules"
 OUT = BUILD / "web-test"
-QUESTION = HERE / "question.wav"
-"""flite's voice slt: "What can you do?"; a second of silence in front."""
 MOST_STOP_MS = 300
+MOST_LATE_MS = 50
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+Drive = Callable[[str, int], dict[str, Any]]
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,16 +50,33 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page's folder with the recorder beside it: the page loads from its server only."""
+    folder = tmp_path_factory.mktemp("page") / "web"
+    shutil.copytree(WEB, folder)
+    shutil.copy(HERE / "tap.worklet.js", folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def nano() -> Iterator[int]:
-    runtime = Runtime(load_profile("nano"))
-    with serving(runtime.services(), runtime.settings()) as port:
+def nano(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    profile = load_profile("nano")
+    runtime = Runtime(
+        profile.model_copy(update={"voice_folder": tmp_path_factory.mktemp("voices")})
+    )
+    with serving(runtime.services(), runtime.settings(), web=page) as port:
         yield port
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Any:
+def drive(tmp_path: Path) -> Drive:
     OUT.mkdir(parents=True, exist_ok=True)
+    question, rate_hz = spoken("capital")
+    ahead = np.zeros(rate_hz, dtype=np.float32)
+    write_wav(tmp_path / "question.wav", np.concatenate([ahead, question]), rate_hz)
+    sample = np.concatenate([spoken(name)[0] for name in ("legs", "joke", "sum")])
+    write_wav(tmp_path / "sample.wav", sample, rate_hz)
 
     def run(step: str, port: int) -> dict[str, Any]:
         environment = {
@@ -62,7 +86,8 @@ def drive(tmp_path: Path) -> Any:
             "PROFILE": str(tmp_path / "profile"),
             "URL": f"http://127.0.0.1:{port}/",
             "OUT": str(OUT),
-            "QUESTION": str(QUESTION),
+            "QUESTION": str(tmp_path / "question.wav"),
+            "SAMPLE": str(tmp_path / "sample.wav"),
         }
         done = subprocess.run(
             ["node", str(HERE / "drive.mjs"), step],
@@ -81,50 +106,114 @@ def drive(tmp_path: Path) -> Any:
     return run
 
 
-def test_a_question_into_the_microphone_is_answered_aloud(drive: Any, nano: int) -> None:
+def spoken(sample: str) -> tuple[Pcm, int]:
+    """Return a sample question of the page, (T,), and its rate."""
+    return read_audio(WEB / "samples" / f"{sample}.mp3")
+
+
+def tone(groups: int, words: str, **more: Any) -> Services:
+    """Return what answers everything with a steady tone and these words, at once."""
+    answer = interleave(text_ids(words), [group(n) for n in range(groups)], VOCAB)
+    return replace(services(ScriptedEngine([answer])), **more)
+
+
+def test_a_question_into_the_microphone_is_answered_aloud(drive: Drive, nano: int) -> None:
     judging = pytest.importorskip("step_audio.eval.judge")
     found = drive("talk", nano)
-    heard, answer = dict(found["bubbles"])["user"], dict(found["bubbles"])["assistant"]
-    assert set(heard.lower().split()) & {"what", "can", "you", "do"}
-    pcm = np.fromfile(OUT / "answer.f32", dtype=np.float32)
-    write_wav(OUT / "answer.wav", pcm, found["rate"])
-    words = judging.normalise(judging.domain_judge().hear(pcm, found["rate"]))
-    wanted = judging.normalise(answer)
+    bubbles = dict(found["bubbles"])
+    assert "capital" in bubbles["user"]
+    assert "Paris" in bubbles["assistant"]
+    sound = heard(OUT, "answer", found)
+    write_wav(OUT / "answer.wav", sound.pcm, sound.rate_hz)
+    words = judging.normalise(judging.domain_judge().hear(sound.spoken(), sound.rate_hz))
+    wanted = judging.normalise(bubbles["assistant"])
+    assert "paris" in words, words
     right = len(set(words) & set(wanted)) / len(set(wanted))
-    assert right >= 0.7, f"said {answer!r}, heard {' '.join(words)!r}"
+    assert right >= 0.7, f"said {bubbles['assistant']!r}, heard {' '.join(words)!r}"
 
 
-def test_speaking_into_an_answer_silences_it(drive: Any) -> None:
+def test_speaking_into_an_answer_silences_it(drive: Drive, page: Path) -> None:
     # nano's ears and an answer that costs nothing: what is measured is the page and the turns.
     # Words and groups change all the time, or the guard against loops would end it.
     words = " ".join(f"{n} sheep and {n * n} goats" for n in range(20))
-    answer = interleave(text_ids(words), [group(n) for n in range(120)], VOCAB)
     ears = Runtime(load_profile("nano")).services().turn_detector
-    with serving(replace(services(ScriptedEngine([answer] * 3)), turn_detector=ears)) as port:
+    with serving(tone(120, words, turn_detector=ears), web=page) as port:
         found = drive("interrupt", port)
-    # It holds its breath at once, and for good as soon as the server says that it was speech.
-    assert found["firstStopMs"] <= MOST_STOP_MS
+    times = heard(OUT, "interrupted", found).loud_s()
+    begun_s = found["spokenAt"]
+    during = times[(times >= begun_s) & (times < begun_s + 1.5)]
+    assert during.size, "the answer was not being spoken"
+    assert 1000 * (during[-1] - begun_s) <= MOST_STOP_MS
     assert found["mark"].startswith("interrupted after")
 
 
-def test_a_tool_call_is_shown_and_a_reload_keeps_the_conversation(drive: Any, nano: int) -> None:
-    found = drive("resume", nano)
+def test_a_tool_call_is_shown_and_a_reload_keeps_the_conversation(drive: Drive, nano: int) -> None:
+    found = drive("reload", nano)
     assert "get_time" in found["call"]
     assert "London" in found["call"]
     assert "time" in found["call"].splitlines()[-1]
     assert found["after"] == found["before"]
+    assert found["restored"] == found["before"][0]  # and the server is told of it
     assert [who for who, _ in found["then"]] == ["user", "assistant"]
+    assert "Paris" in found["then"][1][1]
     assert found["overflow"] <= 0
 
 
-def test_50_ms_of_jitter_make_no_gap(drive: Any) -> None:
-    answer = interleave(text_ids("On and on and on."), [group(1)] * 60, VOCAB)
-    with serving(services(ScriptedEngine([answer]))) as port:
-        assert drive("jitter", port)["buffer"].endswith(" 0 gaps")
+def test_a_line_that_breaks_in_an_answer_loses_nothing_of_it(drive: Drive, page: Path) -> None:
+    words = "On and on and on it goes."
+    with serving(tone(60, words), web=page) as port:
+        found = drive("drop", port)
+    assert found["breaks"] == 1
+    assert found["seen"] == ["Reconnecting", "Connected"]
+    assert found["first"] == [["user", "Go on."], ["assistant", words]]
+    assert found["bubbles"] == [*found["first"], ["user", "And on."], ["assistant", words]]
+    sound = heard(OUT, "resumed", found).spoken()
+    assert len(sound) / found["rate"] == pytest.approx(60 * 0.12, abs=0.05)
 
 
-def test_nothing_stands_in_the_way_of_assistive_technology(drive: Any, nano: int) -> None:
+def test_a_session_that_nobody_speaks_in_sleeps_until_it_is_woken(drive: Drive, page: Path) -> None:
+    limits = ServerSettings(idle_timeout_s=6.0, warning_s=3.0)
+    with serving(tone(5, "Yes?"), limits=limits, web=page) as port:
+        found = drive("sleep", port)
+    assert "seconds" in found["warning"]
+    assert found["bubbles"] == [["user", "Wake up."], ["assistant", "Yes?"]]
+
+
+def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
+    with serving(tone(50, "On and on and on."), web=page) as port:
+        for _ in range(4):
+            found = drive("jitter", port)
+            if found["latestMs"] <= MOST_LATE_MS:
+                break
+        else:
+            pytest.skip(f"this machine adds {found['latestMs']:.0f} ms where 50 were asked for")
+    sound = heard(OUT, "jitter", found)
+    assert sound.gaps_ms(5) == []
+    assert len(sound.spoken()) / sound.rate_hz == pytest.approx(50 * 0.12, abs=0.05)
+
+
+def test_nothing_stands_in_the_way_of_assistive_technology(drive: Drive, nano: int) -> None:
     found = drive("access", nano)
     assert [v for v in found["found"] if v[2] in {"serious", "critical"}] == []
     assert "allow it" in found["refused"]
-    assert "of speech in" in found["said"]
+
+
+def test_the_studio_speaks_and_takes_voices_from_a_file_and_a_microphone(
+    drive: Drive, nano: int
+) -> None:
+    found = drive("studio", nano)
+    assert found["file"] == "speech.wav"
+    assert 0.3 < found["lastsS"] < 3  # "Hello.", and a player that knows its length
+    assert found["refused"]
+    assert {"uploaded", "recorded"} <= set(found["voices"])
+    assert found["chosen"] == "recorded"
+    assert found["overflow"] <= 0
+
+
+def test_what_was_heard_knows_its_gaps() -> None:
+    tone_ = np.full(800, 0.5, dtype=np.float32)
+    silence = np.zeros(160, dtype=np.float32)
+    sound = Heard(np.concatenate([silence, tone_, silence, tone_]), 8000, 2.0)
+    assert sound.gaps_ms(5) == [20.1]
+    assert len(sound.spoken()) == 1600
+    assert sound.loud_s()[0] == pytest.approx(2.02)

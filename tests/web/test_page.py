@@ -2,28 +2,16 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from server.app import WEB
 from step_audio.core.audio import resample
-
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
-
-HARNESS = """
-globalThis.sampleRate = 48000;
-globalThis.AudioWorkletProcessor = class {
-  constructor() { this.port = { sent: [], postMessage(data) { this.sent.push(data); } }; }
-};
-globalThis.registerProcessor = (name, kind) => { globalThis.Kind = kind; };
-"""
+from tests.web.node import HARNESS, NODE, needs_node, run_js
 
 
 class Page(HTMLParser):
@@ -48,21 +36,6 @@ def page() -> Page:
     parsed = Page()
     parsed.feed((WEB / "index.html").read_text(encoding="utf-8"))
     return parsed
-
-
-def run_js(code: str) -> Any:
-    """Run a module in node next to the page's files and return what it prints as JSON."""
-    assert NODE is not None
-    done = subprocess.run(
-        [NODE, "--input-type=module", "-e", code],
-        cwd=WEB,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_page_has_its_stable_ids() -> None:
@@ -122,6 +95,38 @@ def test_capture_sends_every_sample_before_it_says_that_it_ended() -> None:
     sent = [message for message in sent if message[0] != "voice"]
     assert sum(length for _, length in sent) == 75 * 128 // 2  # 48 kHz to 24 kHz
     assert sent[0] == ["pcm", 480]
+
+
+@needs_node
+def test_a_voice_tells_the_speakers_until_it_was_noise_too_often() -> None:
+    heard = run_js(f"""
+        {HARNESS}
+        await import("./capture.worklet.js");
+        const node = new Kind();
+        const told = [];
+        const port = {{ postMessage: (data) => told.push(data.type) }};
+        node.command({{ type: "speakers", port }});
+        node.command({{ type: "start" }});
+        const hear = (level, ms) => {{
+          for (let at = 0; at < ms; at += 128 / 48) {{
+            node.process([[Float32Array.from({{ length: 128 }}, (_, n) => level * Math.sin(n))]]);
+          }}
+        }};
+        const counts = [];
+        for (let n = 0; n < 3; n++) {{
+          hear(0.04, 200);
+          hear(0, 400);
+          node.command({{ type: "trust", speech: false }}); // an echo
+          counts.push(told.length);
+        }}
+        hear(0.5, 200);
+        counts.push(told.length);
+        node.command({{ type: "trust", speech: true }});
+        hear(0, 400);
+        hear(0.04, 200);
+        console.log(JSON.stringify([...counts, told.length]));
+    """)
+    assert heard == [1, 2, 2, 3, 4]
 
 
 @needs_node

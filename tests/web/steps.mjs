@@ -1,0 +1,190 @@
+// What a person does with the page, one step a test.
+
+import { answered, axe, bubbles, clock, microphone, save, shot, sounded, state, status, type } from "./browser.mjs";
+import { frail, jitter } from "./network.mjs";
+
+const { URL: BASE, QUESTION, SAMPLE } = process.env;
+const PHONE = { width: 390, height: 800 };
+
+export const steps = {
+  /** The microphone asks; the answer is recorded where the speakers would be. */
+  async talk(browser) {
+    const page = await browser.open();
+    await shot(page, "start-wide");
+    await page.click("#start");
+    await state(page, "speaking");
+    await page.waitForSelector(".timeline");
+    await shot(page, "speaking-wide");
+    await answered(page, 1);
+    const sound = await save(page, "answer");
+    await page.click("#stop");
+    await status(page, /^Ready$/);
+    const timeline = await page.getAttribute(".timeline", "title");
+    const playback = await page.textContent("#buffer");
+    return { ...sound, bubbles: await bubbles(page), timeline, playback };
+  },
+
+  /** Somebody speaks into a long answer. */
+  async interrupt(browser) {
+    const page = await browser.open();
+    await microphone(page, QUESTION);
+    await page.click("#start");
+    await state(page, "listening");
+    await type(page, "Count from one to twenty.");
+    await sounded(page, 0.7);
+    const spokenAt = await page.evaluate(() => window.speak());
+    await page.waitForSelector(".interrupted .mark");
+    // Before the question's own answer can begin: it takes longer to ask than this.
+    await clock(page, spokenAt + 1.5);
+    await shot(page, "interrupted-wide");
+    const mark = await page.textContent(".interrupted .mark");
+    const sound = await save(page, "interrupted");
+    await page.click("#stop");
+    return { ...sound, spokenAt, mark };
+  },
+
+  /** A tool call is shown; a reload keeps the conversation; the phone's width works. */
+  async reload(browser) {
+    const page = await browser.open();
+    await type(page, "what time is it in london");
+    await page.waitForSelector(".call .result");
+    const call = await page.$eval(".call", (node) => node.innerText);
+    await answered(page, 1);
+    await shot(page, "answer-wide");
+    const before = [await bubbles(page), await page.locator(".call").allInnerTexts()];
+    const told = [];
+    page.on("websocket", (socket) => {
+      socket.on("framesent", ({ payload }) => {
+        const { type: kind, item } = JSON.parse(payload);
+        if (kind === "conversation.item.create") told.push([item.role, item.content[0].text]);
+      });
+    });
+    await page.setViewportSize(PHONE);
+    await page.reload();
+    await status(page, /^Ready$/);
+    const after = [await bubbles(page), await page.locator(".call").allInnerTexts()];
+    const restored = [...told];
+    await type(page, "what is the capital of france");
+    await answered(page, 1);
+    await shot(page, "answer-phone");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shot(page, "dark-phone");
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    return { call, before, after, restored, then: (await bubbles(page)).slice(after[0].length), overflow };
+  },
+
+  /** The line breaks in the middle of an answer, and in the middle of a frame. */
+  async drop(browser) {
+    const line = await frail(BASE);
+    const page = await browser.open(line.url);
+    const states = page.evaluate(() => new Promise((done) => {
+      const seen = [];
+      const label = document.getElementById("connection-label");
+      new MutationObserver(() => {
+        if (seen.at(-1) !== label.textContent) seen.push(label.textContent);
+        if (seen.length > 1) done(seen);
+      }).observe(label, { childList: true });
+    }));
+    line.breakAfter(150_000);
+    await type(page, "Go on.");
+    const seen = await states;
+    await answered(page, 1);
+    const sound = await save(page, "resumed");
+    const first = await bubbles(page);
+    await type(page, "And on.");
+    await answered(page, 2);
+    line.close();
+    return { ...sound, seen, breaks: line.breaks(), first, bubbles: await bubbles(page) };
+  },
+
+  /** Nobody speaks for too long. */
+  async sleep(browser) {
+    const page = await browser.open(BASE, { ready: false });
+    await status(page, /goes to sleep/);
+    const warning = await page.textContent("#status");
+    await status(page, /^Asleep/);
+    await shot(page, "asleep-wide");
+    await type(page, "Wake up.");
+    await answered(page, 1);
+    return { warning, bubbles: await bubbles(page) };
+  },
+
+  /** A network that delivers sound at its own pace, each message up to 50 ms late. */
+  async jitter(browser) {
+    await jitter(browser.context, 50);
+    const page = await browser.open();
+    await type(page, "Go on.");
+    await answered(page, 1);
+    const latestMs = await page.evaluate(() => window.heard.latestMs);
+    return { ...(await save(page, "jitter")), latestMs };
+  },
+
+  /** Every view in both colours, for people who cannot see it or use no mouse; and refusals. */
+  async access(browser) {
+    const page = await browser.open();
+    const found = await axe(page, "talk");
+    await page.evaluate(() => {
+      navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); };
+    });
+    await page.click("#start");
+    await page.waitForSelector("#status[data-kind=error]");
+    const refused = await page.textContent("#status");
+    await page.focus("#tab-talk");
+    await page.keyboard.press("ArrowRight");
+    found.push(...(await axe(page, "studio")));
+    await page.click("#theme");
+    found.push(...(await axe(page, "studio, other colours")));
+    await page.click("#tab-talk");
+    found.push(...(await axe(page, "talk, other colours")));
+    await shot(page, "dark-wide");
+    return { found, refused };
+  },
+
+  /** Speech to a file; voices from a file and from the microphone. */
+  async studio(browser) {
+    const page = await browser.open();
+    await page.click("#tab-studio");
+    await shot(page, "studio-empty-wide");
+    await page.fill("#studio-text", "Hello.");
+    await page.click("#speak");
+    await page.locator("#studio-status", { hasText: "of speech in" }).waitFor();
+    const said = await page.textContent("#studio-status");
+    const download = page.waitForEvent("download");
+    await page.click("#download");
+    const file = (await download).suggestedFilename();
+    const lastsS = await page.$eval("#player", (player) => player.duration);
+
+    const told = page.locator("#voice-status");
+    await page.click("#add-voice");
+    const refused = await page.$eval("#voice-name", (field) => field.validationMessage);
+    await page.fill("#voice-name", "uploaded");
+    await page.fill("#voice-consent", "Made by a machine, which agrees.");
+    await page.click("#add-voice");
+    await told.filter({ hasText: "choose a file" }).waitFor();
+    await page.setInputFiles("#voice-file", SAMPLE);
+    await page.click("#add-voice");
+    await told.filter({ hasText: "uploaded" }).waitFor();
+
+    await page.setInputFiles("#voice-file", []);
+    await microphone(page, SAMPLE);
+    await page.fill("#voice-name", "recorded");
+    await page.click("#record");
+    await told.filter({ hasText: "Recording" }).waitFor();
+    await page.evaluate(() => window.speak());
+    await page.waitForFunction(() => parseFloat(document.querySelector("#record-time").textContent) >= 3.5);
+    await shot(page, "studio-recording-wide");
+    await page.click("#record");
+    await told.filter({ hasText: "Recorded" }).waitFor();
+    const lasted = await page.textContent("#voice-status");
+    await page.click("#add-voice");
+    await told.filter({ hasText: "recorded" }).waitFor();
+    const voices = await page.$$eval("#studio-voice option", (all) => all.map((one) => one.value));
+    const chosen = await page.$eval("#studio-voice", (list) => list.value);
+    await shot(page, "studio-wide");
+    await page.setViewportSize(PHONE);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shot(page, "studio-phone");
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    return { said, file, lastsS, refused, lasted, voices, chosen, overflow };
+  },
+};

@@ -1,0 +1,65 @@
+// What the person is told of the line: connected, lost and why, resumed, about to end.
+
+import { $, ask, show } from "./page.js";
+
+/** @typedef {import("./realtime.js").RealtimeClient} RealtimeClient */
+
+/** Why no connection comes about; the socket itself does not say. @returns {Promise<string>} */
+const cause = async () => {
+  try {
+    await ask("/v1/models");
+    return "The server takes nobody more just now.";
+  } catch (error) {
+    const unreachable = error instanceof TypeError;
+    if (unreachable) return "The server does not answer. Is it still running?";
+    const wanted = error instanceof Error ? error.message : String(error);
+    return wanted.includes("key")
+      ? "This server asks for a key: open its address with #key=YOUR-KEY at the end."
+      : `The server refuses: ${wanted}.`;
+  }
+};
+
+/** @param {number} s */
+const duration = (s) => (s >= 90 ? `${Math.round(s / 60)} minutes` : `${Math.round(s)} seconds`);
+
+/**
+ * @param {{reason: string, expires_in_s: number}} warning
+ * @returns {string}
+ */
+const warned = ({ reason, expires_in_s: leftS }) =>
+  reason === "idle"
+    ? `Still there? In ${duration(leftS)} this conversation goes to sleep. Speak or type to keep it awake.`
+    : `This conversation has lasted as long as it may. In ${duration(leftS)} it goes on in a new one; ` +
+      "what was said is taken along.";
+
+/** @param {"open" | "closed" | "asleep"} state @param {string} label */
+const paint = (state, label) => {
+  $("connection").dataset.state = state;
+  $("connection-label").textContent = label;
+};
+
+/** @param {RealtimeClient} client */
+export const watchConnection = (client) => {
+  client.on("session.created", ({ session }) => {
+    $("model").textContent = session.model;
+    $("nano-notice").hidden = !session.model.includes("nano");
+    paint("open", "Connected");
+  });
+  client.on("session.resumed", () => paint("open", "Connected"));
+  client.on("session.expiring", (event) => show(warned(/** @type {any} */ (event)), "busy"));
+  client.on("close", async ({ opened, retryMs, resuming, asleep }) => {
+    if (asleep) {
+      paint("asleep", "Asleep");
+      show("Asleep, since nobody spoke for a while. Press Start, or type, and it goes on.");
+      return;
+    }
+    paint("closed", "Reconnecting");
+    if (!retryMs) return; // the person's own wish
+    if (resuming) show("The connection broke. Picking up where it was…", "error");
+    else if (opened) show("The connection broke. Connecting again…", "error");
+    else {
+      const why = await cause();
+      if (!client.open) show(`${why} Trying again every few seconds.`, "error");
+    }
+  });
+};
