@@ -32,7 +32,7 @@ PROGRAMS: Final[dict[EngineName, str]] = {
     "festival": "festival",
 }
 MAX_TEXT = 600
-TIMEOUT_S = 20.0
+TIMEOUT_S = 90.0
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.?!:;'-]*")
 _VOICE = re.compile(r"[A-Za-z0-9_+-]+")
 _FLITE_F0_HZ: Final = {"slt": 165.0, "awb": 120.0, "kal16": 95.0}

@@ -75,11 +75,11 @@ def test_no_jump_is_heard_where_chunks_meet(
 def test_a_click_would_be_noticed(
     spoken: tuple[tuple[TokenGroup, ...], list[Pcm], Pcm],
 ) -> None:
-    """What the test before measures does rise when a border jumps by a twentieth of full scale."""
+    """What the test before measures does rise when a border jumps by a tenth of full scale."""
     _, pieces, whole = spoken
     at = borders(pieces)
     clicked = np.concatenate(pieces)
-    clicked[at[1] :] += 0.05
+    clicked[at[1] :] += 0.1
     ordinary = summary(
         jump_ratios(whole, np.arange(500, len(whole) - 500, 97), SAMPLE_RATE_HZ)
     ).largest
