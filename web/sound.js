@@ -1,10 +1,12 @@
 // One AudioContext, the microphone, and the two worklets.
 
+import { PlainSpeakers } from "./plain.js";
+
 /** Why there is no microphone, in words for the person in front of it. @param {unknown} error */
 export const microphoneTrouble = (error) => {
   if (!window.isSecureContext) {
     return "Browsers allow the microphone only on localhost or over HTTPS. Start the server with " +
-      "“step-audio serve --tls” and open the https:// address. Typing works here too.";
+      "“step-audio serve --tls” and open the https:// address. Typing and the samples work here too.";
   }
   const name = error instanceof Error ? error.name : "";
   const known = {
@@ -30,8 +32,8 @@ export class Sound extends EventTarget {
     this.loading = null;
     /** @type {AudioWorkletNode | null} */
     this.capture = null;
-    /** @type {AudioWorkletNode | null} */
-    this.playback = null;
+    /** @type {MessagePort | PlainSpeakers | null} */
+    this.speakers = null;
     /** @type {MediaStream | null} */
     this.stream = null;
     this.muted = false;
@@ -54,28 +56,33 @@ export class Sound extends EventTarget {
 
   /** @param {AudioContext} context */
   async load(context) {
+    if (!context.audioWorklet) {
+      this.speakers = new PlainSpeakers(context, (data) => this.tell(data));
+      return;
+    }
     await Promise.all([
       context.audioWorklet.addModule("playback.worklet.js"),
       context.audioWorklet.addModule("capture.worklet.js"),
     ]);
-    this.playback = new AudioWorkletNode(context, "playback", {
+    const playback = new AudioWorkletNode(context, "playback", {
       numberOfInputs: 0, outputChannelCount: [1],
     });
-    this.playback.port.onmessage = ({ data }) => this.tell(data);
-    this.playback.connect(context.destination);
+    playback.port.onmessage = ({ data }) => this.tell(data);
+    playback.connect(context.destination);
+    this.speakers = playback.port;
     this.capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
     this.capture.port.onmessage = ({ data }) => this.tell(data);
     // Who speaks up is obeyed by the speakers in the audio thread, however busy the page is.
     const { port1, port2 } = new MessageChannel();
     this.capture.port.postMessage({ type: "speakers", port: port1 }, [port1]);
-    this.playback.port.postMessage({ type: "microphone", port: port2 }, [port2]);
+    playback.port.postMessage({ type: "microphone", port: port2 }, [port2]);
   }
 
   /** Open the microphone, or another one than before. Throws what `getUserMedia` throws. */
   async microphone() {
     await this.ready();
-    if (this.stream || !this.context || !this.capture) return;
-    if (!navigator.mediaDevices) throw new Error("this page may not use it");
+    if (this.stream || !this.context) return;
+    if (!navigator.mediaDevices || !this.capture) throw new Error("this page may not use it");
     this.stream = await navigator.mediaDevices.getUserMedia({
       audio: {
         channelCount: 1,
@@ -118,17 +125,17 @@ export class Sound extends EventTarget {
 
   /** @param {string} id of the item that it belongs to @param {Int16Array} pcm 24 kHz */
   play(id, pcm) {
-    this.playback?.port.postMessage({ type: "pcm", id, pcm }, [pcm.buffer]);
+    this.speakers?.postMessage({ type: "pcm", id, pcm }, [pcm.buffer]);
   }
 
   /** @param {string} id no more sound of it comes */
   finish(id) {
-    this.playback?.port.postMessage({ type: "end", id });
+    this.speakers?.postMessage({ type: "end", id });
   }
 
   /** Play what waits since the speakers held their breath: it was no speech. */
   goOn() {
-    this.playback?.port.postMessage({ type: "hold", on: false });
+    this.speakers?.postMessage({ type: "hold", on: false });
     if (this.held) this.trust(false);
   }
 
@@ -140,7 +147,7 @@ export class Sound extends EventTarget {
 
   /** Silence now; "flushed" tells what was heard of each item. */
   flush() {
-    this.playback?.port.postMessage({ type: "clear" });
+    this.speakers?.postMessage({ type: "clear" });
   }
 
   /**

@@ -15,6 +15,7 @@ const { chromium } = await import(pathToFileURL(join(MODULES, "playwright-core/i
 const args = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--host-resolver-rules=MAP house.test 127.0.0.1", // an address that is not this machine's own
   "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
   `--use-file-for-fake-audio-capture=${QUESTION}%noloop`,
 ];

@@ -46,10 +46,11 @@ export const steps = {
   /** A tool call is shown; a reload keeps the conversation; the phone's width works. */
   async reload(browser) {
     const page = await browser.open();
-    await type(page, "what time is it in london");
-    await page.waitForSelector(".call .result");
-    const call = await page.$eval(".call", (node) => node.innerText);
+    await type(page, "what is twelve plus thirty");
     await answered(page, 1);
+    await type(page, "what time is it in london");
+    await answered(page, 2);
+    const call = await page.locator(".call").last().innerText();
     await shot(page, "answer-wide");
     const before = [await bubbles(page), await page.locator(".call").allInnerTexts()];
     const told = [];
@@ -109,6 +110,61 @@ export const steps = {
     return { warning, bubbles: await bubbles(page) };
   },
 
+  /** From another machine, by plain HTTP: first without the key, then with it. */
+  async elsewhere(browser) {
+    const address = BASE.replace("127.0.0.1", "house.test");
+    browser.expected = /401|HTTP Authentication failed/;
+    const page = await browser.open(address, { ready: false });
+    await status(page, /asks for a key/);
+    await page.goto(`${address}#key=sesame`);
+    await page.reload(); // only the part behind # is another
+    await status(page, /^Ready$/);
+    await page.click("#start");
+    await page.waitForSelector("#status[data-kind=error]");
+    const refused = await page.textContent("#status");
+    await type(page, "Hello.");
+    await answered(page, 1);
+    return { secure: await page.evaluate(() => isSecureContext), refused, bubbles: await bubbles(page) };
+  },
+
+  /** Push to talk by the space bar, the mute button, a question that asks itself. */
+  async hands(browser) {
+    const page = await browser.open();
+    const loud = (at) => page.evaluate((n) => window.told.slice(n).some(Boolean), at);
+    const told = (count) => page.waitForFunction((n) => window.told.length >= n, count);
+    await page.evaluate(() => {
+      window.told = []; // of each piece that went to the server: whether it holds a sound
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const event = JSON.parse(text);
+        if (event.type === "input_audio_buffer.append") window.told.push(/[^A/]/.test(event.audio.slice(0, -2)));
+        return send.call(this, text);
+      };
+    });
+    await microphone(page, QUESTION);
+    await page.focus("#conversation");
+    await page.keyboard.down("Space");
+    await page.waitForFunction(() => document.body.dataset.state === "listening");
+    await page.evaluate(() => window.speak());
+    await page.waitForFunction(() => window.told.some(Boolean));
+    await page.keyboard.up("Space");
+    await answered(page, 1);
+    const spoken = await loud(0);
+    await page.click("#mute");
+    await page.keyboard.press("Tab");
+    await page.focus("#conversation");
+    const before = await page.evaluate(() => window.told.length);
+    await page.keyboard.down("Space");
+    await page.evaluate(() => window.speak?.());
+    await told(before + 40);
+    await page.keyboard.up("Space");
+    const muted = !(await loud(before));
+    await answered(page, 2);
+    await page.click(".sample");
+    await answered(page, 3);
+    return { spoken, muted, bubbles: await bubbles(page) };
+  },
+
   /** A network that delivers sound at its own pace, each message up to 50 ms late. */
   async jitter(browser) {
     await jitter(browser.context, 50);
@@ -137,7 +193,17 @@ export const steps = {
     await page.click("#tab-talk");
     found.push(...(await axe(page, "talk, other colours")));
     await shot(page, "dark-wide");
-    return { found, refused };
+    await page.setViewportSize(PHONE);
+    await page.reload();
+    await status(page, /^Ready$/);
+    await page.click("#theme");
+    found.push(...(await axe(page, "phone")));
+    await shot(page, "start-phone");
+    await page.click("#settings summary");
+    found.push(...(await axe(page, "phone, settings")));
+    await shot(page, "settings-phone");
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    return { found, refused, overflow };
   },
 
   /** Speech to a file; voices from a file and from the microphone. */
