@@ -61,7 +61,7 @@ document.addEventListener("keydown", (event) => {
   if (event.code === "Escape") talk.stop();
   if (event.code !== "Space" || event.repeat || typing(event) || $("talk").hidden) return;
   event.preventDefault();
-  if (talk.live) talk.interrupt();
+  if (talk.live) talk.answers.interrupt();
   else talk.start();
 });
 document.addEventListener("keyup", (event) => {

@@ -23,7 +23,8 @@ const listen = () => {
     const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     heard.rate = context.sampleRate;
     heard.context = context;
-    tap.port.onmessage = ({ data: { at, pcm } }) => {
+    tap.port.onmessage = ({ data: { at, pcm, latestMs } }) => {
+      heard.latestMs = latestMs;
       if (!heard.pieces.length) heard.at = at;
       heard.pieces.push(pcm);
       heard.now = at + pcm.length / heard.rate;
@@ -38,19 +39,6 @@ const listen = () => {
       connect.call(this, tapOf(this.context));
     }
     return connect.call(this, to, ...more);
-  };
-  // How late sound is handed to the speakers, behind the first of its answer.
-  const { postMessage } = MessagePort.prototype;
-  const answers = new Map();
-  MessagePort.prototype.postMessage = function (data, ...more) {
-    if (data?.type === "pcm" && data.id) {
-      const now = 1000 * heard.context.currentTime;
-      const answer = answers.get(data.id) ?? { begunMs: now, soundMs: 0 };
-      answers.set(data.id, answer);
-      heard.latestMs = Math.max(heard.latestMs, now - answer.begunMs - answer.soundMs);
-      answer.soundMs += data.pcm.length / 24;
-    }
-    return postMessage.call(this, data, ...more);
   };
   // A microphone whose sound begins when `speak` is called; returns the time of its first word.
   window.becomeMicrophone = (base64) => {

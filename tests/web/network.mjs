@@ -4,7 +4,7 @@ import { createConnection, createServer } from "node:net";
 
 /**
  * Each message with sound up to `mostMs` later than it would be heard; the rest in order behind it.
- * The page's `heard.latestMs` tells how late they arrived in truth.
+ * The page's `heard.latestMs` tells how late it reached the speakers in truth.
  */
 export const jitter = async (page, mostMs) => {
   let seed = 7;

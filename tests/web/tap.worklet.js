@@ -1,4 +1,25 @@
-// Records what reaches it, by the clock of the audio graph; a busy page loses nothing.
+// Records what reaches it, by the clock of the audio graph; a busy page loses nothing. Also how late
+// sound comes to the page's speakers, who live in the same scope and thread.
+
+const begun = new Map(); // id of an answer: when its first sound came, and how long it is so far
+let latestMs = 0; // behind the first sound of its answer
+
+const register = registerProcessor;
+globalThis.registerProcessor = (name, Kind) => {
+  const Watched = class extends Kind {
+    command(data) {
+      if (data.type === "pcm") {
+        const nowMs = 1000 * currentTime;
+        const answer = begun.get(data.id) ?? { atMs: nowMs, soundMs: 0 };
+        begun.set(data.id, answer);
+        latestMs = Math.max(latestMs, nowMs - answer.atMs - answer.soundMs);
+        answer.soundMs += data.pcm.length / 24;
+      }
+      super.command(data);
+    }
+  };
+  register(name, name === "playback" ? Watched : Kind);
+};
 
 class Tap extends AudioWorkletProcessor {
   constructor() {
@@ -13,11 +34,11 @@ class Tap extends AudioWorkletProcessor {
     this.piece.set(quantum, this.filled);
     this.filled += quantum.length;
     if (this.filled === this.piece.length) {
-      this.port.postMessage({ at: this.at, pcm: this.piece });
+      this.port.postMessage({ at: this.at, pcm: this.piece, latestMs });
       this.filled = 0;
     }
     return true;
   }
 }
 
-registerProcessor("tap", Tap);
+register("tap", Tap);
