@@ -43,7 +43,7 @@ test-web: $(VENV)/.train-ready build/web/.ready
 	cp build/web-test/answer-wide.png web/screenshot.png
 
 build/web/.ready: tests/web/package.json tests/web/package-lock.json
-	@command -v npm chromium >/dev/null || \
+	@{ command -v npm && { command -v chromium || command -v chromium-browser; }; } >/dev/null || \
 		{ echo "needs npm and Chromium: apt-get install chromium nodejs npm" >&2; exit 1; }
 	mkdir -p build/web && cp tests/web/package*.json build/web/
 	cd build/web && npm ci --ignore-scripts --no-audit --no-fund
