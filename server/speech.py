@@ -11,8 +11,9 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field
 
+from server.body import Body
 from server.errors import RequestError, error_body, expects, responses
 from server.limits import ServerSettings, Slots
 from server.resampled import RATE_HZ, Resampled
@@ -39,12 +40,10 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class SpeechRequest(BaseModel):
-    """What OpenAI clients send; fields not named here are ignored."""
+class SpeechRequest(Body):
+    """What OpenAI clients send."""
 
     model_config = ConfigDict(
-        extra="ignore",
-        strict=True,
         json_schema_extra={
             "example": {
                 "model": "step-audio-nano",
@@ -67,14 +66,6 @@ class SpeechRequest(BaseModel):
     stream_format: Literal["audio", "sse"] = "audio"
     stream: bool = True
     """False: the whole file at once, when it is made; its header then tells the length."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_left_out(cls, given: Any) -> Any:
-        """Many clients send every field they know, null where nobody chose."""
-        if not isinstance(given, dict):
-            return given
-        return {name: value for name, value in given.items() if value is not None}
 
 
 def speech_router(

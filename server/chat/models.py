@@ -1,11 +1,12 @@
-"""What a chat completion is asked with; fields not named here are ignored."""
+"""What a chat completion is asked with."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from server.body import Body
 from server.voices import VoiceId
 from step_audio.core.encoding import AudioFormat
 from step_audio.core.ports import ToolSpec
@@ -14,34 +15,28 @@ MAX_TEXT_CHARS = 20_000
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 
 
-class Part(BaseModel):
-    """Base of everything in a request."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class TextPart(Part):
+class TextPart(Body):
     """Words."""
 
     type: Literal["text"]
     text: Words
 
 
-class InputAudio(Part):
+class InputAudio(Body):
     """Sound as base64; what it is, its first bytes say."""
 
     data: Annotated[str, Field(min_length=1)]
     format: str = "wav"
 
 
-class AudioPart(Part):
+class AudioPart(Body):
     """Sound of the user."""
 
     type: Literal["input_audio"]
     input_audio: InputAudio
 
 
-class RefusalPart(Part):
+class RefusalPart(Body):
     """What an assistant said instead of an answer."""
 
     type: Literal["refusal"]
@@ -52,28 +47,28 @@ UserPart = Annotated[TextPart | AudioPart, Field(discriminator="type")]
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 
 
-class SystemMessage(Part):
+class SystemMessage(Body):
     """What the assistant shall be."""
 
     role: Literal["system", "developer"]
     content: Words | list[TextPart]
 
 
-class UserMessage(Part):
+class UserMessage(Body):
     """What the user wrote or said."""
 
     role: Literal["user"]
     content: Words | Annotated[list[UserPart], Field(min_length=1, max_length=64)]
 
 
-class FunctionCall(Part):
+class FunctionCall(Body):
     """Name and arguments as JSON text."""
 
     name: Annotated[str, Field(max_length=128)]
     arguments: Words
 
 
-class ToolCallMade(Part):
+class ToolCallMade(Body):
     """A call the assistant made earlier."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
@@ -81,13 +76,13 @@ class ToolCallMade(Part):
     function: FunctionCall
 
 
-class AudioReference(Part):
+class AudioReference(Body):
     """A spoken answer of earlier, by its id."""
 
     id: Annotated[str, Field(max_length=128)]
 
 
-class AssistantMessage(Part):
+class AssistantMessage(Body):
     """What the assistant answered earlier."""
 
     role: Literal["assistant"]
@@ -96,7 +91,7 @@ class AssistantMessage(Part):
     tool_calls: Annotated[list[ToolCallMade], Field(max_length=64)] | None = None
 
 
-class ToolMessage(Part):
+class ToolMessage(Body):
     """What a tool of the client returned."""
 
     role: Literal["tool"]
@@ -109,7 +104,7 @@ Message = Annotated[
 ]
 
 
-class Function(Part):
+class Function(Body):
     """A function of the client."""
 
     name: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
@@ -117,45 +112,43 @@ class Function(Part):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(Part):
+class Tool(Body):
     """A tool of the client."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedTool(Part):
+class NamedTool(Body):
     """The tool that must be called."""
 
     type: Literal["function"]
     function: FunctionName
 
 
-class FunctionName(Part):
+class FunctionName(Body):
     """A function by its name."""
 
     name: str
 
 
-class AudioOutput(Part):
+class AudioOutput(Body):
     """How a spoken answer is wanted."""
 
     voice: str | VoiceId | None = None
     format: AudioFormat | Literal["pcm16"] = "wav"
 
 
-class StreamOptions(Part):
+class StreamOptions(Body):
     """What a stream tells besides the answer."""
 
     include_usage: bool | None = None
 
 
-class ChatRequest(Part):
+class ChatRequest(Body):
     """A chat completion as OpenAI clients ask for it."""
 
     model_config = ConfigDict(
-        extra="ignore",
-        strict=True,
         json_schema_extra={
             "example": {
                 "model": "step-audio-nano",

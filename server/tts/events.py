@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from server.body import Body
 from server.errors import RequestError
 from server.voices import VoiceId
 
 MAX_DELTA_CHARS = 10_000
 
 
-class Wire(BaseModel):
-    """Fields not named are ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class CreateData(Wire):
+class CreateData(Body):
     """How the speech is wanted."""
 
     session_id: str | None = None
@@ -30,34 +25,34 @@ class CreateData(Wire):
     instruction: Annotated[str, Field(max_length=4096)] | None = None
 
 
-class Create(Wire):
+class Create(Body):
     """Begins one text."""
 
     type: Literal["tts.create"]
     data: CreateData
 
 
-class TextData(Wire):
+class TextData(Body):
     """More of the text."""
 
     session_id: str | None = None
     text: Annotated[str, Field(max_length=MAX_DELTA_CHARS)]
 
 
-class TextDelta(Wire):
+class TextDelta(Body):
     """A piece of text, cut anywhere."""
 
     type: Literal["tts.text.delta"]
     data: TextData
 
 
-class Flush(Wire):
+class Flush(Body):
     """Read what there is, as if a sentence ended here."""
 
     type: Literal["tts.text.flush"]
 
 
-class Done(Wire):
+class Done(Body):
     """The text is complete."""
 
     type: Literal["tts.text.done"]

@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.docker.talk import ask_aloud
+from tests.talk import ask_aloud
 
 ROOT = Path(__file__).parents[2]
 TAG = "step-audio:test"

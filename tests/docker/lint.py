@@ -34,11 +34,13 @@ def main() -> int:
 
 
 def _compose() -> tuple[str, ...]:
-    """Return the words that start compose; none where it is not installed."""
+    """Return the words that start compose; none where it is not installed, or the old one."""
     for words in (("docker", "compose"), ("docker-compose",)):
         if shutil.which(words[0]):
-            said = subprocess.run([*words, "version"], capture_output=True, check=False)
-            if said.returncode == 0:
+            told = [*words, "version", "--short"]
+            said = subprocess.run(told, capture_output=True, text=True, check=False)
+            # Version 1 does not know `name:`, nor how to start what these files say.
+            if said.returncode == 0 and not said.stdout.lstrip("v").startswith("1."):
                 return words
     return ()
 
