@@ -30,6 +30,8 @@ MAX_INPUT_CHARS: Final = 100_000
 """About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
 PAUSE_SAMPLES: Final = RATE_HZ // 2
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
+WAIT_S: Final = 600.0
+"""Longest wait for a place: books are sent chapter by chapter, several at a time."""
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
 
@@ -119,7 +121,7 @@ async def _sounds(
 ) -> AsyncGenerator[Pcm, None]:
     """Yield mono samples at 24 kHz as they are made; half a second of silence for no words."""
     manner = Manner(request.speed, request.volume, request.instructions or "")
-    async with slots.wait():
+    async with slots.wait(WAIT_S):
         resampled, silent = Resampled(), True
         if styled(request.input):
             async with aclosing(assistant.say(request.input, voice, manner)) as chunks:

@@ -3,17 +3,25 @@ import base64
 import io
 import json
 import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
+from server.chat.route import chat_router
 from server.limits import ServerSettings, Slots
+from server.speech import speech_router
+from server.voices import VoiceNames
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError, Overloaded
-from tests.fakes import VOCAB, ScriptedEngine, group
+from step_audio.dialog.session import Assistant
+from tests.fakes import VOCAB, ScriptedEngine, group, services
 from tests.server.conftest import Connect
 from tests.server.test_http import error
 
@@ -233,6 +241,27 @@ async def test_slots_are_handed_on_in_order_and_none_is_lost() -> None:
             tasks.create_task(job(n))
     assert order == list(range(7))
     assert slots.taken == 0
+
+
+async def test_chapters_wait_longer_for_a_place_than_questions() -> None:
+    waits = list[float]()
+
+    class Watched(Slots):
+        @asynccontextmanager
+        async def wait(self, timeout_s: float = 60.0) -> AsyncIterator[None]:
+            waits.append(timeout_s)
+            async with super().wait(timeout_s):
+                yield
+
+    assistant, settings = Assistant(services(ScriptedEngine([SPEECH]))), ServerSettings()
+    names = VoiceNames(assistant.services, {})
+    app = FastAPI()
+    for router in (speech_router, chat_router):
+        app.include_router(router(assistant, settings, Watched(1), names))
+    with TestClient(app) as client:
+        client.post("/v1/audio/speech", json=HELLO)
+        client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi."}]})
+    assert waits == [600, 60]
 
 
 async def test_giving_up_in_line_leaves_the_line() -> None:
