@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession, tool } from "@openai/agents-realtime";
 import { z } from "zod";
-import { Inbox, Report, say, URL_WS, WEATHER } from "./flow.mjs";
+import { Inbox, Report, say, TRIES, UNINTERRUPTED, URL_WS, WEATHER } from "./flow.mjs";
 
 const manifest = new URL("./node_modules/@openai/agents-realtime/package.json", import.meta.url);
 const report = new Report("openai-agents-js", JSON.parse(readFileSync(manifest)).version);
-const inbox = new Inbox();
+const inbox = new Inbox(report);
 const getWeather = tool({
   name: "get_weather",
   description: "Tell the weather of a city.",
@@ -33,6 +33,7 @@ session.on("transport_event", (event) => inbox.push(event));
 const is = (kind) => (event) => event.type === kind;
 const speak = (name) => say(name, (pcm) => session.sendAudio(new Uint8Array(pcm).buffer));
 
+report.wanted = "the connection";
 await session.connect({ apiKey: "none" });
 await inbox.until(is("session.updated"), "session.updated");
 await speak("weather");
@@ -41,13 +42,23 @@ report.done("call", { city: called.city });
 await inbox.until(is("audio"), "the answer");
 const heard = await inbox.until(is("response.done"), "the end of the answer");
 report.done("turn", { bytes: heard.reduce((sum, e) => sum + (e.bytes ?? 0), 0) });
-await speak("units");
-await inbox.until(is("audio"), "sound");
-const speaking = speak("feet");
-await inbox.until(is("interrupted"), "the interruption");
-await speaking;
-await inbox.until(is("audio"), "the next answer");
-await inbox.until(is("response.done"), "its end");
+/** Speak into an answer; return whether that came before its end. */
+async function interrupted() {
+  await speak("story");
+  const begun = (e) => e.type === "audio" || e.type === "response.done";
+  if ((await inbox.until(begun, "sound")).at(-1).type === "response.done") return false;
+  const speaking = speak("capital");
+  const first = (e) => e.type === "interrupted" || e.type === "response.done";
+  const came = (await inbox.until(first, "the interruption")).at(-1);
+  await speaking;
+  if (came.type === "interrupted") await inbox.until(is("response.done"), "its end");
+  await inbox.until(is("response.done"), "the next answer");
+  return came.type === "interrupted";
+}
+
+for (let attempt = 1; !(await interrupted()); attempt += 1) {
+  if (attempt === TRIES) throw new Error(UNINTERRUPTED);
+}
 report.done("interruption");
 session.close();
 if (transport.status === "disconnected") report.done("close");

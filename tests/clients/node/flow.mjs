@@ -5,8 +5,11 @@ import { join } from "node:path";
 const RATE_HZ = 24_000;
 const CHUNK_BYTES = RATE_HZ / 10 * 2;
 const FASTER = 4;
-const TRIES = 4;
-const STEP_MS = 120_000;
+const STEP_MS = 90_000; // longest wait for one event, on a machine that others keep busy
+const SCRIPT_MS = 240_000;
+/** An answer may be complete, or without sound, before speech gets to it; then once more. */
+export const TRIES = 6;
+export const UNINTERRUPTED = "every answer was complete before it could be interrupted";
 
 export const WEATHER = '{"condition":"sunny","temperature":21}';
 export const TOOL = {
@@ -41,6 +44,11 @@ export async function say(name, send) {
 export class Inbox {
   #events = [];
   #wake = () => {};
+  #report;
+
+  constructor(report) {
+    this.#report = report;
+  }
 
   push(event) {
     this.#events.push(event);
@@ -49,16 +57,18 @@ export class Inbox {
 
   /** Return the events up to the first that `fits`. */
   async until(fits, what) {
+    this.#report.wanted = what;
     const deadline = Date.now() + STEP_MS;
     const seen = [];
     for (;;) {
       while (this.#events.length) {
         const event = this.#events.shift();
         seen.push(event);
+        this.#report.note(event.type);
         if (fits(event)) return seen;
       }
       const left = deadline - Date.now();
-      if (left <= 0) throw new Error(`waited too long for ${what}`);
+      if (left <= 0) throw new Error(`waited ${STEP_MS / 1000} s for ${what}`);
       await new Promise((done) => {
         this.#wake = done;
         setTimeout(done, Math.min(left, 1000));
@@ -70,12 +80,17 @@ export class Inbox {
 /** What a client saw; `end` prints it as a line of JSON. */
 export class Report {
   violations = [];
+  wanted = "the start";
+  #seen = [];
   #facts;
 
   constructor(client, version) {
     this.#facts = { client, version };
     process.on("unhandledRejection", (error) => this.#fail(error));
     process.on("uncaughtException", (error) => this.#fail(error));
+    setTimeout(() => {
+      this.#fail(`ran for ${SCRIPT_MS / 1000} s, lately waiting for ${this.wanted}`);
+    }, SCRIPT_MS);
   }
 
   done(step, facts = true) {
@@ -87,11 +102,17 @@ export class Report {
     const missing = steps.filter((step) => !(step in this.#facts));
     const violations = this.violations.slice(0, 10);
     console.log(JSON.stringify({ ...this.#facts, violations, missing }));
-    process.exit(missing.length || violations.length ? 1 : 0);
+    process.exit(missing.length || violations.length || this.#facts.error ? 1 : 0);
+  }
+
+  /** Remember an event for the report of a failure; a run of one kind is told once. */
+  note(kind) {
+    if (this.#seen.at(-1) !== kind) this.#seen = [...this.#seen, kind].slice(-40);
   }
 
   #fail(error) {
-    this.violations.push(String(error?.stack ?? error).slice(0, 600));
+    this.#facts.error = String(error?.stack ?? error).slice(0, 600);
+    this.#facts.seen = this.#seen;
     this.end();
   }
 }
@@ -121,9 +142,11 @@ export async function converse(send, inbox, report) {
   if (bytes(answer, sound) < RATE_HZ) throw new Error("less than half a second of answer");
   report.done("turn", { bytes: bytes(answer, sound) });
   for (let attempt = 0; attempt < TRIES; attempt += 1) {
-    await speak("units");
-    const delta = (await inbox.until(is(sound), "sound")).at(-1);
-    const speaking = speak("feet");
+    await speak("story");
+    const begun = (e) => e.type === sound || e.type === "response.done";
+    const delta = (await inbox.until(begun, "sound")).at(-1);
+    if (delta.type !== sound) continue;
+    const speaking = speak("capital");
     const ours = (e) => e.type === "response.done" && e.response.id === delta.response_id;
     const ended = (await inbox.until(ours, "the end of an answer")).at(-1).response;
     await speaking;
@@ -134,5 +157,5 @@ export async function converse(send, inbox, report) {
     report.done("interruption", ended.status_details);
     return;
   }
-  throw new Error("every answer was complete before it could be interrupted");
+  throw new Error(UNINTERRUPTED);
 }

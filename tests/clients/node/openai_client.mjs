@@ -11,12 +11,14 @@ const baseURL = URL_TLS.replace("wss", "https").replace("/realtime", "");
 const client = new OpenAI({ apiKey: "none", baseURL });
 const options = { rejectUnauthorized: false }; // the certificate was made a minute ago
 const realtime = new OpenAIRealtimeWS({ model: "step-audio-nano", options }, client);
-const inbox = new Inbox();
+const inbox = new Inbox(report);
 realtime.on("event", (event) => inbox.push(event));
 realtime.on("error", (error) => report.violations.push(String(error)));
+report.wanted = "the connection";
 await new Promise((done) => realtime.socket.on("open", done));
 await converse((event) => realtime.send(event), inbox, report);
 const closed = new Promise((done) => realtime.socket.on("close", done));
+report.wanted = "the close";
 realtime.close();
 const code = await closed;
 if (code === 1000) report.done("close", { code });

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents import function_tool, set_tracing_disabled
 from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession
-from flow import CHUNK_S, FASTER, RATE_HZ, STEP_S, WEATHER, Report, chunks, silence, sound, url
+from flow import RATE_HZ, TRIES, UNINTERRUPTED, WEATHER, Report, spoken, url
 
 
 @function_tool
@@ -22,29 +22,36 @@ CALLS: list[str] = []
 
 
 async def say(session: RealtimeSession, name: str) -> None:
-    for piece in chunks(sound(name) + silence(0.9)):
+    async for piece in spoken(name):
         await session.send_audio(piece)
-        await asyncio.sleep(CHUNK_S / FASTER)
 
 
-async def until(events: Any, kind: str, report: Report) -> int:
-    """Return how many bytes of sound came before an event of the session or of its model."""
-    heard = 0
-    async with asyncio.timeout(STEP_S):
-        async for event in events:
-            raw = event.data.type if event.type == "raw_model_event" else None
-            if event.type == "error" or raw in ("error", "exception"):
-                report.violations.append(str(event)[:300])
-            if event.type == "audio":
-                heard += len(event.audio.data)
-            if kind in (event.type, raw):
-                return heard
-    raise AssertionError(f"closed before {kind}")
+class Events:
+    """Events of the session and, by their own names, of its model."""
+
+    def __init__(self, session: RealtimeSession, report: Report) -> None:
+        self._events, self._report = session.__aiter__(), report
+        self.heard = 0
+
+    async def until(self, *kinds: str) -> str:
+        """Return which of these came first; `heard` tells the bytes of sound before it."""
+        self.heard = 0
+        async with self._report.waiting(" or ".join(kinds)):
+            async for event in self._events:
+                raw = event.data.type if event.type == "raw_model_event" else None
+                self._report.note(raw or event.type)
+                if event.type == "error" or raw in ("error", "exception"):
+                    self._report.violations.append(str(event)[:300])
+                if event.type == "audio":
+                    self.heard += len(event.audio.data)
+                for kind in (event.type, raw):
+                    if kind in kinds:
+                        return kind
+        raise AssertionError(f"closed before {kinds}")
 
 
-async def main() -> None:
+async def main(report: Report) -> None:
     set_tracing_disabled(True)
-    report = Report("openai-agents", version("openai-agents"))
     agent = RealtimeAgent(name="helper", instructions="Be brief.", tools=[get_weather])
     runner = RealtimeRunner(agent, config={"async_tool_calls": False})
     detection = {"type": "semantic_vad", "interrupt_response": True}
@@ -58,25 +65,38 @@ async def main() -> None:
     where: Any = {"url": f"{url()}?model=nano", "api_key": "none"}
     session = await runner.run(model_config={**where, "initial_model_settings": settings})
     async with session:
-        events = session.__aiter__()
+        events = Events(session, report)
         await say(session, "weather")
-        await until(events, "tool_end", report)
+        await events.until("tool_end")
         report.done("call", city=CALLS[0])
         heard = 0
         while heard < RATE_HZ:  # the first turn that ends is the one with the call
-            heard = await until(events, "turn_ended", report)
+            await events.until("turn_ended")
+            heard = events.heard
         report.done("turn", bytes=heard)
-        await say(session, "units")
-        await until(events, "audio", report)
-        speaking = asyncio.create_task(say(session, "feet"))
-        await until(events, "audio_interrupted", report)
-        await speaking
-        await until(events, "audio", report)
-        await until(events, "turn_ended", report)
+        for _ in range(TRIES):
+            if await interrupted(session, events):
+                break
+        else:
+            raise AssertionError(UNINTERRUPTED)
         report.done("interruption")
     report.done("close")
-    report.end()
+
+
+async def interrupted(session: RealtimeSession, events: Events) -> bool:
+    """Speak into an answer; return whether that came before its end."""
+    await say(session, "story")
+    if await events.until("audio", "turn_ended") == "turn_ended":
+        return False
+    speaking = asyncio.create_task(say(session, "capital"))
+    first = await events.until("audio_interrupted", "turn_ended")
+    if first == "audio_interrupted":
+        await events.until("turn_ended")  # of the answer that was cut
+    await speaking
+    await events.until("turn_ended")
+    return first == "audio_interrupted"
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    REPORT = Report("openai-agents", version("openai-agents"))
+    REPORT.run(main(REPORT))

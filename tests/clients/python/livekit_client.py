@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import aiohttp
-from flow import CHUNK_S, FASTER, RATE_HZ, STEP_S, WEATHER, Report, chunks, silence, sound, url
+from flow import RATE_HZ, TRIES, UNINTERRUPTED, WEATHER, Report, spoken, url
 from livekit import rtc
 from livekit.agents import llm
 from livekit.plugins import openai
@@ -21,53 +22,80 @@ async def get_weather(city: str) -> str:
     return WEATHER
 
 
+class Generation:
+    """One answer, as an agent would play it."""
+
+    def __init__(self) -> None:
+        self.message_id: str | None = None
+        self.samples = 0
+        self.calls: list[Any] = []
+        self.interrupted = self.ended = False
+
+    async def play(self, event: Any, news: Callable[[], None]) -> None:
+        """Take everything; the plugin ends both streams when the response is done."""
+
+        async def messages() -> None:
+            async for message in event.message_stream:
+                async for frame in message.audio_stream:
+                    self.message_id = message.message_id
+                    self.samples += frame.samples_per_channel
+                    news()
+
+        async def functions() -> None:
+            async for call in event.function_stream:
+                self.calls.append(call)
+
+        await asyncio.gather(messages(), functions())
+        self.ended = True
+        news()
+
+
 class Driver:
-    """Collects generations, as an agent would play them."""
+    """Plays generations side by side; the script waits for what becomes of them."""
 
     def __init__(self, session: Any, report: Report) -> None:
         self.session, self.report = session, report
-        self.calls: asyncio.Queue[Any] = asyncio.Queue()
-        self.started: asyncio.Queue[str] = asyncio.Queue()
-        self.played: asyncio.Queue[int] = asyncio.Queue()
-        self.interrupted = asyncio.Event()
+        self.generations: list[Generation] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        session.on("generation_created", lambda event: self._spawn(self._play(event)))
-        session.on("input_speech_started", lambda _: self.interrupted.set())
+        self._news = asyncio.Event()
+        session.on("generation_created", self._begin)
+        session.on("input_speech_started", lambda _: self._speech_started())
+        session.on("openai_server_event_received", lambda event: report.note(event["type"]))
         session.on("error", lambda event: report.violations.append(str(event.error)[:300]))
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+    async def say(self, name: str) -> None:
+        async for piece in spoken(name):
+            self.session.push_audio(rtc.AudioFrame(piece, RATE_HZ, 1, len(piece) // 2))
+
+    async def until(
+        self, what: str, fits: Callable[[Generation], object], since: int = 0
+    ) -> Generation:
+        """Return the first generation that fits, of those that came after the first `since`."""
+        async with self.report.waiting(what):
+            while True:
+                for generation in self.generations[since:]:
+                    if fits(generation):
+                        return generation
+                self._news.clear()
+                await self._news.wait()
+
+    def _begin(self, event: Any) -> None:
+        generation = Generation()
+        self.generations.append(generation)
+        task = asyncio.create_task(generation.play(event, self._news.set))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _play(self, generation: Any) -> None:
-        async def messages() -> None:
-            async for message in generation.message_stream:
-                samples = 0
-                async for frame in message.audio_stream:
-                    if not samples:
-                        self.started.put_nowait(message.message_id)
-                    samples += frame.samples_per_channel
-                self.played.put_nowait(samples)
-
-        async def functions() -> None:
-            async for call in generation.function_stream:
-                self.calls.put_nowait(call)
-
-        await asyncio.gather(messages(), functions())
-
-    async def say(self, name: str) -> None:
-        for piece in chunks(sound(name) + silence(0.9)):
-            frame = rtc.AudioFrame(piece, RATE_HZ, 1, len(piece) // 2)
-            self.session.push_audio(frame)
-            await asyncio.sleep(CHUNK_S / FASTER)
+    def _speech_started(self) -> None:
+        for generation in self.generations:
+            generation.interrupted |= not generation.ended
+        self._news.set()
 
 
-async def main() -> None:
-    report = Report("livekit-plugins-openai", version("livekit-plugins-openai"))
+async def main(report: Report) -> None:
     logging.getLogger("livekit").setLevel(logging.DEBUG)
     logging.getLogger("livekit").addFilter(lambda r: _unknown(r, report))
-    async with aiohttp.ClientSession() as http, asyncio.timeout(3 * STEP_S):
+    async with aiohttp.ClientSession() as http:
         model = openai.realtime.RealtimeModel(
             model="step-audio-nano",
             voice="rms",
@@ -81,36 +109,56 @@ async def main() -> None:
         await session.update_instructions("Be brief.")
         await session.update_tools([get_weather])
         await driver.say("weather")
-        call = await driver.calls.get()
-        report.done("call", arguments=call.arguments)
-        context = session.chat_ctx.copy()
-        context.items.append(
-            llm.FunctionCallOutput(
-                call_id=call.call_id, name=call.name, output=WEATHER, is_error=False
-            )
-        )
+        await call(driver)
+        for _ in range(TRIES):
+            if await interrupted(driver):
+                break
+        else:
+            raise AssertionError(UNINTERRUPTED)
+        report.done("interruption")
+        async with report.waiting("the close"):
+            await session.aclose()
+            await model.aclose()
+    report.done("close")
+
+
+async def call(driver: Driver) -> None:
+    """Take the call of a question, send its result and hear the answer."""
+    session, report = driver.session, driver.report
+    asked = await driver.until("the call", lambda g: g.ended and g.calls)
+    made = asked.calls[0]
+    report.done("call", arguments=made.arguments)
+    context = session.chat_ctx.copy()
+    context.items.append(
+        llm.FunctionCallOutput(call_id=made.call_id, name=made.name, output=WEATHER, is_error=False)
+    )
+    async with report.waiting("the reply to the result"):
         await session.update_chat_ctx(context)
         await session.generate_reply()
-        samples = await driver.played.get()
-        assert samples > RATE_HZ // 2, samples
-        report.done("turn", samples=samples)
-        while not driver.started.empty():
-            driver.started.get_nowait()
-        await driver.say("units")
-        message_id = await driver.started.get()
-        driver.interrupted.clear()
-        speaking = asyncio.create_task(driver.say("feet"))
-        await driver.interrupted.wait()
-        session.interrupt()
-        session.truncate(message_id=message_id, modalities=["audio"], audio_end_ms=300)
-        await driver.played.get()
-        await speaking
-        assert await driver.played.get() > 0
-        report.done("interruption")
-        await session.aclose()
-        await model.aclose()
-    report.done("close")
-    report.end()
+    answer = await driver.until("the answer", lambda g: g.ended and g.samples)
+    assert answer.samples > RATE_HZ // 2, answer.samples
+    report.done("turn", samples=answer.samples)
+
+
+async def interrupted(driver: Driver) -> bool:
+    """Speak into an answer; return whether that came before its end."""
+    before = len(driver.generations)
+    await driver.say("story")
+    answer = await driver.until("sound", lambda g: g.samples or g.ended, before)
+    if answer.ended:
+        return False
+    after = len(driver.generations)
+    speaking = asyncio.create_task(driver.say("capital"))
+    await driver.until("the interruption", lambda g: g is answer and (g.interrupted or g.ended))
+    if answer.interrupted:
+        driver.session.interrupt()
+        driver.session.truncate(
+            message_id=answer.message_id, modalities=["audio"], audio_end_ms=300
+        )
+    await speaking
+    await driver.until("the end of the answer", lambda g: g is answer and g.ended)
+    await driver.until("the next answer", lambda g: g.ended and not g.interrupted, after)
+    return answer.interrupted
 
 
 def _unknown(record: logging.LogRecord, report: Report) -> bool:
@@ -123,4 +171,5 @@ def _unknown(record: logging.LogRecord, report: Report) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    REPORT = Report("livekit-plugins-openai", version("livekit-plugins-openai"))
+    REPORT.run(main(REPORT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -14,12 +13,11 @@ from openai import AsyncOpenAI
 from pydantic import TypeAdapter, ValidationError
 
 
-async def main(*, beta: bool) -> None:
+async def main(report: Report, *, beta: bool) -> None:
     if beta:
         from openai.types.beta.realtime import RealtimeServerEvent
     else:
         from openai.types.realtime import RealtimeServerEvent
-    report = Report("openai-python beta" if beta else "openai-python", openai.__version__)
     known = TypeAdapter(RealtimeServerEvent)
     kinds = _kinds(RealtimeServerEvent)
     base = url().removesuffix("/realtime")
@@ -40,10 +38,10 @@ async def main(*, beta: bool) -> None:
                     report.violations.append(f"{raw['type']}: {error.errors()[:2]}")
                 yield raw
 
-        await Raw(connection.send, events(), beta=beta).converse(report)
-        await connection.close(code=1000)
+        await Raw(connection.send, events(), report, beta=beta).converse()
+        async with report.waiting("the close"):
+            await connection.close(code=1000)
         report.done("close")
-    report.end()
 
 
 def _known_model(raw: dict[str, Any]) -> dict[str, Any]:
@@ -63,4 +61,6 @@ def _kinds(union: Any) -> set[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(beta="--beta" in sys.argv))
+    BETA = "--beta" in sys.argv
+    REPORT = Report("openai-python beta" if BETA else "openai-python", openai.__version__)
+    REPORT.run(main(REPORT, beta=BETA))

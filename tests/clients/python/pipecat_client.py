@@ -6,7 +6,7 @@ import asyncio
 from importlib.metadata import version
 from typing import Any
 
-from flow import CHUNK_S, FASTER, RATE_HZ, STEP_S, Report, chunks, silence, sound, url
+from flow import RATE_HZ, TRIES, UNINTERRUPTED, Report, spoken, url
 from loguru import logger
 from pipecat.adapters.schemas.function_schema import FunctionSchema
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
@@ -38,35 +38,46 @@ TOOL = FunctionSchema(
 
 
 class Sink(FrameProcessor):
-    """Counts what would be played."""
+    """Takes what would be played."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
-        self.heard = 0
-        self.sound, self.stopped, self.interrupted = (asyncio.Event() for _ in range(3))
+        self.heard = self._bytes = 0
+        self._seen: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
 
-    def forget(self) -> None:
-        self.heard = 0
-        for event in (self.sound, self.stopped, self.interrupted):
-            event.clear()
+    async def until(self, *kinds: str) -> str:
+        """Return which came first: an answer's first "sound", "stopped" or "interrupted".
+
+        `heard` tells how many bytes of the answer had come by then.
+        """
+        async with self.report.waiting(" or ".join(kinds)):
+            while True:
+                kind, self.heard = await self._seen.get()
+                self.report.note(kind)
+                if kind in kinds:
+                    return kind
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
-            self.heard += len(frame.audio)
-            self.sound.set()
+            first, self._bytes = not self._bytes, self._bytes + len(frame.audio)
+            if first:
+                self._seen.put_nowait(("sound", self._bytes))
         elif isinstance(frame, TTSStoppedFrame):
-            self.stopped.set()
+            self._note("stopped")
         elif isinstance(frame, InterruptionFrame):
-            self.interrupted.set()
+            self._note("interrupted")
         elif isinstance(frame, ErrorFrame):
             self.report.violations.append(str(frame)[:300])
         await self.push_frame(frame, direction)
 
+    def _note(self, kind: str) -> None:
+        self._seen.put_nowait((kind, self._bytes))
+        self._bytes = 0
 
-async def main() -> None:
-    report = Report("pipecat-ai", version("pipecat-ai"))
+
+async def main(report: Report) -> None:
     logger.remove()
     logger.add(lambda text: report.violations.append(str(text)[:300]), level="ERROR")
     called = asyncio.Event()
@@ -100,41 +111,41 @@ async def main() -> None:
     running = asyncio.create_task(PipelineRunner(handle_sigint=False).run(task))
 
     async def say(name: str) -> None:
-        for piece in chunks(sound(name) + silence(0.9)):
+        async for piece in spoken(name):
             await task.queue_frame(InputAudioRawFrame(piece, RATE_HZ, 1))
-            await asyncio.sleep(CHUNK_S / FASTER)
 
-    async def wait(event: asyncio.Event) -> None:
-        async with asyncio.timeout(STEP_S):
-            await event.wait()
+    async def interrupted() -> bool:
+        """Speak into an answer; return whether that came before its end."""
+        await say("story")
+        await sink.until("sound")
+        speaking = asyncio.create_task(say("capital"))
+        first = await sink.until("interrupted", "stopped")
+        await speaking
+        await sink.until("sound")
+        await sink.until("stopped")
+        return first == "interrupted"
 
-    await asyncio.sleep(1)
     await task.queue_frame(LLMRunFrame())  # an empty context: the model greets
-    await wait(sink.stopped)
-    sink.forget()
+    await sink.until("stopped")
     await say("weather")
-    await wait(called)
-    sink.forget()
-    await wait(sink.stopped)
-    assert sink.heard > RATE_HZ, sink.heard
+    async with report.waiting("the call"):
+        await called.wait()
+    sink.heard = 0
+    while sink.heard <= RATE_HZ:  # the call's own response is as good as silent
+        await sink.until("stopped")
     report.done("turn", bytes=sink.heard)
-    sink.forget()
-    await say("units")
-    await wait(sink.sound)
-    sink.interrupted.clear()
-    speaking = asyncio.create_task(say("feet"))
-    await wait(sink.interrupted)
-    sink.forget()
-    await speaking
-    await wait(sink.sound)
-    await wait(sink.stopped)
+    for _ in range(TRIES):
+        if await interrupted():
+            break
+    else:
+        raise AssertionError(UNINTERRUPTED)
     report.done("interruption")
     await task.queue_frame(EndFrame())
-    async with asyncio.timeout(STEP_S):
+    async with report.waiting("the close"):
         await running
     report.done("close")
-    report.end()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    REPORT = Report("pipecat-ai", version("pipecat-ai"))
+    REPORT.run(main(REPORT))
