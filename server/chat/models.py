@@ -10,6 +10,7 @@ from server.body import Body
 from server.voices import VoiceId
 from step_audio.core.encoding import AudioFormat
 from step_audio.core.ports import ToolSpec
+from step_audio.dialog.choice import ToolChoice
 
 MAX_TEXT_CHARS = 20_000
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
@@ -186,6 +187,14 @@ class ChatRequest(Body):
     def aloud(self) -> bool:
         """Whether the answer is spoken."""
         return "audio" in (self.modalities or ())
+
+    @property
+    def choice(self) -> ToolChoice:
+        """Whether a tool is called."""
+        chosen = self.tool_choice
+        if isinstance(chosen, NamedTool):
+            return ToolChoice("required", (chosen.function.name,))
+        return ToolChoice(chosen or "auto")
 
     @property
     def client_tools(self) -> frozenset[str]:

@@ -65,6 +65,7 @@ async def _answer(
             instructions=instructions,
             sampling=sampling,
             client_tools=request.tool_specs,
+            choice=request.choice,
             aloud=request.aloud,
             usage=reply.usage,
         )

@@ -15,9 +15,10 @@ from server.realtime.events import (
 )
 from server.realtime.sound import FORMATS, PCM, Format
 from server.realtime.style import PLAIN, Style
+from server.voices import VoiceNames
 from step_audio.core.delivery import SPEEDS, VOLUMES
-from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import ToolSpec
+from step_audio.dialog.choice import ToolChoice
 from step_audio.dialog.session import Assistant, new_id
 
 Modality = Literal["audio", "text"]
@@ -25,17 +26,21 @@ Modality = Literal["audio", "text"]
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What holds for one session, or, changed by `response.create`, for one response."""
+    """What holds for one session, or, changed by `response.create`, for one response.
+
+    `voice` is the name that the client knows, `speaker` the voice of the store that it means.
+    """
 
     session_id: str
     model: str
     voice: str
+    speaker: str
     modality: Modality = "audio"
     instructions: str = ""
     transcription: dict[str, Any] | None = None
     noise_reduction: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] = ()
-    tool_choice: str | dict[str, Any] = "auto"
+    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] = "auto"
     max_output_tokens: int | None = None
     temperature: float | None = None
     """None: the profile's."""
@@ -68,6 +73,14 @@ class SessionConfig:
             )
             for tool in self.tools
         )
+
+    @property
+    def choice(self) -> ToolChoice:
+        """Whether a tool is called."""
+        chosen = self.tool_choice
+        if isinstance(chosen, dict):
+            return ToolChoice("required", (str(chosen["name"]),))
+        return ToolChoice(chosen)
 
     @property
     def pace(self) -> float:
@@ -131,6 +144,7 @@ def first_config(assistant: Assistant, expires_at: int | None = None) -> Session
         f"sess_{new_id()}",
         services.model_name,
         services.default_voice,
+        services.default_voice,
         takes_instructions=assistant.settings.takes_instructions,
         expires_at=expires_at,
         turn_detection=TurnDetection("server_vad", turns.silence_ms)
@@ -140,7 +154,10 @@ def first_config(assistant: Assistant, expires_at: int | None = None) -> Session
 
 
 def merged(
-    config: SessionConfig, patch: SessionPatch | ResponseParams, assistant: Assistant
+    config: SessionConfig,
+    patch: SessionPatch | ResponseParams,
+    assistant: Assistant,
+    names: VoiceNames,
 ) -> SessionConfig:
     """Return the settings with a client's changes; absent fields stay, nulls turn off.
 
@@ -168,7 +185,7 @@ def merged(
     if isinstance(patch, SessionPatch) and "include" in given:
         changes["include"] = tuple(patch.include or ())
     if patch.audio is not None:
-        changes |= _audio_changes(patch.audio, assistant)
+        changes |= _audio_changes(patch.audio, assistant, names)
     return replace(config, **changes)
 
 
@@ -181,9 +198,8 @@ def _restyled(style: Style, patch: StylePatch) -> Style:
     )
 
 
-def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:
+def _audio_changes(audio: SessionAudio, assistant: Assistant, names: VoiceNames) -> dict[str, Any]:
     changes: dict[str, Any] = {}
-    voices = assistant.services.voices.names()
     if audio.input is not None:
         given = audio.input.model_fields_set
         for name in ("transcription", "noise_reduction"):
@@ -209,7 +225,5 @@ def _audio_changes(audio: SessionAudio, assistant: Assistant) -> dict[str, Any]:
         voice = audio.output.voice
         if voice is not None:
             name = voice.id if isinstance(voice, VoiceRef) else voice
-            if name not in voices:
-                raise VoiceNotFound(name, voices)
-            changes["voice"] = name
+            changes |= {"voice": name, "speaker": names.resolve(name)}
     return changes

@@ -17,12 +17,16 @@ _PATIENCE: Final[dict[Eagerness, float]] = {"low": 2.0, "medium": 1.0, "auto": 1
 
 @dataclass(frozen=True, slots=True)
 class TurnDetection:
-    """What holds while the server finds the turns. `silence_ms` is the end of a turn."""
+    """What holds while the server finds the turns.
+
+    `silence_ms` is the end of a turn; `idle_ms` of silence after an answer make the model speak.
+    """
 
     kind: Literal["server_vad", "semantic_vad"]
     silence_ms: int
     threshold: float = 0.5
     prefix_ms: int = 300
+    idle_ms: int | None = None
     eagerness: Eagerness = "auto"
     create_response: bool = True
     interrupt_response: bool = True
@@ -35,7 +39,7 @@ class TurnDetection:
                 "threshold": self.threshold,
                 "prefix_padding_ms": self.prefix_ms,
                 "silence_duration_ms": self.silence_ms,
-                "idle_timeout_ms": None,
+                "idle_timeout_ms": self.idle_ms,
             }
         return {
             "type": self.kind,
@@ -69,6 +73,7 @@ def chosen(patch: ServerVad | SemanticVad, turns: TurnSettings) -> TurnDetection
             turns.silence_ms if silence_ms is None else silence_ms,
             threshold=patch.threshold,
             prefix_ms=patch.prefix_padding_ms,
+            idle_ms=patch.idle_timeout_ms,
         )
     return replace(
         choice,

@@ -46,7 +46,7 @@ class ServerVad(Wire):
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = 300
     silence_duration_ms: Annotated[int, Field(ge=100, le=10_000)] | None = None
-    idle_timeout_ms: int | None = None
+    idle_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] | None = None
     create_response: bool = True
     interrupt_response: bool = True
 

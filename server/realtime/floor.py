@@ -33,7 +33,7 @@ class Floor:
         self._resume_ms = talk.assistant.settings.turns.resume_ms
         self._current: Speech | None = None
         self._asides: list[Speech] = []
-        self._wishes: deque[str | None] = deque()
+        self._wishes: deque[Wanted | str | None] = deque()
         self._user_speaks = False
         self._free = asyncio.Event()
         self._free.set()
@@ -77,6 +77,14 @@ class Floor:
     def busy(self) -> bool:
         """Whether an answer is under way that the client knows of."""
         return self.state in (S.THINKING, S.SPEAKING, S.YIELDING)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether an answer was given, its sound has been played, and nobody speaks since."""
+        current = self._current
+        if self.state is not S.LISTENING or self._user_speaks or current is None:
+            return False
+        return current.heard_from_s is None or self._speaker.heard_ms(current) is None
 
     async def free(self) -> None:
         """Wait until no answer is under way."""
@@ -125,12 +133,17 @@ class Floor:
     ) -> None:
         """Answer now, to the conversation or to `context` in its place.
 
+        An answer that has called a tool of the client is as good as over: this one follows it.
+
         Raises:
-            RequestError: an answer is under way.
+            RequestError: an answer is under way. Overloaded.
         """
         self.touch()
         if self.state is S.YIELDING:
             self._feed(E.CONFIRMED)
+        if self.busy and self._current is not None and self._current.calls:
+            self.when_free(Wanted(config, metadata, context))
+            return
         if self.state not in (S.LISTENING, S.HEARING, S.PAUSING):
             raise RequestError(
                 "a response is already in progress; cancel it or wait for response.done",
@@ -175,7 +188,7 @@ class Floor:
 
     # --- what the server wants ----------------------------------------------------------------
 
-    def when_free(self, text: str | None = None) -> None:
+    def when_free(self, wish: Wanted | str | None = None) -> None:
         """Answer the conversation as it then is, or say a text, as soon as nobody speaks.
 
         Raises:
@@ -183,7 +196,7 @@ class Floor:
         """
         if len(self._wishes) >= MAX_WAITING:
             raise Overloaded("too many answers wait for the floor")
-        self._wishes.append(text)
+        self._wishes.append(wish)
         self._next()
 
     def poke(self) -> None:
@@ -279,7 +292,9 @@ class Floor:
         if self._user_speaks:  # over an answer that was not to be interrupted
             self.state, _ = step(self.state, E.SPEECH_STARTED)
         elif self._wishes:
-            self._prepare(Wanted(self._talk.config, text=self._wishes.popleft()))
+            wish = self._wishes.popleft()
+            asked = wish if isinstance(wish, Wanted) else Wanted(self._talk.config, text=wish)
+            self._prepare(asked)
             self._feed(E.COMMITTED)
         elif (news := self._talk.errands.take()) is not None:
             text = note(news, self._conversation)

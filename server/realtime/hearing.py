@@ -9,6 +9,7 @@ from server.realtime import events as wire
 from server.realtime.captions import Captions
 from server.realtime.floor import Floor
 from server.realtime.items import item_events, shown_before
+from server.realtime.quiet import Quiet
 from server.realtime.talk import Talk
 from step_audio.core.errors import StepAudioError
 from step_audio.core.types import TokenGroup
@@ -32,6 +33,7 @@ class Hearing:
         self._ahead = talk.assistant.read_ahead(talk.config.session_id)
         self._captions = Captions(talk, floor)
         self._item_id = f"item_{new_id()}"
+        self._quiet = Quiet()
         self.reconfigure()
 
     def reconfigure(self) -> None:
@@ -56,11 +58,27 @@ class Hearing:
             if self._ear.speaking:
                 self._floor.confirm(self._ear.spoken_ms)
             self._read_ahead()
+            await self._watch_silence()
+
+    async def _watch_silence(self) -> None:
+        """After an answer and long silence, commit the silence and let the model speak."""
+        detection = self._talk.config.turn_detection
+        if detection is None:
+            return
+        quiet = self._floor.quiet and not self._ear.speaking
+        silence = self._quiet.hear(self._ear.now_ms, detection.idle_ms, quiet=quiet)
+        if silence is None:
+            return
+        taken = await self._assistant.take_silence(self._ear)
+        self._tell("timeout_triggered", audio_start_ms=silence[0], audio_end_ms=silence[1])
+        self._commit(*taken)
+        self._floor.over(answer=detection.create_response)
 
     def _read_ahead(self) -> None:
         if self._ear.question is not None:
             system = self._assistant.system_text(self._talk.config.system)
-            tools = self._assistant.told_tools(self._talk.config.tool_specs)
+            config = self._talk.config
+            tools = self._assistant.told_tools(config.tool_specs, config.choice)
             self._ahead.follow(self._talk.conversation, self._ear.question, system, tools)
 
     @property

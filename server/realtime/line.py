@@ -100,9 +100,13 @@ class Line:
             try:
                 self._broken = True
                 async with asyncio.TaskGroup() as tasks:
-                    expires_at = int(time.time() + self._limits.session_s)
                     self._session = RealtimeSession(
-                        self._assistant, self._outlet, tasks, self._shape, expires_at
+                        self._assistant,
+                        self._outlet,
+                        tasks,
+                        self._shape,
+                        expires_at=int(time.time() + self._limits.session_s),
+                        voice_names=self._settings.voice_names,
                     )
                     if self.token is not None:
                         window_s = self._settings.resume_window_s

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from server.errors import RequestError
 from server.realtime import events as wire
-from server.realtime.config import first_config, merged
+from server.realtime.config import SessionConfig, first_config, merged
 from server.realtime.floor import Floor
 from server.realtime.hearing import Hearing
 from server.realtime.history import History
@@ -17,6 +17,7 @@ from server.realtime.shapes.shape import Ga, Shape, looks_flat
 from server.realtime.shapes.stepfun import Stepfun
 from server.realtime.talk import Talk
 from server.realtime.translate import error_event
+from server.voices import VoiceNames
 from step_audio.core.errors import StepAudioError
 from step_audio.dialog.session import Assistant
 from step_audio.dialog.turn import S
@@ -37,15 +38,20 @@ class RealtimeSession:
         outlet: Outlet,
         tasks: asyncio.TaskGroup,
         shape: Shape | None = None,
+        *,
         expires_at: int | None = None,
+        voice_names: Mapping[str, str] | None = None,
     ) -> None:
         """Greet the client; `shape` None: GA, unless its first update is of another.
 
-        Args: `expires_at` is when the session ends at the latest, in seconds of Unix time.
+        Args:
+            expires_at: when the session ends at the latest, in seconds of Unix time.
+            voice_names: the operator's voices for names that clients send.
         """
         errands = assistant.errands(wake=self._news)
         config = first_config(assistant, expires_at)
-        self.talk = Talk(assistant, outlet, tasks, config, errands)
+        voices = VoiceNames(assistant.services, voice_names or {})
+        self.talk = Talk(assistant, outlet, tasks, config, errands, voices)
         self.floor = Floor(self.talk)
         self._outlet = outlet
         self.commands = 0
@@ -104,27 +110,36 @@ class RealtimeSession:
         await self.floor.close()
 
     async def _session_update(self, event: wire.SessionUpdate) -> None:
-        self.talk.config = merged(self.talk.config, event.session, self.talk.assistant)
+        self.talk.config = self._merged(event.session)
         self.floor.touch()
         self._hearing.reconfigure()
         self._outlet.send({"type": "session.updated", "session": self.talk.config.wire()})
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
-        config = merged(self.talk.config, params, self.talk.assistant)
-        choice = config.tool_choice
-        known = {str(tool["name"]) for tool in config.tools}
-        if isinstance(choice, dict) and choice["name"] not in known:
-            raise RequestError(
-                f"no function {choice['name']!r} among the session's tools",
-                code="invalid_tool_choice",
-                param="response.tool_choice",
-            )
+        config = self._merged(params)
+        self._check_choice(config)
         context = await self._history.context(params)
         if params.conversation == "none" and context is not None:
             self.floor.ask_aside(config, params.metadata, context)
         else:
             self.floor.ask(config, params.metadata, context)
+
+    def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
+        return merged(self.talk.config, patch, self.talk.assistant, self.talk.voices)
+
+    def _check_choice(self, config: SessionConfig) -> None:
+        """Refuse to require a call that nobody could make. Raises RequestError."""
+        choice = config.choice
+        known = {tool.name for tool in config.tool_specs}
+        missing = [name for name in choice.names if name not in known]
+        if missing:
+            said = f"no function {missing[0]!r} among the session's tools"
+        elif choice.requires and not known and not self.talk.assistant.services.tools.specs():
+            said = "there is no tool to call; send tools, or another tool_choice"
+        else:
+            return
+        raise RequestError(said, code="invalid_tool_choice", param="response.tool_choice")
 
     async def _response_cancel(self, event: wire.ResponseCancel) -> None:
         self.floor.cancel(event.response_id)

@@ -70,6 +70,12 @@ class Speech:
         translator = self.answering.translator
         return translator.response_id if translator else None
 
+    @property
+    def calls(self) -> bool:
+        """Whether the response that the client sees has called one of its tools."""
+        translator = self.answering.translator
+        return translator is not None and translator.calls
+
 
 class Speaker:
     """Starts answers and tells the client of them; who may speak is the floor's matter."""
@@ -174,17 +180,18 @@ class Speaker:
                 speech.conversation,
                 wanted.text,
                 answer_id=speech.answer_id,
-                voice=config.voice,
+                voice=config.speaker,
                 aloud=config.modality == "audio",
             )
         return self._assistant.answer(
             speech.conversation,
             until=speech.conversation.last_id,
             answer_id=speech.answer_id,
-            voice=config.voice,
+            voice=config.speaker,
             instructions=config.system,
             sampling=_sampling(self._assistant.settings.sampling, config),
             client_tools=config.tool_specs,
+            choice=config.choice,
             aloud=config.modality == "audio",
             session=config.session_id,
             usage=speech.usage,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from server.realtime.config import SessionConfig
 from server.realtime.outlet import Outlet
+from server.voices import VoiceNames
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.errands import Errands
 from step_audio.dialog.session import Assistant, new_id
@@ -23,6 +24,7 @@ class Talk:
         config: the settings as they are now; replaced as a whole.
         conversation: what was said.
         errands: tool calls under way.
+        voices: what the names of voices mean here.
         spoken_s: seconds of each spoken question, by item id.
         speeds: how much faster than the model spoke an answer was sent, by item id.
         told: spoken items whose transcripts the client has, or is about to be sent.
@@ -33,6 +35,7 @@ class Talk:
     tasks: asyncio.TaskGroup
     config: SessionConfig
     errands: Errands
+    voices: VoiceNames
     conversation: Conversation = field(default_factory=Conversation)
     conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")
     spoken_s: dict[str, float] = field(default_factory=dict)

@@ -115,6 +115,11 @@ class ResponseTranslator:
         self._out = SoundOut(config.output_format, speed=config.pace, volume=config.loudness)
 
     @property
+    def calls(self) -> bool:
+        """Whether a tool of the client was called: what comes now is the end."""
+        return any(item["type"] == "function_call" for item in self._output)
+
+    @property
     def sound_ms(self) -> int:
         """Sound that was handed out so far."""
         return self._out.sent_ms

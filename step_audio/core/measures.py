@@ -97,6 +97,12 @@ MEASURES: Final[dict[str, Measure]] = {
         "histogram", "queue_depth", "Entries found waiting, by queue.", "queue", DEPTHS
     ),
     # Tools.
+    "tool_choices": Measure(
+        "counter",
+        "tool_choices_total",
+        "Calls that clients required (met, unmet) or forbade and the model made (dropped).",
+        "end",
+    ),
     "tool_calls": Measure(
         "counter", "tool_calls_total", "Calls of server-side tools, by how they ended.", "end"
     ),

@@ -157,6 +157,21 @@ class SamplingParams:
 Form = Literal["answer", "text", "speech"]
 """Of what an answer is made: text and sound, or one of them alone. See engine/grammar.py."""
 
+
+@dataclass(frozen=True, slots=True)
+class CallRule:
+    """Whether an answer calls a tool, where calls stand behind a marker id.
+
+    Attributes:
+        must: it calls, and says nothing; else it does not call.
+        openings: ids of which one sequence follows the marker, each the name of a tool that may
+            be called and what begins its arguments; none: anything may.
+    """
+
+    must: bool
+    openings: tuple[tuple[int, ...], ...] = ()
+
+
 LIVE = 0
 BATCH = 10
 """Priorities: somebody waits for the sound, nobody does. Smaller goes first, as in vLLM."""
@@ -172,6 +187,8 @@ class GenerationRequest:
     request_id: str
     form: Form | None = None
     """Only ids that continue an answer of this form are drawn; None: any id."""
+    calls: CallRule | None = None
+    """Of an answer in a form; None: it calls as it likes."""
     priority: int = LIVE
     session: str = ""
     """Whose request it is: an engine with several addresses sends a session where its prefix is

@@ -98,6 +98,10 @@ class Context:
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
         return Prompt((*ids, *self._builder.header("assistant")), audio, left_out)
 
+    def text(self, text: str) -> tuple[int, ...]:
+        """Return the ids of text inside a turn."""
+        return tuple(self._builder.text(text))
+
     def so_far(
         self,
         conversation: Conversation,

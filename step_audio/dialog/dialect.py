@@ -57,6 +57,9 @@ class Dialect(Protocol):
     def write(self, name: str, arguments: str) -> str:
         """Return the text of a call."""
 
+    def open_call(self, name: str | None) -> str:
+        """Return how the text of a call begins, up to its arguments or, without, its name."""
+
     def read(self, text: str) -> WrittenCall | None:
         """Return the call that `write` wrote, None when `text` is none."""
 
@@ -78,6 +81,10 @@ class NanoDialect:
     def write(self, name: str, arguments: str) -> str:
         """Return `NAME ARGUMENTS`; the marker in front is an id, not text."""
         return f"{name} {arguments}"
+
+    def open_call(self, name: str | None) -> str:
+        """Return nothing but the name: the marker in front is an id, not text."""
+        return f"{name} " if name else ""
 
     def read(self, text: str) -> WrittenCall | None:
         """Return the call in what follows the marker."""
@@ -113,7 +120,11 @@ class SchemasDialect:
 
     def write(self, name: str, arguments: str) -> str:
         """Return the call between its tags."""
-        return f"{CALL_OPEN}function\n{name}\n{arguments}{CALL_CLOSE}"
+        return f"{self.open_call(name)}{arguments}{CALL_CLOSE}"
+
+    def open_call(self, name: str | None) -> str:
+        """Return the call's tag and what stands in front of its name or of its arguments."""
+        return f"{CALL_OPEN}function\n" + (f"{name}\n" if name else "")
 
     def read(self, text: str) -> WrittenCall | None:
         """Return the call between tags; the closing one may be missing at the end of a turn."""

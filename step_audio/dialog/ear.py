@@ -151,6 +151,14 @@ class Ear:
         self._turns = None
         return self._finish()
 
+    def take_silence(self) -> tuple[tuple[TokenGroup, ...], float]:
+        """Return the newest second or so as a question in which nobody was heard; at least one
+        chunk was pushed, and no question is open."""
+        question = self._open()
+        question.push(self._recent.since(0)[1])
+        self._recent = _Recent(self._rate_hz)
+        return question.finish(), question.duration_ms / 1000
+
     def _finish(self) -> tuple[tuple[TokenGroup, ...], float] | None:
         question, self._question = self._question, None
         if question is None:

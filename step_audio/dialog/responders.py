@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from step_audio.core.errors import InputError, ToolError
-from step_audio.core.ports import Services, ToolSpec
+from step_audio.core.ports import Services
 from step_audio.core.types import (
     GenerationRequest,
-    SamplingParams,
     TextDelta,
     TokenGroup,
     ToolCall,
@@ -25,7 +23,8 @@ from step_audio.core.types import (
     Voice,
 )
 from step_audio.dialog.calls import CallSieve
-from step_audio.dialog.context import Context, Usage
+from step_audio.dialog.choice import FREE, ToolChoice
+from step_audio.dialog.context import Context
 from step_audio.dialog.conversation import (
     ROOT,
     Answer,
@@ -37,45 +36,11 @@ from step_audio.dialog.errands import Errands
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser, Parsed
+from step_audio.dialog.options import AnswerOptions
 from step_audio.dialog.voiceover import Voiceover
 from step_audio.dialog.work import Work, apart, behind
 
 Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerOptions:
-    """How one answer is asked for.
-
-    Attributes:
-        until: id of the item to answer, None in an empty conversation. The user may add items
-            meanwhile; the answer stays behind what it answers.
-        answer_id: item id under which the answer joins the conversation.
-        voice: who speaks it.
-        system: text of the system turn.
-        sampling: how ids are drawn.
-        client_tools: tools that the client runs: such a call ends the answer.
-        tools: all that the model is told of, where its dialect lists tools.
-        aloud: False where only the text is wanted: a voiceover is left out.
-        session: whose answer it is, for the engine's prefix cache.
-        usage: counts the ids while the answer runs.
-        go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
-            what a tool did cannot be.
-        errands: carry out the calls, and keep those that take long; None: they are waited for.
-    """
-
-    until: str | None
-    answer_id: str
-    voice: Voice
-    system: str
-    sampling: SamplingParams
-    client_tools: frozenset[str] = frozenset()
-    tools: tuple[ToolSpec, ...] = ()
-    aloud: bool = True
-    session: str = ""
-    usage: Usage = field(default_factory=Usage)
-    go_ahead: Callable[[], Awaitable[None]] | None = None
-    errands: Errands | None = None
 
 
 Read = Callable[[str, Voice], AsyncGenerator[TokenGroup, None]]
@@ -146,19 +111,20 @@ class DirectResponder:
             ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
-        tail = options.until
+        tail, choice = options.until, options.choice
         question = conversation.last_question(until=tail)
         for _ in range(self._max_rounds):
             resumed = answer.started
             calls: list[ToolCall] = []
-            turn = self._turn(conversation, options, tail)
+            turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
             if self._voiceover is not None and options.aloud:
                 turn = self._voiceover.speak(turn, options.voice)
             async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
-                    elif not isinstance(event, Transcript):
+                        continue
+                    if not isinstance(event, Transcript):
                         if not answer.started:
                             conversation.add(answer, after=tail or ROOT)
                             tail = answer.item_id
@@ -171,6 +137,8 @@ class DirectResponder:
                     yield event
             if not calls:
                 return
+            if choice.requires:
+                choice = FREE  # the result may be answered
             work = Work(conversation, calls, options.client_tools, tail)
             async with aclosing(self._carry_out(work, options, answer)) as done:
                 async for done_or_said in done:
@@ -180,22 +148,46 @@ class DirectResponder:
                 return
         raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
 
+    async def _held_to(
+        self, choice: ToolChoice, turn: AsyncGenerator[Parsed, None]
+    ) -> AsyncGenerator[Parsed, None]:
+        """Pass a turn on without forbidden calls; count what became of required ones."""
+        recorder, called = self._services.recorder, False
+        async with aclosing(turn) as events:
+            async for event in events:
+                if isinstance(event, ToolCall) and choice.forbids:
+                    recorder.observe("tool_choices.dropped", 1)
+                    continue
+                called |= isinstance(event, ToolCall)
+                yield event
+        if choice.requires:
+            recorder.observe(f"tool_choices.{'met' if called else 'unmet'}", 1)
+
     async def _turn(
-        self, conversation: Conversation, options: AnswerOptions, tail: str | None
-    ) -> AsyncGenerator[Transcript | TextDelta | TokenGroup | ToolCall, None]:
+        self,
+        conversation: Conversation,
+        options: AnswerOptions,
+        tail: str | None,
+        choice: ToolChoice,
+    ) -> AsyncGenerator[Parsed, None]:
         """One assistant turn: prompt, generate, parse; ended early when it has lost its way."""
         vocab, recorder = self._services.vocab, self._services.recorder
         prompt = self._context.prompt(conversation, options.system, tail, options.tools)
+        in_text = self._dialect.calls_in_text
+        opening = choice.opening(self._dialect) if in_text else ""
         request = GenerationRequest(
-            prompt=prompt.ids,
+            prompt=(*prompt.ids, *self._context.text(opening)) if opening else prompt.ids,
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
             form="answer" if self._voiceover is None else "text",
+            calls=None if in_text else choice.rule(self._context.text),
             session=options.session,
         )
         parser = InterleaveParser(self._services.text_tokenizer, vocab, self._new_call_id)
-        sieve = CallSieve(self._dialect, self._new_call_id) if self._dialect.calls_in_text else None
+        sieve = CallSieve(self._dialect, self._new_call_id) if in_text else None
+        if sieve is not None and opening:
+            sieve.push(TextDelta(opening))
         guard, usage = Guard(vocab), options.usage
         usage.input_text += len(prompt.ids) - prompt.audio_ids
         usage.input_audio += prompt.audio_ids
@@ -231,7 +223,9 @@ class DirectResponder:
     async def _carry_out(
         self, work: Work, options: AnswerOptions, answer: Answer
     ) -> AsyncGenerator[Response, None]:
-        """Run the calls of one turn side by side; yield what is said meanwhile, and results."""
+        """Run the calls of one turn side by side; yield them, what is said meanwhile, results."""
+        for call in work.calls:  # in the books by now: whoever hears of it may answer at once
+            yield call
         errands = options.errands or self._own_errands()
         if options.go_ahead is not None and work.internal:
             await options.go_ahead()

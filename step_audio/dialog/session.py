@@ -23,6 +23,7 @@ from step_audio.core.types import (
     Voice,
 )
 from step_audio.dialog.ahead import ReadAhead
+from step_audio.dialog.choice import FREE, ToolChoice
 from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import Answer, Conversation
 from step_audio.dialog.dialect import dialect_of
@@ -30,15 +31,11 @@ from step_audio.dialog.ear import Ear, EarEvent
 from step_audio.dialog.errands import Errands, ErrandSettings
 from step_audio.dialog.generation import Patience
 from step_audio.dialog.offload import Worker
+from step_audio.dialog.options import AnswerOptions
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
-from step_audio.dialog.responders import (
-    AnswerOptions,
-    DirectResponder,
-    ReadingResponder,
-    Responder,
-)
+from step_audio.dialog.responders import DirectResponder, ReadingResponder, Responder
 from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
 from step_audio.dialog.styles import Manner, Style, styled
 from step_audio.dialog.synthesis import SpeechSynthesizer
@@ -191,6 +188,10 @@ class Assistant:
         """End the question of an ear and return its groups and seconds; None without one."""
         return await self._ear.run(ear.take)
 
+    async def take_silence(self, ear: Ear) -> tuple[tuple[TokenGroup, ...], float]:
+        """Return the groups and seconds of the silence that an ear has just heard."""
+        return await self._ear.run(ear.take_silence)
+
     def question(self, rate_hz: int) -> Question:
         """Return the buffer of a spoken question whose samples come at `rate_hz`."""
         return Question(self.services.audio_tokenizer, rate_hz, max_s=self.settings.max_question_s)
@@ -217,6 +218,7 @@ class Assistant:
         instructions: str | None = None,
         sampling: SamplingParams | None = None,
         client_tools: Sequence[ToolSpec] = (),
+        choice: ToolChoice = FREE,
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
@@ -234,6 +236,7 @@ class Assistant:
                 takes them.
             sampling: instead of the settings'.
             client_tools: that the client runs; they come before the server's of the same name.
+            choice: whether a tool is called; a required one is called first, the result answered.
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
@@ -250,7 +253,11 @@ class Assistant:
             system=self.system_text(instructions),
             sampling=sampling or self.settings.sampling,
             client_tools=frozenset(tool.name for tool in client_tools),
-            tools=self.told_tools(client_tools),
+            tools=self.told_tools(client_tools, choice),
+            choice=choice.among(
+                [tool.name for tool in client_tools],
+                [tool.name for tool in self.services.tools.specs()],
+            ),
             aloud=aloud,
             session=session,
             usage=usage or Usage(),
@@ -352,9 +359,11 @@ class Assistant:
             wake=wake,
         )
 
-    def told_tools(self, client_tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
+    def told_tools(
+        self, client_tools: Sequence[ToolSpec], choice: ToolChoice = FREE
+    ) -> tuple[ToolSpec, ...]:
         """Return the tools that the model is told of when a client has these: those, then ours."""
-        if self._dialect.schema_role is None:
+        if self._dialect.schema_role is None or choice.forbids:
             return ()
         taken = {tool.name for tool in client_tools}
         own = (tool for tool in self.services.tools.specs() if tool.name not in taken)

@@ -25,6 +25,7 @@ class Work:
         client_tools: frozenset[str],
         tail: str | None,
     ) -> None:
+        self.calls = tuple(calls)
         self.internal: list[ToolCall] = []
         self.results = 0
         self._conversation = conversation

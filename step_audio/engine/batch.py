@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import EngineError, InputError, StepAudioError, TokenError
-from step_audio.core.types import Form, GenerationRequest
+from step_audio.core.types import CallRule, Form, GenerationRequest
 from step_audio.core.vocab import Vocab
 from step_audio.engine.decoder import KvCache, Step1Decoder
-from step_audio.engine.grammar import Grammar, Place
+from step_audio.engine.grammar import Grammar, Opening, Place, State
 from step_audio.engine.prefix import PrefixCache
 from step_audio.engine.sampling import check_sampling, draw, forbid, range_mask, repeated_id
 from step_audio.engine.step1 import Step1Config
@@ -41,21 +41,24 @@ class Forms:
         """Args: vocab is None for a model of which only ids are known: it has no forms."""
         known = vocab is not None and vocab.size <= vocab_size
         self._vocab, self._size = vocab if known else None, vocab_size
-        self._grammars: dict[Form, Grammar] = {}
-        self._masks: dict[tuple[Form, Place], Tensor] = {}
+        self._masks: dict[tuple[Form, bool | None, Place], Tensor] = {}
 
-    def grammar(self, form: Form) -> Grammar:
-        """Return the grammar of a form. Raises InputError: this model has none."""
+    def grammar(self, form: Form, calls: CallRule | None = None) -> Grammar:
+        """Return the grammar of a form. Raises InputError: this model has none, or no calls."""
         if self._vocab is None:
             raise InputError(f"this model has no audio ids to answer in the form {form!r}")
-        return self._grammars.setdefault(form, Grammar(self._vocab, form))
+        if calls is not None and calls.must and (self._vocab.call is None or form == "speech"):
+            raise InputError(f"this model has no calls in the form {form!r}")
+        return Grammar(self._vocab, form, calls)
 
-    def mask(self, form: Form, place: Place) -> Tensor:
+    def mask(self, grammar: Grammar, place: State) -> Tensor:
         """Return what to add to (V,) logits in a place: 0 for what may follow, else -inf."""
-        found = self._masks.get((form, place))
+        if isinstance(place, Opening):  # the names of one client's tools
+            return range_mask(grammar.allowed(place), self._size)
+        key = (grammar.form, grammar.calls.must if grammar.calls else None, place)
+        found = self._masks.get(key)
         if found is None:
-            found = range_mask(self.grammar(form).allowed(place), self._size)
-            self._masks[form, place] = found
+            found = self._masks[key] = range_mask(grammar.allowed(place), self._size)
         return found
 
 
@@ -79,7 +82,7 @@ def check_request(request: GenerationRequest, config: Step1Config, forms: Forms)
         if ids and not (min(ids) >= 0 and max(ids) < size):
             raise TokenError(f"a {what} id is outside the vocabulary 0..{size - 1}")
     if request.form is not None:
-        forms.grammar(request.form)
+        forms.grammar(request.form, request.calls)
 
 
 class Generation:
@@ -89,7 +92,9 @@ class Generation:
         self, request: GenerationRequest, sink: Sink, config: Step1Config, forms: Forms
     ) -> None:
         self.request, self.sink = request, sink
-        self._forms, self._place = forms, Place.START
+        self._forms, form = forms, request.form
+        self._grammar = None if form is None else forms.grammar(form, request.calls)
+        self._place: State = Place.START
         self.cancelled = False  # set from any thread; the next step drops the request
         self.ids = list(request.prompt)  # prompt and drawn ids
         self.cache: KvCache | None = None
@@ -121,17 +126,16 @@ class Generation:
 
     def advance(self, logits: Tensor) -> bool:
         """Draw the next id from (V,) logits and pass it on; return True when that was the last."""
-        form = self.request.form
-        if form is not None:
-            logits = logits + self._forms.mask(form, self._place)
+        if self._grammar is not None:
+            logits = logits + self._forms.mask(self._grammar, self._place)
         banned = repeated_id(self.ids, self.request.sampling.repetition_window)
         if banned is not None:
             logits = forbid(logits, banned)
         token_id = draw(logits, self.request.sampling, self._generator)
         if token_id in self.request.stop_ids:
             return True
-        if form is not None:
-            self._place = self._forms.grammar(form).follow(self._place, token_id)
+        if self._grammar is not None:
+            self._place = self._grammar.follow(self._place, token_id)
             if self._place is Place.END:
                 return True
         self.ids.append(token_id)

@@ -8,6 +8,8 @@ of ten text ids to fifteen audio ids is the model's own.
     ranges = grammar.allowed(state)       # what may be drawn
     state = grammar.follow(state, drawn)  # after the draw
 
+A client may ask for a call, of certain tools too, or for none: `CallRule`.
+
 Source: the token layout of the Step-Audio report, arXiv:2502.11946, and of Step-Audio-AQAA,
 arXiv:2506.08967.
 """
@@ -22,7 +24,7 @@ from itertools import pairwise
 from typing import Any, Final, get_args
 
 from step_audio.core.errors import InputError, TokenError
-from step_audio.core.types import Form
+from step_audio.core.types import CallRule, Form
 from step_audio.core.vocab import AUDIO_SIZE, LINGUISTIC_SIZE, Vocab
 
 Range = tuple[int, int]
@@ -38,6 +40,8 @@ class Place(Enum):
     """Inside the transcript of the question."""
     ANSWER = auto()
     """After the transcript, a text id or a whole group."""
+    DUE = auto()
+    """After the transcript, where a tool call has to come."""
     CALL = auto()
     """Inside a tool call, which runs to the end of the turn."""
     ONE = auto()
@@ -46,6 +50,16 @@ class Place(Enum):
     THREE = auto()
     FOUR = auto()
     END = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """In front of the arguments of a call to one of several tools; `ids` of it are drawn."""
+
+    ids: tuple[int, ...] = ()
+
+
+State = Place | Opening
 
 
 class Kind(Enum):
@@ -74,6 +88,7 @@ TABLE: Final[dict[tuple[Place, Kind], Place]] = {
     (P.ANSWER, K.LINGUISTIC): P.ONE,
     (P.ANSWER, K.CALL): P.CALL,
     (P.ANSWER, K.END): P.END,
+    (P.DUE, K.CALL): P.CALL,
     (P.CALL, K.TEXT): P.CALL,
     (P.CALL, K.END): P.END,
     (P.ONE, K.LINGUISTIC): P.TWO,
@@ -98,10 +113,12 @@ class Grammar:
     Attributes:
         vocab: which id is what.
         form: "answer" is text and sound, "text" and "speech" one of them alone.
+        calls: whether a tool is called; None: as the model likes.
     """
 
     vocab: Vocab
     form: Form = "answer"
+    calls: CallRule | None = None
 
     def kind(self, token_id: int) -> Kind | None:
         """Return what an id is; None: an id that a model never writes, such as `<|BOT|>`."""
@@ -114,25 +131,56 @@ class Grammar:
             return self._marked[token_id]
         return K.TEXT if 0 <= token_id < vocab.audio_base else None
 
-    def follow(self, place: Place, token_id: int) -> Place:
+    def follow(self, place: State, token_id: int) -> State:
         """Return where the model is after one more id. Raises TokenError: not allowed there."""
+        if isinstance(place, Opening):
+            return self._opened((*place.ids, token_id))
         kind = self.kind(token_id)
-        if kind is None or kind not in _KINDS[self.form] or (place, kind) not in TABLE:
+        if kind is None or kind not in self._kinds(place):
             raise TokenError(f"id {token_id} may not follow in place {place.name}")
+        if self.calls is not None and self.calls.must:
+            if kind is K.CALL and self.calls.openings:
+                return Opening()
+            if kind is K.HEARD_CLOSE:
+                return P.DUE
         return TABLE[place, kind]
 
-    def after(self, ids: Iterable[int], place: Place = Place.START) -> Place:
+    def after(self, ids: Iterable[int], place: State = Place.START) -> State:
         """Return where the model is after these ids. Raises TokenError: one is not allowed."""
         for token_id in ids:
             place = self.follow(place, token_id)
         return place
 
-    def allowed(self, place: Place) -> tuple[Range, ...]:
+    def allowed(self, place: State) -> tuple[Range, ...]:
         """Return the ids that may follow, as ranges in rising order that do not touch.
 
         Empty only after the end of the turn, or in a place that the form never reaches.
         """
+        if isinstance(place, Opening):
+            begun = len(place.ids)
+            return _joined((i, i + 1) for i in {o[begun] for o in self._openings(place.ids)})
         return self._ranges[place]
+
+    def _opened(self, ids: tuple[int, ...]) -> State:
+        """Return where the model is after these ids behind the marker of a call."""
+        begun = self._openings(ids)
+        if not begun:
+            raise TokenError(f"id {ids[-1]} may not follow in the name of a tool")
+        return P.CALL if ids in begun else Opening(ids)
+
+    def _openings(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Return the openings that begin with these ids."""
+        openings = self.calls.openings if self.calls else ()
+        return [opening for opening in openings if opening[: len(ids)] == ids]
+
+    def _kinds(self, place: Place) -> frozenset[Kind]:
+        """Return the kinds of ids that may follow."""
+        kinds = frozenset(kind for at, kind in TABLE if at is place) & _KINDS[self.form]
+        if self.calls is not None and not self.calls.must:
+            return kinds - {K.CALL}
+        if self.calls is not None and place is P.START:
+            return kinds & {K.HEARD_OPEN, K.CALL}
+        return kinds
 
     @cached_property
     def _marked(self) -> Mapping[int, Kind | None]:
@@ -154,7 +202,7 @@ class Grammar:
 
     def _allowed(self, place: Place) -> tuple[Range, ...]:
         base = self.vocab.audio_base
-        kinds = {kind for at, kind in TABLE if at is place} & _KINDS[self.form]
+        kinds = self._kinds(place)
         ranges = [(i, i + 1) for i, kind in self._marked.items() if kind in kinds]
         if K.TEXT in kinds:
             edges = [-1, *sorted(self._marked), base]
@@ -168,16 +216,22 @@ class Grammar:
 
 def to_args(grammar: Grammar) -> dict[str, str | int]:
     """Return a grammar as plain values, for a request over the wire."""
-    vocab = grammar.vocab
+    vocab, calls = grammar.vocab, grammar.calls
     named = {f.name: getattr(vocab, f.name) for f in fields(Vocab) if f.name != "hears_semantic"}
-    return {"form": grammar.form, **{k: v for k, v in named.items() if v is not None}}
+    args = {"form": grammar.form, **{k: v for k, v in named.items() if v is not None}}
+    if calls is not None:
+        args["calls"] = "must" if calls.must else "never"
+        if calls.openings:
+            args["openings"] = ";".join(",".join(map(str, ids)) for ids in calls.openings)
+    return args
 
 
 def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
     """Return the grammar that `to_args` wrote; None when there is no "form" among the values.
 
     Raises:
-        InputError: a form that does not exist, a missing id, or one outside the vocabulary.
+        InputError: a form that does not exist, a missing id, one outside the vocabulary, or calls
+            that are impossible.
     """
     if "form" not in args:
         return None
@@ -195,7 +249,26 @@ def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
     vocab = Vocab(**named)
     if vocab.size > vocab_size:
         raise InputError(f"audio ids end at {vocab.size}, beyond the {vocab_size} of the model")
-    return Grammar(vocab, form)
+    return Grammar(vocab, form, _calls(args, Grammar(vocab, form)))
+
+
+def _calls(args: Mapping[str, object], grammar: Grammar) -> CallRule | None:
+    """Return the rule for calls among the values. Raises InputError."""
+    how, written = args.get("calls"), args.get("openings", "")
+    if how is None:
+        return None
+    if how not in ("must", "never"):
+        raise InputError(f"calls is {how!r}, expected must or never")
+    if how == "must" and (grammar.vocab.call is None or grammar.form == "speech"):
+        raise InputError("calls is 'must', but there is no marker for calls")
+    try:
+        split = [part.split(",") for part in str(written).split(";")] if written else []
+        openings = tuple(tuple(int(token_id) for token_id in part) for part in split)
+    except ValueError:
+        raise InputError("openings must be ids, as in 5,6;5,7") from None
+    if any(grammar.kind(token_id) is not K.TEXT for ids in openings for token_id in ids):
+        raise InputError("openings may only hold ids of text")
+    return CallRule(how == "must", openings)
 
 
 def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:

@@ -243,11 +243,16 @@ class VllmEngine:
         if abilities.priority and request.priority:
             ask["priority"] = request.priority
         if abilities.rules:
-            grammar = None if request.form is None else Grammar(vocab, request.form)
+            grammar = self._grammar(request)
             ask["vllm_xargs"] = write_rules(Rules(grammar, sampling.repetition_window)) or None
         elif request.form == "speech":
             ask["allowed_token_ids"] = [*stops, *range(vocab.audio_base, vocab.size)]
         return ask
+
+    def _grammar(self, request: GenerationRequest) -> Grammar | None:
+        if request.form is None:
+            return None
+        return Grammar(self._vocab, request.form, request.calls)
 
     def _spelled(self, abilities: Abilities) -> SpelledIds | None:
         if abilities.ids:

@@ -57,9 +57,11 @@ def main() -> None:
         draw(decoder.logits(hidden[:, -1])[0], greedy, generator)
         cache.length -= 1
 
+    grammar = forms.grammar("answer")
+
     def automaton() -> None:
-        logits + forms.mask("answer", Place.TWO)
-        forms.grammar("answer").follow(Place.TWO, sound)
+        logits + forms.mask(grammar, Place.TWO)
+        grammar.follow(Place.TWO, sound)
 
     cost_us(step)  # warm up
     cost_us(automaton)

@@ -153,6 +153,7 @@ SERVER_EVENTS: Final = {
     "error": "something in a client's event is wrong; the session goes on",
     "input_audio_buffer.speech_started": "turn detection hears somebody",
     "input_audio_buffer.speech_stopped": "... and that they are silent",
+    "input_audio_buffer.timeout_triggered": "nobody spoke for `idle_timeout_ms` after an answer",
     "input_audio_buffer.committed": "a question is an item now",
     "input_audio_buffer.cleared": "what was appended is forgotten",
     "conversation.item.added": "an item enters the conversation",

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step_audio.core.errors import InputError, TokenError
-from step_audio.core.types import Form, TokenGroup
+from step_audio.core.types import CallRule, Form, TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.dialog.interleave import InterleaveParser
 from step_audio.dialog.packing import interleave
-from step_audio.engine.grammar import TABLE, Grammar, Kind, Place, from_args, to_args
+from step_audio.engine.grammar import TABLE, Grammar, Kind, Place, State, from_args, to_args
 from tests.fakes import VOCAB, ByteTokenizer, group, numbered, text_ids
 
 GRAMMAR = Grammar(VOCAB)
@@ -24,7 +24,7 @@ GROUPS = [group(n) for n in range(7)]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
-def members(grammar: Grammar, place: Place) -> set[int]:
+def members(grammar: Grammar, place: State) -> set[int]:
     return {i for low, high in grammar.allowed(place) for i in range(low, high)}
 
 
@@ -47,7 +47,8 @@ def test_the_ranges_hold_exactly_the_ids_that_may_follow(form: Form, vocab: Voca
 
 @pytest.mark.parametrize("form", FORMS)
 def test_something_may_always_follow_until_the_end(form: Form) -> None:
-    grammar, seen, ahead = Grammar(VOCAB, form), set(), {Place.START}
+    grammar, seen = Grammar(VOCAB, form), set[State]()
+    ahead: set[State] = {Place.START}
     while ahead:
         place = ahead.pop()
         seen.add(place)
@@ -66,7 +67,8 @@ def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form
     grammar = Grammar(VOCAB, form)
     drawable = {300 + byte for byte in range(97, 123)} | {6, 7, 8, 3}
     parser = InterleaveParser(ByteTokenizer(), VOCAB, numbered("call"))
-    place, groups = Place.START, 0
+    place: State = Place.START
+    groups = 0
     for _ in range(data.draw(st.integers(0, 60))):
         ids = sorted(i for i in members(grammar, place) if i in drawable or VOCAB.is_audio(i))
         token_id = data.draw(st.sampled_from(ids))
@@ -74,7 +76,8 @@ def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form
         if place is Place.END:
             break
         groups += sum(isinstance(e, TokenGroup) for e in parser.push(token_id))
-    open_ids = {Place.ONE: 1, Place.TWO: 2, Place.THREE: 3, Place.FOUR: 4}.get(place, 0)
+    inside: dict[State, int] = {Place.ONE: 1, Place.TWO: 2, Place.THREE: 3, Place.FOUR: 4}
+    open_ids = inside.get(place, 0)
     calls = list(parser.flush())
     nameless = place is Place.CALL and not calls
     assert parser.counts.anomalies == open_ids + nameless
@@ -143,3 +146,76 @@ def test_a_request_without_a_form_has_no_grammar() -> None:
 def test_values_that_make_no_grammar_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         from_args({**to_args(PUBLISHED), **change}, 74752)
+
+
+HEARD = [6, *text_ids("what time is it"), 7]
+OPENINGS = tuple(
+    tuple(text_ids(f"{name}{rest}")) for name in ("look", "lamp") for rest in (' {"', " {}")
+)
+MUST = Grammar(VOCAB, calls=CallRule(must=True, openings=OPENINGS))
+NEVER = Grammar(VOCAB, calls=CallRule(must=False))
+
+
+def test_a_turn_that_must_call_hears_and_calls_and_does_nothing_else() -> None:
+    for heard in ([], HEARD):
+        place = MUST.after(heard)
+        assert VOCAB.call in members(MUST, place)
+        assert members(MUST, place) <= {VOCAB.call, VOCAB.heard_open}
+        assert MUST.after([*heard, 8, *text_ids('lamp {"on":true}'), VOCAB.eot]) is Place.END
+
+
+def test_only_the_given_tools_can_be_called() -> None:
+    place = MUST.after([8])
+    assert members(MUST, place) == {text_ids("l")[0]}
+    assert members(MUST, MUST.after([8, *text_ids("l")])) == {text_ids("o")[0], text_ids("a")[0]}
+    assert members(MUST, MUST.after([8, *text_ids("look {")])) == set(text_ids('"}'))
+    with pytest.raises(TokenError, match="may not follow"):
+        MUST.after([8, *text_ids("lend")])
+    assert MUST.after([8, *text_ids("look {}")]) is Place.CALL
+    free = Grammar(VOCAB, calls=CallRule(must=True))
+    assert free.after([8, *text_ids("anything")]) is Place.CALL
+
+
+def test_a_turn_that_must_not_call_has_no_way_to() -> None:
+    for place in Place:
+        assert VOCAB.call not in members(NEVER, place)
+    assert NEVER.after([*HEARD, *text_ids("noon"), VOCAB.eot]) is Place.END
+
+
+def test_something_may_always_follow_where_a_call_is_due() -> None:
+    seen, ahead = set[State](), {MUST.after([])}
+    while ahead:
+        place = ahead.pop()
+        seen.add(place)
+        reached = {MUST.follow(place, i) for i in members(MUST, place)}
+        assert reached or place is Place.END
+        ahead |= reached - seen
+    assert Place.END in seen
+    assert Place.ANSWER not in seen
+
+
+@pytest.mark.parametrize("calls", [MUST.calls, NEVER.calls, CallRule(must=True)])
+def test_a_rule_for_calls_crosses_the_wire(calls: CallRule) -> None:
+    grammar = Grammar(VOCAB, "text", calls)
+    args = to_args(grammar)
+    assert all(isinstance(value, str | int) for value in args.values())
+    assert from_args(args, VOCAB.size) == grammar
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"calls": "perhaps"}, "calls is 'perhaps', expected must or never"),
+        ({"calls": "must", "openings": "1,x"}, "openings"),
+        ({"calls": "must", "openings": "1,,2"}, "openings"),
+        ({"calls": "must", "openings": "99999999"}, "openings"),
+        ({"calls": "must", "openings": "8"}, "openings"),
+        ({"calls": "must", "openings": 7}, "openings"),
+        ({"calls": "must", "call": None}, "no marker for calls"),
+    ],
+)
+def test_a_rule_for_calls_that_makes_no_sense_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        from_args({**to_args(GRAMMAR), **change}, VOCAB.size)

@@ -8,9 +8,9 @@ from starlette.testclient import TestClient
 from server.app import create_app
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
-from step_audio.core.ports import ToolBox, TurnDetector
+from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
 from step_audio.dialog.session import Assistant, DialogSettings
-from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, services
+from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, SineVocoder, services
 
 Connect = Callable[..., TestClient]
 
@@ -32,9 +32,11 @@ def connect() -> Iterator[Connect]:
         clock: FixedClock | None = None,
         recorder: MemoryRecorder | None = None,
         tools: ToolBox | None = None,
+        vocoder: Vocoder | None = None,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
+            vocoder=vocoder or SineVocoder(),
             turn_detector=detector,
             clock=clock or FixedClock(),
             recorder=metrics or recorder or MemoryRecorder(),

@@ -103,7 +103,7 @@ def test_a_clients_function_is_told_and_called_over_the_protocol(
         talk.send("response.create")
         events = talk.until("response.done")
         if choice == "none":
-            assert "lamp" not in tools_told(engine)
+            assert "tool_json_schemas" not in told(engine, 0)
             assert "function_call" not in json.dumps(events)
             return
         assert tools_told(engine) == ["lamp", "get_time"]
