@@ -93,7 +93,9 @@ def test_without_create_response_the_silence_is_only_committed(connect: Connect)
     engine, clock = ScriptedEngine([ANSWER]), FixedClock()
     with talking(connect(engine=engine, detector=EnergyTurnDetector(), clock=clock)) as talk:
         configured(talk, create_response=False)
-        talk.ask()
+        talk.hear(0.6, level=0.3)
+        talk.hear(0.5)
+        talk.until("input_audio_buffer.committed")
         talk.send("response.create")
         talk.until("response.done")
         clock.now += 10
