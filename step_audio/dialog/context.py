@@ -23,6 +23,7 @@ from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.prompt import Audio, Call, PromptBuilder, Text, Turn
+from step_audio.dialog.shown import turns as shown_turns
 
 _LOG = logging.getLogger(__name__)
 
@@ -124,8 +125,8 @@ class Context:
         listed = self._listed(front.tools, int(room * _TOOLS_SHARE))
 
         def shown(recent_audio: int) -> list[Turn]:
-            turns = conversation.turns(
-                front.system, recent_audio=recent_audio, until=until, coming=coming
+            turns = shown_turns(
+                conversation, front.system, recent_audio=recent_audio, until=until, coming=coming
             )
             head = _head(turns)
             turns = [*turns[:head], *listed, *turns[head:]]

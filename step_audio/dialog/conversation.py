@@ -1,10 +1,9 @@
-"""The items of one conversation: what was said, in order, and how a prompt shows it."""
+"""The items of one conversation: what was said, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TypeGuard
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
@@ -16,7 +15,6 @@ from step_audio.core.types import (
     ToolCall,
     ToolResult,
 )
-from step_audio.dialog.prompt import Audio, Call, Heard, Part, Spoken, Text, Turn
 
 ROOT = "root"
 """`after` of an item that goes to the front."""
@@ -217,7 +215,7 @@ class Conversation:
 
     def last_question(self, *, until: str | None = None) -> UserAudio | Typed | None:
         """Return the newest item of the user, or the newest up to an item. Raises ItemNotFound."""
-        return _last_question(self._until(until))
+        return last_question(self.up_to(until))
 
     def transcribe(self, item_id: str, text: str) -> None:
         """Note what was heard in a spoken question. Raises ItemNotFound: also when not spoken."""
@@ -231,48 +229,8 @@ class Conversation:
         """Return whether the assistant made the call `call_id`."""
         return any(isinstance(i, Called) and i.call.call_id == call_id for i in self._items)
 
-    def turns(
-        self,
-        system: str,
-        *,
-        recent_audio: int = 0,
-        until: str | None = None,
-        coming: UserAudio | None = None,
-    ) -> list[Turn]:
-        """Return the conversation as prompt turns, the newest question as sound.
-
-        Args:
-            system: text of the system turn; "" for none.
-            recent_audio: the newest so many exchanges before the question, up to twice as many
-                less one, are shown as sound; all older ones by their words, a fourteenth of the
-                ids. The boundary moves in steps, so that prompts mostly grow at their end.
-            until: the last item to show, None for all. What a user adds while an answer runs
-                is not part of what is being answered.
-            coming: shown behind all others: a question that is still being spoken.
-
-        Raises:
-            ItemNotFound: `until` is not there (any more).
-        """
-        shown = _results_as_called([*self._until(until), *([coming] if coming else ())])
-        question = _last_question(shown)
-        sounding = _sounding(shown, recent_audio)
-        out = [Turn("system", (Text(system),))] if system else []
-        heard: str | None = None  # transcript owed to the next assistant turn
-        for at, item in enumerate(shown):
-            as_sound = at >= sounding or item is question
-            if isinstance(item, UserAudio):
-                sound = as_sound or item.transcript is None
-                heard = item.transcript if sound else None
-                out.append(Turn("human", (_question_part(item, sound=sound),)))
-                continue
-            turn = _turn(item, as_sound=at >= sounding)
-            if turn.role == "assistant" and heard is not None:
-                turn = Turn(turn.role, (Heard(heard), *turn.parts))
-                heard = None
-            out.append(turn)
-        return out
-
-    def _until(self, item_id: str | None) -> Sequence[Item]:
+    def up_to(self, item_id: str | None) -> Sequence[Item]:
+        """Return the items up to one, None for all. Raises ItemNotFound."""
         return self._items if item_id is None else self._items[: self._index(item_id) + 1]
 
     def _index(self, item_id: str) -> int:
@@ -282,52 +240,14 @@ class Conversation:
         raise ItemNotFound(item_id)
 
 
-def _results_as_called(items: Sequence[Item]) -> list[Item]:
-    """Return items with results that stand together in the order of their calls.
-
-    Nothing but the order tells a model which result is whose.
-    """
-    called = {item.call.call_id: at for at, item in enumerate(items) if isinstance(item, Called)}
-
-    def place(item: Item) -> int:
-        return called.get(item.result.call_id, -1) if isinstance(item, Returned) else -1
-
-    runs = groupby(items, lambda item: isinstance(item, Returned))
-    return [item for _, run in runs for item in sorted(run, key=place)]
-
-
-def _is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
+def is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
+    """Return whether the user said it."""
     return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
 
 
-def _sounding(items: Sequence[Item], recent: int) -> int:
-    """Return the index from which items are shown as sound."""
-    asked = [at for at, item in enumerate(items) if _is_question(item)]
-    if recent < 1 or not asked:
-        return len(items)
-    return asked[max(0, ((len(asked) - 1) // recent - 1) * recent)]
-
-
-def _last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
-    return next((item for item in reversed(items) if _is_question(item)), None)
-
-
-def _question_part(item: UserAudio, *, sound: bool) -> Part:
-    return Audio(item.groups) if sound else Text(item.transcript or "")
-
-
-def _turn(item: Typed | Answer | Called | Returned, *, as_sound: bool) -> Turn:
-    match item:
-        case Typed():
-            return Turn(item.role, (Text(item.text),))
-        case Answer():
-            spoken = as_sound and bool(item.groups)
-            said = Spoken(item.text, tuple(item.groups)) if spoken else Text(item.text)
-            return Turn("assistant", (said,))
-        case Called():
-            return Turn("assistant", (Call(item.call.name, item.call.arguments),))
-        case Returned():
-            return Turn("tool", (Text(item.result.output),))
+def last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
+    """Return the newest item of the user."""
+    return next((item for item in reversed(items) if is_question(item)), None)
 
 
 def _whole_words(text: str, length: int) -> str:

@@ -1,4 +1,4 @@
-"""The one async runner: response -> vocoder -> sound, with queues, tasks and cancellation.
+"""The assistant: all parts of a deployment behind what its callers ask of them.
 
 The command line and the websocket both stand on `Assistant`; nothing here knows of either.
 """
@@ -11,8 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
-from step_audio.core.errors import InputError
 from step_audio.core.ports import Engine, Services, ToolSpec
 from step_audio.core.types import (
     LIVE,
@@ -20,7 +18,6 @@ from step_audio.core.types import (
     SamplingParams,
     TextDelta,
     TokenGroup,
-    Voice,
 )
 from step_audio.dialog.ahead import ReadAhead
 from step_audio.dialog.choice import FREE, ToolChoice
@@ -30,14 +27,16 @@ from step_audio.dialog.dialect import dialect_of
 from step_audio.dialog.ear import Ear, EarEvent
 from step_audio.dialog.errands import Errands, ErrandSettings
 from step_audio.dialog.generation import Patience
+from step_audio.dialog.mouth import Mouth
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.options import AnswerOptions
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.dialog.prompts import load_prompt
 from step_audio.dialog.question import Question
+from step_audio.dialog.reader import Reader
 from step_audio.dialog.responders import DirectResponder, ReadingResponder, Responder
-from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
-from step_audio.dialog.styles import Manner, Style, styled
+from step_audio.dialog.run import AnswerEvent, AudioChunk
+from step_audio.dialog.styles import Manner
 from step_audio.dialog.synthesis import SpeechSynthesizer
 from step_audio.dialog.voiceover import Voiceover
 
@@ -124,18 +123,24 @@ class Assistant:
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
         )
-        self._reader = Worker("reader", observe=services.recorder.observe)
+        self._speller = Worker("reader", observe=services.recorder.observe)
         self._synthesizer = SpeechSynthesizer(
             services,
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
             patience=settings.patience,
-            reader=self._reader,
+            reader=self._speller,
         )
         self._responder = responder or self._own_responder()
         self._ear = Worker("tokenizer", observe=services.recorder.observe)
-        self._mouth = Worker("vocoder", settings.mouths, services.recorder.observe)
+        self._mouth = Mouth(services, settings.mouths)
+        self._reader = Reader(
+            self._synthesizer,
+            self._mouth,
+            settings.reading,
+            takes_style_tags=settings.takes_style_tags,
+        )
 
     def _engines(self) -> list[Engine]:
         services = self.services
@@ -164,7 +169,7 @@ class Assistant:
 
     async def aclose(self) -> None:
         """Stop the engines and the worker threads."""
-        self._reader.close()
+        self._speller.close()
         self._ear.close()
         self._mouth.close()
         for engine in self._engines():
@@ -265,8 +270,8 @@ class Assistant:
             errands=errands,
         )
         response = self._responder.respond(conversation, options)
-        run = Run(response, self.services.vocoder, options.voice if aloud else None, self._mouth)
-        async with aclosing(self._timed(run)) as events:
+        speaker = options.voice if aloud else None
+        async with aclosing(self._mouth.speak(response, speaker)) as events:
             async for event in events:
                 yield event
 
@@ -292,8 +297,7 @@ class Assistant:
             speaker = self.services.voices.get(voice or self.services.default_voice)
             read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
             groups = noted(answer, read)
-            run = Run(groups, self.services.vocoder, speaker, self._mouth)
-            async with aclosing(self._timed(run)) as events:
+            async with aclosing(self._mouth.speak(groups, speaker)) as events:
                 async for event in events:
                     yield event
 
@@ -315,37 +319,9 @@ class Assistant:
             VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range.
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
-        spans = styled(text, manner.instructions)
-        if not spans:
-            raise InputError("there is nothing to say in this text; send words")
-        for style, said in spans:
-            async with aclosing(self._span(style, said, speaker, manner)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-
-    async def _span(
-        self, style: Style, text: str, speaker: Voice, manner: Manner
-    ) -> AsyncGenerator[AudioChunk, None]:
-        """Yield text of one style."""
-        taught = self.settings.takes_style_tags
-        rate_hz = self.services.vocoder.sample_rate_hz
-        speed, volume = manner.speed, manner.volume
-        if not (taught and style.tag):
-            # What is asked is refused out of range; what a tag adds to it only stops there.
-            speed = _with(speed, style.speed, SPEEDS)
-            volume = _with(volume, style.volume, VOLUMES)
-        delivery = open_delivery(rate_hz, speed=speed, volume=volume)
-        groups = self._synthesizer.groups(
-            text, speaker, self.settings.reading, tag=style.tag if taught else ""
-        )
-        run = Run(groups, self.services.vocoder, speaker, self._mouth)
-        async with aclosing(self._timed(run)) as events:
-            async for event in events:
-                if isinstance(event, AudioChunk):
-                    for pcm in await self._mouth.push(delivery, event.pcm):
-                        yield AudioChunk(pcm, rate_hz)
-        for pcm in await self._mouth.flush(delivery):
-            yield AudioChunk(pcm, rate_hz)
+        async with aclosing(self._reader.read(text, speaker, manner)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def errands(self, wake: Callable[[], None]) -> Errands:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""
@@ -373,17 +349,6 @@ class Assistant:
         """Return the text of the system turn for what a client wants said there."""
         return (self.settings.takes_instructions and instructions) or self._system
 
-    async def _timed(self, run: Run) -> AsyncGenerator[AnswerEvent, None]:
-        """Pass events on and observe how long the first sound took."""
-        clock, recorder = self.services.clock, self.services.recorder
-        start_s, silent = clock.now_s(), True
-        async with aclosing(run.events()) as events:
-            async for event in events:
-                if silent and isinstance(event, AudioChunk):
-                    recorder.observe("first_audio_s", clock.now_s() - start_s)
-                    silent = False
-                yield event
-
 
 async def noted(
     answer: Answer, groups: AsyncGenerator[TokenGroup, None]
@@ -393,8 +358,3 @@ async def noted(
         async for group in groups:
             answer.add(group)
             yield group
-
-
-def _with(asked: float, tagged: float, limits: tuple[float, float]) -> float:
-    """Return both factors together, within limits where a tag has a part in it."""
-    return asked if tagged == 1.0 else min(max(asked * tagged, limits[0]), limits[1])

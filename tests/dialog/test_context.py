@@ -14,6 +14,7 @@ from step_audio.core.vocab import Vocab
 from step_audio.dialog.context import Context
 from step_audio.dialog.conversation import Answer, Called, Conversation, Returned, Typed, UserAudio
 from step_audio.dialog.prompt import Audio, PromptBuilder, Text, Turn
+from step_audio.dialog.shown import turns
 from tests.fakes import VOCAB, ByteTokenizer, group
 
 BUILDER = PromptBuilder(ByteTokenizer(), VOCAB)
@@ -46,7 +47,7 @@ def test_what_fits_is_shown_whole() -> None:
     exchange(talk, 0)
     talk.add(UserAudio("q", groups(3)))
     prompt = context(1000).prompt(talk, "be kind")
-    assert prompt.ids == tuple(BUILDER.chat(talk.turns("be kind")))
+    assert prompt.ids == tuple(BUILDER.chat(turns(talk, "be kind")))
     assert (prompt.audio_ids, prompt.left_out) == (15, 0)
 
 
@@ -80,7 +81,7 @@ def test_dropped_exchanges_are_whole_and_the_system_text_stays() -> None:
         exchange(talk, number)
     talk.add(UserAudio("q", groups(3)))
     ids = context(800).prompt(talk, "be kind").ids
-    whole = tuple(BUILDER.chat(talk.turns("be kind")))
+    whole = tuple(BUILDER.chat(turns(talk, "be kind")))
     head = tuple(BUILDER.turn(Turn("system", (Text("be kind"),))))
     assert ids[: len(head)] == head
     assert whole[-(len(ids) - len(head)) :] == ids[len(head) :]

@@ -12,6 +12,7 @@ from step_audio.dialog.conversation import (
     UserAudio,
 )
 from step_audio.dialog.prompt import Audio, Call, Heard, Spoken, Text, Turn
+from step_audio.dialog.shown import turns
 from tests.fakes import group
 
 G1, G2 = (group(1),), (group(2),)
@@ -65,7 +66,7 @@ def test_past_turns_are_shown_as_text_and_the_question_as_sound() -> None:
     talk.add(UserAudio("q1", G1, transcript="hello"))
     talk.add(spoken("a1", "hi there", 2))
     talk.add(UserAudio("q2", G2))
-    assert talk.turns("assistant") == [
+    assert turns(talk, "assistant") == [
         Turn("system", (Text("assistant"),)),
         Turn("human", (Text("hello"),)),
         Turn("assistant", (Text("hi there"),)),
@@ -78,7 +79,7 @@ def test_past_turns_may_be_shown_as_sound() -> None:
     talk.add(UserAudio("q1", G1, transcript="hello"))
     talk.add(spoken("a1", "hi there", 2))
     talk.add(UserAudio("q2", G2))
-    assert talk.turns("", recent_audio=1) == [
+    assert turns(talk, "", recent_audio=1) == [
         Turn("human", (Audio(G1),)),
         Turn("assistant", (Heard("hello"), Spoken("hi there", (group(0), group(1))))),
         Turn("human", (Audio(G2),)),
@@ -93,7 +94,7 @@ def test_a_tool_result_follows_the_transcript_and_the_call() -> None:
     talk.add(Returned("r", ToolResult("call_1", "get_time", '"noon"')))
     assert talk.has_call("call_1")
     assert not talk.has_call("call_2")
-    assert talk.turns("") == [
+    assert turns(talk, "") == [
         Turn("human", (Audio(G1),)),
         Turn("assistant", (Heard("what time is it"), Call("get_time", "{}"))),
         Turn("tool", (Text('"noon"'),)),
@@ -104,8 +105,8 @@ def test_the_boundary_between_words_and_sound_moves_in_steps() -> None:
     talk, shown = Conversation(), []
     for n in range(9):
         talk.add(UserAudio(f"q{n}", G1, transcript="hello"))
-        turns = talk.turns("", recent_audio=2)
-        shown.append([turn.parts[0] == Audio(G1) for turn in turns if turn.role == "human"])
+        asked = [turn for turn in turns(talk, "", recent_audio=2) if turn.role == "human"]
+        shown.append([turn.parts[0] == Audio(G1) for turn in asked])
         talk.add(spoken(f"a{n}", "hi", 1))
     # The question itself, and two or three before it.
     assert [sum(kinds) for kinds in shown] == [1, 2, 3, 4, 3, 4, 3, 4, 3]
@@ -115,8 +116,10 @@ def test_the_boundary_between_words_and_sound_moves_in_steps() -> None:
 def test_a_question_still_being_spoken_is_shown_behind_the_others() -> None:
     talk = Conversation()
     talk.add(UserAudio("q1", G1, transcript="hello"))
-    turns = talk.turns("", coming=UserAudio("", G2))
-    assert turns == [Turn("human", (Text("hello"),)), Turn("human", (Audio(G2),))]
+    assert turns(talk, "", coming=UserAudio("", G2)) == [
+        Turn("human", (Text("hello"),)),
+        Turn("human", (Audio(G2),)),
+    ]
     assert len(talk) == 1
 
 

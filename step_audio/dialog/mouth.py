@@ -1,0 +1,53 @@
+"""The vocoder of a deployment, and the threads that it works in. Shared by every session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from step_audio.core.ports import Services
+from step_audio.core.types import TokenGroup, Voice
+from step_audio.dialog.offload import Worker
+from step_audio.dialog.responders import Response
+from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
+
+
+class Mouth:
+    """Speaks answers as they are written.
+
+    Attributes:
+        worker: the threads, for what else is done to the sound.
+        rate_hz: of the sound.
+    """
+
+    def __init__(self, services: Services, streams: int) -> None:
+        """Args: so many `streams` may be in the vocoder at once."""
+        self.worker = Worker("vocoder", streams, services.recorder.observe)
+        self.rate_hz = services.vocoder.sample_rate_hz
+        self._services = services
+
+    async def speak(
+        self,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        voice: Voice | None,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield a response with its groups as sound; closing it aborts the engine.
+
+        Args: `voice` is None for an answer without sound.
+
+        Raises:
+            StepAudioError: whatever broke the response.
+        """
+        clock, recorder = self._services.clock, self._services.recorder
+        run = Run(response, self._services.vocoder, voice, self.worker)
+        start_s, silent = clock.now_s(), True
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                if silent and isinstance(event, AudioChunk):
+                    recorder.observe("first_audio_s", clock.now_s() - start_s)
+                    silent = False
+                yield event
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.worker.close()
