@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -134,8 +135,10 @@ async def _serve(socket: WebSocket, house: House, line: Line, last: str | None =
     except RequestError:
         code = POLICY
     if code is not None:
-        with contextlib.suppress(*GONE, RuntimeError):  # the client may have closed first
-            await socket.close(code)
+        # The client may have closed first, or read nothing, so that no close gets through.
+        with contextlib.suppress(*GONE, RuntimeError, TimeoutError):
+            async with asyncio.timeout(house.settings.send_timeout_s):
+                await socket.close(code)
 
 
 def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:

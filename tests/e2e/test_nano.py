@@ -91,3 +91,29 @@ def test_the_server_hears_the_end_of_a_turn_and_of_an_answer(port: int) -> None:
     assert kinds.index("input_audio_buffer.speech_started") < kinds.index("response.created")
     assert "input_audio_buffer.committed" in kinds
     assert "response.output_audio.delta" in kinds
+
+
+LAMP = {"type": "function", "name": "switch_lamp", "parameters": {"type": "object"}}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "switch_lamp"}])
+def test_a_call_that_a_client_requires_is_made_whatever_was_asked(
+    port: int, choice: object
+) -> None:
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
+        session = {"type": "realtime", "tools": [LAMP], "tool_choice": choice}
+        session["audio"] = {"input": {"turn_detection": None}}
+        socket.send(json.dumps({"type": "session.update", "session": session}))
+        (made,) = converse(socket)[-1]["response"]["output"]
+    assert (made["type"], made["name"]) == ("function_call", "switch_lamp")
+
+
+def test_no_tool_is_called_where_a_client_forbids_it(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
+        session = {"type": "realtime", "tool_choice": "none"}
+        session["include"] = ["response.builtin_tool_call"]
+        session["audio"] = {"input": {"turn_detection": None}}
+        socket.send(json.dumps({"type": "session.update", "session": session}))
+        events = converse(socket)
+    assert events[-1]["response"]["status"] == "completed"
+    assert not [e["type"] for e in events if "call" in e["type"]]

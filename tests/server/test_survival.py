@@ -173,18 +173,23 @@ def test_an_engine_killed_mid_sentence_fails_its_answer_and_not_the_session() ->
             assert until(client, of("response.done"))[-1]["response"]["status"] == "completed"
 
 
-def test_a_reader_that_stops_reading_holds_up_nobody_else() -> None:
-    long = interleave(text_ids("On and on."), [group(n) for n in range(400)], VOCAB)
-    limits = ServerSettings(send_timeout_s=1.0)
-    with serving(services(ScriptedEngine([long])), None, limits) as port:
-        slow = dial(port)
-        ask(slow)
-        for _ in range(20):
-            slow.send('{"type": "response.create"}')  # never reads a byte
+def test_a_reader_that_stops_reading_holds_up_nobody_and_loses_its_answer() -> None:
+    # An answer larger than what the sockets' buffers hold; the client's is kept small.
+    long = interleave(text_ids("On and on."), [group(n) for n in range(1200)], VOCAB)
+    limits, engine = ServerSettings(send_timeout_s=1.0), ScriptedEngine([long, ANSWER])
+    with serving(services(engine), None, limits) as port, sockets.socket() as narrow:
+        narrow.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 1 << 16)
+        narrow.connect(("127.0.0.1", port))
+        slow = connect(f"ws://127.0.0.1:{port}/v1/realtime", sock=narrow, max_size=None, **LEGACY)
+        ask(slow)  # and reads nothing
         with dial(port) as neighbour:
             ask(neighbour)
             done = until(neighbour, of("response.done"))[-1]
             assert done["response"]["status"] == "completed"
+        deadline = time.monotonic() + 60
+        while not engine.aborted:  # its answer ends with its session
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         drop(slow)
 
 
