@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,20 +101,21 @@ LAMP = {"type": "function", "name": "switch_lamp", "parameters": {"type": "objec
 def test_a_call_that_a_client_requires_is_made_whatever_was_asked(
     port: int, choice: object
 ) -> None:
-    with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
-        session = {"type": "realtime", "tools": [LAMP], "tool_choice": choice}
-        session["audio"] = {"input": {"turn_detection": None}}
-        socket.send(json.dumps({"type": "session.update", "session": session}))
-        (made,) = converse(socket)[-1]["response"]["output"]
+    (made,) = _asked(port, tools=[LAMP], tool_choice=choice)[-1]["response"]["output"]
     assert (made["type"], made["name"]) == ("function_call", "switch_lamp")
 
 
 def test_no_tool_is_called_where_a_client_forbids_it(port: int) -> None:
-    with connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
-        session = {"type": "realtime", "tool_choice": "none"}
-        session["include"] = ["response.builtin_tool_call"]
-        session["audio"] = {"input": {"turn_detection": None}}
-        socket.send(json.dumps({"type": "session.update", "session": session}))
-        events = converse(socket)
+    events = _asked(port, tool_choice="none", include=["response.builtin_tool_call"])
     assert events[-1]["response"]["status"] == "completed"
     assert not [e["type"] for e in events if "call" in e["type"]]
+
+
+def _asked(port: int, **session: object) -> list[dict[str, Any]]:
+    """Return the events of the question about the weather in a session of these settings."""
+    by_hand = {"input": {"turn_detection": None}}
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime?model=nano") as socket:
+        wanted = {"type": "realtime", "audio": by_hand, **session}
+        socket.send(json.dumps({"type": "session.update", "session": wanted}))
+        append(socket, *read_audio(QUESTION))
+        return answer(socket)
