@@ -42,6 +42,8 @@ class Place(Enum):
     """After the transcript, a text id or a whole group."""
     DUE = auto()
     """After the transcript, where a tool call has to come."""
+    NAME = auto()
+    """After the marker of a tool call, which has to name a tool."""
     CALL = auto()
     """Inside a tool call, which runs to the end of the turn."""
     ONE = auto()
@@ -80,15 +82,16 @@ TABLE: Final[dict[tuple[Place, Kind], Place]] = {
     (P.START, K.TEXT): P.ANSWER,
     (P.START, K.LINGUISTIC): P.ONE,
     (P.START, K.HEARD_OPEN): P.HEARD,
-    (P.START, K.CALL): P.CALL,
+    (P.START, K.CALL): P.NAME,
     (P.START, K.END): P.END,
     (P.HEARD, K.TEXT): P.HEARD,
     (P.HEARD, K.HEARD_CLOSE): P.ANSWER,
     (P.ANSWER, K.TEXT): P.ANSWER,
     (P.ANSWER, K.LINGUISTIC): P.ONE,
-    (P.ANSWER, K.CALL): P.CALL,
+    (P.ANSWER, K.CALL): P.NAME,
     (P.ANSWER, K.END): P.END,
-    (P.DUE, K.CALL): P.CALL,
+    (P.DUE, K.CALL): P.NAME,
+    (P.NAME, K.TEXT): P.CALL,
     (P.CALL, K.TEXT): P.CALL,
     (P.CALL, K.END): P.END,
     (P.ONE, K.LINGUISTIC): P.TWO,

@@ -43,7 +43,13 @@ VISITS = st.builds(
     Visit,
     st.builds(
         lambda prompt, sampling, form, priority, session: GenerationRequest(
-            tuple(prompt), sampling, frozenset({VOCAB.eot}), "law", form, priority, session
+            tuple(prompt),
+            sampling,
+            frozenset({VOCAB.eot}),
+            "law",
+            form,
+            priority=priority,
+            session=session,
         ),
         PROMPTS,
         SAMPLING,

@@ -79,9 +79,14 @@ def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form
     inside: dict[State, int] = {Place.ONE: 1, Place.TWO: 2, Place.THREE: 3, Place.FOUR: 4}
     open_ids = inside.get(place, 0)
     calls = list(parser.flush())
-    nameless = place is Place.CALL and not calls
+    nameless = place is Place.NAME and not calls
     assert parser.counts.anomalies == open_ids + nameless
     assert parser.counts.groups == groups
+
+
+def test_a_call_names_a_tool() -> None:
+    assert VOCAB.eot not in members(GRAMMAR, GRAMMAR.after([8]))
+    assert VOCAB.eot in members(GRAMMAR, GRAMMAR.after([8, *text_ids("now")]))
 
 
 def test_the_layouts_that_models_learn_from_are_let_through() -> None:
