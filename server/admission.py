@@ -1,8 +1,8 @@
 """How many sessions are let in: as many as the machine was seen to serve without gaps.
 
-The profile's limit is the ceiling. Below it, the answers given lately tell how much room is left:
-how long they took for their sound with so many sessions open, and whether playback ran dry. Pure:
-the caller's clock.
+The profile's limit holds until answers given lately show that the machine is full: they took about
+as long as their sound lasts, or playback ran dry. What a few sessions took is not multiplied up: an
+answer's pace on a GPU hardly depends on how many are open. Pure: the caller's clock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 MEMORY_S: Final = 60.0
 CALM_S: Final = 10.0
 MOST: Final = 200
+SLOW_SHARE: Final = 10
+"""One slow answer in so many is an accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,9 @@ class Admission:
         """
         if self._dry_s is not None and 0 <= now_s - self._dry_s < CALM_S:
             return max(1, min(self.limit, sessions))
-        recent = sorted(s.rtf / s.sessions for s in self._seen if now_s - s.at_s < MEMORY_S)
-        if not recent:
+        recent = [s for s in self._seen if now_s - s.at_s < MEMORY_S]
+        slow = sorted(s.sessions for s in recent if s.rtf >= self._full_rtf)
+        if len(slow) * SLOW_SHARE <= len(recent):
             return self.limit
-        # What one more session costs, as nine of ten answers showed it.
-        each = recent[min(len(recent) - 1, len(recent) * 9 // 10)]
-        if each <= 0:
-            return self.limit
-        return max(1, min(self.limit, int(self._full_rtf / each)))
+        # One less than were open when it was too much.
+        return max(1, min(self.limit, slow[len(slow) // 2] - 1))

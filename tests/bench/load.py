@@ -34,6 +34,8 @@ from step_audio.scripted import Script
 from tests.bench.measure import speechlike
 
 START_S = 60.0
+TURN_S = 6.0
+"""About a turn of `overhead`: people do not ask in step, fifty questions in one second."""
 
 
 @contextmanager
@@ -68,9 +70,17 @@ def _ready(url: str) -> bool:
         return False
 
 
-def report(name: str, profile: str, sessions: int, plan: CallPlan, **facts: object) -> LoadReport:
+def report(
+    name: str,
+    profile: str,
+    sessions: int,
+    plan: CallPlan,
+    *,
+    stagger_s: float = 1.0,
+    **facts: object,
+) -> LoadReport:
     """Run one load and print it."""
-    made = asyncio.run(run(plan, sessions))
+    made = asyncio.run(run(plan, sessions, stagger_s))
     shown = {"bench": f"load.{name}", "profile": profile, **facts, **made.to_dict()}
     print(json.dumps(shown), flush=True)
     return made
@@ -86,7 +96,14 @@ def overhead(profile: str, sessions: int, turns: int) -> None:
     with serving(profile, environ) as (url, _):
         asyncio.run(run(CallPlan(url, 1, [question], manual=True), min(4, sessions)))
         plan = CallPlan(url, turns, [question], manual=True, pause_s=2.0)
-        made = report("scripted", profile, sessions, plan, model_ms=round(model_s * 1000, 1))
+        made = report(
+            "scripted",
+            profile,
+            sessions,
+            plan,
+            stagger_s=TURN_S,
+            model_ms=round(model_s * 1000, 1),
+        )
     first_s = [one.first_audio_s for call in made.calls for one in call.heard]
     figures = spread_ms([s - model_s for s in first_s if s is not None])
     print(json.dumps({"bench": "load.overhead_ms", "sessions": sessions, **(figures or {})}))
@@ -100,7 +117,7 @@ def callers(profile: str, most: int, turns: int) -> None:
             if not any(np.any(pcm) for pcm in questions):
                 raise SystemExit("the server speaks no questions: nothing to ask")
             asyncio.run(run(CallPlan(url, 1, questions), 1))
-            for sessions in (n for n in (1, 2, 4) if n <= most):
+            for sessions in range(1, most + 1):
                 plan = CallPlan(url, turns, questions)
                 report("callers", profile, sessions, plan, speculate=speculate == "true")
 
@@ -109,13 +126,14 @@ def main() -> None:
     """Choose the measurement by the profile."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="scripted")
-    parser.add_argument("--sessions", type=int, help="at most (50 scripted, 4 else)")
+    parser.add_argument("--sessions", type=int, help="at most (50 scripted, else the profile's)")
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
     if args.profile == "scripted":
         overhead(args.profile, args.sessions or 50, args.turns)
     else:
-        callers(args.profile, args.sessions or 4, args.turns)
+        allowed = load_profile(args.profile).limits.max_sessions
+        callers(args.profile, args.sessions or allowed, args.turns)
 
 
 if __name__ == "__main__":

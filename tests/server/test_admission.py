@@ -16,9 +16,9 @@ def test_without_experience_the_profiles_limit_holds() -> None:
 
 @pytest.mark.parametrize(
     ("rtf", "sessions", "allowed"),
-    [(0.2, 1, 4), (0.4, 2, 4), (0.8, 2, 2), (0.85, 1, 1), (2.0, 1, 1), (0.0, 1, 100)],
+    [(0.2, 1, 100), (0.8, 1, 100), (0.84, 40, 100), (0.85, 40, 39), (2.0, 2, 1), (2.0, 1, 1)],
 )
-def test_answers_show_how_many_the_machine_can_serve(
+def test_answers_as_slow_as_their_sound_show_that_the_machine_is_full(
     rtf: float, sessions: int, allowed: int
 ) -> None:
     assert seen(rtf, sessions=sessions).allowed(sessions, 0.0) == allowed
@@ -26,10 +26,12 @@ def test_answers_show_how_many_the_machine_can_serve(
 
 def test_the_profiles_limit_is_never_exceeded() -> None:
     assert seen(0.01, sessions=1, limit=4).allowed(1, 0.0) == 4
+    assert seen(0.9, sessions=9, limit=4).allowed(1, 0.0) == 4
 
 
 def test_a_slow_answer_among_ten_does_not_shut_the_door() -> None:
-    assert seen(*[0.1] * 19, 0.9, sessions=1).allowed(1, 0.0) == 8
+    assert seen(*[0.1] * 19, 0.9, sessions=1).allowed(1, 0.0) == 100
+    assert seen(*[0.1] * 19, *[0.9] * 3, sessions=5).allowed(1, 0.0) == 4
 
 
 def test_old_experience_is_forgotten() -> None:

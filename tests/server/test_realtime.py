@@ -427,7 +427,7 @@ def test_a_machine_that_showed_itself_full_says_try_later(connect: Connect) -> N
     client = connect([ANSWER], settings=settings, metrics=metrics)
     house = client.app.state.admission  # type: ignore[attr-defined]
     with talking(client):
-        house.answered(0.8, dry=False, sessions=1, now_s=time.monotonic())
+        house.answered(0.9, dry=False, sessions=2, now_s=time.monotonic())
         assert refusal(client) == 503
         assert b"step_audio_session_limit 1.0" in metrics.text()
     assert refusal(client) == 101
