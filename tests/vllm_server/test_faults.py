@@ -21,6 +21,8 @@ from tests.vllm_server.process import VllmProcess
 from tests.vllm_server.weather import Relay, Weather
 
 QUESTION = "What is the capital of France?"
+LONG = "tell me a story"
+"""Its answer lasts long enough to be interrupted."""
 
 
 @dataclass
@@ -81,8 +83,8 @@ class Session:
     def close(self) -> None:
         self._open.close()
 
-    def begin(self) -> float:
-        content = [{"type": "input_text", "text": QUESTION}]
+    def begin(self, question: str = QUESTION) -> float:
+        content = [{"type": "input_text", "text": question}]
         item = {"type": "message", "role": "user", "content": content}
         self._send({"type": "conversation.item.create", "item": item})
         self._send({"type": "response.create"})
@@ -152,7 +154,7 @@ def test_a_killed_engine_ends_the_answer_and_a_restarted_one_gives_the_next(
     session: Session, relay: Relay, nano_server: VllmProcess, table: Table
 ) -> None:
     relay.weather = "slow"
-    begun_s = session.begin()
+    begun_s = session.begin(LONG)
     heard = session.wait_for("response.output_audio.delta")
     nano_server.kill()
     seen = session.end(begun_s, heard)
