@@ -22,7 +22,8 @@ from tests.vllm_server.weather import Relay, Weather
 
 QUESTION = "What is the capital of France?"
 LONG = "tell me a story"
-"""Its answer lasts long enough to be interrupted."""
+"""Its answer lasts long enough to be interrupted: over 300 ids."""
+IDS_OF_FIRST_SOUND = 60
 
 
 @dataclass
@@ -153,11 +154,13 @@ def test_a_session_outlives_its_engines_trouble(
 def test_a_killed_engine_ends_the_answer_and_a_restarted_one_gives_the_next(
     session: Session, relay: Relay, nano_server: VllmProcess, table: Table
 ) -> None:
-    relay.weather = "slow"
+    relay.weather, relay.passed = "slow", 0
     begun_s = session.begin(LONG)
-    heard = session.wait_for("response.output_audio.delta")
+    # By the ids that have come, not by the sound: on a quick machine that is behind the engine.
+    while relay.passed < IDS_OF_FIRST_SOUND:
+        time.sleep(0.005)
     nano_server.kill()
-    seen = session.end(begun_s, heard)
+    seen = session.end(begun_s)
     table.add("vLLM killed in the middle of the answer", seen)
     assert (seen.status, seen.code, seen.sound_s > 0) == ("failed", "engine_lost", True)
     relay.weather = "fair"

@@ -25,6 +25,8 @@ class Relay:
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self.weather: Weather = "fair"
+        self.passed = 0
+        """Events of the answer that is on its way."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -70,7 +72,7 @@ class Relay:
     ) -> None:
         """Pass the answer on until it ends, the gateway leaves, or the weather breaks."""
         gone = asyncio.create_task(reader.read(1))
-        events = 0
+        self.passed = events = 0
         try:
             while not gone.done():
                 data = asyncio.create_task(theirs.read(1 << 16))
@@ -79,7 +81,12 @@ class Relay:
                     data.cancel()
                     return
                 events += content.count(b"data:")
+                self.passed = events
                 if weather in ("reset late", "stalls") and events > _LATE_EVENTS:
+                    # Many may have come at once: something must pass, or it is not late.
+                    writer.write(content[: content.rfind(b"data:")])
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
                     if weather == "reset late":
                         _reset(writer)
                         return
