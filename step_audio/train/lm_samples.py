@@ -21,6 +21,10 @@ from step_audio.dialog.prompts import load_prompt
 SOUNDING = 0.4
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
+UNRELATED = 0.4
+"""Share of questions of their own that come after something else. Where only follow-ups had a
+history, every second question of a conversation was taken for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class LmSample:
@@ -143,8 +147,13 @@ class SampleComposer:
         return LmSample(ids, mask, task)
 
     def _history(self, qa: QaSample) -> list[Turn]:
+        """Return what was said before: what the question follows up, or often something else."""
+        before = qa.history
+        if not before and self.random.random() < UNRELATED:
+            drawn = [generate(self.random, "train") for _ in range(self.random.choice((1, 1, 2)))]
+            before = tuple(past for past in drawn if past.question)
         turns: list[Turn] = []
-        for past in qa.history:
+        for past in before:
             turns.append(Turn("human", (Text(past.question),)))
             turns.append(Turn("assistant", (Text(past.answer),)))
         return turns

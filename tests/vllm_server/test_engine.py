@@ -23,6 +23,7 @@ from step_audio.engine.weights import load_step1
 from tests.vllm_server.conftest import TINY, started
 from tests.vllm_server.process import VllmProcess
 
+MOST = 1400
 NANO = open_weights(load_profile("nano").weights, "").facts.vocab
 
 
@@ -141,12 +142,15 @@ async def test_text_that_looks_like_control_ids_stays_text(nano_server: VllmProc
 async def test_leaving_frees_the_request(nano_server: VllmProcess) -> None:
     engine = engine_of(nano_server, NANO)
     # Nothing that is drawn ends it: only its length, seconds later.
-    asked = request((4, 300, 301), NANO.bos, most=1400, temperature=2.0)
+    asked = request((4, 300, 301), NANO.bos, most=MOST, temperature=2.0)
+    before = nano_server.metric("vllm:generation_tokens_total")
     async with aclosing(engine.generate(asked)) as ids:
         await anext(ids)
         # The server sends an id before it counts who is running.
         await until_running(nano_server, 1)
     await until_running(nano_server, 0)
+    drawn = nano_server.metric("vllm:generation_tokens_total") - before
+    assert 0 < drawn < MOST, "it went on to its end for nobody"
     await engine.aclose()
 
 
