@@ -177,8 +177,12 @@ NANO ?= build/nano$(if $(smoke),-smoke)
 # More arguments for the stage: make nano-lm ARGS="--minutes 90 --device cuda"
 ARGS ?=
 
+# Share of what RHVoice's two voices say to nano; they need one more package (docs/training.md).
+GUESTS ?=
+guests := $(if $(GUESTS),--guests $(GUESTS))
+
 nano-data: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech \
+	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech $(guests) \
 		$(if $(smoke),--utterances 200) $(ARGS)
 
 nano-tokenizers: $(VENV)/.train-ready
@@ -207,7 +211,7 @@ nano-flow: $(VENV)/.train-ready
 
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(codes) \
-		--out $(NANO)/lm-data $(if $(smoke),--shards 1 --shard 40)
+		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40)
 	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(smoke),--steps 5) $(ARGS)
 

@@ -49,8 +49,11 @@ def to_16k(pcm: Pcm, rate_hz: int) -> NDArray[np.int16]:
     return np.asarray(scaled * 32767.0, dtype=np.int16)
 
 
-def write_shard(index: int, out: Path, size: int = SHARD) -> None:
-    """Write shard `index` unless it is there: word salad and sentences by the training voices."""
+def write_shard(index: int, out: Path, size: int = SHARD, guests: float = 0.0) -> None:
+    """Write shard `index` unless it is there: word salad and sentences by the training voices.
+
+    `guests` is the share of the utterances that "guest" voices speak.
+    """
     path = out / f"speech-{index:04d}.safetensors"
     if path.exists():
         return
@@ -59,7 +62,7 @@ def write_shard(index: int, out: Path, size: int = SHARD) -> None:
     words = vocabulary()
     jobs: list[Job] = []
     while len(jobs) < size:
-        speaker = draw_training_speaker(voices)
+        speaker = draw_training_speaker(voices, guest_share=guests)
         jobs += [Job(t, speaker, *_manner(rng, speaker)) for t in [_text(rng, words)] if t]
     sounds = [to_16k(*sound) for sound in synthesize_many(jobs, workers=1)]
     offsets = np.cumsum([0, *map(len, sounds)]).astype(np.int64)
@@ -103,9 +106,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--utterances", type=int, default=9000)
     parser.add_argument("--shard", type=int, default=SHARD)
+    parser.add_argument("--first", type=int, default=0, help="number of the first shard to write")
+    parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
     args = parser.parse_args(argv)
-    for index in tqdm(range(args.utterances // args.shard), desc="speech"):
-        write_shard(index, Path(args.out), args.shard)
+    count = args.utterances // args.shard
+    for index in tqdm(range(args.first, args.first + count), desc="speech"):
+        write_shard(index, Path(args.out), args.shard, args.guests)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ import numpy as np
 
 from step_audio.core.errors import InputError
 
-EngineName = Literal["flite", "espeak", "festival"]
-Split = Literal["train", "held"]
+EngineName = Literal["flite", "espeak", "festival", "rhvoice"]
+Split = Literal["train", "guest", "held"]
 
 CMU: Final = "CMU Flite licence (BSD style, free of charge, keep the notice)"
 EDINBURGH: Final = "CSTR Edinburgh licence (BSD style, keep the notice)"
 GPL: Final = "GPL-3.0-or-later (espeak-ng and its variants)"
+ARCTIC: Final = "CMU ARCTIC recordings (free, keep the notice); voice by RHVoice, GPL-3.0-or-later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Speaker:
         voice: the name the program knows it by.
         sex: "m" or "f", as heard.
         licence: licence of the voice data.
-        split: "held" voices are for examination only and never enter a training set.
+        split: "held" voices are for examination only and never enter a training set; "guest"
+            voices train where they are asked for, because they need one more package.
     """
 
     name: str
@@ -116,6 +118,8 @@ SPEAKERS: Final[tuple[Speaker, ...]] = (
     Speaker("festival-kal", "festival", "kal_diphone", "m", EDINBURGH, "train"),
     *(_espeak(voice, "m", "train") for voice in _ESPEAK_TRAIN["m"]),
     *(_espeak(voice, "f", "train") for voice in _ESPEAK_TRAIN["f"]),
+    Speaker("rhvoice-bdl", "rhvoice", "bdl", "m", ARCTIC, "guest"),
+    Speaker("rhvoice-clb", "rhvoice", "clb", "f", ARCTIC, "guest"),
     Speaker("festival-ked", "festival", "ked_diphone", "m", EDINBURGH, "held"),
     _espeak("en-us+klatt4", "m", "held"),
 )
@@ -137,8 +141,18 @@ def speakers(split: Split) -> tuple[Speaker, ...]:
     return tuple(s for s in SPEAKERS if s.split == split)
 
 
-def draw_training_speaker(rng: np.random.Generator, real_share: float = 0.5) -> Speaker:
-    """Draw a training voice; `real_share` of the draws fall on the recorded people."""
-    real = rng.random() < real_share
-    pool: Sequence[Speaker] = [s for s in speakers("train") if (s.engine != "espeak") == real]
+def draw_training_speaker(
+    rng: np.random.Generator, real_share: float = 0.5, guest_share: float = 0.0
+) -> Speaker:
+    """Draw a voice to learn from.
+
+    Args:
+        rng: draws.
+        real_share: of the draws that are no guests, how many fall on recorded people.
+        guest_share: of all draws, how many fall on guests.
+    """
+    pool: Sequence[Speaker] = speakers("guest")
+    if not (guest_share and rng.random() < guest_share):
+        real = rng.random() < real_share
+        pool = [s for s in speakers("train") if (s.engine != "espeak") == real]
     return pool[int(rng.integers(len(pool)))]

