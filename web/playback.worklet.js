@@ -18,6 +18,9 @@ const REPORT_S = 0.04;
  * @property {Resampler} resampler
  * @property {number} offset into the first piece
  * @property {number} buffered samples
+ * @property {number} longest piece, in samples
+ * @property {number} waited for how many samples its first one has been there
+ * @property {number} dry for how many samples it has had none; 0 while it has some
  * @property {number} played samples
  * @property {boolean} ended nothing follows
  */
@@ -49,6 +52,7 @@ class Playback extends AudioWorkletProcessor {
     }
     if (type === "end") {
       const track = this.track(id);
+      track.dry = 0; // all of it was played: no gap
       this.add(track, track.resampler.flush());
       track.ended = true;
     }
@@ -66,7 +70,10 @@ class Playback extends AudioWorkletProcessor {
     const known = this.tracks.find((track) => track.id === id);
     if (known) return known;
     const resampler = new Resampler(RATE_HZ, sampleRate);
-    const made = { id, queue: [], resampler, offset: 0, buffered: 0, played: 0, ended: false };
+    /** @type {Track} */
+    const made = {
+      id, queue: [], resampler, offset: 0, buffered: 0, longest: 0, waited: 0, dry: 0, played: 0, ended: false,
+    };
     this.tracks.push(made);
     return made;
   }
@@ -96,8 +103,21 @@ class Playback extends AudioWorkletProcessor {
   /** @param {Track} track @param {Float32Array} samples */
   add(track, samples) {
     if (!samples.length) return;
+    if (track.dry) this.jitter.starved(this.ms(track.dry));
+    track.dry = 0;
     track.queue.push(samples);
     track.buffered += samples.length;
+    track.longest = Math.max(track.longest, samples.length);
+  }
+
+  /** @param {Track} track @returns {boolean} */
+  mayStart(track) {
+    return this.jitter.mayStart({
+      waitedMs: this.ms(track.waited),
+      bufferedMs: this.ms(track.buffered),
+      longestMs: this.ms(track.longest),
+      complete: track.ended,
+    });
   }
 
   /** @param {Track} track @returns {number} */
@@ -126,7 +146,7 @@ class Playback extends AudioWorkletProcessor {
     }
     const track = this.tracks[0];
     if (track) {
-      if (!this.playing && !this.hold) this.playing = this.jitter.mayStart(this.ms(track.buffered), track.ended);
+      if (!this.playing && !this.hold) this.playing = this.mayStart(track);
       const before = track.played;
       for (; this.playing && at < out.length && track.buffered; at++) {
         if (this.hold && this.gain <= fade) {
@@ -142,19 +162,29 @@ class Playback extends AudioWorkletProcessor {
       this.jitter.played(this.ms(track.played - before));
       if (!track.buffered) this.dry(track);
     }
+    this.wait(out.length);
     this.report(out.length);
     return true;
   }
 
   /** @param {Track} track nothing of it is left to play */
   dry(track) {
-    if (this.playing && !track.ended) this.jitter.starved();
+    if (this.playing) track.dry = 1;
     this.playing = false;
     this.gain = 0;
+    track.waited = 0;
     if (!track.ended) return;
     this.tracks.shift();
     const { id, played } = track;
     this.port.postMessage({ type: "finished", id, playedMs: this.ms(played) });
+  }
+
+  /** @param {number} frames that went by */
+  wait(frames) {
+    for (const track of this.tracks) {
+      if (track.buffered) track.waited += frames;
+      else if (track.dry) track.dry += frames;
+    }
   }
 
   /** @param {number} frames */

@@ -9,7 +9,7 @@ const { OUT, URL: BASE } = process.env;
 // page's own audio graph: a busy machine delays both ends of what is measured alike. The worklet
 // that listens comes from the server, beside the page's own, since the page allows no other.
 const listen = () => {
-  const heard = { pieces: [], at: 0, rate: 0, loudS: 0, now: 0, latestMs: 0 };
+  const heard = { pieces: [], at: 0, rate: 0, loudS: 0, now: 0, jitterMs: 0, latestMs: 0 };
   window.heard = heard;
   if (!isSecureContext) return; // no worklets
   const { addModule } = AudioWorklet.prototype;
@@ -23,6 +23,7 @@ const listen = () => {
     const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     heard.rate = context.sampleRate;
     heard.context = context;
+    tap.port.postMessage({ jitterMs: heard.jitterMs });
     tap.port.onmessage = ({ data: { at, pcm, latestMs } }) => {
       heard.latestMs = latestMs;
       if (!heard.pieces.length) heard.at = at;

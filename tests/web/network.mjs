@@ -1,33 +1,6 @@
-// Networks worse than loopback, between the page and its server.
+// A network worse than loopback, between the page and its server.
 
 import { createConnection, createServer } from "node:net";
-
-/**
- * Each message with sound up to `mostMs` later than it would be heard; the rest in order behind it.
- * The page's `heard.latestMs` tells how late it reached the speakers in truth.
- */
-export const jitter = async (page, mostMs) => {
-  let seed = 7;
-  const chance = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
-  await page.routeWebSocket(/realtime/, (socket) => {
-    const server = socket.connectToServer();
-    let soundMs = 0;
-    let begunAt = 0;
-    let last = Promise.resolve();
-    server.onMessage((message) => {
-      const event = JSON.parse(message);
-      if (event.type === "response.created") soundMs = begunAt = 0;
-      const sound = event.type === "response.output_audio.delta";
-      if (sound) begunAt ||= Date.now();
-      const dueAt = begunAt ? begunAt + soundMs + mostMs * chance() : 0;
-      if (sound) soundMs += (event.delta.length * 3) / 4 / 48;
-      last = last
-        .then(() => new Promise((done) => setTimeout(done, dueAt - Date.now())))
-        .then(() => socket.send(message));
-    });
-    socket.onMessage((message) => server.send(message));
-  });
-};
 
 /**
  * A line to the server of `base` that breaks without a word, at any byte.

@@ -1,7 +1,7 @@
 // What a person does with the page, one step a test.
 
 import { answered, axe, bubbles, clock, microphone, save, shot, sounded, state, status, type } from "./browser.mjs";
-import { frail, jitter } from "./network.mjs";
+import { frail } from "./network.mjs";
 
 const { URL: BASE, QUESTION, SAMPLE } = process.env;
 const PHONE = { width: 390, height: 800 };
@@ -46,11 +46,11 @@ export const steps = {
   /** A tool call is shown; a reload keeps the conversation; the phone's width works. */
   async reload(browser) {
     const page = await browser.open();
-    await type(page, "what is twelve plus thirty");
-    await answered(page, 1);
     await type(page, "what time is it in london");
+    await answered(page, 1);
+    const call = await page.locator(".call").first().innerText();
+    await type(page, "what is twelve plus thirty");
     await answered(page, 2);
-    const call = await page.locator(".call").last().innerText();
     await shot(page, "answer-wide");
     const before = [await bubbles(page), await page.locator(".call").allInnerTexts()];
     const told = [];
@@ -165,12 +165,14 @@ export const steps = {
     return { spoken, muted, bubbles: await bubbles(page) };
   },
 
-  /** A network that delivers sound at its own pace, each message up to 50 ms late. */
+  /** Sound reaches the speakers at its own pace, each piece up to 50 ms late. */
   async jitter(browser) {
-    await jitter(browser.context, 50);
     const page = await browser.open();
-    await type(page, "Go on.");
-    await answered(page, 1);
+    await page.evaluate(() => { window.heard.jitterMs = 50; });
+    for (const [n, text] of ["Go on.", "And on.", "And on."].entries()) {
+      await type(page, text);
+      await answered(page, n + 1);
+    }
     const latestMs = await page.evaluate(() => window.heard.latestMs);
     return { ...(await save(page, "jitter")), latestMs };
   },

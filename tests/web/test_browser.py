@@ -36,7 +36,7 @@ BUILD = HERE.parents[1] / "build"
 MODULES = BUILD / "web" / "node_modules"
 OUT = BUILD / "web-test"
 MOST_STOP_MS = 300
-MOST_LATE_MS = 50
+JITTER_MS = 50
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 Drive = Callable[[str, int], dict[str, Any]]
@@ -211,17 +211,16 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
 
 
 def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
-    with serving(tone(50, "On and on and on."), web=page) as port:
-        for _ in range(4):  # a machine that adds delays of its own asks for more than the bar
-            found = drive("jitter", port)
-            if found["latestMs"] <= MOST_LATE_MS:
-                break
-        else:
-            pytest.skip(f"this machine adds {found['latestMs']:.0f} ms where 50 were asked for")
+    with serving(tone(25, "On and on and on."), web=page) as port:
+        found = drive("jitter", port)
+    assert 40 < found["latestMs"] < JITTER_MS + 5, "late by something else than was asked for"
     sound = heard(OUT, "jitter", found)
-    note("jitter", gaps_ms=sound.gaps_ms(5))
-    assert sound.gaps_ms(5) == []
-    assert len(sound.spoken()) / sound.rate_hz == pytest.approx(50 * 0.12, abs=0.05)
+    gaps_ms = sound.gaps_ms(5)
+    note("jitter", gaps_ms=gaps_ms)
+    # Between three answers are two pauses, which last as long as a new question takes.
+    assert [gap for gap in gaps_ms if gap < 1000] == []
+    assert len(gaps_ms) == 2
+    assert len(sound.spoken()) / sound.rate_hz == pytest.approx(3 * 25 * 0.12, abs=0.1)
 
 
 def test_nothing_stands_in_the_way_of_assistive_technology(drive: Drive, nano: int) -> None:
