@@ -23,6 +23,7 @@ from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
 from step_audio.core.errors import StepAudioError
 from step_audio.core.types import Pcm
+from step_audio.dialog import languages
 from step_audio.dialog.session import Assistant
 from step_audio.dialog.styles import Manner, styled
 
@@ -92,6 +93,7 @@ def speech_router(
                 param="input",
                 status=413,
             )
+        _refuse_unreadable(assistant, request.input)
         voice = names.resolve(request.voice)
         if request.stream_format == "sse":
             pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
@@ -107,6 +109,15 @@ def speech_router(
         )
 
     return router
+
+
+def _refuse_unreadable(assistant: Assistant, text: str) -> None:
+    """Raise RequestError for a text that the model would only babble at."""
+    try:
+        for _, said in styled(text):
+            languages.refuse_unreadable(said, assistant.settings.languages)
+    except languages.UnreadableText as error:
+        raise RequestError(str(error), code=error.code, param="input") from error
 
 
 def _sound() -> dict[str, Any]:

@@ -62,6 +62,16 @@ def test_a_book_becomes_one_file_with_a_breath_between_passages(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"book.txt", "out.flac"}
 
 
+def test_a_book_that_cannot_be_read_to_its_end_is_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text(f"{BOOK} Конец.")
+    load = Loaded()
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.flac"], load) == 2
+    assert "'Конец.'" in capsys.readouterr().err
+    assert load.engines[0].requests == []
+
+
 def test_a_book_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(BOOK)
     arguments: list[str | Path] = ["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"]

@@ -28,9 +28,10 @@ from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import Pcm
+from step_audio.dialog.languages import refuse_unreadable
 from step_audio.dialog.sentences import sentences
 from step_audio.dialog.session import Assistant
-from step_audio.dialog.styles import Manner
+from step_audio.dialog.styles import Manner, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
@@ -79,6 +80,7 @@ class _Reading:
         self._args = args
         profile = load_profile(args.profile)
         self._parts: Parts = load(profile)
+        self._languages = profile.dialog.languages
         self._voice = args.voice or profile.voice
         self._manner = Manner(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -109,6 +111,9 @@ class _Reading:
         await self._all(jobs)
 
     async def _all(self, jobs: Sequence[tuple[Path, str]]) -> None:
+        for _, text in jobs:  # hours of reading must not end at a sentence that could be known
+            for _, said in styled(text):
+                refuse_unreadable(said, self._languages)
         left = [(path, text) for path, text in jobs if not path.is_file()]
         progress = Progress(sum(len(text) for _, text in jobs), sys.stderr)
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)

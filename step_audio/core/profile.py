@@ -15,6 +15,7 @@ from step_audio.core.keys import HASH_PATTERN
 
 ENGINE_KINDS: Final = ("local", "vllm", "scripted")
 
+LanguageCode = Literal["en", "zh", "ja", "ko"]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
 KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 KeyHash = Annotated[str, Field(pattern=HASH_PATTERN)]
@@ -142,6 +143,9 @@ class DialogSection(Section):
     """Whether a client's instructions reach the model."""
     takes_style_tags: bool = False
     """Whether the model was taught "(happy)" and the like; else they are left out."""
+    languages: tuple[LanguageCode, ...] = ()
+    """What the model was taught to read aloud; a sentence in the letters of none of them is
+    refused. Left out: it is given whatever comes."""
     recent_audio: int = Field(default=0, ge=0, le=100)
     """So many past exchanges are shown to the model as sound; 0 where it learned them as text."""
     takes_examples: bool = True

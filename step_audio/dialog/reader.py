@@ -7,7 +7,9 @@ from contextlib import aclosing
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import InputError
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import SamplingParams, Voice
+from step_audio.dialog.languages import refuse_unreadable
 from step_audio.dialog.mouth import Mouth
 from step_audio.dialog.run import AudioChunk
 from step_audio.dialog.styles import Manner, Style, styled
@@ -24,9 +26,11 @@ class Reader:
         sampling: SamplingParams,
         *,
         takes_style_tags: bool,
+        languages: tuple[LanguageCode, ...] = (),
     ) -> None:
         self._synthesizer, self._mouth, self._sampling = synthesizer, mouth, sampling
         self._takes_style_tags = takes_style_tags
+        self._languages = languages
 
     async def read(
         self, text: str, speaker: Voice, manner: Manner
@@ -34,11 +38,14 @@ class Reader:
         """Yield a text as sound; closing the generator aborts the engine.
 
         Raises:
-            EngineError; InputError: no letter to read, speed or volume out of range.
+            EngineError; InputError: no letter to read, speed or volume out of range;
+            UnreadableText: a sentence in letters that the model was not taught.
         """
         spans = styled(text, manner.instructions)
         if not spans:
             raise InputError("there is nothing to say in this text; send words")
+        for _, said in spans:
+            refuse_unreadable(said, self._languages)
         for style, said in spans:
             async with aclosing(self._span(style, said, speaker, manner)) as chunks:
                 async for chunk in chunks:

@@ -69,14 +69,18 @@ _AFTER: Final[tuple[Rule, ...]] = (
 )
 
 
-def spoken_form(text: str) -> str:
+def spoken_form(text: str, *, chinese: bool = True) -> str:
     """Return one sentence as it is read aloud, in Chinese if it has Chinese characters in it.
 
     Never fails: what the grammars cannot read stays as it is.
+
+    Args:
+        text: the sentence.
+        chinese: whether the model reads Chinese; else figures are read in English anyway.
     """
     if not _TO_EXPAND.search(text):
         return text
-    if _CJK.search(text):
+    if chinese and _CJK.search(text):
         return _normalised(text, "zh")
     for pattern, said in _ENGLISH:
         text = pattern.sub(said, text)

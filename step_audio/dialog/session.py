@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.ports import Engine, Services, ToolSpec
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     LIVE,
     Pcm,
@@ -68,6 +69,7 @@ class DialogSettings:
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
+        languages: what it was taught to read aloud; none: whatever it is given.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -84,6 +86,7 @@ class DialogSettings:
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False
+    languages: tuple[LanguageCode, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
@@ -129,6 +132,7 @@ class Assistant:
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
+            languages=settings.languages,
             patience=settings.patience,
             reader=self._speller,
         )
@@ -140,6 +144,7 @@ class Assistant:
             self._mouth,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
+            languages=settings.languages,
         )
 
     def _engines(self) -> list[Engine]:
@@ -316,7 +321,8 @@ class Assistant:
                 and loudness are done to the sound.
 
         Raises:
-            VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range.
+            VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
+            UnreadableText: a sentence in letters that the model was not taught.
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
         async with aclosing(self._reader.read(text, speaker, manner)) as chunks:

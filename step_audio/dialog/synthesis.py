@@ -7,10 +7,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from step_audio.core.ports import Services
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, TokenGroup, Voice
 from step_audio.dialog.generation import Patience, generate
 from step_audio.dialog.guard import Guard
 from step_audio.dialog.interleave import InterleaveParser
+from step_audio.dialog.languages import readable
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompts import load_prompt
@@ -38,6 +40,7 @@ class SpeechSynthesizer:
         *,
         system: str = "read",
         takes_examples: bool = True,
+        languages: tuple[LanguageCode, ...] = (),
         patience: Patience = Patience(),  # noqa: B008 - frozen
         reader: Worker | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class SpeechSynthesizer:
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
+        self._languages = languages
         self._patience = patience
         self._reader = reader
 
@@ -62,7 +66,8 @@ class SpeechSynthesizer:
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a whole text as they are generated.
 
-        Numbers and abbreviations are read as words; sentences without any are left out.
+        Numbers and abbreviations are read as words; words in letters that the model was not taught
+        are left out, and sentences without any others.
 
         Args:
             text: what to read.
@@ -76,16 +81,18 @@ class SpeechSynthesizer:
         """
         for written in sentences(text):
             # Words are longer than figures: what was one breath may now be two.
-            for sentence in sentences(await self._spoken(plain(written))):
+            spoken = readable(await self._spoken(plain(written)), self._languages)
+            for sentence in sentences(spoken):
                 said = f"({tag}){sentence}" if tag else sentence
                 async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
                     async for group in groups:
                         yield group
 
     async def _spoken(self, sentence: str) -> str:
+        chinese = not self._languages or "zh" in self._languages
         if self._reader is None:
-            return spoken_form(sentence)
-        return await self._reader.run(lambda: spoken_form(sentence))
+            return spoken_form(sentence, chinese=chinese)
+        return await self._reader.run(lambda: spoken_form(sentence, chinese=chinese))
 
     async def _sentence(
         self, sentence: str, voice: Voice, sampling: SamplingParams, priority: int

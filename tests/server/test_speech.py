@@ -20,7 +20,7 @@ from server.voices import VoiceNames
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError, Overloaded
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.session import Assistant, DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, services
 from tests.server.conftest import Connect
 from tests.server.test_http import error
@@ -295,3 +295,19 @@ async def test_the_line_is_bounded() -> None:
 async def _hold(slots: Slots) -> None:
     async with slots.wait():
         pass
+
+
+@pytest.mark.parametrize("more", [{}, {"stream_format": "sse"}, {"stream": False}])
+def test_a_text_in_letters_the_model_was_not_taught_is_refused(
+    connect: Connect, more: dict[str, Any]
+) -> None:
+    client = connect([SPEECH], dialog=DialogSettings(languages=("en",)))
+    got = client.post("/v1/audio/speech", json={**HELLO, "input": "Hello. Привет, мир.", **more})
+    assert got.status_code == 400
+    refused = error(got)
+    assert refused["code"] == "unreadable_text"
+    assert refused["param"] == "input"
+    assert "English" in refused["message"]
+    assert "'Привет, мир.'" in refused["message"]
+    tagged = {**HELLO, "input": "（高兴1）Hello, мир.", **more}
+    assert client.post("/v1/audio/speech", json=tagged).status_code == 200
