@@ -1,0 +1,73 @@
+"""The LM's mix: what comes before a question, and how it is typed."""
+
+import random
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_audio.data.domain import QaSample, generate
+from step_audio.data.spoken import SpokenItem
+from step_audio.dialog.prompt import PromptBuilder
+from step_audio.engine.text import BpeTextTokenizer
+from step_audio.train.lm_data import nano_vocab
+from step_audio.train.lm_samples import UNRELATED, LmSample, SampleComposer, as_typed
+
+TOKENIZER = BpeTextTokenizer(Path(str(files("step_audio") / "weights/nano/lm/tokenizer.json")))
+CODES = np.tile(np.array([[1, 2, 3, 4, 5]], dtype=np.int16), (2, 1))
+
+
+def question(wanted: bool) -> QaSample:
+    """Return the first question drawn that has a history, or that has none."""
+    rng = random.Random(1)
+    while bool((qa := generate(rng, "train")).history) != wanted or qa.call or not qa.question:
+        pass
+    return qa
+
+
+def composer(qa: QaSample, seed: int = 3) -> SampleComposer:
+    made = SampleComposer(PromptBuilder(TOKENIZER, nano_vocab()), random.Random(seed))
+    made.add("0", [SpokenItem(qa.question, "flite-rms", CODES)], [qa], [])
+    return made
+
+
+def texts(sample: LmSample, marked: bool) -> str:
+    kept = [i for i, m in zip(sample.ids, sample.mask, strict=True) if m or not marked]
+    decoder = TOKENIZER.open_decoder()
+    pieces = [piece for i in kept if i < nano_vocab().audio_base for piece in decoder.push(i)]
+    return "".join([*pieces, *decoder.flush()])
+
+
+def test_two_fifths_of_the_questions_of_their_own_come_after_something_else() -> None:
+    made = composer(question(wanted=False))
+    turns = [texts(made.spoken(), marked=False).count("human\n") for _ in range(400)]
+    assert sum(n > 1 for n in turns) / 400 == pytest.approx(UNRELATED, abs=0.07)
+    assert set(turns) == {1, 2, 3}
+
+
+def test_a_follow_up_keeps_the_history_it_follows() -> None:
+    qa = question(wanted=True)
+    made = composer(qa)
+    for _ in range(50):
+        text = texts(made.spoken(), marked=False)
+        assert text.count("human\n") == 1 + len(qa.history)
+        assert all(past.question in text for past in qa.history)
+
+
+def test_what_was_said_before_is_shown_and_not_learned() -> None:
+    qa = question(wanted=False)
+    made = composer(qa)
+    for _ in range(50):
+        learned = texts(made.spoken(), marked=True)
+        # What was heard, then what is answered (its end follows its sound, and is cut here).
+        assert learned.startswith(qa.question)
+        assert "human" not in learned
+        assert len(learned) <= len(qa.question) + len(qa.answer) + 20
+
+
+def test_typed_questions_keep_their_words() -> None:
+    rng = random.Random(0)
+    written = {as_typed("what time is it in london", rng) for _ in range(200)}
+    assert {w.lower().rstrip("?.!") for w in written} == {"what time is it in london"}
+    assert {"What time is it in london?", "WHAT TIME IS IT IN LONDON"} <= written
