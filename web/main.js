@@ -54,18 +54,32 @@ on("mute", "click", () => {
 
 // --- keys: space talks, escape stops -------------------------------------------------------------
 
+const ELSEWHERE = "input, textarea, select, button:not(#start), summary, a, audio, dialog";
 const typing = (/** @type {KeyboardEvent} */ { target }) =>
-  target instanceof Element && target.closest("input, textarea, select, button, summary, a, audio");
+  target instanceof Element && target.closest(ELSEWHERE);
+
+let spaceAt = 0; // when a recording was begun by it
 
 document.addEventListener("keydown", (event) => {
   if (event.code === "Escape") talk.stop();
-  if (event.code !== "Space" || event.repeat || typing(event) || $("talk").hidden) return;
-  event.preventDefault();
-  if (talk.live) talk.answers.interrupt();
-  else talk.start();
+  if (event.code !== "Space" || typing(event) || $("talk").hidden) return;
+  event.preventDefault(); // of the page, which would scroll, and of the button, which would click
+  if (event.repeat) return;
+  if (talk.live && event.target === $("start")) talk.stop();
+  else if (talk.live) talk.answers.interrupt();
+  else if (talk.holding) talk.send();
+  else {
+    spaceAt = performance.now();
+    talk.start();
+  }
 });
 document.addEventListener("keyup", (event) => {
-  if (event.code === "Space" && !typing(event)) talk.send();
+  if (event.code !== "Space" || typing(event)) return;
+  if (event.target === $("start")) event.preventDefault();
+  // On the button a short press is a click, as it is for a mouse: the next one sends.
+  const click = event.target === $("start") && performance.now() - spaceAt < HOLD_MS;
+  if (spaceAt && !click) talk.send();
+  spaceAt = 0;
 });
 
 // --- typing, samples, settings -------------------------------------------------------------------
@@ -139,13 +153,15 @@ for (const tab of TABS) {
   });
 }
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
 const paint = (/** @type {string | null} */ theme) => {
   if (theme) document.documentElement.dataset.theme = theme;
+  document.dispatchEvent(new Event("theme"));
 };
+dark.addEventListener("change", () => paint(null));
 paint(localStorage.getItem(THEME));
 on("theme", "click", () => {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
+  const now = document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
   const next = now === "dark" ? "light" : "dark";
   localStorage.setItem(THEME, next);
   paint(next);
@@ -157,7 +173,19 @@ watchConnection(client);
 client.on("session.created", () => {
   if (!/** @type {HTMLSelectElement} */ ($("voice")).length) loadVoices().catch(trouble);
 });
-if (innerWidth < 832) /** @type {HTMLDetailsElement} */ ($("settings")).open = false;
+const settings = /** @type {HTMLDetailsElement} */ ($("settings"));
+const narrow = matchMedia("(max-width: 52rem)"); // there they lie over the conversation
+settings.open = !narrow.matches;
+narrow.addEventListener("change", () => { settings.open = !narrow.matches; });
+document.addEventListener("pointerdown", ({ target }) => {
+  if (narrow.matches && target instanceof Node && !settings.contains(target)) settings.open = false;
+});
+on("settings", "keydown", (event) => {
+  if (event.code !== "Escape" || !narrow.matches || !settings.open) return;
+  event.stopPropagation();
+  settings.open = false;
+  settings.querySelector("summary")?.focus();
+});
 showKept();
 listDevices().catch(trouble);
 loadVoices()

@@ -33,14 +33,17 @@ export const show = (text, kind = "") => {
   $("status").dataset.kind = kind;
 };
 
-/** Fill the voice lists. @returns {Promise<any[]>} */
+/** Fill the voice lists; "voices" tells the document what is in them. @returns {Promise<void>} */
 export const loadVoices = async () => {
+  /** @type {{voices: {id: string, name: string}[]}} */
   const { voices = [] } = await (await ask("/v1/audio/voices")).json();
   for (const id of ["voice", "studio-voice"]) {
     const list = /** @type {HTMLSelectElement} */ ($(id));
     const chosen = list.value;
-    list.replaceChildren(...voices.map((/** @type {any} */ voice) => new Option(voice.name, voice.id)));
-    if (chosen) list.value = chosen;
+    list.replaceChildren(...voices.map((voice) => new Option(voice.name, voice.id)));
+    if (!chosen || chosen === list.value) continue;
+    if (voices.some((voice) => voice.id === chosen)) list.value = chosen;
+    else list.dispatchEvent(new Event("change")); // it was removed: now it is the first one
   }
-  return voices;
+  document.dispatchEvent(new CustomEvent("voices", { detail: voices }));
 };

@@ -3,6 +3,7 @@
 import { $, ask, loadVoices } from "./page.js";
 import { microphoneTrouble } from "./sound.js";
 import { drawSpectrogram, drawWave } from "./spectrum.js";
+import { AddedVoices } from "./voices.js";
 
 /** @typedef {import("./sound.js").Sound} Sound */
 
@@ -72,6 +73,11 @@ export class Studio {
     $("record").addEventListener("click", () => {
       this.record().catch((error) => say("voice-status", microphoneTrouble(error), true));
     });
+    new AddedVoices(loadVoices);
+    /** @type {AudioBuffer | null} what the pictures show */
+    this.shown = null;
+    new ResizeObserver(() => this.draw()).observe($("wave"));
+    document.addEventListener("theme", () => this.draw());
     sound.on("pcm", (event) => this.hear(event));
     sound.on("end", () => this.recorded());
   }
@@ -112,12 +118,19 @@ export class Studio {
     link.download = `speech.${value("studio-format")}`;
     $("result").hidden = false;
     const { buffer } = await this.sound.decode(await file.arrayBuffer());
-    const samples = buffer.getChannelData(0);
-    drawWave(/** @type {HTMLCanvasElement} */ ($("wave")), samples);
-    drawSpectrogram(/** @type {HTMLCanvasElement} */ ($("spectrogram")), samples, buffer.sampleRate);
+    this.shown = buffer;
+    this.draw();
     const kb = Math.ceil(file.size / 1024);
     say("studio-status", `${buffer.duration.toFixed(1)} s of speech in ${tookS.toFixed(1)} s, ${kb} KB`);
     await player.play().catch(() => {}); // the browser wants another click first
+  }
+
+  /** In the width and the colours that the page has now. */
+  draw() {
+    if (!this.shown || !$("wave").clientWidth) return;
+    const samples = this.shown.getChannelData(0);
+    drawWave(/** @type {HTMLCanvasElement} */ ($("wave")), samples);
+    drawSpectrogram(/** @type {HTMLCanvasElement} */ ($("spectrogram")), samples, this.shown.sampleRate);
   }
 
   async record() {

@@ -162,7 +162,16 @@ export const steps = {
     await answered(page, 2);
     await page.click(".sample");
     await answered(page, 3);
-    return { spoken, muted, bubbles: await bubbles(page) };
+    // Where text goes in, a space is a space; on the button a short press is a click.
+    await page.locator("#text-input").pressSequentially("a b ");
+    const typed = [await page.inputValue("#text-input"), await page.evaluate(() => document.body.dataset.state)];
+    await page.fill("#text-input", "");
+    await page.press("#start", "Space");
+    await status(page, /press again, to send/);
+    await told(await page.evaluate(() => window.told.length) + 40);
+    await page.press("#start", "Space");
+    await answered(page, 4);
+    return { spoken, muted, typed, bubbles: await bubbles(page) };
   },
 
   /** Sound reaches the speakers at its own pace, each piece up to 50 ms late. */
@@ -252,7 +261,41 @@ export const steps = {
     await page.setViewportSize(PHONE);
     await page.emulateMedia({ colorScheme: "dark" });
     await shot(page, "studio-phone");
+    const removed = await removal(browser, page);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    return { said, file, lastsS, refused, lasted, voices, chosen, overflow };
+    return { said, file, lastsS, refused, lasted, voices, chosen, removed, overflow };
   },
+};
+
+/** Remove the voice "recorded" by the keyboard: thought better of, failed, done. */
+const removal = async (browser, page) => {
+  const added = () => page.locator("#voices-list .name").allTextContents();
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+  const told = page.locator("#voices-status");
+  const button = page.getByRole("button", { name: "Remove recorded" });
+  const open = async () => {
+    await button.press("Enter");
+    await page.locator("#remove-dialog[open]").waitFor();
+  };
+  await open();
+  await shot(page, "remove-phone");
+  const found = await axe(page, "removal");
+  const safe = await focused();
+  await page.keyboard.press("Escape");
+  await page.locator("#remove-dialog:not([open])").waitFor({ state: "attached" });
+  const kept = [await added(), await focused()];
+  browser.expected = /503/;
+  await page.route("**/v1/audio/voices/*", (route) =>
+    route.fulfill({ status: 503, json: { error: { message: "The disk is away." } } }));
+  await open();
+  await page.press("#remove-confirm", "Enter");
+  await told.filter({ hasText: "The disk is away." }).waitFor();
+  await shot(page, "remove-failed-phone");
+  await page.unroute("**/v1/audio/voices/*");
+  await open();
+  await page.press("#remove-confirm", "Enter");
+  await told.filter({ hasText: "recorded was removed" }).waitFor();
+  await button.waitFor({ state: "detached" });
+  const left = [await added(), await page.$eval("#studio-voice", (list) => list.value)];
+  return { found, safe, kept, left };
 };

@@ -125,6 +125,11 @@ def tone(groups: int, words: str, **more: Any) -> Services:
     return replace(services(ScriptedEngine([answer])), **more)
 
 
+def serious(found: list[Any]) -> list[Any]:
+    """Return the findings of axe-core that count."""
+    return [finding for finding in found if finding[2] in {"serious", "critical"}]
+
+
 def test_a_question_into_the_microphone_is_answered_aloud(drive: Drive, nano: int) -> None:
     judging = pytest.importorskip("step_audio.eval.judge")
     found = drive("talk", nano)
@@ -207,7 +212,8 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
         found = drive("hands", port)
     assert found["spoken"]
     assert found["muted"]
-    assert [who for who, _ in found["bubbles"]] == ["user", "assistant"] * 3
+    assert found["typed"] == ["a b ", "idle"]
+    assert [who for who, _ in found["bubbles"]] == ["user", "assistant"] * 4
 
 
 def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
@@ -225,20 +231,23 @@ def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
 
 def test_nothing_stands_in_the_way_of_assistive_technology(drive: Drive, nano: int) -> None:
     found = drive("access", nano)
-    assert [v for v in found["found"] if v[2] in {"serious", "critical"}] == []
+    assert serious(found["found"]) == []
     assert "allow it" in found["refused"]
     assert found["overflow"] <= 0
 
 
-def test_the_studio_speaks_and_takes_voices_from_a_file_and_a_microphone(
-    drive: Drive, nano: int
-) -> None:
+def test_the_studio_speaks_and_takes_and_removes_voices(drive: Drive, nano: int) -> None:
     found = drive("studio", nano)
     assert found["file"] == "speech.wav"
     assert 0.3 < found["lastsS"] < 3  # "Hello.", and a player that knows its length
     assert found["refused"]
     assert {"uploaded", "recorded"} <= set(found["voices"])
     assert found["chosen"] == "recorded"
+    removed = found["removed"]
+    assert serious(removed["found"]) == []
+    assert removed["safe"] == "Keep it"
+    assert removed["kept"] == [["recorded", "uploaded"], "Remove"]
+    assert removed["left"] == [["uploaded"], "rms"]
     assert found["overflow"] <= 0
 
 
