@@ -39,9 +39,9 @@ class LmSample:
 class TaskWeights:
     """How often each task is drawn."""
 
-    transcribe: float = 0.2
-    read: float = 0.2
-    spoken: float = 0.4
+    transcribe: float = 0.15
+    read: float = 0.3
+    spoken: float = 0.35
     typed: float = 0.2
 
 
