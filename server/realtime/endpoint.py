@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from server.admission import Admission
 from server.errors import RequestError, error_response
 from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded
-from server.realtime.line import GONE, Line
+from server.realtime.line import GONE, TRY_LATER, Line
 from server.realtime.lines import Lines
 from server.realtime.shapes.beta import Beta
 from server.realtime.shapes.shape import Shape, marked_beta
@@ -33,6 +32,12 @@ SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
+_REASONS: Final = {
+    1009: "the message is too large",
+    1011: "internal error; see the server's log",
+    1012: "the server is leaving; connect again",
+    1013: "nothing was read for too long; read faster, or try again later",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +132,20 @@ async def _accept(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, house: House, line: Line, last: str | None = None) -> None:
+    observe, reason = house.assistant.services.recorder.observe, ""
     try:
         code = await line.serve(socket, last)
-    except Flooded:
-        house.assistant.services.recorder.observe("guard_stops.flood", 1)
-        code = POLICY
-    except RequestError:
-        code = POLICY
+    except Flooded as flood:
+        observe("guard_stops.flood", 1)
+        code, reason = POLICY, str(flood)
+    except RequestError as refused:
+        code, reason = POLICY, str(refused)
+    if code == TRY_LATER:
+        observe("guard_stops.slow", 1)
     if code is not None:
-        # The client may have closed first, or read nothing, so that no close gets through.
-        with contextlib.suppress(*GONE, RuntimeError, TimeoutError):
-            async with asyncio.timeout(house.settings.send_timeout_s):
-                await socket.close(code)
+        # The client may have closed first.
+        with contextlib.suppress(*GONE, RuntimeError):
+            await socket.close(code, reason or _REASONS.get(code))
 
 
 def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:

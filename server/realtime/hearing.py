@@ -75,11 +75,11 @@ class Hearing:
         self._floor.over(answer=detection.create_response)
 
     def _read_ahead(self) -> None:
-        if self._ear.question is not None:
-            system = self._assistant.system_text(self._talk.config.system)
-            config = self._talk.config
+        question, config = self._ear.question, self._talk.config
+        if question is not None and self._ahead.due(question):
+            system = self._assistant.system_text(config.system)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
-            self._ahead.follow(self._talk.conversation, self._ear.question, system, tools)
+            self._ahead.follow(self._talk.conversation, question, system, tools)
 
     @property
     def open(self) -> bool:

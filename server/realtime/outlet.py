@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import count
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from server.realtime.shapes.shape import Ga, Shape
 
@@ -25,6 +26,7 @@ class Outlet:
     def __init__(self, limit: int = 64) -> None:
         self.shape: Shape = Ga()
         self._limit = limit
+        self._name, self._numbers = token_hex(8), count(1)
         self._events: deque[dict[str, Any]] = deque()
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
@@ -40,7 +42,8 @@ class Outlet:
 
     def send(self, event: dict[str, Any]) -> None:
         """Queue an event under a fresh id."""
-        self._events.append({"event_id": f"event_{uuid4().hex}", **event})
+        event_id = f"event_{self._name}{next(self._numbers):08x}"
+        self._events.append({"event_id": event_id, **event})
         self._filled.set()
         if len(self._events) >= self._limit:
             self._room.clear()

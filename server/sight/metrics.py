@@ -61,12 +61,24 @@ def _sink(measure: Measure, registry: CollectorRegistry) -> Callable[[str, float
     name, labels = PREFIX + measure.exported, (measure.label,) if measure.label else ()
     if measure.kind == "counter":
         counter = Counter(name, measure.about, labels, registry=registry)
-        return lambda at, value: (counter.labels(at) if labels else counter).inc(value)
+        return _by_label(lambda at: (counter.labels(at) if labels else counter).inc)
     if measure.kind == "gauge":
         gauge = Gauge(name, measure.about, labels, registry=registry)
-        return lambda at, value: (gauge.labels(at) if labels else gauge).set(value)
+        return _by_label(lambda at: (gauge.labels(at) if labels else gauge).set)
     histogram = Histogram(name, measure.about, labels, registry=registry, buckets=measure.buckets)
-    return lambda at, value: (histogram.labels(at) if labels else histogram).observe(value)
+    return _by_label(lambda at: (histogram.labels(at) if labels else histogram).observe)
+
+
+def _by_label(find: Callable[[str], Callable[[float], None]]) -> Callable[[str, float], None]:
+    """Return a sink that looks a label up once: it is written to for every event of a session."""
+    known: dict[str, Callable[[float], None]] = {}
+
+    def put(label: str, value: float) -> None:
+        if label not in known:
+            known[label] = find(label)
+        known[label](value)
+
+    return put
 
 
 def metrics_router(metrics: Metrics) -> APIRouter:

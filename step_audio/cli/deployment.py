@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 def serve(args: argparse.Namespace, load: Load) -> int:
     """Load everything, then listen until interrupted."""
-    import uvicorn  # noqa: PLC0415 - no other command needs a server
-
-    from server.app import create_app  # noqa: PLC0415
-    from server.serving import DrainingServer  # noqa: PLC0415
+    from server.app import create_app  # noqa: PLC0415 - no other command needs a server
+    from server.serving import DrainingServer, configured  # noqa: PLC0415
     from server.sight.metrics import Metrics  # noqa: PLC0415
     from server.sight.spans import otlp_tracer  # noqa: PLC0415
 
@@ -41,18 +39,13 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     pair = own_certificate(host) if args.tls else None
     tracer = otlp_tracer(profile.model_name) if profile.server.spans else None
     app = create_app(assistant, settings, metrics=metrics, tracer=tracer)
-    config = uvicorn.Config(
+    config = configured(
         app,
+        settings,
         ssl_certfile=pair.certificate if pair else None,
         ssl_keyfile=pair.key if pair else None,
         host=host,
         port=port,
-        ws_max_size=settings.max_message_bytes,
-        # Base64 sound gains little by compression, and a compressed bomb is not let in.
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=5,
-        # Longer than proxies and HTTP clients keep an idle connection, so that they end it.
-        timeout_keep_alive=75,
     )
     DrainingServer(config, app.state.drain).run()
     return 0

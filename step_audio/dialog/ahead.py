@@ -32,6 +32,12 @@ class ReadAhead:
         self._question: Question | None = None
         self._told = 0  # groups of the question
 
+    def due(self, question: Question) -> bool:
+        """Whether `follow` would tell anything: its arguments take time to make."""
+        if self._task is not None and not self._task.done():
+            return False
+        return question is not self._question or question.length >= self._told + _EVERY_GROUPS
+
     def follow(
         self,
         conversation: Conversation,
@@ -39,7 +45,7 @@ class ReadAhead:
         system: str,
         tools: Sequence[ToolSpec] = (),
     ) -> None:
-        """Tell the engine what is new since the last call, if it is enough; never waits.
+        """Tell the engine what is new since the last call, if it is `due`; never waits.
 
         Args:
             conversation: to which the question will be added.
@@ -47,11 +53,9 @@ class ReadAhead:
             system: text of the system turn.
             tools: that the answer will be told of.
         """
-        if self._task is not None and not self._task.done():
+        if not self.due(question):
             return
         groups = question.groups
-        if question is self._question and len(groups) < self._told + _EVERY_GROUPS:
-            return
         self._question, self._told = question, len(groups)
         try:
             prompt = self._context.so_far(conversation, system, groups, tools)

@@ -43,6 +43,11 @@ class Question:
         return self._samples * 1000 // self._rate_hz
 
     @property
+    def length(self) -> int:
+        """Groups known so far."""
+        return len(self._groups)
+
+    @property
     def groups(self) -> tuple[TokenGroup, ...]:
         """What is known of the question so far; it will begin with these groups."""
         return tuple(self._groups)

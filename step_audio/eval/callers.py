@@ -26,8 +26,19 @@ from step_audio.core.types import Pcm
 RATE_HZ: Final = 24_000
 FRAME_S: Final = 0.04
 _FRAME: Final = int(RATE_HZ * FRAME_S)
-_SILENCE: Final = base64.b64encode(bytes(2 * _FRAME)).decode()
 MAX_MESSAGE: Final = 16 << 20
+
+
+def appends(pcm: Pcm) -> tuple[str, ...]:
+    """Return sound (T,) as the messages that carry it, a frame each."""
+    sounds = (
+        base64.b64encode(float_to_pcm16(pcm[at : at + _FRAME])).decode()
+        for at in range(0, len(pcm), _FRAME)
+    )
+    return tuple(f'{{"type":"input_audio_buffer.append","audio":"{sound}"}}' for sound in sounds)
+
+
+_SILENCE: Final = appends(np.zeros(_FRAME, np.float32))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class CallPlan:
         manual: the caller says where its turn ends; else the server hears it.
         patience_s: so long an answer may take from the end of the question to its end.
         pause_s: longest pause of the caller before a question.
+        spoken: the questions as messages, made once: who measures has no time to encode.
     """
 
     url: str
@@ -51,6 +63,11 @@ class CallPlan:
     manual: bool = False
     patience_s: float = 30.0
     pause_s: float = 1.0
+    spoken: Sequence[Sequence[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Encode the questions."""
+        object.__setattr__(self, "spoken", [appends(pcm) for pcm in self.questions])
 
 
 @dataclass(slots=True)
@@ -135,7 +152,7 @@ class Caller:
                 await self._ready.wait()
             for turn in range(self._plan.turns):
                 await asyncio.sleep(self._rng.uniform(0.2, self._plan.pause_s))
-                question = self._plan.questions[(turn + self._number) % len(self._plan.questions)]
+                question = self._plan.spoken[(turn + self._number) % len(self._plan.spoken)]
                 self.report.heard.append(await self._ask(socket, question))
                 if reading.done():
                     break
@@ -146,13 +163,10 @@ class Caller:
                 if isinstance(ended, ConnectionClosed):
                     self.report.errors.append(f"closed_{ended.rcvd.code if ended.rcvd else 1006}")
 
-    async def _ask(self, socket: ClientConnection, question: Pcm) -> Heard:
+    async def _ask(self, socket: ClientConnection, question: Sequence[str]) -> Heard:
         self._stopped_s = None
         self._quiet.clear()
-        self._sound = [
-            base64.b64encode(float_to_pcm16(question[at : at + _FRAME])).decode()
-            for at in range(0, len(question), _FRAME)
-        ][::-1]
+        self._sound = list(reversed(question))
         await self._quiet.wait()
         end_s, window_s = self._spoken_s, self._window_s
         if self._plan.manual:
@@ -206,16 +220,12 @@ class Caller:
             await asyncio.sleep(max(0.0, start_s + frames * FRAME_S - time.monotonic()))
             frames += 1
             if self._sound:
-                await self._send(socket, self._sound.pop())
+                await socket.send(self._sound.pop())
                 if not self._sound:
                     self._spoken_s = time.monotonic()
                     self._quiet.set()
             elif not self._plan.manual:
-                await self._send(socket, _SILENCE)
-
-    @staticmethod
-    async def _send(socket: ClientConnection, audio: str) -> None:
-        await socket.send(f'{{"type":"input_audio_buffer.append","audio":"{audio}"}}')
+                await socket.send(_SILENCE)
 
 
 def trimmed(pcm: Pcm) -> Pcm:

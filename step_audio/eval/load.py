@@ -25,13 +25,22 @@ QUESTIONS: Final = (
 )
 
 
+_LAG_STEP_S: Final = 0.01
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What all callers met."""
+    """What all callers met.
+
+    Attributes:
+        lags_s: by how much the callers' own timers were late: their process adds as much to what
+            it measures, and the server is not to blame.
+    """
 
     sessions: int
     calls: tuple[CallReport, ...]
     wall_s: float
+    lags_s: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures: milliseconds, percentiles over all answered questions."""
@@ -53,6 +62,7 @@ class LoadReport:
             "sound_s": round(sum(one.sound_s for one in heard), 2),
             "statuses": _counts([one.status for one in heard]),
             "errors": _counts(errors),
+            "caller_lag_ms": spread_ms(self.lags_s),
             "wall_s": round(self.wall_s, 2),
         }
 
@@ -65,8 +75,20 @@ async def run(plan: CallPlan, sessions: int, stagger_s: float = 1.0) -> LoadRepo
         await asyncio.sleep(stagger_s * number / sessions)
         return await Caller(plan, number).call()
 
+    lags_s: list[float] = []
+    watching = asyncio.create_task(_watch_lag(lags_s), name="load.lag")
     calls = await asyncio.gather(*(one(number) for number in range(sessions)))
-    return LoadReport(sessions, tuple(calls), time.monotonic() - start_s)
+    watching.cancel()
+    await asyncio.wait([watching])
+    return LoadReport(sessions, tuple(calls), time.monotonic() - start_s, tuple(lags_s))
+
+
+async def _watch_lag(lags_s: list[float]) -> None:
+    """Note how late this process wakes up; up to a millisecond is the clock of its timers."""
+    while True:
+        due_s = time.monotonic() + _LAG_STEP_S
+        await asyncio.sleep(_LAG_STEP_S)
+        lags_s.append(max(0.0, time.monotonic() - due_s))
 
 
 async def spoken_by(url: str, texts: Sequence[str], key: str | None) -> list[Pcm]:

@@ -7,6 +7,7 @@ The server is a process of its own.
 
 `after_decision_ms`: from the end of the turn, as the server or the button decided it, to the
 first sound at the caller. `first_audio_ms`: from the end of speech, silence window excluded.
+`caller_lag_ms`: how late the callers' own process is; it is part of every figure.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 
+from server.serving import calm
 from step_audio.core.config import load_profile
 from step_audio.core.profile import ScriptedEngine
 from step_audio.core.types import Pcm
@@ -95,6 +97,7 @@ def overhead(profile: str, sessions: int, turns: int) -> None:
     model_s = Script(engine).first_sound_s
     with serving(profile, environ) as (url, _):
         asyncio.run(run(CallPlan(url, 1, [question], manual=True), min(4, sessions)))
+        calm()  # the callers' pauses would count as the server's
         plan = CallPlan(url, turns, [question], manual=True, pause_s=2.0)
         made = report(
             "scripted",
@@ -106,7 +109,9 @@ def overhead(profile: str, sessions: int, turns: int) -> None:
         )
     first_s = [one.first_audio_s for call in made.calls for one in call.heard]
     figures = spread_ms([s - model_s for s in first_s if s is not None])
-    print(json.dumps({"bench": "load.overhead_ms", "sessions": sessions, **(figures or {})}))
+    lag = spread_ms(made.lags_s)
+    line = {"sessions": sessions, "turns": len(first_s), **(figures or {}), "caller_lag_ms": lag}
+    print(json.dumps({"bench": "load.overhead_ms", **line}))
 
 
 def callers(profile: str, most: int, turns: int) -> None:

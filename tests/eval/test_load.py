@@ -33,6 +33,7 @@ async def test_callers_are_answered_and_timed(scripted: Runtime, manual: bool) -
     assert figures["sound_s"] == pytest.approx(4 * 20 * 0.12, abs=0.1)
     assert (figures["endpoint_delay_ms"] is None) == manual
     assert figures["first_audio_ms"]["p50"] < 10_000
+    assert figures["caller_lag_ms"]["max"] >= figures["caller_lag_ms"]["p50"] >= 0
 
 
 async def test_who_is_refused_is_counted(scripted: Runtime) -> None:

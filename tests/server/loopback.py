@@ -10,6 +10,7 @@ import uvicorn
 
 from server.app import WEB, create_app
 from server.limits import ServerSettings
+from server.serving import configured
 from step_audio.cli.certificate import KeyPair
 from step_audio.core.ports import Services
 from step_audio.dialog.session import Assistant, DialogSettings
@@ -26,8 +27,10 @@ def serving(
 ) -> Iterator[int]:
     """Run a server around `services` on a free port of loopback and yield the port."""
     assistant = Assistant(services, settings or DialogSettings())
-    config = uvicorn.Config(
-        create_app(assistant, limits or ServerSettings(), web=web),
+    limits = limits or ServerSettings()
+    config = configured(
+        create_app(assistant, limits, web=web),
+        limits,
         port=0,
         log_level="warning",
         ssl_certfile=tls.certificate if tls else None,
