@@ -132,7 +132,7 @@ soak: $(VENV)/.run-ready
 FRAMES ?= 100000
 
 test-fuzz: $(VENV)/.dev-ready
-	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES)
+	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES) $(ARGS)
 
 # --- environment: each stamp says that its lock is installed -------------------------------------
 

@@ -189,7 +189,7 @@ class LocalEngine:
             choose_threads(self._try_step, self._threads)
             while self._collect():
                 self._batch.step()
-        except Exception as broken:  # a bug: tell everybody instead of hanging them
+        except BaseException as broken:  # whatever ends this thread: nobody may hang on it
             log.exception("the engine's worker broke")
             error = EngineError(f"the engine's worker broke: {broken}")
         with self._wake:

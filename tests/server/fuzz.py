@@ -2,7 +2,8 @@
 
 One client sends frames that are wrong in every way the seed finds: bytes, broken JSON, wrong types,
 mutated events, wild numbers, half events. A neighbour asks its questions meanwhile and must get the
-very same answers. The last line is JSON.
+very same answers. Progress goes to stderr, with the arguments to go on from there. The last line is
+JSON; exit code 1 for a crash, a misshapen error, or an answer that the neighbour did not get.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import base64
 import json
 import logging
 import random
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +33,12 @@ from tests.server.loopback import serving
 from tokenizer.vad import EnergyTurnDetector
 
 GROUPS = 6
+BATCH = 2000
+"""Frames a connection, and frames that have a seed of their own."""
+NEIGHBOUR_S = 0.25
+PROGRESS_S = 5.0
+Tell = Callable[[int, Counter[str]], None]
+"""Is told the number of the frames that are done, and what was seen."""
 ANSWER = interleave(text_ids("It is noon."), [group(n) for n in range(GROUPS)], VOCAB)
 SECOND = base64.b64encode(bytes(range(256)) * 180).decode()
 LIMITS = ServerSettings(
@@ -110,37 +119,63 @@ def _mutated(rng: random.Random, event: Any) -> Any:
     return out
 
 
-async def attack(url: str, frames: int, seed: int) -> Counter[str]:
-    """Send frames, connecting again whenever the server hangs up; count what came back."""
-    rng, sent = random.Random(seed), 0
+async def attack(url: str, frames: range, seed: int, told: Tell) -> Counter[str]:
+    """Send frames, connecting again whenever the server hangs up; count what came back.
+
+    Each batch has a seed of its own, so that a run may begin with any of them.
+    """
     seen: Counter[str] = Counter()
-    while sent < frames:
-        try:
-            socket = await connect(url, max_size=None, compression=None)
-        except InvalidStatus:  # full: the session before is still being cleared away
-            await asyncio.sleep(0.05)
-            continue
-        seen["connections"] += 1
-        reading = asyncio.create_task(_drain(socket, seen))
-        with suppress(ConnectionClosed):
-            for _ in range(min(frames - sent, 2000)):
-                await socket.send(frame(rng))
-                sent += 1
-            await socket.send('{"type": "response.cancel", "event_id": "last"}')
-            await asyncio.wait([reading], timeout=60)
-        reading.cancel()
-        await asyncio.wait([reading])
-        await socket.close()
-        seen["crashes"] += socket.close_code == 1011
+    for first in range(frames.start, frames.stop, BATCH):
+        rng = random.Random(f"{seed}/{first}")
+        batch = [frame(rng) for _ in range(min(BATCH, frames.stop - first))]
+        while batch:
+            batch = batch[await _burst(url, batch, seen) :]
+        told(min(first + BATCH, frames.stop), seen)
     return seen
+
+
+async def _burst(url: str, frames: list[str | bytes], seen: Counter[str]) -> int:
+    """Send frames over one connection until the server hangs up; return how many."""
+    try:
+        socket = await connect(url, max_size=None, compression=None)
+    except InvalidStatus:  # full: the session before is still being cleared away
+        await asyncio.sleep(0.05)
+        return 0
+    seen["connections"] += 1
+    reading, sent = asyncio.create_task(_drain(socket, seen)), 0
+    with suppress(ConnectionClosed):
+        for one in frames:
+            await socket.send(one)
+            sent += 1
+        await socket.send('{"type": "over", "event_id": "last"}')
+        await asyncio.wait([reading], timeout=60)
+    seen["stuck"] += not reading.done()
+    reading.cancel()
+    await asyncio.wait([reading])
+    await socket.close()
+    seen["crashes"] += socket.close_code == 1011
+    return sent
 
 
 async def _drain(socket: ClientConnection, seen: Counter[str]) -> None:
     async for message in socket:
         event = json.loads(message)
         seen[event["type"].split(".")[0]] += 1
-        if event["type"] == "error" and event["error"]["event_id"] == "last":
-            return
+        if event["type"] == "error":
+            seen["misshapen"] += not well_formed(event)
+            if event["error"]["event_id"] == "last":
+                return
+
+
+def well_formed(event: dict[str, Any]) -> bool:
+    """Whether an error says everything that the protocol asks for."""
+    error = event["error"]
+    return (
+        set(error) == {"type", "code", "message", "param", "event_id"}
+        and error["type"] == "invalid_request_error"
+        and isinstance(error["code"], str)
+        and bool(error["message"])
+    )
 
 
 async def neighbour(url: str, stop: asyncio.Event) -> tuple[int, int]:
@@ -163,28 +198,33 @@ async def neighbour(url: str, stop: asyncio.Event) -> tuple[int, int]:
                 if told["type"] == "response.output_audio.delta":
                     heard += len(base64.b64decode(told["delta"]))
             whole += heard == 2 * 2880 * GROUPS and told["response"]["status"] == "completed"
-            await asyncio.sleep(0.02)
+            # A person's pace would do; the neighbour is there to notice, not to be the load.
+            await asyncio.sleep(NEIGHBOUR_S)
     return asked, whole
 
 
-async def fuzz(url: str, frames: int, seed: int) -> dict[str, int]:
+async def fuzz(url: str, frames: range, seed: int, told: Tell) -> dict[str, int]:
     """Return what happened."""
     stop = asyncio.Event()
     beside = asyncio.create_task(neighbour(url, stop))
-    seen = await attack(url, frames, seed)
-    stop.set()
-    asked, whole = await beside
+    try:
+        seen = await attack(url, frames, seed, told)
+    finally:
+        stop.set()
+        asked, whole = await beside
     return {
-        "frames": frames,
+        "frames": len(frames),
         "connections": seen["connections"],
         "errors": seen["error"],
+        "misshapen": seen["misshapen"],
+        "stuck": seen["stuck"],
         "crashes": seen["crashes"],
         "neighbour_asked": asked,
         "neighbour_whole": whole,
     }
 
 
-def run(frames: int, seed: int) -> dict[str, int]:
+def run(frames: range, seed: int, told: Tell = lambda at, seen: None) -> dict[str, int]:
     """Serve, attack, report; a logged exception counts as a crash."""
     broken: list[logging.LogRecord] = []
 
@@ -194,25 +234,56 @@ def run(frames: int, seed: int) -> dict[str, int]:
             if record.exc_info or (ours and record.levelno >= logging.ERROR):
                 broken.append(record)
 
-    ears = Ears()
+    ears, switch_s = Ears(), sys.getswitchinterval()
     logging.getLogger().addHandler(ears)
+    # Server and clients take turns in this one interpreter, several times a frame.
+    sys.setswitchinterval(0.0002)
     try:
         parts = replace(services(ScriptedEngine([ANSWER])), turn_detector=EnergyTurnDetector())
         with serving(parts, None, LIMITS) as port:
-            figures = asyncio.run(fuzz(f"ws://127.0.0.1:{port}/v1/realtime", frames, seed))
+            figures = asyncio.run(fuzz(f"ws://127.0.0.1:{port}/v1/realtime", frames, seed, told))
     finally:
         logging.getLogger().removeHandler(ears)
+        sys.setswitchinterval(switch_s)
     for record in broken[:3]:
         print(logging.Formatter().format(record))
     return {**figures, "crashes": figures["crashes"] + len(broken)}
 
 
-if __name__ == "__main__":
+def progress(seed: int) -> Tell:
+    """Return what says every few seconds how far a run is, and how to go on from there."""
+    begun_s = told_s = time.monotonic()
+    first: int | None = None
+
+    def tell(at: int, seen: Counter[str]) -> None:
+        nonlocal told_s, first
+        now_s, first = time.monotonic(), at - BATCH if first is None else first
+        if now_s - told_s > PROGRESS_S:
+            told_s = now_s
+            pace = (at - first) / (now_s - begun_s)
+            found = f"{seen['error']} errors, {seen['crashes']} crashes"
+            text = (
+                f"{at} frames, {pace:.0f} a second, {found}; from here: --seed {seed} --start {at}"
+            )
+            print(text, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def main() -> None:
+    """Run and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--frames", type=int, default=100_000, help="number of the last")
+    parser.add_argument("--start", type=int, default=0, help="of a run that was broken off")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    figures = run(args.frames, args.seed)
-    print(json.dumps({"fuzz": "realtime", "seed": args.seed, **figures}))
-    if figures["crashes"] or figures["neighbour_whole"] < figures["neighbour_asked"]:
+    start = args.start // BATCH * BATCH
+    figures = run(range(start, args.frames), args.seed, progress(args.seed))
+    print(json.dumps({"fuzz": "realtime", "seed": args.seed, "start": start, **figures}))
+    bad = figures["crashes"] + figures["misshapen"] + figures["stuck"]
+    if bad or figures["neighbour_whole"] < figures["neighbour_asked"]:
         raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
