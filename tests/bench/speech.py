@@ -1,10 +1,12 @@
 """Speech over REST: words understood, first byte, RTF. Run: python -m tests.bench.speech
 
-Three lines of JSON. `speech.wer`: an independent recogniser's word errors on in-domain sentences,
-read by `say` and through REST in each format. `speech.load`: requests side by side; rtf is the
-time of a request over the length of its sound. `speech.disconnect`: from a client's leaving to the
-end of the engine's request, and to the end of the vocoder's last window, which nothing cuts short
-(0: it was idle). The server runs in this process, over a real socket on loopback.
+Lines of JSON, each as soon as it is known. `speech.part`: an independent recogniser's word errors
+on in-domain sentences, read by `say`, then through REST in one format; `speech.wer`: all of them.
+The model speaks for `say` and for the first format; the others repeat its sound through the same
+server, whose encoders and streams are what differs. `speech.load`: requests side by side; rtf is
+the time of a request over the length of its sound. `speech.disconnect`: from a client's leaving to
+the end of the engine's request, and to the end of the vocoder's last window, which nothing cuts
+short (0: it was idle). The server runs in this process, over a real socket on loopback.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ from step_audio.core.profile import Profile
 from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
 from step_audio.data.domain.generate import generate
 from step_audio.dialog.session import Assistant
-from step_audio.eval.judge import Judge, domain_judge
-from step_audio.eval.wer import word_error_rate
+from step_audio.eval.judge import domain_judge
 from step_audio.runtime import Runtime
+from tests.bench.remembered import Ear, RememberedEngine, RememberedVoice
 
 PCM_HZ = 24_000
 
@@ -106,9 +108,28 @@ def read_by_rest(
     return sounds
 
 
-def wrong_words(judge: Judge, sentences: Sequence[str], sounds: Sequence[tuple[Pcm, int]]) -> float:
-    """Return the share of words that the judge did not hear."""
-    return round(word_error_rate(sentences, [judge.hear(*sound) for sound in sounds]), 4)
+def words(name: str, sentences: Sequence[str], formats: Sequence[AudioFormat]) -> None:
+    """Print the word errors of `say`, and of REST in each format."""
+    ear, rates = Ear(domain_judge()), dict[str, float]()
+    profile = load_profile(name)
+    facts = {"profile": name, "sentences": len(sentences)}
+
+    def judged(part: str, sounds: Sequence[tuple[Pcm, int]], begun_s: float) -> None:
+        rates[part] = ear.wrong_words(sentences, sounds)
+        took = {"part": part, "wer": rates[part], "took_s": round(time.monotonic() - begun_s, 1)}
+        print(json.dumps({"bench": "speech.part", **facts, **took}), flush=True)
+
+    begun_s = time.monotonic()
+    judged("say", asyncio.run(read_by_say(profile, sentences)), begun_s)
+    parts = Runtime(profile)
+    services = parts.services()
+    engine = RememberedEngine(services.engine)
+    once = replace(services, engine=engine, vocoder=RememberedVoice(services.vocoder))
+    with serving(Assistant(once, parts.settings())) as address:
+        for audio_format in formats:
+            begun_s = time.monotonic()
+            judged(audio_format, read_by_rest(address, sentences, audio_format), begun_s)
+    print(json.dumps({"bench": "speech.wer", **facts, **rates}), flush=True)
 
 
 async def request(client: httpx.AsyncClient, text: str) -> tuple[float, float]:
@@ -248,34 +269,26 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--profile", default="nano")
     options.add_argument("--sentences", type=int, default=50, help="0 leaves the judge out")
+    options.add_argument("--formats", nargs="*", choices=FORMATS, default=FORMATS)
     options.add_argument("--parallel", type=int, default=8)
     options.add_argument("--rounds", type=int, default=5, help="0 leaves the load out")
+    options.add_argument("--leaving", type=int, default=10, help="0 leaves the disconnects out")
     args = options.parse_args()
-    profile = load_profile(args.profile)
-    sentences, rates = texts(args.sentences), dict[str, float]()
-    judge = domain_judge() if sentences else None
-    if judge is not None:
-        by_say = asyncio.run(read_by_say(profile, sentences))
-        rates["say"] = wrong_words(judge, sentences, by_say)
-    parts = Runtime(profile)
+    if args.sentences:
+        words(args.profile, texts(args.sentences), args.formats)
+    parts = Runtime(load_profile(args.profile))
     services = parts.services()
     engine, voice = Watched(services.engine), WatchedVoice(services.vocoder)
     watched = replace(services, engine=engine, vocoder=voice)
+    facts = {"profile": args.profile}
     with serving(Assistant(watched, parts.settings())) as address:
-        for audio_format in FORMATS if judge is not None else ():
-            sounds = read_by_rest(address, sentences, audio_format)
-            assert judge is not None
-            rates[audio_format] = wrong_words(judge, sentences, sounds)
-        if judge is not None:
-            facts = {"bench": "speech.wer", "profile": args.profile, "sentences": len(sentences)}
-            print(json.dumps(facts | rates), flush=True)
         if args.rounds:
             many = texts(args.parallel * args.rounds)
             loaded = asyncio.run(load(address, many, args.parallel))
-            facts = {"bench": "speech.load", "profile": args.profile}
-            print(json.dumps(facts | loaded), flush=True)
-        freed = asyncio.run(disconnect(address, engine, voice, 10))
-        print(json.dumps({"bench": "speech.disconnect", "profile": args.profile, **freed}))
+            print(json.dumps({"bench": "speech.load", **facts, **loaded}), flush=True)
+        if args.leaving:
+            freed = asyncio.run(disconnect(address, engine, voice, args.leaving))
+            print(json.dumps({"bench": "speech.disconnect", **facts, **freed}), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-const { OUT, URL: BASE } = process.env;
+const { OUT } = process.env;
 
 // Runs in the page before its own scripts. What is heard is kept in `heard`, by the clock of the
 // page's own audio graph: a busy machine delays both ends of what is measured alike. The worklet
 // that listens comes from the server, beside the page's own, since the page allows no other.
 const listen = () => {
+  window.statuses = []; // all that the status line ever said
+  addEventListener("DOMContentLoaded", () => {
+    const line = document.getElementById("status");
+    new MutationObserver(() => window.statuses.push(line.textContent)).observe(line, { childList: true });
+  });
   const heard = { pieces: [], at: 0, rate: 0, loudS: 0, now: 0, jitterMs: 0, latestMs: 0 };
   window.heard = heard;
   if (!isSecureContext) return; // no worklets
@@ -62,15 +67,16 @@ const listen = () => {
 };
 
 export class Browser {
-  /** @param context of playwright */
-  constructor(context) {
+  /** @param context of playwright @param {string} url of the server */
+  constructor(context, url) {
     this.context = context;
+    this.url = url;
     this.troubles = []; // what the console should not have shown
     this.expected = /^$/; // what it should
   }
 
   /** Open the page and wait until it is ready. */
-  async open(url = BASE, { ready = true } = {}) {
+  async open(url = this.url, { ready = true } = {}) {
     const page = await this.context.newPage();
     page.on("pageerror", (error) => this.troubles.push(error.message));
     page.on("console", (line) => {
@@ -85,6 +91,13 @@ export class Browser {
 
 /** Wait for what the status line says. */
 export const status = (page, wanted) => page.locator("#status", { hasText: wanted }).waitFor();
+
+/** Wait for what it says or once said, however soon that was over; returns it. */
+export const once = async (page, wanted) => {
+  const said = await page.waitForFunction(
+    (pattern) => window.statuses.find((text) => new RegExp(pattern).test(text)), wanted.source);
+  return said.jsonValue();
+};
 
 export const state = (page, name) =>
   page.waitForFunction((wanted) => document.body.dataset.state === wanted, name);

@@ -1,11 +1,14 @@
-"""The page's modules in node: no browser, no clock."""
+"""The page's modules in node, without a browser or a clock; and programs that answer in lines."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
@@ -36,3 +39,43 @@ def run_js(code: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+class Lines:
+    """A program that answers each line of JSON with one; what it complains of is left to see."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command, self._environment = command, {**os.environ, **environment}
+
+    def __enter__(self) -> Self:
+        self._program = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._program.communicate(timeout=20)  # the end of its input is its end
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            self._program.communicate()
+
+    def ask(self, line: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer; the caller's own limit of time is the only one."""
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.write(json.dumps(line) + "\n")
+        self._program.stdin.flush()
+        answer = self._program.stdout.readline()
+        assert answer, "the program ended"
+        found: dict[str, Any] = json.loads(answer)
+        return found

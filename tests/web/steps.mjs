@@ -1,9 +1,9 @@
 // What a person does with the page, one step a test.
 
-import { answered, axe, bubbles, clock, microphone, save, shot, sounded, state, status, type } from "./browser.mjs";
+import { answered, axe, bubbles, clock, microphone, once, save, shot, sounded, state, status, type } from "./browser.mjs";
 import { frail } from "./network.mjs";
 
-const { URL: BASE, QUESTION, SAMPLE } = process.env;
+const { QUESTION, SAMPLE } = process.env;
 const PHONE = { width: 390, height: 800 };
 
 export const steps = {
@@ -76,7 +76,7 @@ export const steps = {
 
   /** The line breaks in the middle of an answer, and in the middle of a frame. */
   async drop(browser) {
-    const line = await frail(BASE);
+    const line = await frail(browser.url);
     const page = await browser.open(line.url);
     const states = page.evaluate(() => new Promise((done) => {
       const seen = [];
@@ -100,9 +100,8 @@ export const steps = {
 
   /** Nobody speaks for too long. */
   async sleep(browser) {
-    const page = await browser.open(BASE, { ready: false });
-    await status(page, /goes to sleep/);
-    const warning = await page.textContent("#status");
+    const page = await browser.open(browser.url, { ready: false });
+    const warning = await once(page, /goes to sleep/);
     await status(page, /^Asleep/);
     await shot(page, "asleep-wide");
     await type(page, "Wake up.");
@@ -112,7 +111,7 @@ export const steps = {
 
   /** From another machine, by plain HTTP: first without the key, then with it. */
   async elsewhere(browser) {
-    const address = BASE.replace("127.0.0.1", "house.test");
+    const address = browser.url.replace("127.0.0.1", "house.test");
     browser.expected = /401|HTTP Authentication failed/;
     const page = await browser.open(address, { ready: false });
     await status(page, /asks for a key/);

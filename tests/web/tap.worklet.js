@@ -3,7 +3,7 @@
 // same scope and thread: sound reaches them at its own pace, each piece up to so many ms late. By
 // the clock of the graph, too, so that a busy machine adds no lateness of its own and hides none.
 
-const HEAD_S = 3; // the page has the sound by then, however busy the machine is
+const HEAD_S = 2; // the page has the sound by then, however busy the machine is
 let jitterMs = 0; // nothing stands between
 let latestMs = 0; // how late a piece was at most
 let seed = 7;

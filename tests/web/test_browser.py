@@ -7,9 +7,7 @@ the issue sets a bar for, and that by the clock of the page's own audio graph.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from step_audio.runtime import Runtime
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 from tests.web.heard import Heard, heard
+from tests.web.node import Lines
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
@@ -61,45 +60,48 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nano(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    profile = load_profile("nano")
-    runtime = Runtime(
-        profile.model_copy(update={"voice_folder": tmp_path_factory.mktemp("voices")})
-    )
-    with serving(runtime.services(), runtime.settings(), web=page) as port:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    voices = tmp_path_factory.mktemp("voices")
+    return Runtime(load_profile("nano").model_copy(update={"voice_folder": voices}))
+
+
+@pytest.fixture(scope="module")
+def parts(runtime: Runtime) -> Services:
+    return runtime.services()
+
+
+@pytest.fixture(scope="module")
+def nano(page: Path, runtime: Runtime, parts: Services) -> Iterator[int]:
+    with serving(parts, runtime.settings(), web=page) as port:
         yield port
 
 
-@pytest.fixture
-def drive(tmp_path: Path) -> Drive:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lines]:
+    """Yield the program that drives one Chromium for all tests."""
     OUT.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path_factory.mktemp("browser")
     question, rate_hz = spoken("capital")
     ahead = np.zeros(rate_hz, dtype=np.float32)
-    write_wav(tmp_path / "question.wav", np.concatenate([ahead, question]), rate_hz)
+    write_wav(folder / "question.wav", np.concatenate([ahead, question]), rate_hz)
     sample = np.concatenate([spoken(name)[0] for name in ("legs", "joke", "sum")])
-    write_wav(tmp_path / "sample.wav", sample, rate_hz)
+    write_wav(folder / "sample.wav", sample, rate_hz)
+    environment = {
+        "MODULES": str(MODULES),
+        "CHROMIUM": CHROMIUM or "",
+        "OUT": str(OUT),
+        "QUESTION": str(folder / "question.wav"),
+        "SAMPLE": str(folder / "sample.wav"),
+    }
+    with Lines(["node", str(HERE / "drive.mjs")], environment) as program:
+        yield program
 
+
+@pytest.fixture
+def drive(browser: Lines) -> Drive:
     def run(step: str, port: int) -> dict[str, Any]:
-        environment = {
-            **os.environ,
-            "MODULES": str(MODULES),
-            "CHROMIUM": CHROMIUM or "",
-            "PROFILE": str(tmp_path / "profile"),
-            "URL": f"http://127.0.0.1:{port}/",
-            "OUT": str(OUT),
-            "QUESTION": str(tmp_path / "question.wav"),
-            "SAMPLE": str(tmp_path / "sample.wav"),
-        }
-        done = subprocess.run(
-            ["node", str(HERE / "drive.mjs"), step],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=500,
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
+        found = browser.ask({"step": step, "url": f"http://127.0.0.1:{port}/"})
+        assert "failed" not in found, f"{found['failed']}\nthe page's console: {found['troubles']}"
         (OUT / f"{step}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
         assert found["troubles"] == []
         return found
@@ -146,11 +148,11 @@ def test_a_question_into_the_microphone_is_answered_aloud(drive: Drive, nano: in
     assert right >= 0.7, f"said {bubbles['assistant']!r}, heard {' '.join(words)!r}"
 
 
-def test_speaking_into_an_answer_silences_it(drive: Drive, page: Path) -> None:
+def test_speaking_into_an_answer_silences_it(drive: Drive, page: Path, parts: Services) -> None:
     # nano's ears and an answer that costs nothing: what is measured is the page and the turns.
     # Words and groups change all the time, or the guard against loops would end it.
     words = " ".join(f"{n} sheep and {n * n} goats" for n in range(20))
-    ears = Runtime(load_profile("nano")).services().turn_detector
+    ears = parts.turn_detector
     with serving(tone(120, words, turn_detector=ears), web=page) as port:
         found = drive("interrupt", port)
     times = heard(OUT, "interrupted", found).loud_s()
@@ -176,14 +178,14 @@ def test_a_tool_call_is_shown_and_a_reload_keeps_the_conversation(drive: Drive, 
 
 def test_a_line_that_breaks_in_an_answer_loses_nothing_of_it(drive: Drive, page: Path) -> None:
     words = "On and on and on it goes."
-    with serving(tone(60, words), web=page) as port:
+    with serving(tone(40, words), web=page) as port:
         found = drive("drop", port)
     assert found["breaks"] == 1
     assert found["seen"] == ["Reconnecting", "Connected"]
     assert found["first"] == [["user", "Go on."], ["assistant", words]]
     assert found["bubbles"] == [*found["first"], ["user", "And on."], ["assistant", words]]
     sound = heard(OUT, "resumed", found).spoken()
-    assert len(sound) / found["rate"] == pytest.approx(60 * 0.12, abs=0.05)
+    assert len(sound) / found["rate"] == pytest.approx(40 * 0.12, abs=0.05)
 
 
 def test_a_session_that_nobody_speaks_in_sleeps_until_it_is_woken(drive: Drive, page: Path) -> None:
@@ -217,7 +219,7 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
 
 
 def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
-    with serving(tone(25, "On and on and on."), web=page) as port:
+    with serving(tone(20, "On and on and on."), web=page) as port:
         found = drive("jitter", port)
     assert 40 < found["latestMs"] < JITTER_MS + 5, "late by something else than was asked for"
     sound = heard(OUT, "jitter", found)
@@ -226,7 +228,7 @@ def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
     # Between three answers are two pauses, which last as long as a new question takes.
     assert [gap for gap in gaps_ms if gap < 1000] == []
     assert len(gaps_ms) == 2
-    assert len(sound.spoken()) / sound.rate_hz == pytest.approx(3 * 25 * 0.12, abs=0.1)
+    assert len(sound.spoken()) / sound.rate_hz == pytest.approx(3 * 20 * 0.12, abs=0.1)
 
 
 def test_nothing_stands_in_the_way_of_assistive_technology(drive: Drive, nano: int) -> None:
