@@ -114,11 +114,13 @@ def create_app(
     app.state.drain = drain
     app.state.admission = admission = Admission(settings.max_sessions)
     errors.install(app)
-    slots = Slots(settings.max_sessions)
+    # Counted apart, so that four chapters of a book do not keep a person out; what is read gives
+    # way to what is said, in the LM and in the voice.
+    slots, requests = Slots(settings.max_sessions), Slots(settings.max_sessions)
     app.include_router(health_router(assistant, drain))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
-    app.include_router(rest_router(assistant, settings, slots))
+    app.include_router(rest_router(assistant, settings, slots, requests))
     app.include_router(realtime_router(House(assistant, settings, slots, lines, admission, tracer)))
     if web is not None and web.is_dir():
         app.mount("/", StaticFiles(directory=web, html=True), name="web")

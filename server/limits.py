@@ -51,7 +51,7 @@ class ServerSettings:
         origins: pages elsewhere that may talk to this server, `https://name:port` each.
         open_metrics: whether /metrics is read without a key.
         pace: how fast one socket may send.
-        max_sessions: realtime sockets and speech requests at a time.
+        max_sessions: sockets at a time, and as many requests that speak or listen.
         measured: whether fewer are let in while answers show that the machine is full.
         max_body_bytes: longest HTTP body, except where sound is sent in.
         max_upload_bytes: longest HTTP body with sound.

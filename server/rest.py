@@ -19,8 +19,11 @@ from server.voices import VoiceNames
 from step_audio.dialog.session import Assistant
 
 
-def rest_router(assistant: Assistant, settings: ServerSettings, slots: Slots) -> APIRouter:
-    """Return the routes. Whoever speaks or listens holds one of `slots` meanwhile."""
+def rest_router(
+    assistant: Assistant, settings: ServerSettings, sessions: Slots, requests: Slots
+) -> APIRouter:
+    """Return the routes. What speaks or listens holds one of `requests` meanwhile, a socket that
+    takes text one of `sessions`."""
     names = VoiceNames(assistant.services, settings.voice_names)
     router = APIRouter()
     # The gate asks for keys, long before any route; this says so in the description.
@@ -28,11 +31,11 @@ def rest_router(assistant: Assistant, settings: ServerSettings, slots: Slots) ->
     for part in (
         models_router(assistant.services, int(time.time())),
         voices_router(assistant),
-        speech_router(assistant, settings, slots, names),
-        transcriptions_router(assistant, settings, slots),
-        chat_router(assistant, settings, slots, names),
+        speech_router(assistant, settings, requests, names),
+        transcriptions_router(assistant, settings, requests),
+        chat_router(assistant, settings, requests, names),
     ):
         router.include_router(part, dependencies=keyed)
-    router.include_router(tts_router(assistant, settings, slots, names))
+    router.include_router(tts_router(assistant, settings, sessions, names))
     router.include_router(docs_router())
     return router

@@ -216,6 +216,7 @@ class Limits(Section):
 
     max_question_s: Positive = 30.0
     max_sessions: int = Field(default=4, ge=1, le=1000)
+    """Sockets at a time, and beside them as many requests that speak or listen, which give way."""
     admission: Literal["measured", "fixed"] = "measured"
     """measured: `max_sessions` is the ceiling; fewer are let in while answers show that the
     machine cannot serve so many. fixed: always so many."""

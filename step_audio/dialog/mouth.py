@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from step_audio.core.ports import Services
-from step_audio.core.types import TokenGroup, Voice
+from step_audio.core.types import LIVE, TokenGroup, Voice
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.responders import Response
 from step_audio.dialog.run import AnswerEvent, AudioChunk, Run
@@ -30,16 +30,19 @@ class Mouth:
         self,
         response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
         voice: Voice | None,
+        priority: int = LIVE,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a response with its groups as sound; closing it aborts the engine.
 
-        Args: `voice` is None for an answer without sound.
+        Args:
+            voice: None for an answer without sound.
+            priority: `BATCH` for sound that nobody waits for.
 
         Raises:
             StepAudioError: whatever broke the response.
         """
         clock, recorder = self._services.clock, self._services.recorder
-        run = Run(response, self._services.vocoder, voice, self.worker)
+        run = Run(response, self._services.vocoder, voice, self.worker, priority)
         start_s, silent = clock.now_s(), True
         async with aclosing(run.events()) as events:
             async for event in events:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import InputError
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams, Voice
+from step_audio.core.types import BATCH, SamplingParams, Voice
 from step_audio.dialog.languages import refuse_unreadable
 from step_audio.dialog.mouth import Mouth
 from step_audio.dialog.run import AudioChunk
@@ -67,12 +67,12 @@ class Reader:
             text, speaker, self._sampling, tag=style.tag if taught else ""
         )
         worker = self._mouth.worker
-        async with aclosing(self._mouth.speak(groups, speaker)) as events:
+        async with aclosing(self._mouth.speak(groups, speaker, BATCH)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
-                    for pcm in await worker.push(delivery, event.pcm):
+                    for pcm in await worker.push(delivery, event.pcm, BATCH):
                         yield AudioChunk(pcm, rate_hz)
-        for pcm in await worker.flush(delivery):
+        for pcm in await worker.flush(delivery, BATCH):
             yield AudioChunk(pcm, rate_hz)
 
 

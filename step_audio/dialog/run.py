@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from step_audio.core.errors import StepAudioError
 from step_audio.core.ports import Vocoder
 from step_audio.core.types import (
+    LIVE,
     Pcm,
     TextDelta,
     TokenGroup,
@@ -48,12 +49,13 @@ class Run:
         vocoder: Vocoder,
         voice: Voice | None,
         mouth: Worker,
+        priority: int = LIVE,
     ) -> None:
         """Args: `voice` is None for an answer without sound."""
         self._response = response
         self._vocoder = vocoder
         self._voice = voice
-        self._mouth = mouth
+        self._mouth, self._priority = mouth, priority
         self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
 
@@ -96,10 +98,11 @@ class Run:
         voice = self._voice
         if voice is None:
             return
-        stage = await self._mouth.run(lambda: self._vocoder.open(voice))
+        mouth, priority = self._mouth, self._priority
+        stage = await mouth.run(lambda: self._vocoder.open(voice), priority)
         while (group := await self._groups.get()) is not None:
-            await self._chunks(await self._mouth.push(stage, group))
-        await self._chunks(await self._mouth.flush(stage))
+            await self._chunks(await mouth.push(stage, group, priority))
+        await self._chunks(await mouth.flush(stage, priority))
 
     async def _chunks(self, chunks: list[Pcm]) -> None:
         for pcm in chunks:

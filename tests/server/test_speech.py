@@ -1,27 +1,19 @@
-import asyncio
 import base64
 import io
 import json
 import wave
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from fastapi import FastAPI
-from starlette.testclient import TestClient
 
-from server.chat.route import chat_router
-from server.limits import ServerSettings, Slots
-from server.speech import speech_router
-from server.voices import VoiceNames
+from server.limits import ServerSettings
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
-from step_audio.core.errors import EngineError, Overloaded
-from step_audio.dialog.session import Assistant, DialogSettings
-from tests.fakes import VOCAB, ScriptedEngine, group, services
+from step_audio.core.errors import EngineError
+from step_audio.dialog.session import DialogSettings
+from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 from tests.server.test_http import error
 
@@ -226,75 +218,6 @@ def test_an_engine_that_breaks_in_the_middle_ends_the_events_with_an_error(
     assert got.status_code == 200
     last = json.loads(got.text.strip().split("\n\n")[-1].removeprefix("data: "))
     assert (last["type"], last["error"]["code"]) == ("error", "engine_failed")
-
-
-async def test_slots_are_handed_on_in_order_and_none_is_lost() -> None:
-    slots, order = Slots(2), list[int]()
-
-    async def job(n: int) -> None:
-        async with slots.wait():
-            order.append(n)
-            await asyncio.sleep(0)
-
-    async with asyncio.TaskGroup() as tasks:
-        for n in range(7):
-            tasks.create_task(job(n))
-    assert order == list(range(7))
-    assert slots.taken == 0
-
-
-async def test_chapters_wait_longer_for_a_place_than_questions() -> None:
-    waits = list[float]()
-
-    class Watched(Slots):
-        @asynccontextmanager
-        async def wait(self, timeout_s: float = 60.0) -> AsyncIterator[None]:
-            waits.append(timeout_s)
-            async with super().wait(timeout_s):
-                yield
-
-    assistant, settings = Assistant(services(ScriptedEngine([SPEECH]))), ServerSettings()
-    names = VoiceNames(assistant.services, {})
-    app = FastAPI()
-    for router in (speech_router, chat_router):
-        app.include_router(router(assistant, settings, Watched(1), names))
-    with TestClient(app) as client:
-        client.post("/v1/audio/speech", json=HELLO)
-        client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi."}]})
-    assert waits == [600, 60]
-
-
-async def test_giving_up_in_line_leaves_the_line() -> None:
-    slots = Slots(1)
-    with slots.take():
-        waiting = asyncio.create_task(_hold(slots))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        with pytest.raises(Overloaded):
-            async with slots.wait(timeout_s=0):
-                pass
-        with pytest.raises(Overloaded), slots.take():
-            pass
-    assert slots.taken == 0
-
-
-async def test_the_line_is_bounded() -> None:
-    slots = Slots(1, max_waiting=1)
-    with slots.take():
-        waiting = asyncio.create_task(_hold(slots))
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded, match="1 requests wait"):
-            async with slots.wait():
-                pass
-    await waiting
-    assert slots.taken == 0
-
-
-async def _hold(slots: Slots) -> None:
-    async with slots.wait():
-        pass
 
 
 @pytest.mark.parametrize("more", [{}, {"stream_format": "sse"}, {"stream": False}])
