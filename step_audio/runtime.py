@@ -31,7 +31,7 @@ from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.errands import ErrandSettings
 from step_audio.dialog.generation import Patience
-from step_audio.dialog.session import DialogSettings, TurnSettings
+from step_audio.dialog.settings import DialogSettings, TurnSettings
 
 if TYPE_CHECKING:
     from vocoder.voice_library import UserVoices

@@ -20,7 +20,7 @@ from step_audio.core.keys import Keyring
 from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrary, VoiceStore
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import load_tokenizer

@@ -20,7 +20,8 @@ from server.errors import RequestError
 from server.uploads import decoded_base64
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.conversation import Called, Conversation, Item, Returned, Typed, UserAudio
-from step_audio.dialog.session import Assistant, new_id
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.session import Assistant
 from step_audio.dialog.transcriber import groups_of
 
 

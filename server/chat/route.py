@@ -17,7 +17,8 @@ from server.limits import ServerSettings, Slots
 from server.streamed import Streamed
 from server.voices import VoiceNames
 from step_audio.core.types import SamplingParams
-from step_audio.dialog.session import Assistant, new_id
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.session import Assistant
 
 
 def chat_router(

@@ -19,7 +19,8 @@ from server.voices import VoiceNames
 from step_audio.core.delivery import SPEEDS, VOLUMES
 from step_audio.core.ports import ToolSpec
 from step_audio.dialog.choice import ToolChoice
-from step_audio.dialog.session import Assistant, new_id
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.session import Assistant
 
 Modality = Literal["audio", "text"]
 

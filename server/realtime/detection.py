@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from server.realtime.events import SemanticVad, ServerVad
 from step_audio.dialog.ear import Detection
-from step_audio.dialog.session import TurnSettings
+from step_audio.dialog.settings import TurnSettings
 
 Eagerness = Literal["low", "medium", "high", "auto"]
 

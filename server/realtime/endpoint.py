@@ -26,7 +26,8 @@ from server.sight.trace import TraceWriter
 from server.sight.turns import TurnTimes
 from server.sight.watch import Watch, Watches
 from step_audio.core.errors import Overloaded
-from step_audio.dialog.session import Assistant, new_id
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.session import Assistant
 
 SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"

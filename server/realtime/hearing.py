@@ -15,7 +15,7 @@ from step_audio.core.errors import StepAudioError
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.conversation import UserAudio
 from step_audio.dialog.ear import EarEvent, Paused, Started, Stopped
-from step_audio.dialog.session import new_id
+from step_audio.dialog.ids import new_id
 
 MIN_QUESTION_MS: Final = 100
 _BLOCKS_PER_S: Final = 10

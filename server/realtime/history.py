@@ -10,7 +10,7 @@ from server.realtime.items import domain_item, item_events, wire_item
 from server.realtime.talk import Talk
 from step_audio.core.errors import DuplicateItem, ItemNotFound
 from step_audio.dialog.conversation import Conversation, Item, UserAudio
-from step_audio.dialog.session import new_id
+from step_audio.dialog.ids import new_id
 
 
 class History:

@@ -16,7 +16,7 @@ from step_audio.dialog.conversation import (
     Typed,
     UserAudio,
 )
-from step_audio.dialog.session import new_id
+from step_audio.dialog.ids import new_id
 
 _INWARD: Final[dict[str, Role]] = {"user": "human", "assistant": "assistant", "system": "system"}
 _OUTWARD: Final = {"human": "user", "tool": "user"}

@@ -15,8 +15,8 @@ from step_audio.core.errors import StepAudioError
 from step_audio.core.types import SamplingParams
 from step_audio.dialog.context import Usage
 from step_audio.dialog.conversation import Answer, Conversation, UserAudio
+from step_audio.dialog.ids import new_id
 from step_audio.dialog.run import AnswerEvent
-from step_audio.dialog.session import new_id
 
 BETA_TEMPERATURE: Final = 0.8
 """The beta shape's own default, which its clients send unasked: it means the profile's."""

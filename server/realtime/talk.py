@@ -10,7 +10,8 @@ from server.realtime.outlet import Outlet
 from server.voices import VoiceNames
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.errands import Errands
-from step_audio.dialog.session import Assistant, new_id
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.session import Assistant
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrary, VoiceStore
 from step_audio.core.profile import Profile
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 
 
 class Parts(Protocol):

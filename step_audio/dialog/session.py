@@ -5,14 +5,10 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Literal
 
 from step_audio.core.ports import Engine, Services, ToolSpec
-from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     LIVE,
     Pcm,
@@ -26,8 +22,8 @@ from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import Answer, Conversation
 from step_audio.dialog.dialect import dialect_of
 from step_audio.dialog.ear import Ear, EarEvent
-from step_audio.dialog.errands import Errands, ErrandSettings
-from step_audio.dialog.generation import Patience
+from step_audio.dialog.errands import Errands
+from step_audio.dialog.ids import new_id
 from step_audio.dialog.mouth import Mouth
 from step_audio.dialog.offload import Worker
 from step_audio.dialog.options import AnswerOptions
@@ -37,74 +33,10 @@ from step_audio.dialog.question import Question
 from step_audio.dialog.reader import Reader
 from step_audio.dialog.responders import DirectResponder, ReadingResponder, Responder
 from step_audio.dialog.run import AnswerEvent, AudioChunk
+from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.styles import Manner
 from step_audio.dialog.synthesis import SpeechSynthesizer
 from step_audio.dialog.voiceover import Voiceover
-
-
-@dataclass(frozen=True, slots=True)
-class TurnSettings:
-    """How pauses and interruptions are taken.
-
-    Attributes:
-        silence_ms: quiet that ends a turn, where the client does not say.
-        speculate: whether a short pause starts an answer, held until the turn is over.
-        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
-    """
-
-    silence_ms: int = 500
-    speculate: bool = True
-    resume_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DialogSettings:
-    """What a deployment chooses; see the profile.
-
-    Attributes:
-        responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
-            speech: there are no conversations, only texts to read aloud.
-        answer_prompt, read_prompt: names of system prompts.
-        takes_instructions: whether the checkpoint was trained to follow a client's
-            instructions; else they are accepted and do not reach the prompt.
-        takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
-        takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
-        languages: what it was taught to read aloud; none: whatever it is given.
-        sampling: of answers. reading: of text read aloud.
-        max_question_s: longest spoken question.
-        max_prompt_ids: the oldest exchanges are left out of a longer prompt.
-        mouths: so many streams may be in the vocoder at once, and share its work.
-        recent_audio: so many past spoken exchanges are shown to the model as sound.
-        turns: how pauses and interruptions are taken.
-        dialect: how the checkpoint writes tool calls.
-        errands: how long calls are waited for, and what is said meanwhile.
-    """
-
-    responder: Literal["direct", "cascade", "speech"] = "direct"
-    answer_prompt: str = "answer"
-    read_prompt: str = "read"
-    takes_instructions: bool = False
-    takes_examples: bool = True
-    takes_style_tags: bool = False
-    languages: tuple[LanguageCode, ...] = ()
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-    reading: SamplingParams = field(default_factory=SamplingParams)
-    max_question_s: float = 60.0
-    max_prompt_ids: int = 4096
-    mouths: int = 1
-    recent_audio: int = 0
-    patience: Patience = field(default_factory=Patience)
-    turns: TurnSettings = field(default_factory=TurnSettings)
-    dialect: str = "nano"
-    errands: ErrandSettings = field(default_factory=ErrandSettings)
-
-
-def new_id() -> str:
-    """Return an id that is unique and unguessable: 88 bits.
-
-    Clients cut ids of calls at 32 characters, prefix included; the longest is `item_call_`.
-    """
-    return uuid.uuid4().hex[:22]
 
 
 class Assistant:
@@ -113,7 +45,7 @@ class Assistant:
     def __init__(
         self,
         services: Services,
-        settings: DialogSettings = DialogSettings(),
+        settings: DialogSettings = DialogSettings(),  # noqa: B008 - frozen
         responder: Responder | None = None,
     ) -> None:
         self.services = services

@@ -12,7 +12,8 @@ from step_audio.dialog.conversation import Answer, Called, Conversation, Returne
 from step_audio.dialog.errands import Errands, ErrandSettings, LateResult, note
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.run import AnswerEvent, AudioChunk
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 
 TWO_CALLS = [8, *text_ids("look {}"), 8, *text_ids("listen {}")]

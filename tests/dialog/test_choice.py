@@ -12,7 +12,8 @@ from step_audio.dialog.conversation import Conversation, UserAudio
 from step_audio.dialog.dialect import SchemasDialect
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.run import AnswerEvent
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, MemoryRecorder, ScriptedEngine, group, services, text_ids
 
 LAMP = ToolSpec("lamp", "", {})

@@ -16,7 +16,8 @@ from step_audio.dialog.packing import interleave
 from step_audio.dialog.prompt import Audio, Call, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.question import Question
 from step_audio.dialog.run import AnswerEvent, AudioChunk
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import (
     VOCAB,
     ByteTokenizer,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from step_audio.core.errors import AudioError
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.transcriber import ModelTranscriber
 from tests.fakes import VOCAB, ScriptedEngine, services, text_ids
 

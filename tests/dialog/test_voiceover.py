@@ -10,7 +10,8 @@ from step_audio.core.errors import InputError
 from step_audio.core.types import BATCH, LIVE, TextDelta, ToolCall
 from step_audio.dialog.conversation import Answer, Conversation, Typed
 from step_audio.dialog.run import AudioChunk
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 
 EOT = VOCAB.eot

@@ -9,7 +9,8 @@ from server.app import create_app
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
 from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, SineVocoder, services
 
 Connect = Callable[..., TestClient]

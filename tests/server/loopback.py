@@ -13,7 +13,8 @@ from server.limits import ServerSettings
 from server.serving import configured
 from step_audio.cli.certificate import KeyPair
 from step_audio.core.ports import Services
-from step_audio.dialog.session import Assistant, DialogSettings
+from step_audio.dialog.session import Assistant
+from step_audio.dialog.settings import DialogSettings
 
 
 @contextmanager

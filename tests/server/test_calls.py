@@ -9,7 +9,7 @@ from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.dialog.dialect import SchemasDialect
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import talking

@@ -10,7 +10,7 @@ from mcp.server import MCPServer
 from step_audio.core.ports import ToolBox
 from step_audio.dialog.dialect import SchemasDialect
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from step_audio.tools.boxes import ToolBoxes
 from step_audio.tools.mcp import McpAddress, McpTools
 from step_audio.tools.nano import NanoTools, WallClock

@@ -12,7 +12,7 @@ from server.limits import ServerSettings
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 from tests.server.test_http import error

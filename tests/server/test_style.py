@@ -4,7 +4,7 @@ import pytest
 
 from server.realtime.style import Style
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, talking

@@ -8,7 +8,7 @@ from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.errands import ErrandSettings
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, talking

@@ -6,7 +6,7 @@ import pytest
 
 from server.realtime.outlet import Outlet
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings, TurnSettings
+from step_audio.dialog.settings import DialogSettings, TurnSettings
 from tests.fakes import VOCAB, FixedClock, MemoryRecorder, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, Talk, kinds, sound, talking

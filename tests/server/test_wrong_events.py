@@ -5,7 +5,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from server.limits import ServerSettings
 from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import DialogSettings
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, group, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import SECOND, Event, talking

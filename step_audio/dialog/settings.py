@@ -1,0 +1,68 @@
+"""What a deployment chooses of the dialogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from step_audio.core.profile import LanguageCode
+from step_audio.core.types import SamplingParams
+from step_audio.dialog.errands import ErrandSettings
+from step_audio.dialog.generation import Patience
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """How pauses and interruptions are taken.
+
+    Attributes:
+        silence_ms: quiet that ends a turn, where the client does not say.
+        speculate: whether a short pause starts an answer, held until the turn is over.
+        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+    """
+
+    silence_ms: int = 500
+    speculate: bool = True
+    resume_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DialogSettings:
+    """What a deployment chooses; see the profile.
+
+    Attributes:
+        responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
+            speech: there are no conversations, only texts to read aloud.
+        answer_prompt, read_prompt: names of system prompts.
+        takes_instructions: whether the checkpoint was trained to follow a client's
+            instructions; else they are accepted and do not reach the prompt.
+        takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
+        takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
+        languages: what it was taught to read aloud; none: whatever it is given.
+        sampling: of answers. reading: of text read aloud.
+        max_question_s: longest spoken question.
+        max_prompt_ids: the oldest exchanges are left out of a longer prompt.
+        mouths: so many streams may be in the vocoder at once, and share its work.
+        recent_audio: so many past spoken exchanges are shown to the model as sound.
+        turns: how pauses and interruptions are taken.
+        dialect: how the checkpoint writes tool calls.
+        errands: how long calls are waited for, and what is said meanwhile.
+    """
+
+    responder: Literal["direct", "cascade", "speech"] = "direct"
+    answer_prompt: str = "answer"
+    read_prompt: str = "read"
+    takes_instructions: bool = False
+    takes_examples: bool = True
+    takes_style_tags: bool = False
+    languages: tuple[LanguageCode, ...] = ()
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    reading: SamplingParams = field(default_factory=SamplingParams)
+    max_question_s: float = 60.0
+    max_prompt_ids: int = 4096
+    mouths: int = 1
+    recent_audio: int = 0
+    patience: Patience = field(default_factory=Patience)
+    turns: TurnSettings = field(default_factory=TurnSettings)
+    dialect: str = "nano"
+    errands: ErrandSettings = field(default_factory=ErrandSettings)
