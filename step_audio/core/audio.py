@@ -11,6 +11,7 @@ import math
 import os
 import wave
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -215,6 +216,7 @@ class StreamResampler:
         return (out.astype(np.float32),)
 
 
+@lru_cache(maxsize=8)  # each answer and each question opens a resampler of the same few rates
 def _sinc_taps(step: int, phases: int, crossings: int) -> tuple[NDArray[np.float32], int]:
     """Return (taps (phases, 2 * width + 2), width): phase p starts width before its centre."""
     cutoff = min(step, phases) * _ROLLOFF
@@ -223,7 +225,9 @@ def _sinc_taps(step: int, phases: int, crossings: int) -> tuple[NDArray[np.float
     sample = phase * step // phases - width + np.arange(2 * width + 2)
     t = np.clip((sample / step - phase / phases) * cutoff, -crossings, crossings)
     window = np.cos(t * np.pi / crossings / 2) ** 2
-    return (np.sinc(t) * window * cutoff / step).astype(np.float32), width
+    taps = (np.sinc(t) * window * cutoff / step).astype(np.float32)
+    taps.flags.writeable = False  # shared
+    return taps, width
 
 
 def resample(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
