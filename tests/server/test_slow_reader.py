@@ -15,8 +15,8 @@ from server.limits import ServerSettings
 from server.websocket import Socket
 from step_audio.dialog.packing import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
+from tests.server.dial import ANSWER, LEGACY, ask, dial, drop, of, until
 from tests.server.loopback import serving
-from tests.server.test_survival import ANSWER, LEGACY, ask, dial, drop, of, until
 
 # Far more than what the sockets' buffers hold: 144 s of sound, 9 MB of base64. The numbers keep
 # the guard from taking it for a model that turns in circles.
