@@ -5,6 +5,7 @@ const MOST_MS = 400;
 export const LEAST_MS = 65; // 50 of the network, 10 of a sound card that takes its sound in bursts
 const RAISE = 1.5;
 const CALM_MS = 8000;
+const ANSWERS = 3; // that tell how far ahead of its sound the server is
 const LOWER = 0.85;
 
 /**
@@ -17,6 +18,19 @@ export class JitterBuffer {
     this.targetMs = START_MS;
     this.gaps = 0;
     this.calmMs = 0;
+    /** @type {number[]} of the last answers, see `learn` */
+    this.leadsMs = [];
+  }
+
+  /** How long the next first piece waits: a server that speaks faster than it is heard waits for us. */
+  get waitMs() {
+    const leadMs = this.leadsMs.length ? Math.min(...this.leadsMs) : 0;
+    return Math.max(0, this.targetMs - Math.max(0, leadMs));
+  }
+
+  /** @param {number} ms by which an answer's sound was ahead, had its first piece played at once */
+  learn(ms) {
+    this.leadsMs = [...this.leadsMs, ms].slice(-ANSWERS);
   }
 
   /**
@@ -27,7 +41,7 @@ export class JitterBuffer {
    */
   mayStart({ waitedMs, bufferedMs, longestMs, complete }) {
     if (!bufferedMs) return false;
-    return complete || waitedMs >= this.targetMs || bufferedMs >= longestMs + this.targetMs;
+    return complete || waitedMs >= this.waitMs || bufferedMs >= longestMs + this.waitMs;
   }
 
   /**

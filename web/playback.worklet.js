@@ -21,6 +21,9 @@ const REPORT_S = 0.04;
  * @property {number} longest piece, in samples
  * @property {number} waited for how many samples its first one has been there
  * @property {number} dry for how many samples it has had none; 0 while it has some
+ * @property {number} received samples
+ * @property {number} age samples since the first one came
+ * @property {number} lead how far what was received was ahead of its age, at least
  * @property {number} played samples
  * @property {boolean} ended nothing follows
  */
@@ -53,6 +56,7 @@ class Playback extends AudioWorkletProcessor {
     if (type === "end") {
       const track = this.track(id);
       track.dry = 0; // all of it was played: no gap
+      if (Number.isFinite(track.lead)) this.jitter.learn(this.ms(track.lead));
       this.add(track, track.resampler.flush());
       track.ended = true;
     }
@@ -72,7 +76,8 @@ class Playback extends AudioWorkletProcessor {
     const resampler = new Resampler(RATE_HZ, sampleRate);
     /** @type {Track} */
     const made = {
-      id, queue: [], resampler, offset: 0, buffered: 0, longest: 0, waited: 0, dry: 0, played: 0, ended: false,
+      id, queue: [], resampler, offset: 0, buffered: 0, longest: 0, waited: 0, dry: 0,
+      received: 0, age: 0, lead: Infinity, played: 0, ended: false,
     };
     this.tracks.push(made);
     return made;
@@ -103,6 +108,8 @@ class Playback extends AudioWorkletProcessor {
   /** @param {Track} track @param {Float32Array} samples */
   add(track, samples) {
     if (!samples.length) return;
+    if (track.received) track.lead = Math.min(track.lead, track.received - track.age);
+    track.received += samples.length;
     if (track.dry) this.jitter.starved(this.ms(track.dry));
     track.dry = 0;
     track.queue.push(samples);
@@ -182,6 +189,7 @@ class Playback extends AudioWorkletProcessor {
   /** @param {number} frames that went by */
   wait(frames) {
     for (const track of this.tracks) {
+      if (track.received) track.age += frames;
       if (track.buffered) track.waited += frames;
       else if (track.dry) track.dry += frames;
     }
