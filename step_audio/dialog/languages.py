@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -44,8 +44,8 @@ class UnreadableText(InputError):
 
     def __init__(self, sentence: str, scripts: Iterable[str], languages: Iterable[str]) -> None:
         shown = sentence if len(sentence) <= _SHOWN_CHARS else f"{sentence[:_SHOWN_CHARS]}..."
-        letters = " and ".join(sorted(_PEOPLE_SAY.get(s, s.capitalize()) for s in scripts))
-        taught = " and ".join(languages)
+        letters = _listed(sorted(_PEOPLE_SAY.get(s, s.capitalize()) for s in scripts))
+        taught = _listed(list(languages))
         super().__init__(
             f"this model reads {taught}; there is nothing of it in {shown!r} ({letters} letters): "
             "leave that out, or write it as it is pronounced"
@@ -89,6 +89,10 @@ def readable(text: str, languages: tuple[LanguageCode, ...]) -> str:
         return text
     left = _SPACES.sub(" ", _EMPTY_BRACKETS.sub("", "".join(kept))).strip()
     return left if any(c.isalnum() for c in left) else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _known(languages: tuple[LanguageCode, ...]) -> frozenset[str]:

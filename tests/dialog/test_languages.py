@@ -15,7 +15,7 @@ ASIAN: tuple[LanguageCode, ...] = ("zh", "en", "ja", "ko")
         ("Мне 5 лет.", ENGLISH, "Cyrillic"),
         ("你好，世界。", ENGLISH, "Chinese letters"),
         ("कैसे हो?", ASIAN, "Devanagari"),
-        ("Привет, мир.", ASIAN, "reads Chinese and English and Japanese and Korean"),
+        ("Привет, мир.", ASIAN, "reads Chinese, English, Japanese and Korean;"),
         ("Ω", ENGLISH, "Greek"),
     ],
 )

@@ -49,9 +49,9 @@ export const steps = {
     await type(page, "what time is it in london");
     await answered(page, 1);
     const call = await page.locator(".call").first().innerText();
+    await shot(page, "answer-wide");
     await type(page, "what is twelve plus thirty");
     await answered(page, 2);
-    await shot(page, "answer-wide");
     const before = [await bubbles(page), await page.locator(".call").allInnerTexts()];
     const told = [];
     page.on("websocket", (socket) => {
