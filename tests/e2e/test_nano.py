@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile as sf
@@ -119,3 +121,32 @@ def _asked(port: int, **session: object) -> list[dict[str, Any]]:
         socket.send(json.dumps({"type": "session.update", "session": wanted}))
         append(socket, *read_audio(QUESTION))
         return answer(socket)
+
+
+ASKED = (
+    ("what is twelve plus thirty", "forty two"),
+    ("what time is it in london", "london"),
+    ("what is the capital of france", "paris"),
+    ("how many legs does a spider have", "eight"),
+    ("what color is the sky", "blue"),
+    ("how much is seven times eight", "fifty six"),
+)
+
+
+def test_a_second_question_about_something_else_is_no_follow_up(port: int) -> None:
+    wrong = []
+    for (first, _), (second, word) in permutations(ASKED, 2):
+        said = [{"role": "user", "content": first}]
+        said.append({"role": "assistant", "content": _written(port, said)})
+        text = _written(port, [*said, {"role": "user", "content": second}])
+        if word not in text.lower():
+            wrong.append((first, second, text))
+    # v0.2 had 16 of these 30 wrong.
+    assert len(wrong) <= 3, wrong
+
+
+def _written(port: int, messages: list[dict[str, str]]) -> str:
+    asked = {"model": "nano", "messages": messages, "modalities": ["text"]}
+    reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=asked, timeout=60)
+    text: str = reply.json()["choices"][0]["message"]["content"]
+    return text
