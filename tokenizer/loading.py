@@ -43,7 +43,7 @@ CENTROIDS: Final = "linguistic_tokenizer.npy"
 SEMANTIC: Final = "speech_tokenizer_v1.onnx"
 STREAM: Final = "tokenizer.json"
 
-_PREFIX = "encoder."
+ENCODER_PREFIX: Final = "encoder."
 _MAX_BLOCKS, _MAX_SIZE = 256, 16384
 
 
@@ -108,17 +108,19 @@ def build_encoder(config: SanmConfig, tensors: dict[str, Tensor], path: Path) ->
     for name, wanted in expected.items():
         found = tensors.get(name)
         if found is None:
-            raise WeightsError(f"{path}: {_PREFIX}{name} is missing")
+            raise WeightsError(f"{path}: {ENCODER_PREFIX}{name} is missing")
         if found.shape != wanted.shape:
             raise WeightsError(
-                f"{path}: {_PREFIX}{name} has shape {tuple(found.shape)}, "
+                f"{path}: {ENCODER_PREFIX}{name} has shape {tuple(found.shape)}, "
                 f"expected {tuple(wanted.shape)}"
             )
         if not found.is_floating_point() or not bool(torch.isfinite(found).all()):
-            raise WeightsError(f"{path}: {_PREFIX}{name} holds values that are not finite floats")
+            raise WeightsError(
+                f"{path}: {ENCODER_PREFIX}{name} holds values that are not finite floats"
+            )
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
-        raise WeightsError(f"{path}: {_PREFIX}{unknown[0]} is not part of this model")
+        raise WeightsError(f"{path}: {ENCODER_PREFIX}{unknown[0]} is not part of this model")
     encoder.load_state_dict({name: tensors[name].float() for name in expected}, assign=True)
     return encoder
 
@@ -143,7 +145,7 @@ def convert(published: Path, out: Path, dtype: torch.dtype = torch.float32) -> N
     if not (published / SEMANTIC).is_file():
         raise WeightsError(f"{published / SEMANTIC} does not exist; complete the download")
     out.mkdir(parents=True, exist_ok=True)
-    state = {_PREFIX + name: t.to(dtype).contiguous() for name, t in source.tensors.items()}
+    state = {ENCODER_PREFIX + name: t.to(dtype).contiguous() for name, t in source.tensors.items()}
     try:
         save_file(state, out / ENCODER)
     except SafetensorError as error:  # which hides the system's own
@@ -168,7 +170,7 @@ def _sources(folder: Path) -> _Sources:
     if not folder.is_dir():
         raise WeightsError(f"no weights at {folder}; fetch or train them first")
     if (folder / ENCODER).is_file():
-        path, config = folder / ENCODER, _own_config(folder / CONFIG)
+        path, config = folder / ENCODER, own_config(folder / CONFIG)
         cmvn = folder / CMVN
     else:
         recogniser = find_recogniser(folder)
@@ -178,9 +180,9 @@ def _sources(folder: Path) -> _Sources:
         raise WeightsError(f"the config beside {path} describes no model of this kind: {config}")
     # The published file also holds a decoder and a predictor, which nothing here uses.
     tensors = {
-        name.removeprefix(_PREFIX): tensor
+        name.removeprefix(ENCODER_PREFIX): tensor
         for name, tensor in read_tensors(path).items()
-        if name.startswith(_PREFIX)
+        if name.startswith(ENCODER_PREFIX)
     }
     return _Sources(config, tensors, path, cmvn)
 
@@ -188,7 +190,8 @@ def _sources(folder: Path) -> _Sources:
 Facts = TypeVar("Facts", SanmConfig, StreamFacts)
 
 
-def _own_config(path: Path) -> SanmConfig:
+def own_config(path: Path) -> SanmConfig:
+    """Return the encoder's sizes of the project's own layout. Raises WeightsError."""
     return _checked(SanmConfig, read_object(path, WeightsError), path)
 
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +19,36 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from step_audio.core.types import Pcm
-from step_audio.data.domain import generate, salad, spoken_words, vocabulary
+from step_audio.data.domain import (
+    QaSample,
+    generate,
+    qa_sample,
+    salad,
+    scrambled,
+    spoken_words,
+    vocabulary,
+)
+from step_audio.data.nonsense import FOREIGN_SHARE, foreign_job, no_speech, unasked
 from step_audio.data.speakers import Speaker, draw_training_speaker
 from step_audio.data.synthesis import Job, synthesize_many
 
 RATE_HZ = 16_000
 SHARD = 500
-SALAD_SHARE = 0.6
+SALAD_SHARE, SCRAMBLED_SHARE, ANSWER_SHARE = 0.25, 0.3, 0.08
+"""Shares of word salad, of scrambled questions and of answers; the rest are questions."""
+
+NONSENSE_SHARE = 0.05
+"""Sounds that ask nothing: their text is "", they have no phones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One spoken text at 16 kHz, 16-bit, peak-normalised."""
+    """One spoken text at 16 kHz, 16-bit, peak-normalised; `sample`: the question that it is."""
 
     text: str
     speaker: str
     pcm: NDArray[np.int16]
+    sample: QaSample | None = None
 
     @property
     def words(self) -> list[str]:
@@ -59,38 +73,68 @@ def write_shard(index: int, out: Path, size: int = SHARD, guests: float = 0.0) -
         return
     out.mkdir(parents=True, exist_ok=True)
     rng, voices = random.Random(index), np.random.default_rng(index)
-    words = vocabulary()
-    jobs: list[Job] = []
-    while len(jobs) < size:
-        speaker = draw_training_speaker(voices, guest_share=guests)
-        jobs += [Job(t, speaker, *_manner(rng, speaker)) for t in [_text(rng, words)] if t]
-    sounds = [to_16k(*sound) for sound in synthesize_many(jobs, workers=1)]
+    planned = [_planned(rng, voices, guests) for _ in range(size)]
+    made = synthesize_many([p.job for p in planned if p.job], workers=1)
+    sounds = [
+        to_16k(*(next(made) if p.job else (no_speech(rng, voices), RATE_HZ))) for p in planned
+    ]
     offsets = np.cumsum([0, *map(len, sounds)]).astype(np.int64)
-    rows = [[job.text, job.speaker.name] for job in jobs]
+    rows = [[p.text, p.speaker, p.sample and asdict(p.sample)] for p in planned]
     path.with_suffix(".json").write_text(json.dumps(rows), encoding="utf-8")
     temporary = path.with_suffix(".tmp")
     save_file({"pcm": np.concatenate(sounds), "offsets": offsets}, str(temporary))
     temporary.replace(path)
 
 
-def read_corpus(folder: Path) -> list[Utterance]:
-    """Read every shard of a folder."""
+def read_corpus(folder: Path, *, nonsense: bool = False) -> list[Utterance]:
+    """Read every shard of a folder; sounds without a text only when `nonsense` is asked for."""
     utterances = []
     for path in sorted(folder.glob("speech-*.safetensors")):
         tensors = load_file(str(path))
         rows = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         offsets = tensors["offsets"]
-        for i, (text, speaker) in enumerate(rows):
+        for i, (text, speaker, sample) in enumerate(rows):
+            if not text and not nonsense:
+                continue
             pcm = tensors["pcm"][offsets[i] : offsets[i + 1]]
-            utterances.append(Utterance(text, speaker, pcm))
+            utterances.append(Utterance(text, speaker, pcm, sample and qa_sample(sample)))
     return utterances
 
 
-def _text(rng: random.Random, words: tuple[str, ...]) -> str:
-    if rng.random() < SALAD_SHARE:
-        return salad(rng, words)
-    sample = generate(rng, "train")
-    return sample.question if rng.random() < 0.6 else sample.answer
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """An utterance to make; without a job it is noise."""
+
+    text: str
+    speaker: str
+    job: Job | None
+    sample: QaSample | None = None
+
+
+def _planned(rng: random.Random, voices: np.random.Generator, guests: float) -> _Planned:
+    dice = rng.random()
+    if dice < NONSENSE_SHARE:
+        job = foreign_job(rng) if rng.random() < FOREIGN_SHARE else None
+        return _Planned("", job.speaker.name if job else "noise", job, unasked(rng))
+    sample = None
+    dice = rng.random()
+    if dice < SALAD_SHARE:
+        text = salad(rng, vocabulary())
+    elif dice < SALAD_SHARE + SCRAMBLED_SHARE:
+        text = scrambled(rng)
+    else:
+        while not (drawn := generate(rng, "train")).question:
+            pass
+        answers = dice > 1.0 - ANSWER_SHARE
+        text, sample = (drawn.answer, None) if answers else (drawn.question, drawn)
+    who = draw_training_speaker(voices, guest_share=guests)
+    return _Planned(text, who.name, Job(text, who, *_manner(rng, who)), sample)
+
+
+def read_questions(folder: Path, index: int) -> list[QaSample]:
+    """Return the questions among the utterances of one shard."""
+    rows = json.loads((folder / f"speech-{index:04d}.json").read_text(encoding="utf-8"))
+    return [qa_sample(sample) for _, _, sample in rows if sample]
 
 
 def _manner(rng: random.Random, speaker: Speaker) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from step_audio.core.types import Pcm
 from step_audio.data.augment import RATE_HZ, coloured_noise
+from step_audio.data.domain import QaSample, generate_intent
 from step_audio.data.speakers import GPL, Speaker
 from step_audio.data.synthesis import Job
 
@@ -53,6 +54,13 @@ def no_speech(rng: random.Random, noise: np.random.Generator) -> Pcm:
     made = rng.choice((_hiss, _hiss, _hum, _knocks))(samples, rng, noise)
     scaled: Pcm = made / np.float32(max(1e-6, float(np.abs(made).max()))) * level
     return scaled
+
+
+def unasked(rng: random.Random) -> QaSample:
+    """Return the sample of a sound that asks nothing; its question is ""."""
+    while (qa := generate_intent(rng, "not_understood", "train")).question:
+        pass
+    return qa
 
 
 def _hiss(samples: int, rng: random.Random, noise: np.random.Generator) -> Pcm:

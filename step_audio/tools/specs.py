@@ -21,6 +21,8 @@ def _object(required: tuple[str, ...], **properties: dict[str, Any]) -> dict[str
     }
 
 
+# Providers know more places than we do time zones.
+_PLACE: Final = {"type": "string", "maxLength": 40, "description": "City or country in English"}
 _UNIT: Final = {"type": "string", "enum": list(UNITS)}
 
 SPECS: Final[dict[str, ToolSpec]] = {
@@ -40,7 +42,7 @@ SPECS: Final[dict[str, ToolSpec]] = {
         ToolSpec(
             "get_weather",
             "Tell the weather in a city: condition and degrees Celsius.",
-            _object(("city",), city=_CITY),
+            _object(("city",), city=_PLACE),
         ),
         ToolSpec(
             "set_timer",

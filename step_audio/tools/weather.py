@@ -7,6 +7,7 @@ stand is said by paths such as `current_condition.0.temp_C`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from step_audio.core import toolformat
 from step_audio.core.errors import ToolError
 
 MAX_BYTES: Final = 1 << 20
+_PLACE: Final = re.compile(r"[^\W\d_]+(?:[ .'-]+[^\W\d_]+)*\.?")
 
 # Words of providers -> the conditions that a model may have been trained with. First match wins.
 _WORDS: Final = (
@@ -73,7 +75,9 @@ class HttpWeather:
         Raises:
             ToolError: the provider cannot be reached, refuses, or answers something else.
         """
-        answer = await self._get(self.url.replace("{city}", quote(city)))
+        if not _PLACE.fullmatch(city):
+            raise ToolError(f"{city[:40]!r} is no name of a place")
+        answer = await self._get(self.url.replace("{city}", quote(city, safe="")))
         condition, temperature = _walk(answer, self.condition), _walk(answer, self.temperature)
         try:
             degrees = round(float(temperature))

@@ -26,6 +26,7 @@ from step_audio.train.lm_embedding import semantic_digits
 from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
 from step_audio.train.options import prepare, run_options
+from step_audio.train.precision import autocast
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 from vocoder.flow import FlowBatch, FlowInput, FlowModel
 from vocoder.flow_config import FlowConfig, from_dict, nano_flow
@@ -62,7 +63,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     while not run.done:
         run.set_learning_rate(args.learning_rate)
         batch = to_device(crops.next(), device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device.type):
             loss = model.loss(replace(batch, prior_weight=PRIOR_WEIGHT))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from step_audio.train.discriminators import Critics, Verdicts
 from step_audio.train.loop import Budget, TrainingRun, pick_device
+from step_audio.train.precision import autocast
 from step_audio.train.vocoder_corpus import Corpus, CropSampler, build_corpus
 from step_audio.train.vocoder_losses import (
     SpectralDistance,
@@ -150,13 +151,13 @@ class HiftTrainer:
 
     def _generate(self, mel: Tensor, f0: Tensor, generator: torch.Generator) -> Tensor:
         source = self.generator.draw_source(f0, generator)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             magnitude, phase = self.generator.spectrum(mel, source)
         return self.generator.stft.synthesise(magnitude, phase)
 
     def _judge(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss of the generator by the critics, loss of the critics)."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device.type):
             said_real: Verdicts = self.critics(real)
             said_fake: Verdicts = self.critics(made.detach())
             taught = critic_loss(said_real.scores, said_fake.scores)

@@ -18,13 +18,14 @@ from torch.nn import functional as F
 
 from step_audio.core.vocab import Vocab
 from step_audio.engine.step1 import Step1, Step1Config
-from step_audio.engine.weights import save_step1
+from step_audio.engine.weights import load_step1, save_step1
 from step_audio.train.lm_data import extend_composer, load_composer
 from step_audio.train.lm_embedding import StructuredEmbedding
 from step_audio.train.lm_samples import LmSample, SampleComposer, TaskWeights
 from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
 from step_audio.train.options import prepare, run_options
+from step_audio.train.precision import autocast
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 
 TEXT_WEIGHT = 3.0
@@ -48,9 +49,15 @@ class LmTrainer(nn.Module):
         width = config.hidden_size
         self.embedding = StructuredEmbedding(vocab, width, centroids, SEMANTIC_LEVELS, std=0.05)
 
+    def begin(self, trained: Step1) -> None:
+        """Start from a trained LM of the same sizes with tied embeddings."""
+        state = trained.state_dict()
+        self.embedding.begin(state.pop("model.embed_tokens.weight"))
+        self.lm.load_state_dict(state)
+
     def losses(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts for ids (B, T) and mask (B, T)."""
-        with torch.autocast(ids.device.type, torch.bfloat16):
+        with autocast(ids.device.type):
             table = self.embedding.table()
             hidden = self.lm.hidden(inputs_embeds=F.embedding(ids[:, :-1], table))
             wanted = mask[:, 1:]
@@ -114,17 +121,12 @@ def train(args: argparse.Namespace) -> None:
     vocab = Vocab(**json.loads((data / "vocab.json").read_text()))
     centroids = torch.from_numpy(np.load(data / "centroids.npy", allow_pickle=False))
     composer = load_composer(data, vocab, random.Random(args.seed))
-    config = Step1Config(
-        hidden_size=args.width,
-        intermediate_size=args.intermediate,
-        num_attention_heads=args.heads,
-        num_attention_groups=args.groups,
-        num_hidden_layers=args.layers,
-        vocab_size=vocab.size,
-        max_seq_len=4096,
-        tie_word_embeddings=True,
-    )
-    trainer = LmTrainer(config, vocab, centroids).to(device)
+    start = load_step1(Path(args.start)) if args.start else None
+    config = start.config if start else _config(args, vocab)
+    trainer = LmTrainer(config, vocab, centroids)
+    if start:
+        trainer.begin(start.module())
+    trainer.to(device)
     print(f"{sum(p.numel() for p in trainer.parameters()) / 1e6:.1f}M parameters", flush=True)
     optimizer = for_layers(trainer, trainer.lm.model.layers)
     run = TrainingRun(
@@ -136,7 +138,7 @@ def train(args: argparse.Namespace) -> None:
     trainer.train()
     while not run.done:
         run.set_learning_rate(args.learning_rate, warm_steps=60, hold=0.5)
-        composer.set_weights(_mix(run.fraction))
+        composer.set_weights(_mix(run.fraction, args.mix, fresh=start is None))
         if run.step % REFRESH_STEPS == 0:
             extend_composer(composer, data)
         ids, mask = (t.to(device) for t in batches.next())
@@ -149,17 +151,38 @@ def train(args: argparse.Namespace) -> None:
     save_step1(Path(args.out) / "export", config, trainer.export_state())
 
 
-def _mix(fraction: float) -> TaskWeights:
+def _config(args: argparse.Namespace, vocab: Vocab) -> Step1Config:
+    return Step1Config(
+        hidden_size=args.width,
+        intermediate_size=args.intermediate,
+        num_attention_heads=args.heads,
+        num_attention_groups=args.groups,
+        num_hidden_layers=args.layers,
+        vocab_size=vocab.size,
+        max_seq_len=4096,
+        tie_word_embeddings=True,
+    )
+
+
+def _mix(fraction: float, asked: Sequence[float] | None, *, fresh: bool) -> TaskWeights:
     """Hearing and reading first; whole spoken turns once words are heard at all."""
-    if fraction < 0.2:
+    if fresh and fraction < 0.2:
         return TaskWeights(transcribe=0.35, read=0.2, spoken=0.05, typed=0.4)
-    return TaskWeights()
+    return TaskWeights(*asked) if asked else TaskWeights()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
     parser = run_options(__doc__, minutes=70.0, learning_rate=2e-3)
     parser.add_argument("--data", required=True, help="folder written by step_audio.train.lm_data")
+    parser.add_argument("--from", dest="start", help="folder of an LM to train on; tells the sizes")
+    parser.add_argument(
+        "--mix",
+        nargs=4,
+        type=float,
+        metavar=("TRANSCRIBE", "READ", "SPOKEN", "TYPED"),
+        help="how often each task is drawn",
+    )
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--max-length", type=int, default=640)
     parser.add_argument("--width", type=int, default=256)

@@ -2,6 +2,8 @@
 
 Shard i holds questions and word salad by many speakers ("hearing") and, by the answer voice, the
 answers to those questions ("speaking"). Training may start on the first shards while more are made.
+With --speech the questions are those of a corpus that `step_audio.train.hearing --heard` encodes
+while it learns; only their answers are made here.
 
 Run: python -m step_audio.train.lm_data --tokenizers build/nano/tokenizers/export \
          --out build/nano/lm-data --part 0/2        (once a part, side by side or in turn)
@@ -12,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
@@ -25,13 +27,20 @@ from tqdm import tqdm
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import Vocab
 from step_audio.data.augment import augment, pad_noise, warp
-from step_audio.data.domain import QaSample, generate, generate_intent, salad, vocabulary
-from step_audio.data.nonsense import FOREIGN_SHARE, foreign_job, no_speech
+from step_audio.data.corpus import read_questions
+from step_audio.data.domain import (
+    QaSample,
+    generate,
+    salad,
+    vocabulary,
+)
+from step_audio.data.nonsense import FOREIGN_SHARE, foreign_job, no_speech, unasked
 from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.spoken import SpokenItem, read_spoken, to_codes, write_spoken
 from step_audio.data.synthesis import Job, synthesize_many
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
+from step_audio.train.heard import PATTERN, read_heard
 from step_audio.train.lm_samples import SampleComposer
 from step_audio.train.text_tokenizer import train_bpe
 from tokenizer.loading import load_tokenizer
@@ -53,13 +62,18 @@ def nano_vocab() -> Vocab:
     return Vocab(audio_base=TEXT_SIZE, heard_open=5, heard_close=6, call=7, hears_semantic=False)
 
 
-def prepare_text(out: Path, tokenizers: Path) -> None:
-    """Write the text tokenizer, the vocabulary's facts and the centroids, once."""
+def prepare_text(out: Path, tokenizers: Path, weights: Path | None = None) -> None:
+    """Write the text tokenizer, the vocabulary's facts and the centroids, once.
+
+    `weights` are packed ones whose LM will be trained on: its text tokenizer is taken over.
+    """
     if (out / "vocab.json").exists():
         return
     out.mkdir(parents=True, exist_ok=True)
-    rng = random.Random(5)
-    train_bpe(_texts(rng, 40_000), TEXT_SIZE, out / "tokenizer.json")
+    if weights is not None:
+        shutil.copyfile(weights / "lm" / "tokenizer.json", out / "tokenizer.json")
+    else:
+        train_bpe(_texts(random.Random(5), 40_000), TEXT_SIZE, out / "tokenizer.json")
     np.save(out / "centroids.npy", np.load(tokenizers / "linguistic_tokenizer.npy"))
     (out / "vocab.json").write_text(json.dumps(asdict(nano_vocab())))
 
@@ -93,17 +107,11 @@ def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
         if rng.random() < SALAD_SHARE:
             planned.append((salad(rng, words), None, who))
         elif rng.random() < NONSENSE_SHARE:
-            planned.append(("", _unasked(rng), who))
+            planned.append(("", unasked(rng), who))
         else:
             qa = generate(rng, "train")
             planned.append((qa.question, qa, who))
     return planned
-
-
-def _unasked(rng: random.Random) -> QaSample:
-    while (qa := generate_intent(rng, "not_understood", "train")).question:
-        pass
-    return qa
 
 
 def hearing_shard(
@@ -132,13 +140,20 @@ def hearing_shard(
     write_spoken(path, items)
 
 
-def speaking_shard(index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path) -> None:
-    """Write the answers of one shard, and some salad, in the answer voice."""
+def speaking_shard(
+    index: int,
+    tokenizer: DualCodebookTokenizer,
+    size: int,
+    out: Path,
+    answers: Iterable[str] | None = None,
+) -> None:
+    """Write the answers of one shard (or the given ones), and some salad, in the answer voice."""
     path = out / f"speaking-{index:04d}.safetensors"
     if path.exists():
         return
     rng, words = random.Random(20_000 + index), vocabulary()
-    texts = {qa.answer for _, qa, _ in plan(index, size) if qa is not None}
+    planned = (qa.answer for _, qa, _ in plan(index, size) if qa is not None)
+    texts = set(planned if answers is None else answers)
     texts |= {salad(rng, words) for _ in range(size * SPOKEN_SALAD // SHARD)}
     voice = speaker(ANSWER_SPEAKER)
     ordered = sorted(texts)
@@ -185,18 +200,20 @@ def extend_composer(composer: SampleComposer, data: Path) -> int:
         speaking = path.with_name(path.name.replace("hearing", "speaking"))
         if path.name in composer.shards or not speaking.exists():
             continue
-        rows = json.loads(path.with_suffix("").with_suffix(".qa.json").read_text())
-        samples = [None if row is None else _sample(row) for row in rows]
-        composer.add(path.name, read_spoken(path), samples, read_spoken(speaking))
+        composer.shards.add(path.name)
+        composer.add(*read_heard(path))
         added += 1
+    for path in sorted(data.glob(PATTERN)):
+        if path.name not in composer.shards:
+            composer.shards.add(path.name)
+            composer.add(*read_heard(path))
+            added += 1
+    for path in sorted(data.glob("speaking-*.safetensors")):
+        if path.name not in composer.shards:
+            composer.shards.add(path.name)
+            composer.add_answers(read_spoken(path))
+            added += 1
     return added
-
-
-def _sample(row: dict[str, Any]) -> QaSample:
-    history = tuple(_sample(past) for past in row["history"])
-    call = tuple(row["call"]) if row["call"] else None
-    lists = {name: tuple(row[name]) for name in ("slots", "key_words")}
-    return QaSample(**{**row, **lists, "call": call, "history": history})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -207,17 +224,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=30)
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
     parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
+    parser.add_argument("--speech", help="corpus whose questions to answer; none are encoded here")
+    parser.add_argument("--from", dest="weights", help="packed weights whose LM will be trained on")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
     args = parser.parse_args(argv)
     out = Path(args.out)
     # Parts run side by side: threads of two processes on one core wait for each other.
     torch.set_num_threads(1)
-    prepare_text(out, Path(args.tokenizers))
+    prepare_text(out, Path(args.tokenizers), args.weights and Path(args.weights))
     tokenizer = load_tokenizer(Path(args.tokenizers))
     part, parts = (int(number) for number in args.part.split("/"))
     for index in tqdm(range(part, args.shards, parts), desc=f"LM data {args.part}"):
-        hearing_shard(index, tokenizer, args.shard, out, args.guests)
-        speaking_shard(index, tokenizer, args.shard, out)
+        if args.speech:
+            questions = read_questions(Path(args.speech), index)
+            answers = [qa.answer for qa in questions]
+            speaking_shard(index, tokenizer, args.shard, out, answers)
+        else:
+            hearing_shard(index, tokenizer, args.shard, out, args.guests)
+            speaking_shard(index, tokenizer, args.shard, out)
 
 
 if __name__ == "__main__":

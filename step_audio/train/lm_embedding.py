@@ -45,6 +45,20 @@ class StructuredEmbedding(nn.Module):
         nn.init.normal_(self.semantic.weight, 0.0, std * len(levels) ** -0.5)
         self.text_rows = vocab.audio_base
 
+    @torch.no_grad()
+    def begin(self, table: Tensor) -> None:
+        """Start from a trained table (V, H): what is known of the codes explains what it can."""
+        self.free.copy_(table)
+        at = self.text_rows
+        for known, part in (
+            (self.known_linguistic, self.linguistic),
+            (self.known_semantic, self.semantic),
+        ):
+            rows = table[at : at + len(known)]
+            part.weight.copy_(torch.linalg.lstsq(known, rows, driver="gelsd").solution.T)
+            self.free[at : at + len(known)] = rows - part(known)
+            at += len(known)
+
     def table(self) -> Tensor:
         """Return the whole table, (V, H), differentiable."""
         known = torch.cat(

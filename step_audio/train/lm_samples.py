@@ -21,6 +21,9 @@ from step_audio.dialog.prompts import load_prompt
 SOUNDING = 0.4
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
+REMEMBERED = 40_000
+"""Heard items that samples are drawn from, the newest."""
+
 UNRELATED = 0.4
 """Share of questions of their own that come after something else. Where only follow-ups had a
 history, every second question of a conversation was taken for one."""
@@ -65,17 +68,18 @@ class SampleComposer:
         self.answers: dict[str, list[SpokenItem]] = {}
         self.set_weights(weights or TaskWeights())
 
-    def add(
-        self,
-        shard: str,
-        hearing: Sequence[SpokenItem],
-        samples: Sequence[QaSample | None],
-        speaking: Sequence[SpokenItem],
-    ) -> None:
-        """Add a shard: what was said to nano, the questions among it, and spoken answers."""
-        self.shards.add(shard)
+    def add(self, hearing: Sequence[SpokenItem], samples: Sequence[QaSample | None]) -> None:
+        """Add what was said to nano, and which question each item is, if any.
+
+        What was heard long ago is forgotten: the encoder may hear it otherwise by now.
+        """
         self.hearing += [item for item in hearing if item.text]
         self.questions += [(i, qa) for i, qa in zip(hearing, samples, strict=True) if qa]
+        del self.hearing[:-REMEMBERED]
+        del self.questions[:-REMEMBERED]
+
+    def add_answers(self, speaking: Sequence[SpokenItem]) -> None:
+        """Add texts spoken by the answer voice."""
         self.speaking += speaking
         for item in speaking:
             self.answers.setdefault(item.text, []).append(item)

@@ -94,6 +94,10 @@ class TrainingRun:
     def _stop(self, *_: object) -> None:
         self._told_to_stop = True
 
+    def restart_clock(self) -> None:
+        """Leave out of the budget what was done since the run was made."""
+        self._mark = time.monotonic()
+
     @property
     def checkpoint(self) -> Path:
         return self.out / "checkpoint.pt"

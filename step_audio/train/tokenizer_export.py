@@ -28,14 +28,19 @@ class TrainedTokenizers(Protocol):
 
 def export(trained: TrainedTokenizers, cmvn: tuple[list[float], list[float]], folder: Path) -> None:
     """Write encoder, centroids, CMVN and the semantic graph into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {f"encoder.{k}": v.contiguous() for k, v in trained.encoder.state_dict().items()}
-    save_file(state, str(folder / "linguistic.safetensors"))
-    (folder / "linguistic.json").write_text(json.dumps(asdict(trained.config), indent=2) + "\n")
+    export_linguistic(trained.config, trained.encoder, folder)
     table = trained.codebook.table.cpu().numpy().astype(np.float32)
     np.save(folder / "linguistic_tokenizer.npy", table)
     (folder / "am.mvn").write_text(_kaldi_cmvn(*cmvn))
     export_semantic(trained.semantic, folder / "speech_tokenizer_v1.onnx")
+
+
+def export_linguistic(config: SanmConfig, encoder: SanmEncoder, folder: Path) -> None:
+    """Write the encoder and its sizes into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"encoder.{k}": v.contiguous() for k, v in encoder.state_dict().items()}
+    save_file(state, str(folder / "linguistic.safetensors"))
+    (folder / "linguistic.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
 
 
 def export_semantic(net: SemanticNet, path: Path) -> None:

@@ -23,6 +23,7 @@ from step_audio.core.vocab import LINGUISTIC_SIZE
 from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
 from step_audio.train.options import prepare, run_options
+from step_audio.train.precision import autocast
 from step_audio.train.quantizers import EmaCodebook
 from step_audio.train.speech_batches import SpeechBatch, SpeechBatches, estimate_cmvn
 from step_audio.train.tokenizer_export import export
@@ -64,16 +65,16 @@ class TokenizerTrainer(nn.Module):
 
     def losses(self, batch: SpeechBatch, rounding: bool) -> dict[str, Tensor]:
         """Return the weighted losses of a batch by name."""
-        bf16 = torch.autocast(batch.features.device.type, torch.bfloat16)
+        fast = autocast(batch.features.device.type)
         # The fused attention kernel is several times slower on windows of 9 rows.
-        with bf16, sdpa_kernel(SDPBackend.MATH):
+        with fast, sdpa_kernel(SDPBackend.MATH):
             frames = self.encoder(batch.features).float()
             semantic = self.semantic.frames(batch.log_mel).float()
         valid = _mask(batch.feature_lengths, frames.shape[1])
         self.last_frames = frames.detach()[valid.bool()]
         linguistic, _, commitment = self.codebook(frames, valid)
         semantic, _ = self.semantic.quantizer(semantic, rounding)
-        with bf16:
+        with fast:
             phone_logits = self.phones(linguistic).float()
             second_logits = self.semantic_phones(semantic).float()
             mel = self.mel(linguistic, semantic, batch.statistics).float()

@@ -86,3 +86,15 @@ async def test_what_goes_wrong_is_a_tool_error(provider: str, city: str, said: s
 async def test_no_provider_at_the_address_is_a_tool_error() -> None:
     with pytest.raises(ToolError, match="ConnectError"):
         await HttpWeather("http://127.0.0.1:9/{city}").at("London")
+
+
+@pytest.mark.parametrize("city", ["../admin", "a/b", "x?y=1", "", "-", "Rome\n", "http://a"])
+async def test_what_is_no_name_of_a_place_never_reaches_the_provider(city: str) -> None:
+    with pytest.raises(ToolError, match="no name of a place"):
+        await HttpWeather("http://127.0.0.1:9/{city}").at(city)
+
+
+@pytest.mark.parametrize("city", ["St. Louis", "Rio de Janeiro", "Xi'an", "Baden-Baden", "Zürich"])
+async def test_places_are_asked_for_by_any_name(city: str) -> None:
+    with pytest.raises(ToolError, match="ConnectError"):
+        await HttpWeather("http://127.0.0.1:9/{city}").at(city)

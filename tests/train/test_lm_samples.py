@@ -28,7 +28,7 @@ def question(wanted: bool) -> QaSample:
 
 def composer(qa: QaSample, seed: int = 3) -> SampleComposer:
     made = SampleComposer(PromptBuilder(TOKENIZER, nano_vocab()), random.Random(seed))
-    made.add("0", [SpokenItem(qa.question, "flite-rms", CODES)], [qa], [])
+    made.add([SpokenItem(qa.question, "flite-rms", CODES)], [qa])
     return made
 
 

@@ -4,7 +4,8 @@ from step_audio.data.domain.delivery import Delivery, delivery
 from step_audio.data.domain.generate import INTENTS, generate, generate_intent
 from step_audio.data.domain.lexicon import clear_words, pronunciations, salad, vocabulary
 from step_audio.data.domain.numbers import number_words, spoken_words
-from step_audio.data.domain.sample import QaSample, Split
+from step_audio.data.domain.sample import QaSample, Split, qa_sample
+from step_audio.data.domain.scramble import scrambled
 
 __all__ = [
     "INTENTS",
@@ -17,7 +18,9 @@ __all__ = [
     "generate_intent",
     "number_words",
     "pronunciations",
+    "qa_sample",
     "salad",
+    "scrambled",
     "spoken_words",
     "vocabulary",
 ]

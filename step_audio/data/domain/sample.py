@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["train", "held"]
 
@@ -33,3 +33,11 @@ class QaSample:
     slots: tuple[str, ...]
     key_words: tuple[str, ...]
     history: tuple[QaSample, ...] = ()
+
+
+def qa_sample(row: dict[str, Any]) -> QaSample:
+    """Return the sample that `dataclasses.asdict` and JSON made `row` of."""
+    history = tuple(qa_sample(past) for past in row["history"])
+    call = tuple(row["call"]) if row["call"] else None
+    lists = {name: tuple(row[name]) for name in ("slots", "key_words")}
+    return QaSample(**{**row, **lists, "call": call, "history": history})
