@@ -181,6 +181,12 @@ ARGS ?=
 GUESTS ?=
 guests := $(if $(GUESTS),--guests $(GUESTS))
 
+# Packed weights to train on instead of beginning from nothing; stages that are left out keep theirs:
+#   make nano-data nano-hearing nano-lm nano-pack FROM=step_audio/weights/nano
+# To let the LM learn beside the ear, start nano-lm in a second shell once nano-hearing has written
+# $(NANO)/lm-data/heard-00000.safetensors.
+FROM ?=
+
 nano-data: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech $(guests) \
 		$(if $(smoke),--utterances 200) $(ARGS)
@@ -194,29 +200,32 @@ nano-tokenizers: $(VENV)/.train-ready
 # Optional, before the stages below: the encoder learns voices it has not met, the codes stay.
 nano-hearing: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.hearing --speech $(NANO)/speech \
-		--tokenizers $(NANO)/tokenizers --out $(NANO)/hearing \
-		$(smoke) $(if $(smoke),--steps 4) $(ARGS)
+		--tokenizers $(if $(FROM),$(FROM)/tokenizer,$(NANO)/tokenizers) --out $(NANO)/hearing \
+		$(if $(FROM),--heard $(NANO)/lm-data) $(smoke) $(if $(smoke),--steps 4) $(ARGS)
 
 # The tokenizers that the later stages use.
-codes = $(firstword $(wildcard $(NANO)/hearing/export) $(NANO)/tokenizers/export)
+codes = $(firstword $(wildcard $(NANO)/hearing/export) $(if $(FROM),$(FROM)/tokenizer) \
+	$(NANO)/tokenizers/export)
 
 nano-vocoder: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.flow_data --tokenizers $(codes) \
-		--speaker $(NANO)/speaker/export/campplus.onnx --out $(NANO)/flow-data \
+		$(if $(FROM),,--speaker $(NANO)/speaker/export/campplus.onnx) --out $(NANO)/flow-data \
 		$(if $(smoke),--utterances 20 --shard 10)
-	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) $(ARGS)
+	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
+		$(if $(FROM),--from $(FROM)/vocoder/flow.safetensors) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(codes) \
-		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40)
+		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
+		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16)
 	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm \
-		$(if $(smoke),--steps 5) $(ARGS)
+		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 
 nano-pack: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.pack --trained $(NANO) \
+	$(BIN)/python -m step_audio.train.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
 nano-eval: $(VENV)/.train-ready

@@ -30,7 +30,7 @@ from step_audio.train.precision import autocast
 from step_audio.train.tokenizer_nets import SEMANTIC_LEVELS
 from vocoder.flow import FlowBatch, FlowInput, FlowModel
 from vocoder.flow_config import FlowConfig, from_dict, nano_flow
-from vocoder.flow_loading import save_flow
+from vocoder.flow_loading import load_flow, save_flow
 
 PRIOR_WEIGHT = 1.0
 
@@ -45,7 +45,10 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     speakers = args.speakers.split(",") if args.speakers else None
     crops = FlowCrops(Path(args.data), args.seed, args.batch_frames, speakers)
     config = _config(args, crops)
-    model = FlowModel(config).to(device)
+    model = FlowModel(config)
+    if args.start:
+        model.load_state_dict(load_flow(Path(args.start)).state_dict())
+    model.to(device)
     if args.centroids:
         place_embeddings(model, Path(args.centroids))
     if args.warm_start and not (out / "checkpoint.pt").exists():
@@ -145,8 +148,11 @@ def _config(args: argparse.Namespace, crops: FlowCrops) -> FlowConfig:
     path = Path(args.out) / "config.json"
     if path.exists():
         return from_dict(json.loads(path.read_text(encoding="utf-8")))
-    centre, spread = crops.mel_statistics()
-    config = replace(nano_flow(), mel_mean=round(centre, 3), mel_std=round(spread, 3))
+    if args.start:
+        config = load_flow(Path(args.start)).config
+    else:
+        centre, spread = crops.mel_statistics()
+        config = replace(nano_flow(), mel_mean=round(centre, 3), mel_std=round(spread, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
     return config
@@ -156,6 +162,9 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train."""
     parser = run_options(__doc__, minutes=35.0, learning_rate=1e-3)
     parser.add_argument("--data", required=True, help="folder of flow shards")
+    parser.add_argument(
+        "--from", dest="start", help="flow.safetensors to train on; tells the sizes"
+    )
     parser.add_argument("--centroids", help="linguistic_tokenizer.npy, to begin with")
     parser.add_argument("--warm-start", help="checkpoint of another run, for its decoder")
     parser.add_argument("--speakers", help="only these, comma-separated")

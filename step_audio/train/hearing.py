@@ -30,7 +30,7 @@ from step_audio.data.corpus import Utterance, read_corpus
 from step_audio.data.domain import pronunciations
 from step_audio.data.feature_warp import mask, other_speaker
 from step_audio.data.speakers import ANSWER_SPEAKERS
-from step_audio.train.heard import HeardWriter
+from step_audio.train.heard import SHARD, HeardWriter
 from step_audio.train.hearing_parts import HearingParts, read_parts
 from step_audio.train.loop import Budget, TrainingRun
 from step_audio.train.optimizers import for_layers
@@ -264,7 +264,7 @@ def train(args: argparse.Namespace) -> None:
     elif parts.untaught:
         trainer.teach_head(batches, 4 if args.smoke else HEAD_STEPS, device)
         run.restart_clock()
-    heard = HeardWriter(Path(args.heard)) if args.heard else None
+    heard = HeardWriter(Path(args.heard), 20 if args.smoke else SHARD) if args.heard else None
     trainer.encoder.train()
     while not run.done:
         run.set_learning_rate(args.learning_rate)

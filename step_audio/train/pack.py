@@ -90,12 +90,11 @@ def pack_lm(trained: Path, out: Path) -> None:
     shutil.copyfile(trained / "lm-data" / "tokenizer.json", target / "tokenizer.json")
 
 
-def pack_vocoder(trained: Path, out: Path) -> None:
-    """Write `vocoder/`: flow decoder and HiFT with their configs."""
-    for part in ("flow", "hift"):
-        target = out / "vocoder"
-        halve_safetensors(trained / part / f"{part}.safetensors", target / f"{part}.safetensors")
-        shutil.copyfile(trained / part / f"{part}.json", target / f"{part}.json")
+def pack_vocoder(trained: Path, out: Path, part: str) -> None:
+    """Write one part, "flow" or "hift", of `vocoder/` with its config."""
+    target = out / "vocoder"
+    halve_safetensors(trained / part / f"{part}.safetensors", target / f"{part}.safetensors")
+    shutil.copyfile(trained / part / f"{part}.json", target / f"{part}.json")
 
 
 def pack_voices(trained: Path, out: Path) -> None:
@@ -107,19 +106,38 @@ def pack_voices(trained: Path, out: Path) -> None:
         np.save(folder / "embedding.npy", vectors[name].astype(np.float32))
 
 
+def pack(trained: Path, out: Path, start: Path | None = None) -> None:
+    """Write every part that `trained` holds into `out`; the others stay those of `start`.
+
+    Args:
+        trained: folder of the stages.
+        out: a weights folder, made if missing; may be `start`.
+        start: packed weights that training went on from.
+    """
+    if start is not None and start.resolve() != out.resolve():
+        shutil.copytree(start, out, dirs_exist_ok=True)
+    if start is None or (trained / "hearing" / "export").exists():
+        pack_tokenizer(trained, out)
+    if start is None or (trained / "lm" / "export").exists():
+        pack_lm(trained, out)
+    for part in ("flow", "hift"):
+        if start is None or (trained / part / f"{part}.safetensors").exists():
+            pack_vocoder(trained, out, part)
+    if start is None:
+        pack_voices(trained, out)
+        vocab = Vocab(**json.loads((trained / "lm-data" / "vocab.json").read_text()))
+        write_facts(out, Facts(vocab, CONTEXT))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trained", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--from", dest="start", help="packed weights that training went on from")
     args = parser.parse_args(argv)
     trained, out = Path(args.trained), Path(args.out)
-    pack_tokenizer(trained, out)
-    pack_lm(trained, out)
-    pack_vocoder(trained, out)
-    pack_voices(trained, out)
-    vocab = Vocab(**json.loads((trained / "lm-data" / "vocab.json").read_text()))
-    write_facts(out, Facts(vocab, CONTEXT))
+    pack(trained, out, args.start and Path(args.start))
     weights = record(out)
     print(f"{out}: {len(weights.files)} files, {weights.total_bytes / 1e6:.1f} MB")
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from safetensors.numpy import load_file
 
 from step_audio.cli import main as step_audio
 from step_audio.core.weights import open_weights
 from step_audio.data import corpus
+from step_audio.engine.weights import load_step1
 from step_audio.train import flow, flow_data, hearing, hift, lm, lm_data, pack, tokenizers
 from step_audio.train.lm_embedding import semantic_digits
 
@@ -90,6 +92,34 @@ def test_learning_to_hear_leaves_the_meaning_of_the_codes(trained: Path) -> None
     old, new = (load_file(folder / "linguistic.safetensors") for folder in (before, after))
     assert old.keys() == new.keys()
     assert any(not np.array_equal(old[name], new[name]) for name in old)
+
+
+def test_training_goes_on_from_packed_weights(trained: Path, tmp_path: Path) -> None:
+    packed, at = trained / "packed", tmp_path
+    speech = ["--speech", f"{trained}/speech"]
+    heard = [*speech, "--tokenizers", f"{packed}/tokenizer", "--smoke", "--heard", f"{at}/lm-data"]
+    hearing.main([*heard, "--out", f"{at}/hearing", "--steps", "3", "--batch-seconds", "30"])
+    assert list((at / "lm-data").glob("heard-*.safetensors"))
+    made = ["--tokenizers", f"{packed}/tokenizer", "--from", str(packed), "--shards", "1"]
+    lm_data.main([*made, *speech, "--out", f"{at}/lm-data"])
+    tokenizer = "lm/tokenizer.json"
+    assert (at / "lm-data/tokenizer.json").read_bytes() == (packed / tokenizer).read_bytes()
+    # Without a step the LM is the packed one, to the rounding of its structured table.
+    lm.main(
+        ["--data", f"{at}/lm-data", "--out", f"{at}/lm", "--from", f"{packed}/lm", "--steps", "0"]
+    )
+    before, after = (
+        load_step1(f).module().state_dict() for f in (packed / "lm", at / "lm" / "export")
+    )
+    for name, weight in before.items():
+        assert torch.allclose(weight, after[name], atol=1e-3), name
+    pack.main(["--trained", str(at), "--from", str(packed), "--out", f"{at}/packed"])
+    new = open_weights(at / "packed", "here")
+    new.verify()
+    for same in ("vocoder/flow.safetensors", "voices/rms/embedding.npy", "facts.json"):
+        assert (at / "packed" / same).read_bytes() == (packed / same).read_bytes()
+    changed = "tokenizer/linguistic.safetensors"
+    assert (at / "packed" / changed).read_bytes() != (packed / changed).read_bytes()
 
 
 def test_semantic_digits_tell_all_codes_apart() -> None:
