@@ -50,6 +50,10 @@ HEAD_STEPS = 250
 
 CLIENT_RATE_HZ = 24_000
 
+GENTLE = 0.55
+"""How hard sounds are changed at the end, as a share of the beginning: hard conditions teach most,
+but the last steps should meet what will be heard."""
+
 
 def phone_names() -> tuple[str, ...]:
     """Return the classes of the phone head: blank, then every phone of the lexicon, sorted."""
@@ -90,6 +94,7 @@ class HearingBatches:
         self.use(utterances)
         self.shift, self.scale = (np.array(v, dtype=np.float32) for v in cmvn)
         self.batch_seconds = batch_seconds
+        self.strength = 1.0
         self.random, self.numpy = random.Random(seed), np.random.default_rng(seed)
         self._queue = self._batches()
 
@@ -109,7 +114,7 @@ class HearingBatches:
             if self.random.random() < 0.35:
                 sound = warp(sound, self.numpy)
             if self.random.random() < 0.7:
-                sound = augment(sound, self.numpy, 0.8)
+                sound = augment(sound, self.numpy, 0.8 * self.strength)
             if self.random.random() < 0.3:
                 there = soxr.resample(sound, SAMPLE_RATE_HZ, CLIENT_RATE_HZ, quality="MQ")
                 sound = soxr.resample(there, CLIENT_RATE_HZ, SAMPLE_RATE_HZ, quality="MQ")
@@ -120,8 +125,8 @@ class HearingBatches:
         sound = sound * np.float32(self.numpy.uniform(0.2, 1.0))
         rows = fbank_rows(_as_served(sound))
         if not kept and self.random.random() < 0.85:
-            rows = other_speaker(rows, self.numpy)
-        if not kept and self.random.random() < 0.5:
+            rows = other_speaker(rows, self.numpy, self.strength)
+        if not kept and self.random.random() < 0.5 * self.strength:
             rows = mask(rows, self.numpy)
         return torch.from_numpy((stacked(rows) + self.shift) * self.scale)
 
@@ -268,6 +273,7 @@ def train(args: argparse.Namespace) -> None:
     trainer.encoder.train()
     while not run.done:
         run.set_learning_rate(args.learning_rate)
+        batches.strength = 1.0 - (1.0 - GENTLE) * max(0.0, 2.0 * run.fraction - 1.0)
         batch = batches.next().to(device)
         losses, codes = trainer.losses(batch)
         optimizer.zero_grad(set_to_none=True)
