@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from step_audio.data.domain import knowledge, live, speech, talk
+from step_audio.data.domain import elsewhere, knowledge, live, speech, talk
 from step_audio.data.domain.draw import Draw
 from step_audio.data.domain.followup import follow_up
 from step_audio.data.domain.sample import QaSample, Split
@@ -19,7 +19,7 @@ INTENTS: Final[dict[str, tuple[float, Callable[[Draw], QaSample]]]] = {
     "time": (8, live.time),
     "date": (3, partial(live.calendar, intent="date")),
     "weekday": (2, partial(live.calendar, intent="weekday")),
-    "weather": (11, live.weather),
+    "weather": (11, elsewhere.weather),
     "timer": (5, live.timer),
     "conversion": (9, live.conversion),
     "capital": (9, knowledge.capital),

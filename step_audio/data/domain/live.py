@@ -6,7 +6,6 @@ Every answer is a function of the tool's JSON result, as it is at serving time.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -42,9 +41,6 @@ UNIT_WORDS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "celsius": ("degree Celsius", "degrees Celsius", ("degrees Celsius", "Celsius")),
     "fahrenheit": ("degree Fahrenheit", "degrees Fahrenheit", ("degrees Fahrenheit", "Fahrenheit")),
 }
-ELSEWHERE: Final = 0.35
-"""Share of the training questions for weather that name another place than the 43 cities: a name is
-to be copied, not recognised."""
 SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
@@ -141,19 +137,9 @@ def cities() -> tuple[str, ...]:
     return tuple(toolformat.CITY_ZONES)
 
 
-@cache
-def places() -> tuple[str, ...]:
-    """Return countries and capitals, those left out that are cities of the clock."""
-    table: dict[str, tuple[str, str]] = load("places")["countries"]
-    names = {*table, *(capital for capital, _ in table.values())}
-    return tuple(sorted(names - set(cities())))
-
-
-def draw_city(
-    draw: Draw, intent: str, but: tuple[str, ...] = (), among: Sequence[str] | None = None
-) -> str:
+def draw_city(draw: Draw, intent: str, but: tuple[str, ...] = ()) -> str:
     """Return a city whose combination with the intent belongs to the split, not one of `but`."""
-    choices = [city for city in among or cities() if city.lower() not in but]
+    choices = [city for city in cities() if city.lower() not in but]
     return draw.combo(lambda: draw.rng.choice(choices), lambda city: ("city", intent, city))
 
 
@@ -195,8 +181,7 @@ def calendar(draw: Draw, intent: str) -> QaSample:
 
 def weather(draw: Draw) -> QaSample:
     """Draw a question for the weather in a city."""
-    somewhere = draw.split == "train" and draw.rng.random() < ELSEWHERE
-    city = draw_city(draw, "weather", among=places() if somewhere else cities())
+    city = draw_city(draw, "weather")
     carrier = draw.carrier("weather")
     question = ask(draw.rng, carrier, {"city": city_slot(city)})
     return weather_sample(draw, carrier, question, city)

@@ -1,0 +1,48 @@
+"""Weather in places that a model cannot know by heart: what was said is to be copied into the call.
+
+With 43 cities alone it learns them as a list, and asks for one of the list whatever it heard.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from step_audio.data.domain import live
+from step_audio.data.domain.draw import Draw
+from step_audio.data.domain.grammar import ask, load
+from step_audio.data.domain.lexicon import clear_words
+from step_audio.data.domain.sample import QaSample
+
+NAMED: Final = 0.2
+"""Share of the training questions for weather that name a country or another capital."""
+
+INVENTED: Final = 0.35
+"""Share in which one or two words of the vocabulary are the name."""
+
+
+def weather(draw: Draw) -> QaSample:
+    """Draw a question for the weather, in training in any place; held out are cities alone."""
+    dice = draw.rng.random() if draw.split == "train" else 1.0
+    if dice >= NAMED + INVENTED:
+        return live.weather(draw)
+
+    def place() -> str:
+        if dice < NAMED:
+            return draw.rng.choice(places())
+        words = draw.rng.choices(clear_words(), k=draw.rng.choice((1, 1, 2)))
+        return " ".join(word.capitalize() for word in words)
+
+    name = draw.combo(place, lambda name: ("city", "weather", name))
+    carrier = draw.carrier("weather")
+    return live.weather_sample(
+        draw, carrier, ask(draw.rng, carrier, {"city": live.city_slot(name)}), name
+    )
+
+
+@cache
+def places() -> tuple[str, ...]:
+    """Return countries and capitals, those left out that are cities of the clock."""
+    table: dict[str, tuple[str, str]] = load("places")["countries"]
+    names = {*table, *(capital for capital, _ in table.values())}
+    return tuple(sorted(names - set(live.cities())))
