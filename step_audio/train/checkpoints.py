@@ -26,6 +26,9 @@ from step_audio.engine.text import BPE_FILE, SENTENCEPIECE_FILE
 from step_audio.engine.weights import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, expected_shapes
 
 SHARD_BYTES: Final = 5 * 2**30
+WHOLE_BYTES: Final = 2**30
+_SLICES: Final = 64
+_SLICE: Final = 2**16
 BESIDE: Final = (
     BPE_FILE,
     SENTENCEPIECE_FILE,
@@ -163,18 +166,25 @@ class CheckpointWriter:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """Return what identifies a checkpoint: its folder's name and the hash of its config and index.
+    """Return what identifies a checkpoint: its folder's name and a hash of config and weights.
 
-    The weights themselves are hashed up to 1 GB; beyond, their sizes stand for them.
+    Up to 1 GB all bytes are hashed; beyond, slices spread over each file ("whole" is false).
+    Training moves every matrix, so slices tell its results apart.
     """
-    digest, hashed = hashlib.sha256(), 0
-    for path in [folder / CONFIG_FILE, *_files(folder)]:
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        hashed += path.stat().st_size
-        if hashed <= 2**30:
-            with path.open("rb") as file:
+    digest = hashlib.sha256()
+    paths = [folder / CONFIG_FILE, *_files(folder)]
+    whole = sum(path.stat().st_size for path in paths) <= WHOLE_BYTES
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            if whole:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-    return {"name": folder.resolve().name, "sha256": digest.hexdigest(), "whole": hashed <= 2**30}
+                continue
+            for at in range(_SLICES):
+                file.seek(max(0, size - _SLICE) * at // (_SLICES - 1))
+                digest.update(file.read(_SLICE))
+    return {"name": folder.resolve().name, "sha256": digest.hexdigest(), "whole": whole}
 
 
 def _files(folder: Path) -> list[Path]:
