@@ -135,7 +135,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.pack import pack as pack_samples
     from step_audio.data.pack import read_samples, tokens
     from step_audio.dialog.prompt import PromptBuilder
-    from step_audio.engine.text import load_text_tokenizer
+    from step_audio.engine.text import hash_of_text_tokenizer, load_text_tokenizer
 
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
@@ -158,16 +158,17 @@ def pack(args: argparse.Namespace, load: Load) -> int:
         )
     kept = {u.id: groups[u.id] for u in utterances}
     vocab = weights.facts.vocab
-    text_tokenizer = load_text_tokenizer(weights.folder / profile.engine.folder)
+    lm = weights.folder / profile.engine.folder
     counts = pack_samples(
         samples,
         kept,
-        PromptBuilder(text_tokenizer, vocab, text_run=text_run, group_run=groups_run),
+        PromptBuilder(load_text_tokenizer(lm), vocab, text_run=text_run, group_run=groups_run),
         vocab,
         args.output,
         tasks=[task for task in args.tasks.split(",") if task],
         begin=args.begin,
         seed=args.seed,
+        text_tokenizer=hash_of_text_tokenizer(lm),
     )
     print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")
     return 0

@@ -87,6 +87,7 @@ def pack(
     tasks: Sequence[str] = (),
     begin: bool = False,
     seed: int = 0,
+    text_tokenizer: str = "",
 ) -> Counter[str]:
     """Write the shards; return how many sequences each task has, and why others were left out.
 
@@ -97,6 +98,7 @@ def pack(
         tasks: those wanted, all by default.
         begin: put the begin-of-sequence id in front, as the published TTS prompt has it.
         seed: of the order.
+        text_tokenizer: SHA-256 of its file: models with another one refuse the pack.
 
     Raises:
         InputError: nothing could be packed.
@@ -119,6 +121,9 @@ def pack(
     if not sum(counts[task] for task in counts if task != "sound missing"):
         raise InputError("no sample could be packed; run data speak and data filter first")
     writer.close(
-        left_out=counts["sound missing"], text_run=builder.text_run, group_run=builder.group_run
+        left_out=counts["sound missing"],
+        text_run=builder.text_run,
+        group_run=builder.group_run,
+        text_tokenizer=text_tokenizer,
     )
     return counts

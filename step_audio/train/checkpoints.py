@@ -25,6 +25,7 @@ from step_audio.engine.step1 import Step1Config
 from step_audio.engine.text import BPE_FILE, SENTENCEPIECE_FILE
 from step_audio.engine.weights import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, expected_shapes
 
+ADAPTER_CONFIG: Final = "adapter_config.json"
 SHARD_BYTES: Final = 5 * 2**30
 WHOLE_BYTES: Final = 2**30
 _SLICES: Final = 64
@@ -51,6 +52,8 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise WeightsError(f"no checkpoint at {folder}; give a folder with {CONFIG_FILE}")
+        if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG_FILE).exists():
+            raise WeightsError(f"{folder} holds adapters; merge them first: train merge-lora")
         self.folder = folder
         self.raw_config = read_object(folder / CONFIG_FILE, WeightsError)
         self.config = Step1Config.from_mapping(self.raw_config)

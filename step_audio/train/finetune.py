@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.data.shards import TokenShards
+from step_audio.engine.text import hash_of_text_tokenizer
 from step_audio.train import memory, model
 from step_audio.train.batches import BatchPlan, shares
 from step_audio.train.checkpoints import Checkpoint, new_folder, provenance
@@ -116,6 +117,12 @@ def finetune(
     if shards.vocab.size > source.config.vocab_size:
         raise InputError(
             f"{shards.folder} has {shards.vocab.size} ids, the model {source.config.vocab_size}"
+        )
+    own = hash_of_text_tokenizer(source.folder)
+    if shards.text_tokenizer and own and shards.text_tokenizer != own:
+        raise InputError(
+            f"{shards.folder} was packed with another text tokenizer than that of {source.folder},"
+            " to which its ids mean nothing; pack again with --profile of that model"
         )
     lengths = objective.lengths()
     if not lengths.any():

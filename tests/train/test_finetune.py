@@ -14,9 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from step_audio.core.errors import InputError
+from step_audio.core.errors import InputError, WeightsError
 from step_audio.core.vocab import Vocab
 from step_audio.data.shards import ShardWriter, TokenSample, TokenShards
+from step_audio.engine.text import hash_of_text_tokenizer
 from step_audio.engine.weights import load_step1
 from step_audio.train import finetune as finetuning
 from step_audio.train import memory, model
@@ -276,6 +277,28 @@ def test_data_with_ids_the_model_lacks_is_refused(base: Path, tmp_path: Path) ->
     writer.close()
     with pytest.raises(InputError, match="has 70656 ids, the model"):
         sft(base, tmp_path / "pack", tmp_path / "run")
+
+
+def test_data_of_another_text_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
+    """A pack of nano's smaller vocabulary fits into any published model, and means nothing to it."""
+    for name, found in (("own", hash_of_text_tokenizer(base)), ("foreign", "0" * 64)):
+        writer = ShardWriter(tmp_path / name, VOCAB)
+        writer.add(TokenSample([4, 70, 3], [False, True, True]))
+        writer.close(text_tokenizer=found)
+    sft(base, tmp_path / "own", tmp_path / "run", replace(RECIPE, steps=1))
+    with pytest.raises(InputError, match=r"another text tokenizer.*pack again with --profile"):
+        sft(base, tmp_path / "foreign", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_adapters_are_no_start_and_the_error_says_what_to_do(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=1, lora=Lora(rank=2)))
+    with pytest.raises(WeightsError, match="merge-lora"):
+        Checkpoint(tmp_path / "run" / "export")
+    with pytest.raises(WeightsError, match="adapter_config"):
+        merge_adapter(base, base, tmp_path / "merged")
 
 
 def test_what_does_not_fit_into_memory_is_said_before_the_first_step(
