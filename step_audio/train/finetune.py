@@ -24,9 +24,10 @@ from step_audio.train.batches import BatchPlan, shares
 from step_audio.train.checkpoints import Checkpoint, new_folder, provenance
 from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora
+from step_audio.train.plans import planned
 from step_audio.train.precision import bf16_gains
 from step_audio.train.scoring import Scorer
-from step_audio.train.sharded_run import ShardedRun, planned
+from step_audio.train.sharded_run import ShardedRun
 from step_audio.train.workers import Workers, whole
 
 

@@ -24,20 +24,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
 from step_audio.train.loop import TrainingRun
+from step_audio.train.plans import check_plan, keep_plan
 from step_audio.train.workers import Workers
 
 KEPT: Final = 2
 _FOLDER: Final = re.compile(r"checkpoint-(\d{8})")
 _OPTIONS: Final = StateDictOptions(ignore_frozen_params=True, strict=False)
-
-
-def planned(out: Path) -> dict[str, Any]:
-    """Return the plan of the run that was begun in a folder, {} for none."""
-    path = out / "plan.json"
-    return read_object(path) if path.is_file() else {}
 
 
 @dataclass
@@ -69,17 +63,11 @@ class ShardedRun(TrainingRun):
         Raises:
             InputError: the folder holds a run of another plan.
         """
-        plan = json.loads(json.dumps(self.plan or {}))
-        before = planned(self.out)
-        changed = sorted(k for k in {*before, *plan} if before.get(k) != plan.get(k))
-        if before and changed:
-            raise InputError(
-                f"{self.out} holds a run with another {', '.join(changed)};"
-                " go on with the same, or give another --out"
-            )
+        begun = check_plan(self.out, self.plan or {})
+        # Nobody writes before all have looked.
         self._wait()
-        if self.leads and not before:
-            (self.out / "plan.json").write_text(json.dumps(plan, indent=1) + "\n")
+        if self.leads and not begun:
+            keep_plan(self.out, self.plan or {})
 
     def resume(self) -> bool:
         """Load the newest checkpoint if there is one; True when it was.

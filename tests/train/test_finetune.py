@@ -280,7 +280,7 @@ def test_data_with_ids_the_model_lacks_is_refused(base: Path, tmp_path: Path) ->
 
 
 def test_data_of_another_text_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
-    """A pack of nano's smaller vocabulary fits into any published model, and means nothing to it."""
+    """The ids of a pack for nano fit into any published model, and mean nothing to it."""
     for name, found in (("own", hash_of_text_tokenizer(base)), ("foreign", "0" * 64)):
         writer = ShardWriter(tmp_path / name, VOCAB)
         writer.add(TokenSample([4, 70, 3], [False, True, True]))
