@@ -130,6 +130,7 @@ def filter_set(args: argparse.Namespace, load: Load) -> int:
 
 def pack(args: argparse.Namespace, load: Load) -> int:
     """Turn samples and accepted sounds into token shards."""
+    from step_audio.data.examples import Examples
     from step_audio.data.filter import accepted
     from step_audio.data.gates import QUALITIES, with_bounds
     from step_audio.data.pack import pack as pack_samples
@@ -168,6 +169,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
         tasks=[task for task in args.tasks.split(",") if task],
         begin=args.begin,
         seed=args.seed,
+        examples=Examples(utterances),
         text_tokenizer=hash_of_text_tokenizer(lm),
     )
     print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")

@@ -15,6 +15,7 @@ from step_audio.core.json_lines import read_rows
 from step_audio.core.ports import AudioTokenizer
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
+from step_audio.data.examples import Examples
 from step_audio.data.manifest import Utterance, content_id
 from step_audio.data.samples import Sample, SoundMissing, from_row
 from step_audio.data.shards import ShardWriter, TokenSample
@@ -88,6 +89,7 @@ def pack(
     begin: bool = False,
     seed: int = 0,
     text_tokenizer: str = "",
+    examples: Examples | None = None,
 ) -> Counter[str]:
     """Write the shards; return how many sequences each task has, and why others were left out.
 
@@ -96,9 +98,10 @@ def pack(
         groups: of the accepted lines, by id.
         builder: turns to ids.
         tasks: those wanted, all by default.
-        begin: put the begin-of-sequence id in front, as the published TTS prompt has it.
+        begin: put the begin-of-sequence id in front of all; the published TTS prompt has it anyway.
         seed: of the order.
         text_tokenizer: SHA-256 of its file: models with another one refuse the pack.
+        examples: what a published TTS prompt may show; None leaves what is written there.
 
     Raises:
         InputError: nothing could be packed.
@@ -109,12 +112,13 @@ def pack(
     counts: Counter[str] = Counter()
     for sample in chosen:
         try:
-            turns = sample.resolve(groups)
+            shown = sample if examples is None else examples.fitted(sample)
+            turns = shown.resolve(groups)
         except SoundMissing:
             counts["sound missing"] += 1
             continue
-        ids, mask = builder.training_sequence(turns, context=sample.context)
-        if begin:
+        ids, mask = builder.training_sequence(turns, context=shown.context)
+        if begin or sample.is_published_tts:
             ids, mask = [vocab.bos, *ids], [False, *mask]
         writer.add(TokenSample(ids, mask, sample.task, sample.id))
         counts[sample.task] += 1
