@@ -18,6 +18,7 @@ from step_audio.core.weights import Weights, open_weights
 if TYPE_CHECKING:
     from step_audio.data.gates import Gate
     from step_audio.data.readers import Reader
+    from step_audio.data.samples import Groups
     from step_audio.data.write import Exchange
 
 
@@ -148,7 +149,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     needed = {line for sample in samples for line in sample.lines()}
     bounds = with_bounds(QUALITIES[args.quality], args.bound)
     utterances = [u for u in accepted(args.folder, bounds) if u.id in needed]
-    groups = {}
+    groups: Groups = {}
     if utterances:
         groups = tokens(
             args.folder,
@@ -157,12 +158,11 @@ def pack(args: argparse.Namespace, load: Load) -> int:
             tokenizer_id(weights),
             progress=lambda rows: bar(rows, None, "tokens"),
         )
-    kept = {u.id: groups[u.id] for u in utterances}
     vocab = weights.facts.vocab
     lm = weights.folder / profile.engine.folder
     counts = pack_samples(
         samples,
-        kept,
+        groups,
         PromptBuilder(load_text_tokenizer(lm), vocab, text_run=text_run, group_run=groups_run),
         vocab,
         args.output,
@@ -207,7 +207,7 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate
         def quality(pcm: Any, rate_hz: int) -> float | None:
             return dnsmos([(pcm, rate_hz)])
 
-    return Gate(SileroTurnDetector(), hear, embed, quality)
+    return Gate(SileroTurnDetector(), hear, embed, quality, language="en")
 
 
 def _reader(args: argparse.Namespace, load: Load) -> Reader:

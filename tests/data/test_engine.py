@@ -115,6 +115,31 @@ def test_speaking_resumes_and_says_why_a_line_failed(tmp_path: Path) -> None:
     assert speak(tmp_path, reader, again=True) == (0, 1)
 
 
+def test_an_unforeseen_error_ends_speaking_at_once(tmp_path: Path) -> None:
+    write(tmp_path, [replace(PLAIN, answer=f"Hello {n}.") for n in range(50)], ["TTS"])
+
+    class Broken(ToneReader):
+        def read(self, line: Line) -> Said:
+            super().read(line)
+            raise KeyboardInterrupt
+
+    reader = Broken()
+    with pytest.raises(KeyboardInterrupt):
+        speak(tmp_path, reader, workers=1)
+    assert len(reader.read_texts) < 10
+    assert speak(tmp_path, ToneReader()) == (50, 0)
+
+
+def test_a_server_that_is_down_is_not_held_against_the_lines(tmp_path: Path) -> None:
+    write(tmp_path, [replace(PLAIN, answer=f"Hello {n}.") for n in range(60)], ["TTS"])
+    with serving(lambda body: 503) as endpoint:
+        reader = EndpointReader(endpoint.url, "tts", {"assistant": ["cy"]})
+        with pytest.raises(EndpointError, match="503"):
+            speak(tmp_path, reader, workers=1)
+        assert len(endpoint.requests) < 30
+    assert speak(tmp_path, ToneReader()) == (60, 0)
+
+
 def test_an_utterance_carries_its_provenance_and_notices_alteration(spoken: Path) -> None:
     lines = {line.id: line for line in read_lines(spoken)}
     for utterance in read_utterances(spoken):
@@ -144,6 +169,64 @@ def test_every_rejection_has_its_reason(spoken: Path) -> None:
         assert rejected["reason"] == "recognition error rate 1, wanted at most 0.35"
     # Other bounds judge the same scores again.
     assert sieve.judge(spoken, with_bounds(ALL, ["error_rate<=1"])) == {"passed": 4}
+
+
+def test_scores_of_ones_own_are_added_to_those_measured(spoken: Path) -> None:
+    """Brought before or after the measuring, they replace one score and no other."""
+    first, second, *_ = read_utterances(spoken)
+    with RowWriter(spoken / "scores.jsonl") as rows:
+        rows.add({"id": first.id, "error_rate": 0.0})
+    assert sieve.measure(spoken, gate) == 4
+    with RowWriter(spoken / "scores.jsonl") as rows:
+        rows.add({"id": second.id, "error_rate": 0.0})
+    assert sieve.measure(spoken, gate) == 0
+    strict = with_bounds(ALL, ["level_db<=-60"])
+    assert sieve.judge(spoken, strict) == {"level_db": 4, "error_rate": 2}
+    assert sieve.accepted(spoken, strict) == []
+    assert len(sieve.accepted(spoken, ALL)) == 2
+
+
+def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -> None:
+    bounds = with_bounds(ALL, ["error_rate<=1"])
+    sieve.measure(spoken, gate)
+    before = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    first = read_utterances(spoken)[0]
+    for name in ("utterances.jsonl", first.file):
+        (spoken / name).unlink()
+
+    class Longer(ToneReader):
+        def read(self, line: Line) -> Said:
+            said = super().read(line)
+            return replace(said, pcm=np.concatenate([said.pcm, said.pcm]))
+
+    speak(spoken, Longer())
+    assert sieve.accepted(spoken, bounds) == []
+    assert sieve.measure(spoken, gate) == 4
+    after = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    assert len(after[first.id]) > len(before[first.id])
+
+
+def test_a_recogniser_of_another_language_measures_nothing() -> None:
+    sound = tone(1.0)
+    utterance = Utterance("id", "你好", "", "", 0.0, "tone", language="zh")
+    english = Gate(EnergyTurnDetector(TurnTiming()), lambda pcm, rate: "knee how", language="en")
+    assert english.measure(utterance, sound, RATE)["error_rate"] is None
+    assert english.measure(replace(utterance, language="en"), sound, RATE)["error_rate"] == 1.0
+
+
+def test_what_was_said_in_the_end_is_no_failure_of_the_report(tmp_path: Path) -> None:
+    write(tmp_path, [PLAIN, replace(PLAIN, answer="Quite unsayable.")], ["TTS"])
+
+    class Mute(ToneReader):
+        def read(self, line: Line) -> Said:
+            raise InputError("out of order")
+
+    speak(tmp_path, Mute())
+    speak(tmp_path, ToneReader(), again=True)
+    report(tmp_path)
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert facts["not_said"] == 1
+    assert facts["not_said_why"] == {"cannot say unsayable": 1}
 
 
 def test_gates_hear_what_is_wrong_with_a_sound() -> None:
