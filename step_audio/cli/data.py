@@ -45,6 +45,7 @@ def write(args: argparse.Namespace, load: Load) -> int:
                 seed=args.seed,
                 workers=args.workers,
                 prompt=_text(args.prompt) if args.prompt else "",
+                store=args.folder / "texts.jsonl",
             ),
             args.count,
         )

@@ -1,5 +1,6 @@
 """A data set on disk: what shall be said, what was said, and where each sound comes from.
 
+    texts.jsonl       what a language model wrote                       (data write)
     samples.jsonl     conversations whose sounds are named by line      (data write)
     lines.jsonl       what shall be said                                (data write)
     utterances.jsonl  what was said: file, hash, provenance             (data speak, segment)

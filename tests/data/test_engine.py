@@ -4,7 +4,9 @@ the prompts that serve."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -398,6 +400,32 @@ def test_texts_come_from_any_chat_endpoint() -> None:
     assert headers["Authorization"] == "Bearer secret"
     assert "the sky" in body["messages"][0]["content"]
     assert len(endpoint.requests) == 2 + 2 * 3  # a topic of no use is asked three times
+
+
+def test_texts_that_an_endpoint_wrote_are_not_asked_for_again(tmp_path: Path) -> None:
+    """A model draws another text each time: asked again, it would write twice as much."""
+    numbers = count(1)
+
+    def reply(body: dict[str, object]) -> str:
+        number = next(numbers)
+        return json.dumps({"question": f"Question {number}?", "answer": f"Answer {number}."})
+
+    def texts(url: str, each: int, seed: int = 0) -> Iterator[Exchange]:
+        chat = ChatEndpoint(url, "writer")
+        store = tmp_path / "texts.jsonl"
+        return exchanges(chat, ["sky", "sea"], each, seed=seed, workers=2, store=store)
+
+    with serving(reply) as endpoint:
+        first = list(islice(texts(endpoint.url, 3), 4))
+        write(tmp_path, first, ["TQTA"])
+        again = list(texts(endpoint.url, 3))
+        assert again[:4] == first
+        assert len(again) == len({e.question for e in again}) == 6
+        assert len(endpoint.requests) == 6
+        # Other tasks are written of the same texts.
+        assert write(tmp_path, texts(endpoint.url, 3), ["TQTA", "TTS"]) == (2 + 6, 6)
+        assert len(list(texts(endpoint.url, 3, seed=1))) == 6
+        assert len(endpoint.requests) == 12
 
 
 def test_an_endpoint_that_gives_nothing_is_named() -> None:
