@@ -18,6 +18,7 @@ from step_audio.core.weights import Weights, open_weights
 if TYPE_CHECKING:
     from step_audio.data.gates import Gate
     from step_audio.data.readers import Reader
+    from step_audio.data.recordings import Cutter
     from step_audio.data.samples import Groups
     from step_audio.data.write import Exchange
 
@@ -77,30 +78,26 @@ def speak(args: argparse.Namespace, load: Load) -> int:
 
 def segment(args: argparse.Namespace, load: Load) -> int:
     """Add recordings, cut where somebody pauses."""
-    from step_audio.data.segment import segment as cut
-    from tokenizer.silero import SileroTurnDetector
+    from step_audio.data.recordings import Origin
+    from step_audio.data.recordings import segment as cut
 
     endings = {".wav", ".flac", ".ogg", ".mp3"}
     found = [p for path in args.recordings for p in (sorted(path.rglob("*")) or [path])]
     files = [path for path in found if path.suffix.lower() in endings]
     if not files:
         raise InputError("no sound file (wav, flac, ogg, mp3) among the recordings")
-    transcribe = None
-    if args.transcribe:
-        from step_audio.eval.judge import open_judge
-
-        transcribe = open_judge().hear
     args.folder.mkdir(parents=True, exist_ok=True)
-    added = cut(
+    added, failed = cut(
         args.folder,
         files,
-        SileroTurnDetector(),
-        speaker=args.speaker,
-        licence=args.licence,
-        language=args.language,
-        transcribe=transcribe,
+        functools.partial(make_cutter, transcribe=args.transcribe),
+        Origin(args.speaker, args.licence, args.language),
+        workers=args.workers,
+        progress=lambda rows, total: bar(rows, total, "recordings"),
     )
     print(f"{args.folder}: {added} new utterances from {len(files)} recordings")
+    if failed:
+        print(f"  {failed} recordings could not be read (recordings.jsonl)")
     return 0
 
 
@@ -185,6 +182,19 @@ def report(args: argparse.Namespace, load: Load) -> int:
     page = write_report(args.folder)
     print(page.read_text(encoding="utf-8"))
     return 0
+
+
+def make_cutter(*, transcribe: bool) -> Cutter:
+    """Return what cuts recordings; its arguments are plain, so that processes can pass them."""
+    from step_audio.data.recordings import Cutter
+    from tokenizer.silero import SileroTurnDetector
+
+    hear = None
+    if transcribe:
+        from step_audio.eval.judge import open_judge
+
+        hear = open_judge().hear
+    return Cutter(SileroTurnDetector(), hear)
 
 
 def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate:

@@ -65,6 +65,7 @@ def _segment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--licence", required=True, help="of the recordings; kept with each cut")
     command.add_argument("--language", default="en")
     command.add_argument("--transcribe", action="store_true", help="write down what is said")
+    command.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def _filter(command: argparse.ArgumentParser) -> None:

@@ -59,9 +59,9 @@ def read_scores(root: Path, utterances: Sequence[Utterance]) -> dict[str, Scores
         else:
             added.setdefault(row["id"], {}).update(row)
     return {
-        u.id: {**row, **added.get(u.id, {})}
+        u.id: {**measured[u.id], **added.get(u.id, {})}
         for u in utterances
-        if (row := measured.get(u.id)) is not None and row.get("sha256", u.sha256) == u.sha256
+        if u.id in measured and measured[u.id].get("sha256", u.sha256) == u.sha256
     }
 
 

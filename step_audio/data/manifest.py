@@ -4,6 +4,7 @@
     samples.jsonl     conversations whose sounds are named by line      (data write)
     lines.jsonl       what shall be said                                (data write)
     utterances.jsonl  what was said: file, hash, provenance             (data speak, segment)
+    recordings.jsonl  recordings that were cut, or why they could not be read  (data segment)
     audio/ab/ID.flac  the sounds
     failures.jsonl    lines that nobody could say, and why              (data speak)
     scores.jsonl      what the gates measured                           (data filter)

@@ -25,7 +25,7 @@ from step_audio.data.pack import pack, read_samples, tokens
 from step_audio.data.readers import EndpointReader, MachineReader, ProfileReader, Said, continuation
 from step_audio.data.report import report
 from step_audio.data.samples import TASKS, Sample
-from step_audio.data.segment import Cuts, plan_cuts, segment
+from step_audio.data.segment import Cuts, plan_cuts
 from step_audio.data.shards import TokenShards
 from step_audio.data.speak import speak
 from step_audio.data.tags import SPEEDS, Tags
@@ -452,34 +452,6 @@ def test_sound_comes_from_any_speech_endpoint() -> None:
 def test_segments_are_joined_over_short_pauses_and_never_too_long() -> None:
     spans = [(0, 900), (1100, 2000), (3000, 3200), (5000, 25_000)]
     assert plan_cuts(spans, Cuts(600, 10_000, 400)) == [(0, 2000), (5000, 15_000), (15_000, 25_000)]
-
-
-def test_recordings_are_cut_once_and_keep_their_licence(tmp_path: Path) -> None:
-    quiet = np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32) * 1e-4
-    sound = np.concatenate([quiet, tone(1.5), quiet, tone(1.0, 300), quiet])
-    (tmp_path / "talk.wav").write_bytes(wav_bytes(sound, RATE))
-    (tmp_path / "known.wav").write_bytes(wav_bytes(tone(1.2), RATE))
-    (tmp_path / "known.txt").write_text("hello there\n")
-    recordings = [tmp_path / "talk.wav", tmp_path / "known.wav"]
-    detector = EnergyTurnDetector(TurnTiming())
-    root = tmp_path / "set"
-    for new in (3, 0):
-        found = segment(
-            root,
-            recordings,
-            detector,
-            speaker="ann",
-            licence="CC0",
-            transcribe=lambda pcm, rate: "guess",
-        )
-        assert found == new
-    utterances = read_utterances(root)
-    assert [u.text for u in utterances] == ["guess", "guess", "hello there"]
-    assert {u.source["licence"] for u in utterances} == {"CC0"}
-    assert utterances[1].source["span_ms"][0] == pytest.approx(5500, abs=120)
-    assert [u.source["text"]["by"] for u in utterances] == [
-        *("recogniser", "recogniser", "transcript")
-    ]
 
 
 def test_the_report_counts_and_plots(spoken: Path) -> None:
