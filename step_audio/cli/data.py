@@ -18,6 +18,8 @@ from step_audio.core.weights import Weights, open_weights
 if TYPE_CHECKING:
     from step_audio.data.gates import Gate
     from step_audio.data.readers import Reader
+    from step_audio.data.recordings import Cutter
+    from step_audio.data.samples import Groups
     from step_audio.data.write import Exchange
 
 
@@ -44,6 +46,7 @@ def write(args: argparse.Namespace, load: Load) -> int:
                 seed=args.seed,
                 workers=args.workers,
                 prompt=_text(args.prompt) if args.prompt else "",
+                store=args.folder / "texts.jsonl",
             ),
             args.count,
         )
@@ -75,30 +78,26 @@ def speak(args: argparse.Namespace, load: Load) -> int:
 
 def segment(args: argparse.Namespace, load: Load) -> int:
     """Add recordings, cut where somebody pauses."""
-    from step_audio.data.segment import segment as cut
-    from tokenizer.silero import SileroTurnDetector
+    from step_audio.data.recordings import Origin
+    from step_audio.data.recordings import segment as cut
 
     endings = {".wav", ".flac", ".ogg", ".mp3"}
     found = [p for path in args.recordings for p in (sorted(path.rglob("*")) or [path])]
     files = [path for path in found if path.suffix.lower() in endings]
     if not files:
         raise InputError("no sound file (wav, flac, ogg, mp3) among the recordings")
-    transcribe = None
-    if args.transcribe:
-        from step_audio.eval.judge import open_judge
-
-        transcribe = open_judge().hear
     args.folder.mkdir(parents=True, exist_ok=True)
-    added = cut(
+    added, failed = cut(
         args.folder,
         files,
-        SileroTurnDetector(),
-        speaker=args.speaker,
-        licence=args.licence,
-        language=args.language,
-        transcribe=transcribe,
+        functools.partial(make_cutter, transcribe=args.transcribe),
+        Origin(args.speaker, args.licence, args.language),
+        workers=args.workers,
+        progress=lambda rows, total: bar(rows, total, "recordings"),
     )
     print(f"{args.folder}: {added} new utterances from {len(files)} recordings")
+    if failed:
+        print(f"  {failed} recordings could not be read (recordings.jsonl)")
     return 0
 
 
@@ -130,12 +129,13 @@ def filter_set(args: argparse.Namespace, load: Load) -> int:
 
 def pack(args: argparse.Namespace, load: Load) -> int:
     """Turn samples and accepted sounds into token shards."""
+    from step_audio.data.examples import Examples
     from step_audio.data.filter import accepted
     from step_audio.data.gates import QUALITIES, with_bounds
     from step_audio.data.pack import pack as pack_samples
     from step_audio.data.pack import read_samples, tokens
     from step_audio.dialog.prompt import PromptBuilder
-    from step_audio.engine.text import load_text_tokenizer
+    from step_audio.engine.text import hash_of_text_tokenizer, load_text_tokenizer
 
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
@@ -147,7 +147,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     needed = {line for sample in samples for line in sample.lines()}
     bounds = with_bounds(QUALITIES[args.quality], args.bound)
     utterances = [u for u in accepted(args.folder, bounds) if u.id in needed]
-    groups = {}
+    groups: Groups = {}
     if utterances:
         groups = tokens(
             args.folder,
@@ -156,18 +156,19 @@ def pack(args: argparse.Namespace, load: Load) -> int:
             tokenizer_id(weights),
             progress=lambda rows: bar(rows, None, "tokens"),
         )
-    kept = {u.id: groups[u.id] for u in utterances}
     vocab = weights.facts.vocab
-    text_tokenizer = load_text_tokenizer(weights.folder / profile.engine.folder)
+    lm = weights.folder / profile.engine.folder
     counts = pack_samples(
         samples,
-        kept,
-        PromptBuilder(text_tokenizer, vocab, text_run=text_run, group_run=groups_run),
+        groups,
+        PromptBuilder(load_text_tokenizer(lm), vocab, text_run=text_run, group_run=groups_run),
         vocab,
         args.output,
         tasks=[task for task in args.tasks.split(",") if task],
         begin=args.begin,
         seed=args.seed,
+        examples=Examples(utterances),
+        text_tokenizer=hash_of_text_tokenizer(lm),
     )
     print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")
     return 0
@@ -181,6 +182,19 @@ def report(args: argparse.Namespace, load: Load) -> int:
     page = write_report(args.folder)
     print(page.read_text(encoding="utf-8"))
     return 0
+
+
+def make_cutter(*, transcribe: bool) -> Cutter:
+    """Return what cuts recordings; its arguments are plain, so that processes can pass them."""
+    from step_audio.data.recordings import Cutter
+    from tokenizer.silero import SileroTurnDetector
+
+    hear = None
+    if transcribe:
+        from step_audio.eval.judge import open_judge
+
+        hear = open_judge().hear
+    return Cutter(SileroTurnDetector(), hear)
 
 
 def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate:
@@ -204,7 +218,7 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate
         def quality(pcm: Any, rate_hz: int) -> float | None:
             return dnsmos([(pcm, rate_hz)])
 
-    return Gate(SileroTurnDetector(), hear, embed, quality)
+    return Gate(SileroTurnDetector(), hear, embed, quality, language="en")
 
 
 def _reader(args: argparse.Namespace, load: Load) -> Reader:

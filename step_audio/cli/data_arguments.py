@@ -65,6 +65,7 @@ def _segment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--licence", required=True, help="of the recordings; kept with each cut")
     command.add_argument("--language", default="en")
     command.add_argument("--transcribe", action="store_true", help="write down what is said")
+    command.add_argument("--workers", type=int, default=1, help="processes")
 
 
 def _filter(command: argparse.ArgumentParser) -> None:
@@ -84,7 +85,7 @@ def _pack(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="nano", help="gives both tokenizers")
     command.add_argument("--tasks", default="", help="only these")
     command.add_argument("--interleave", default="10:15", help="text ids to audio ids (10:15)")
-    command.add_argument("--begin", action="store_true", help="begin sequences with bos")
+    command.add_argument("--begin", action="store_true", help="begin all with bos, not TTS alone")
     command.add_argument("--seed", type=int, default=0, help="of the order")
 
 

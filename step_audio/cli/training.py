@@ -163,12 +163,13 @@ def _held_out(
 
 def reject(args: argparse.Namespace, load: Load) -> int:
     """Sample answers, let the judge score them, write the best and the pairs."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from step_audio.data.filter import accepted
     from step_audio.data.gates import ALL
     from step_audio.data.pack import read_samples, tokens
     from step_audio.dialog.prompt import PromptBuilder
+    from step_audio.engine.text import hash_of_text_tokenizer
     from step_audio.eval.answer_judge import AnswerJudge
     from step_audio.train import rejection
 
@@ -190,6 +191,13 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     voice = services.voices.get(services.default_voice)
     grader = AnswerJudge(services.text_tokenizer, services.vocab, hear, services.vocoder, voice)
     sampling = replace(parts.settings().sampling, temperature=args.temperature)
+    plan = {
+        "model": services.model_name,
+        "lm": {name: f.sha256 for name, f in weights.files.items() if name.startswith("lm/")},
+        "sampling": asdict(sampling),
+        "candidates": args.candidates,
+        "recogniser": args.recogniser,
+    }
 
     async def run() -> None:
         await rejection.sample(
@@ -201,12 +209,14 @@ def reject(args: argparse.Namespace, load: Load) -> int:
             candidates=args.candidates,
             sampling=sampling,
             form="answer",
+            plan=plan,
         )
         await services.engine.aclose()
 
     asyncio.run(run())
     choice = rejection.Choice(args.least, args.gap)
-    counts = rejection.choose(args.out, services.vocab, choice)
+    text_tokenizer = hash_of_text_tokenizer(weights.folder / "lm")
+    counts = rejection.choose(args.out, services.vocab, choice, text_tokenizer)
     print(f"{args.out}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     return 0
 

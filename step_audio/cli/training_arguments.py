@@ -67,14 +67,18 @@ def _run(command: argparse.ArgumentParser, *, learning_rate: float) -> None:
     command.add_argument("--micro-tokens", type=int, default=8192, help="that a worker holds")
     command.add_argument("--max-length", type=int, default=8192, help="longer ones are left out")
     command.add_argument("--learning-rate", type=float, default=learning_rate)
-    command.add_argument("--warm-steps", type=int, default=100)
+    command.add_argument("--warm-steps", type=int, help="100, or a tenth of a short run")
     command.add_argument("--weight-decay", type=float, default=0.0)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=int, default=500, help="steps")
     command.add_argument("--lora", type=int, metavar="RANK", help="train adapters only")
     command.add_argument("--lora-alpha", type=float, help="twice the rank by default")
     command.add_argument("--recompute", action="store_true", help="gradient checkpointing")
-    command.add_argument("--no-bf16", dest="bf16", action="store_false")
+    command.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        help="compute in bfloat16; where the device gains by it if nothing is said",
+    )
     command.add_argument("--device", default="auto")
     command.add_argument("--threads", type=int, help="CPU threads of a process")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows, write_rows
-from step_audio.data.gates import ALL, Bounds, Gate, reasons
+from step_audio.data.gates import ALL, Bounds, Gate, Scores, reasons
 from step_audio.data.manifest import Utterance, read_utterances
 
 MakeGate = Callable[[], Gate]
@@ -35,14 +35,34 @@ def measure(
         workers: processes.
         progress: wraps the rows as they come, for a bar.
     """
+    utterances = read_utterances(root)
     # What could not be read may have been put right since.
-    rows_before = read_rows(root / "scores.jsonl")
-    known = {row["id"] for row in rows_before if "unreadable" not in row}
-    waiting = [u for u in read_utterances(root) if u.id not in known]
+    known = {name for name, row in read_scores(root, utterances).items() if "unreadable" not in row}
+    waiting = [u for u in utterances if u.id not in known]
     with RowWriter(root / "scores.jsonl") as rows:
         for row in progress(_scored(root, make, waiting, workers), len(waiting)):
             rows.add(row)
     return len(waiting)
+
+
+def read_scores(root: Path, utterances: Sequence[Utterance]) -> dict[str, Scores]:
+    """Return the scores of those utterances that were measured as they sound now, by id.
+
+    Rows that somebody added to `scores.jsonl`, {"id", "error_rate"} or the like, count in the place
+    of what was measured, wherever they stand; they measure nothing else.
+    """
+    measured: dict[str, Scores] = {}
+    added: dict[str, Scores] = {}
+    for row in read_rows(root / "scores.jsonl"):
+        if "seconds" in row or "unreadable" in row:
+            measured[row["id"]] = row
+        else:
+            added.setdefault(row["id"], {}).update(row)
+    return {
+        u.id: {**measured[u.id], **added.get(u.id, {})}
+        for u in utterances
+        if u.id in measured and measured[u.id].get("sha256", u.sha256) == u.sha256
+    }
 
 
 def _scored(
@@ -71,11 +91,12 @@ def _score_here(job: tuple[Path, Utterance]) -> dict[str, Any]:
 
 
 def _score(gate: Gate, root: Path, utterance: Utterance) -> dict[str, Any]:
+    row = {"id": utterance.id, "sha256": utterance.sha256}
     try:
-        return {"id": utterance.id, **gate.measure(utterance, *utterance.read(root))}
+        return {**row, **gate.measure(utterance, *utterance.read(root))}
     except InputError as error:
         # One lost or altered file is a rejection, not the end of all work.
-        return {"id": utterance.id, "unreadable": str(error).replace(f"{root}/", "")}
+        return {**row, "unreadable": str(error).replace(f"{root}/", "")}
 
 
 def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:
@@ -86,13 +107,14 @@ def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:
     Raises:
         InputError: nothing is scored.
     """
-    scores = {row["id"]: row for row in read_rows(root / "scores.jsonl")}
+    utterances = read_utterances(root)
+    scores = read_scores(root, utterances)
     if not scores:
         raise InputError(f"{root} has no scores; run data filter first")
     seen: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     verdicts = []
-    for utterance in read_utterances(root):
+    for utterance in utterances:
         if utterance.id not in scores:
             continue
         found = reasons({**scores[utterance.id], "copies": seen[utterance.sha256]}, bounds)
@@ -105,10 +127,11 @@ def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:
 
 def accepted(root: Path, bounds: Bounds) -> list[Utterance]:
     """Return the scored utterances that pass other bounds than those of `verdicts.jsonl`."""
-    scores = {row["id"]: row for row in read_rows(root / "scores.jsonl")}
+    utterances = read_utterances(root)
+    scores = read_scores(root, utterances)
     seen: set[str] = set()
     passed = []
-    for utterance in read_utterances(root):
+    for utterance in utterances:
         known = scores.get(utterance.id)
         if known is None:
             continue

@@ -109,6 +109,8 @@ class Gate:
         hear: a recogniser, for the error rate; None leaves it unmeasured.
         embed: (T,) at 16 kHz to a speaker vector, for the number of speakers; likewise.
         quality: DNSMOS of a sound; likewise.
+        language: code of the one that the recogniser knows, "" for any: of others it measures
+            nothing.
     """
 
     def __init__(
@@ -117,9 +119,10 @@ class Gate:
         hear: Callable[[Pcm, int], str] | None = None,
         embed: Callable[[Pcm], NDArray[np.float32]] | None = None,
         quality: Callable[[Pcm, int], float | None] | None = None,
+        language: str = "",
     ) -> None:
         self._detector, self._hear, self._embed = detector, hear, embed
-        self._quality = quality
+        self._quality, self._language = quality, language
 
     def measure(self, utterance: Utterance, pcm: Pcm, rate_hz: int) -> Scores:
         """Return every score of an utterance; None where it cannot be measured."""
@@ -135,7 +138,8 @@ class Gate:
             "speakers": None,
             "dnsmos": None if self._quality is None else self._quality(pcm, rate_hz),
         }
-        if self._hear is not None and utterance.text:
+        known = self._language in {"", utterance.language.partition("-")[0]}
+        if self._hear is not None and utterance.text and known:
             scores["heard"] = self._hear(pcm, rate_hz)
             scores["error_rate"] = error_rate(utterance.text, scores["heard"])
         if self._embed is not None:

@@ -11,12 +11,15 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from step_audio.core.errors import StepAudioError
+from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.data.manifest import content_id
 from step_audio.data.tags import Tags
 from step_audio.data.write import Exchange
@@ -79,6 +82,7 @@ def exchanges(
     seed: int = 0,
     workers: int = 8,
     prompt: str = "",
+    store: Path | None = None,
 ) -> Iterator[Exchange]:
     """Yield exchanges on every topic, `each` of them; a topic that fails is passed over.
 
@@ -86,17 +90,32 @@ def exchanges(
         topics: what the questions are about, a line each.
         prompt: instruction with {topic}, {language} and {number}; the package's by default.
         workers: requests at a time.
+        store: file of what was written so far, in which nothing is asked for again: a model draws
+            another text each time.
 
     Raises:
         EndpointError: not one topic gave anything.
     """
     template = prompt or load_prompt("data_exchange")
     wanted = [(topic, number) for topic in topics for number in range(each)]
+    rows = [] if store is None else read_rows(store)
+    written = {row["asked"]: row for row in rows}
     failures: list[StepAudioError] = []
     made = 0
 
     def ask(item: tuple[str, int]) -> Exchange | None:
         topic, number = item
+        asked = content_id(endpoint.model, topic, number, language, template, seed)
+        if asked in written:
+            row = written[asked]
+            return parse(json.dumps(row), language, row["source"])
+        found = write(topic, number)
+        if found is not None and writer is not None:
+            text = {"question": found.question, "answer": found.answer, "tags": found.tags.row()}
+            writer.add({"asked": asked, **text, "source": found.source})
+        return found
+
+    def write(topic: str, number: int) -> Exchange | None:
         filled = template.replace("{topic}", topic).replace("{language}", language)
         message = {"role": "user", "content": filled.replace("{number}", str(number))}
         start = random.Random(f"{seed}|{topic}|{number}").getrandbits(31)
@@ -118,7 +137,9 @@ def exchanges(
                 return found
         return None
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ExitStack() as stack:
+        writer = None if store is None else stack.enter_context(RowWriter(store))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
         for found in pool.map(ask, wanted):
             if found is not None:
                 made += 1

@@ -1,8 +1,10 @@
 """A data set on disk: what shall be said, what was said, and where each sound comes from.
 
+    texts.jsonl       what a language model wrote                       (data write)
     samples.jsonl     conversations whose sounds are named by line      (data write)
     lines.jsonl       what shall be said                                (data write)
     utterances.jsonl  what was said: file, hash, provenance             (data speak, segment)
+    recordings.jsonl  recordings that were cut, or why they could not be read  (data segment)
     audio/ab/ID.flac  the sounds
     failures.jsonl    lines that nobody could say, and why              (data speak)
     scores.jsonl      what the gates measured                           (data filter)

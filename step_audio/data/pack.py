@@ -7,18 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from step_audio.core.audio import resample
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.core.ports import AudioTokenizer
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
+from step_audio.data.examples import Examples
 from step_audio.data.manifest import Utterance, content_id
-from step_audio.data.samples import Sample, SoundMissing, from_row
+from step_audio.data.samples import Groups, Sample, SoundMissing, from_row
 from step_audio.data.shards import ShardWriter, TokenSample
-from step_audio.data.spoken import SpokenItem, read_spoken, write_spoken
+from step_audio.data.spoken import (
+    Codes,
+    SpokenGroups,
+    SpokenItem,
+    read_spoken,
+    to_codes,
+    write_spoken,
+)
 from step_audio.dialog.prompt import PromptBuilder
 
 BLOCK = 500
@@ -31,30 +37,30 @@ def tokens(
     tokenizer: AudioTokenizer,
     tokenizer_id: str,
     progress: Callable[[Iterable[Utterance]], Iterable[Utterance]] = lambda rows: rows,
-) -> dict[str, tuple[TokenGroup, ...]]:
-    """Return the groups of every utterance; what another run made is read from disk.
+) -> SpokenGroups:
+    """Return the groups of every utterance, by id; what another run made is read from disk.
 
     Args:
         tokenizer_id: names the weights; codes of other weights are kept apart.
     """
     folder = root / "tokens" / content_id(tokenizer_id)
-    found: dict[str, tuple[TokenGroup, ...]] = {}
+    wanted = {utterance.sha256 for utterance in utterances}
+    found: dict[str, Codes] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        # The place of the text holds the id of the utterance.
-        found.update({item.text: item.groups for item in read_spoken(path)})
+        # The place of the text holds the hash of the sound, which another one of that line has not.
+        found.update({item.text: item.codes for item in read_spoken(path) if item.text in wanted})
     block: list[SpokenItem] = []
-    for utterance in progress([u for u in utterances if u.id not in found]):
-        groups = _encode(root, utterance, tokenizer)
-        found[utterance.id] = groups
-        rows = [(*g.linguistic, *g.semantic) for g in groups]
-        codes = np.array(rows, dtype=np.int16).reshape(-1, 5)
-        block.append(SpokenItem(utterance.id, utterance.speaker, codes))
+    waiting = {u.sha256: u for u in utterances if u.sha256 not in found}
+    for utterance in progress(list(waiting.values())):
+        codes = to_codes(_encode(root, utterance, tokenizer))
+        found[utterance.sha256] = codes
+        block.append(SpokenItem(utterance.sha256, utterance.speaker, codes))
         if len(block) == BLOCK:
             _write_block(folder, block)
             block = []
     if block:
         _write_block(folder, block)
-    return found
+    return SpokenGroups({u.id: found[u.sha256] for u in utterances})
 
 
 def _write_block(folder: Path, block: Sequence[SpokenItem]) -> None:
@@ -79,7 +85,7 @@ def read_samples(root: Path) -> list[Sample]:
 
 def pack(
     samples: Sequence[Sample],
-    groups: dict[str, tuple[TokenGroup, ...]],
+    groups: Groups,
     builder: PromptBuilder,
     vocab: Vocab,
     out: Path,
@@ -87,6 +93,8 @@ def pack(
     tasks: Sequence[str] = (),
     begin: bool = False,
     seed: int = 0,
+    text_tokenizer: str = "",
+    examples: Examples | None = None,
 ) -> Counter[str]:
     """Write the shards; return how many sequences each task has, and why others were left out.
 
@@ -95,8 +103,10 @@ def pack(
         groups: of the accepted lines, by id.
         builder: turns to ids.
         tasks: those wanted, all by default.
-        begin: put the begin-of-sequence id in front, as the published TTS prompt has it.
+        begin: put the begin-of-sequence id in front of all; the published TTS prompt has it anyway.
         seed: of the order.
+        text_tokenizer: SHA-256 of its file: models with another one refuse the pack.
+        examples: what a published TTS prompt may show; None leaves what is written there.
 
     Raises:
         InputError: nothing could be packed.
@@ -107,18 +117,22 @@ def pack(
     counts: Counter[str] = Counter()
     for sample in chosen:
         try:
-            turns = sample.resolve(groups)
+            shown = sample if examples is None else examples.fitted(sample)
+            turns = shown.resolve(groups)
         except SoundMissing:
             counts["sound missing"] += 1
             continue
-        ids, mask = builder.training_sequence(turns, context=sample.context)
-        if begin:
+        ids, mask = builder.training_sequence(turns, context=shown.context)
+        if begin or sample.is_published_tts:
             ids, mask = [vocab.bos, *ids], [False, *mask]
         writer.add(TokenSample(ids, mask, sample.task, sample.id))
         counts[sample.task] += 1
     if not sum(counts[task] for task in counts if task != "sound missing"):
         raise InputError("no sample could be packed; run data speak and data filter first")
     writer.close(
-        left_out=counts["sound missing"], text_run=builder.text_run, group_run=builder.group_run
+        left_out=counts["sound missing"],
+        text_run=builder.text_run,
+        group_run=builder.group_run,
+        text_tokenizer=text_tokenizer,
     )
     return counts

@@ -10,6 +10,7 @@ from typing import Any
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
+from step_audio.data.filter import read_scores
 from step_audio.data.gates import ALL
 from step_audio.data.manifest import Utterance, read_lines, read_utterances
 from step_audio.data.plots import bars, histogram
@@ -29,7 +30,7 @@ def report(root: Path) -> Path:
         raise InputError(f"{root} holds no utterance; run data speak or data segment first")
     out = root / "report"
     out.mkdir(exist_ok=True)
-    scores = {row["id"]: row for row in read_rows(root / "scores.jsonl")}
+    scores = read_scores(root, utterances)
     verdicts = {row["id"]: row for row in read_rows(root / "verdicts.jsonl")}
     facts = _facts(root, utterances, verdicts)
     plots = _plots(utterances, scores, facts["rejected"])
@@ -53,7 +54,10 @@ def _facts(
         if verdict["rejected"] and len(examples) < EXAMPLES and name in known:
             why = "; ".join(reason["reason"] for reason in verdict["rejected"])
             examples.append({"id": name, "text": known[name].text, "why": why})
-    failures = read_rows(root / "failures.jsonl")
+    said = {u.id for u in utterances}
+    failures = {row["id"]: row["reason"] for row in read_rows(root / "failures.jsonl")}
+    # Tried again, a line has a row a time; what was said in the end is no failure.
+    failures = {name: reason for name, reason in failures.items() if name not in said}
     return {
         "lines": len(read_lines(root)),
         "utterances": len(utterances),
@@ -62,7 +66,7 @@ def _facts(
         "passed": len(passed),
         "passed_hours": round(sum(u.seconds for u in passed) / 3600, 3),
         "not_said": len(failures),
-        "not_said_why": dict(Counter(row["reason"][:80] for row in failures).most_common(10)),
+        "not_said_why": dict(Counter(why[:80] for why in failures.values()).most_common(10)),
         "rejected": dict(rejected.most_common()),
         "speakers": dict(Counter(u.speaker for u in utterances).most_common()),
         "languages": dict(Counter(u.language for u in utterances).most_common()),

@@ -29,8 +29,8 @@ class SoundMissing(InputError):
 
     code = "sound_missing"
 
-    def __init__(self, line: str) -> None:
-        super().__init__(f"line {line} has no accepted sound")
+    def __init__(self, line: str, why: str = "") -> None:
+        super().__init__(why or f"line {line} has no accepted sound")
         self.line = line
 
 
@@ -75,6 +75,14 @@ class Sample:
         """Return the ids of the lines it needs."""
         parts = [part for _, parts in self.turns for part in parts]
         return [part["audio"] for part in parts if "audio" in part]
+
+    @property
+    def is_published_tts(self) -> bool:
+        """Whether its prompt is the published TTS prompt, [system; example; text]."""
+        match self.turns:
+            case [[_, [{"tts": str()}]], *_, [_, [{"audio": str()}]]] if len(self.turns) in {3, 5}:
+                return True
+        return False
 
     def resolve(self, groups: Groups) -> list[Turn]:
         """Return the prompt turns. Raises SoundMissing; InputError: a turn of another form."""

@@ -1,6 +1,6 @@
 """Token shards: sequences of ids with a loss mask on disk, read without loading them whole.
 
-    pack.json                what is inside: kind, vocabulary, counts
+    pack.json                what is inside: kind, vocabulary, counts, hash of the text tokenizer
     tokens-0000.safetensors  ids (N,) int32, mask (N,) uint8, offsets (S + 1,) int64
     tokens-0000.json         one [id, task] a sequence
 
@@ -122,13 +122,17 @@ class TokenShards:
             self.kind: Kind = pack["kind"]
             self.vocab = Vocab(**pack["vocab"])
             self.sha256 = str(pack["sha256"])
+            # Packs that a grammar fills without a profile have none.
+            self.text_tokenizer = str(pack.get("text_tokenizer", ""))
             expected = int(pack["sequences"])
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{folder / PACK_FILE} is not written by this version") from None
         self.folder = folder
         self._files = [_Shard(path) for path in sorted(folder.glob("tokens-*.safetensors"))]
         self._starts = np.cumsum([0, *(len(file) for file in self._files)]).tolist()
-        if self._starts[-1] != expected or not expected:
+        if not expected:
+            raise InputError(f"{folder} is an empty pack; nothing was good enough for it")
+        if self._starts[-1] != expected:
             raise InputError(f"{folder} holds {self._starts[-1]} sequences, not {expected}")
 
     def __len__(self) -> int:

@@ -6,13 +6,17 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from step_audio.core.audio import check_sound
 from step_audio.core.errors import StepAudioError
 from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.data.llm import EndpointError
 from step_audio.data.manifest import Line, Utterance, read_lines, read_utterances, store
 from step_audio.data.readers import Reader
+
+LOST_IN_A_ROW: Final = 20
+"""Lines that an endpoint may fail at, one after another, before it counts as down."""
 
 
 def speak(
@@ -31,11 +35,17 @@ def speak(
         workers: lines at a time.
         again: also try those that failed before.
         progress: wraps the lines as they are done, for a bar.
+
+    Raises:
+        EndpointError: the endpoint is down; its lines are tried again by the next call.
     """
     done = {utterance.id for utterance in read_utterances(root)}
-    failed = set() if again else {row["id"] for row in read_rows(root / "failures.jsonl")}
+    rows = [] if again else read_rows(root / "failures.jsonl")
+    # What an endpoint failed at is no fault of the line.
+    failed = {row["id"] for row in rows if not row.get("endpoint")}
     waiting = [line for line in read_lines(root) if line.id not in done | failed]
     counts = [0, 0]
+    lost = 0
     lock = threading.Lock()
     with (
         RowWriter(root / "utterances.jsonl") as said,
@@ -44,20 +54,32 @@ def speak(
     ):
 
         def say(line: Line) -> None:
+            nonlocal lost
             try:
                 said.add(_say(root, reader, line).row())
             except StepAudioError as error:
-                failures.add({"id": line.id, "text": line.text, "reason": str(error)})
+                row: dict[str, Any] = {"id": line.id, "text": line.text, "reason": str(error)}
+                down = isinstance(error, EndpointError)
+                failures.add({**row, "endpoint": True} if down else row)
                 with lock:
                     counts[1] += 1
+                    lost = lost + 1 if down else 0
+                    if lost >= LOST_IN_A_ROW:
+                        raise
             else:
                 with lock:
                     counts[0] += 1
+                    lost = 0
 
-        # An unforeseen error of any line ends the step here, with what was said kept.
         futures = [pool.submit(say, line) for line in waiting]
-        for future in progress(futures, len(futures)):
-            future.result()
+        try:
+            for future in progress(futures, len(futures)):
+                future.result()
+        except BaseException:
+            # An unforeseen error, or Ctrl-C, ends the step here: what was said is kept, and what
+            # waits is not said first.
+            pool.shutdown(cancel_futures=True)
+            raise
     return counts[0], counts[1]
 
 

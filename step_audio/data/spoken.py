@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,22 @@ class SpokenItem:
     @property
     def groups(self) -> tuple[TokenGroup, ...]:
         return tuple(to_group(row.tolist()) for row in self.codes)
+
+
+class SpokenGroups(Mapping[str, Sequence[TokenGroup]]):
+    """Groups by id, kept as codes (G, 5): 10 bytes a group until it is asked for, not hundreds."""
+
+    def __init__(self, codes: Mapping[str, Codes]) -> None:
+        self._codes = codes
+
+    def __getitem__(self, name: str) -> tuple[TokenGroup, ...]:
+        return tuple(to_group(row) for row in self._codes[name].tolist())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
 
 def to_group(row: Sequence[int]) -> TokenGroup:

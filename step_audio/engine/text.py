@@ -6,6 +6,7 @@ Text comes from users: nothing in it may turn into a special id, whatever it loo
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -34,6 +35,14 @@ def load_text_tokenizer(folder: Path) -> TextTokenizer:
     if (folder / SENTENCEPIECE_FILE).is_file():
         return SentencePieceTextTokenizer(folder / SENTENCEPIECE_FILE)
     raise WeightsError(f"no {BPE_FILE} or {SENTENCEPIECE_FILE} in {folder}")
+
+
+def hash_of_text_tokenizer(folder: Path) -> str:
+    """Return the SHA-256 of the file that `load_text_tokenizer` reads, "" where there is none."""
+    for name in (BPE_FILE, SENTENCEPIECE_FILE):
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return ""
 
 
 class BpeTextTokenizer:

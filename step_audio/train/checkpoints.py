@@ -25,7 +25,11 @@ from step_audio.engine.step1 import Step1Config
 from step_audio.engine.text import BPE_FILE, SENTENCEPIECE_FILE
 from step_audio.engine.weights import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, expected_shapes
 
+ADAPTER_CONFIG: Final = "adapter_config.json"
 SHARD_BYTES: Final = 5 * 2**30
+WHOLE_BYTES: Final = 2**30
+_SLICES: Final = 64
+_SLICE: Final = 2**16
 BESIDE: Final = (
     BPE_FILE,
     SENTENCEPIECE_FILE,
@@ -48,6 +52,8 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise WeightsError(f"no checkpoint at {folder}; give a folder with {CONFIG_FILE}")
+        if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG_FILE).exists():
+            raise WeightsError(f"{folder} holds adapters; merge them first: train merge-lora")
         self.folder = folder
         self.raw_config = read_object(folder / CONFIG_FILE, WeightsError)
         self.config = Step1Config.from_mapping(self.raw_config)
@@ -163,18 +169,25 @@ class CheckpointWriter:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """Return what identifies a checkpoint: its folder's name and the hash of its config and index.
+    """Return what identifies a checkpoint: its folder's name and a hash of config and weights.
 
-    The weights themselves are hashed up to 1 GB; beyond, their sizes stand for them.
+    Up to 1 GB all bytes are hashed; beyond, slices spread over each file ("whole" is false).
+    Training moves every matrix, so slices tell its results apart.
     """
-    digest, hashed = hashlib.sha256(), 0
-    for path in [folder / CONFIG_FILE, *_files(folder)]:
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        hashed += path.stat().st_size
-        if hashed <= 2**30:
-            with path.open("rb") as file:
+    digest = hashlib.sha256()
+    paths = [folder / CONFIG_FILE, *_files(folder)]
+    whole = sum(path.stat().st_size for path in paths) <= WHOLE_BYTES
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            if whole:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-    return {"name": folder.resolve().name, "sha256": digest.hexdigest(), "whole": hashed <= 2**30}
+                continue
+            for at in range(_SLICES):
+                file.seek(max(0, size - _SLICE) * at // (_SLICES - 1))
+                digest.update(file.read(_SLICE))
+    return {"name": folder.resolve().name, "sha256": digest.hexdigest(), "whole": whole}
 
 
 def _files(folder: Path) -> list[Path]:

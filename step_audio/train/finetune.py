@@ -5,8 +5,9 @@ Alone on two cores or sharded over a cluster (`torchrun ... -m step_audio train 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,16 +16,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from step_audio.core.errors import InputError
+from step_audio.core.errors import InputError, StepAudioError
 from step_audio.data.shards import TokenShards
+from step_audio.engine.text import hash_of_text_tokenizer
 from step_audio.train import memory, model
 from step_audio.train.batches import BatchPlan, shares
 from step_audio.train.checkpoints import Checkpoint, new_folder, provenance
 from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora
+from step_audio.train.plans import planned
+from step_audio.train.precision import bf16_gains
 from step_audio.train.scoring import Scorer
 from step_audio.train.sharded_run import ShardedRun
 from step_audio.train.workers import Workers, whole
+
+
+class Diverged(StepAudioError):
+    """A gradient is not finite; the step was not made, and the last checkpoint is sound."""
+
+    code = "training_diverged"
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"the gradient of step {step} is not finite; begin again, in another --out, with a"
+            " smaller --learning-rate, more --warm-steps or --no-bf16"
+        )
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,8 @@ class Recipe:
         micro_tokens: padded ids that one worker computes at a time.
         max_length: longer sequences are left out.
         learning_rate: its peak; linear warm-up, plateau for the share `hold`, linear fall.
+        warm_steps: of the warm-up; None: 100, or a tenth of a run that is shorter than 1000.
+        bf16: compute in bfloat16; None: where the device multiplies it faster than float32.
     """
 
     epochs: float = 1.0
@@ -45,13 +64,13 @@ class Recipe:
     micro_tokens: int = 8192
     max_length: int = 8192
     learning_rate: float = 2e-5
-    warm_steps: int = 100
+    warm_steps: int | None = None
     hold: float = 0.5
     weight_decay: float = 0.0
     clip: float = 1.0
     seed: int = 0
     save_every: int = 500
-    bf16: bool = True
+    bf16: bool | None = None
     recompute: bool = False
     lora: Lora | None = None
 
@@ -93,18 +112,34 @@ def finetune(
     Raises:
         InputError: the data does not fit the model, memory will not do, or `out` holds another
             run; all before the first step.
+        Diverged: a gradient was not finite.
     """
     new_folder(out, source.folder)
     if shards.vocab.size > source.config.vocab_size:
         raise InputError(
             f"{shards.folder} has {shards.vocab.size} ids, the model {source.config.vocab_size}"
         )
-    plan = BatchPlan(objective.lengths(), recipe.batch_tokens, recipe.seed)
+    own = hash_of_text_tokenizer(source.folder)
+    if shards.text_tokenizer and own and shards.text_tokenizer != own:
+        raise InputError(
+            f"{shards.folder} was packed with another text tokenizer than that of {source.folder},"
+            " to which its ids mean nothing; pack again with --profile of that model"
+        )
+    lengths = objective.lengths()
+    if not lengths.any():
+        raise InputError(
+            f"no sequence of {shards.folder} has at most {recipe.max_length} ids, the shortest has"
+            f" {shards.lengths.min()}; raise --max-length"
+        )
+    plan = BatchPlan(lengths, recipe.batch_tokens, recipe.seed)
     steps = recipe.steps or max(1, round(plan.steps_per_epoch * recipe.epochs))
+    recipe = _settled(recipe, steps, out, workers)
+    if workers.leads:
+        print(_summary(lengths, steps, recipe, objective.rows), flush=True)
     _check_memory(plan, source, recipe, workers, objective.rows)
     torch.manual_seed(recipe.seed)
     scorer = model.build(
-        source, workers, bf16=recipe.bf16, lora=recipe.lora, recompute=recipe.recompute
+        source, workers, bf16=bool(recipe.bf16), lora=recipe.lora, recompute=recipe.recompute
     )
     scorer.train()
     parameters = [p for p in scorer.parameters() if p.requires_grad]
@@ -123,6 +158,8 @@ def finetune(
         save_every=recipe.save_every,
         plan=fixed,
     )
+    # First of all: what is prepared belongs to this plan.
+    run.begin()
     objective.prepare(scorer, out, workers, recipe.micro_tokens)
     if run.resume() and workers.leads:
         print(f"resumed at step {run.step} of {steps}", flush=True)
@@ -131,6 +168,32 @@ def finetune(
     run.close()
     model.save(scorer, source, out / "export", workers, facts=fixed, lora=recipe.lora)
     return run
+
+
+def _settled(recipe: Recipe, steps: int, out: Path, workers: Workers) -> Recipe:
+    """Return the recipe with nothing left open, the same on every worker and in every part of a
+    run: what a measurement decided once is read from the plan when the run goes on."""
+    bf16 = recipe.bf16
+    if bf16 is None:
+        mine = None
+        if workers.leads:
+            mine = planned(out).get("bf16")
+            mine = bf16_gains(workers.device.type) if mine is None else mine
+        bf16 = bool(workers.gather(mine)[0])
+    warm = recipe.warm_steps
+    return replace(
+        recipe, bf16=bf16, warm_steps=min(100, max(1, steps // 10)) if warm is None else warm
+    )
+
+
+def _summary(lengths: NDArray[np.int64], steps: int, recipe: Recipe, rows: int) -> str:
+    """Return what will be done, and what is left out, in a line."""
+    what = "pairs" if rows == 2 else "sequences"
+    used, left = int((lengths > 0).sum()), int((lengths == 0).sum())
+    said = f"{used} of {len(lengths)} {what}, {lengths.sum()} ids; {steps} steps"
+    if left:
+        said += f"; {left} are longer than {recipe.max_length} ids and left out"
+    return f"{said}; {'bfloat16' if recipe.bf16 else 'float32'}"
 
 
 def _step(
@@ -143,7 +206,7 @@ def _step(
     recipe: Recipe,
     workers: Workers,
 ) -> None:
-    run.set_learning_rate(recipe.learning_rate, recipe.warm_steps, recipe.hold)
+    run.set_learning_rate(recipe.learning_rate, recipe.warm_steps or 1, recipe.hold)
     batch = plan.batch(run.step)
     runs = shares(batch, plan.lengths, recipe.micro_tokens, workers.count)[workers.rank]
     (total,) = workers.total([sum(objective.weight(units) for units in runs)])
@@ -154,7 +217,10 @@ def _step(
         torch.autograd.backward(loss * (workers.count / max(total, 1e-9)))
         for name, value in {"loss": float(loss.detach()), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value
-    norm = nn.utils.clip_grad_norm_(list(scorer.parameters()), recipe.clip)
+    norm = float(whole(nn.utils.clip_grad_norm_(list(scorer.parameters()), recipe.clip)))
+    # One such step would fill the weights with NaN, and soon every checkpoint that is kept.
+    if not math.isfinite(norm):
+        raise Diverged(run.step)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     names = sorted(sums)
@@ -164,7 +230,7 @@ def _step(
         if not name.startswith("count_"):
             count = summed.get(f"count_{name}", total)
             metrics[name] = value / count if count else float("nan")
-    metrics["gradient_norm"] = float(whole(norm))
+    metrics["gradient_norm"] = norm
     metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
     run.record(metrics)
 
@@ -178,7 +244,7 @@ def _check_memory(
         rows=max(rows, recipe.micro_tokens // longest),
         length=longest,
         workers=workers.count,
-        bf16=recipe.bf16,
+        bf16=bool(recipe.bf16),
         lora=recipe.lora,
         recompute=recipe.recompute,
         written_scores=workers.device.type == "cpu",

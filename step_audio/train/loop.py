@@ -94,6 +94,10 @@ class TrainingRun:
     def _stop(self, *_: object) -> None:
         self._told_to_stop = True
 
+    def stops(self) -> bool:
+        """Return whether the run ends after this step because somebody said so."""
+        return self._told_to_stop
+
     def restart_clock(self) -> None:
         """Leave out of the budget what was done since the run was made."""
         self._mark = time.monotonic()
@@ -161,11 +165,12 @@ class TrainingRun:
         if now - self._logged >= self.log_every_s or self.done:
             self._log()
             self._logged = now
-        if self.save_due(now) or self.done or self._told_to_stop:
+        stops = self.stops()  # once: the signal may come at any time
+        if self.save_due(now) or self.done or stops:
             self.save()
-        if (self.done or self._told_to_stop) and self._usual is not None:
+        if (self.done or stops) and self._usual is not None:
             signal.signal(signal.SIGTERM, self._usual)
-        if self._told_to_stop:
+        if stops:
             raise SystemExit(f"stopped after step {self.step}; the same command goes on from there")
 
     def save_due(self, now: float) -> bool:

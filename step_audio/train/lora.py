@@ -13,20 +13,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from step_audio.core.errors import InputError, StepAudioError
+from step_audio.core.errors import InputError, StepAudioError, WeightsError
 from step_audio.core.json_files import read_object
 from step_audio.engine.step1 import Step1
-from step_audio.train.checkpoints import Checkpoint, CheckpointWriter, new_folder, provenance
+from step_audio.train.checkpoints import (
+    ADAPTER_CONFIG,
+    Checkpoint,
+    CheckpointWriter,
+    new_folder,
+    provenance,
+)
 
 TARGETS: Final = (
     *("q_proj", "k_proj", "v_proj", "o_proj"),
     *("gate_proj", "up_proj", "down_proj"),
 )
-ADAPTER_CONFIG: Final = "adapter_config.json"
 ADAPTER_FILE: Final = "adapter_model.safetensors"
 _PREFIX: Final = "base_model.model."
 
@@ -130,14 +135,18 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
     """
     new_folder(out, base, adapter)
     source = Checkpoint(base)
-    config = read_object(adapter / ADAPTER_CONFIG)
+    config = read_object(adapter / ADAPTER_CONFIG, WeightsError)
     try:
         scale = float(config["lora_alpha"]) / int(config["r"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise InputError(f"{adapter / ADAPTER_CONFIG} names no r and lora_alpha") from None
     writer = CheckpointWriter(out, source.raw_config)
     used = 0
-    with safe_open(str(adapter / ADAPTER_FILE), "pt") as file:
+    try:
+        opened: Any = safe_open(str(adapter / ADAPTER_FILE), "pt")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{adapter / ADAPTER_FILE}: {error}") from None
+    with opened as file:
         known = set(file.keys())
         for name, tensor in source.tensors():
             stem = _PREFIX + name.removesuffix(".weight")

@@ -5,19 +5,26 @@ The best answers become a pack for SFT stage 2, best against worst a pack of pai
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from step_audio.core.errors import InputError, StepAudioError
+from step_audio.core.errors import EngineRefused, InputError, StepAudioError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.ports import Engine
 from step_audio.core.types import BATCH, Form, GenerationRequest, SamplingParams
 from step_audio.core.vocab import Vocab
 from step_audio.data.shards import ShardWriter, TokenSample
+from step_audio.train.plans import keep_plan
 
 CANDIDATES_FILE: Final = "candidates.jsonl"
+AT_ONCE: Final = 32
+"""Requests that an engine has at a time: it computes them together."""
+
+LOST_IN_A_ROW: Final = 3
+"""Questions that an engine may leave unanswered before it counts as broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ async def sample(
     candidates: int = 8,
     sampling: SamplingParams | None = None,
     form: Form | None = None,
+    plan: Mapping[str, Any] | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Append scored answers to `out`/candidates.jsonl; questions that are there are passed over.
@@ -72,20 +80,40 @@ async def sample(
         candidates: answers to each question, each from its own seed.
         sampling: how ids are drawn; the seed is replaced.
         form: of the answers, where the engine checks it.
+        plan: what the answers depend on, such as the model; kept, and another one is refused.
         report: called with the number of questions done.
+
+    Raises:
+        InputError: `out` holds answers of another plan.
+        StepAudioError: the engine is broken; what it did not answer is asked by the next call.
     """
+    keep_plan(out, plan or {})
     path = out / CANDIDATES_FILE
     known = {row["id"] for row in read_rows(path)}
     sampling = sampling or SamplingParams(temperature=1.0)
+    turns = asyncio.Semaphore(AT_ONCE)
+    lost = 0
+
+    async def draw(question: Asked, seed: int) -> list[int]:
+        async with turns:
+            return await _answer(engine, question, replace(sampling, seed=seed), vocab, form)
+
     with RowWriter(path) as rows:
         for done, question in enumerate(asked, 1):
             if question.id in known:
                 continue
-            answers = []
-            for seed in range(candidates):
-                ids = await _answer(engine, question, replace(sampling, seed=seed), vocab, form)
-                score = judge(question, ids) if ids else 0.0
-                answers.append({"ids": ids, "score": score})
+            drawn = await asyncio.gather(
+                *(draw(question, seed) for seed in range(candidates)), return_exceptions=True
+            )
+            broken = next((found for found in drawn if isinstance(found, BaseException)), None)
+            if broken is not None:
+                lost += 1
+                if lost == LOST_IN_A_ROW or not isinstance(broken, StepAudioError):
+                    raise broken
+                continue
+            lost = 0
+            made = [ids for ids in drawn if not isinstance(ids, BaseException)]
+            answers = [{"ids": i, "score": judge(question, i) if i else 0.0} for i in made]
             rows.add({"id": question.id, "prompt": question.prompt, "answers": answers})
             report(done)
 
@@ -97,7 +125,8 @@ async def _answer(
     vocab: Vocab,
     form: Form | None,
 ) -> list[int]:
-    """Return the ids of one answer, closed by the end of the turn; none when it broke off."""
+    """Return the ids of one answer, closed by the end of the turn; none when it has no end, or
+    the engine refuses the question."""
     request = GenerationRequest(
         prompt=question.prompt,
         sampling=sampling,
@@ -108,17 +137,22 @@ async def _answer(
     )
     try:
         ids = [token_id async for token_id in engine.generate(request)]
-    except StepAudioError:
+    except EngineRefused:
         return []
     # One that ran into the limit never ended: it is no example of how to answer.
     return [*ids, vocab.eot] if len(ids) < sampling.max_tokens else []
 
 
-def choose(out: Path, vocab: Vocab, choice: Choice | None = None) -> dict[str, int]:
+def choose(
+    out: Path, vocab: Vocab, choice: Choice | None = None, text_tokenizer: str = ""
+) -> dict[str, int]:
     """Write `out`/best (sequences) and `out`/pairs from the scored answers; return the counts.
 
+    Args:
+        text_tokenizer: SHA-256 of its file: models with another one refuse the packs.
+
     Raises:
-        InputError: nothing was sampled, or nothing passes.
+        InputError: nothing was sampled.
     """
     choice = choice or Choice()
     best = ShardWriter(out / "best", vocab)
@@ -142,7 +176,12 @@ def choose(out: Path, vocab: Vocab, choice: Choice | None = None) -> dict[str, i
     if not counts["questions"]:
         raise InputError(f"{out} holds no sampled answers; run train reject first")
     for writer in (best, pairs):
-        writer.close(source="rejection sampling", least=choice.least, gap=choice.gap)
+        writer.close(
+            source="rejection sampling",
+            least=choice.least,
+            gap=choice.gap,
+            text_tokenizer=text_tokenizer,
+        )
     return counts
 
 

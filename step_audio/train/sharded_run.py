@@ -24,9 +24,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
 from step_audio.train.loop import TrainingRun
+from step_audio.train.plans import check_plan, keep_plan
 from step_audio.train.workers import Workers
 
 KEPT: Final = 2
@@ -57,13 +57,25 @@ class ShardedRun(TrainingRun):
     def leads(self) -> bool:
         return self.workers is None or self.workers.leads
 
+    def begin(self) -> None:
+        """Note the plan, before anything of the run is written.
+
+        Raises:
+            InputError: the folder holds a run of another plan.
+        """
+        begun = check_plan(self.out, self.plan or {})
+        # Nobody writes before all have looked.
+        self._wait()
+        if self.leads and not begun:
+            keep_plan(self.out, self.plan or {})
+
     def resume(self) -> bool:
         """Load the newest checkpoint if there is one; True when it was.
 
         Raises:
             InputError: it belongs to a run of another plan.
         """
-        self._check_plan()
+        self.begin()
         found = self._found()
         if not found:
             return False
@@ -111,6 +123,11 @@ class ShardedRun(TrainingRun):
         """Return whether a checkpoint is due, by steps."""
         return self.step % self.save_every == 0
 
+    def stops(self) -> bool:
+        """Return whether any process was told to stop: a checkpoint needs all of them at once."""
+        told = super().stops()
+        return told if self.workers is None else self.workers.total([float(told)])[0] > 0
+
     def record(self, metrics: Mapping[str, float]) -> None:
         """Note one step's exact values for `steps.jsonl` and TensorBoard, then count it."""
         if self.leads:
@@ -118,7 +135,7 @@ class ShardedRun(TrainingRun):
             with self._per_step.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
             if self._board is None:
-                self._board = _board(self.out / "tensorboard")
+                self._board = _board(self.out / "tensorboard", self.step)
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, self.step)
         self.advance(metrics)
@@ -143,20 +160,6 @@ class ShardedRun(TrainingRun):
     def _found(self) -> list[tuple[int, Path]]:
         named = ((_FOLDER.fullmatch(path.name), path) for path in self.out.iterdir())
         return sorted((int(match[1]), path) for match, path in named if match)
-
-    def _check_plan(self) -> None:
-        path, plan = self.out / "plan.json", json.loads(json.dumps(self.plan or {}))
-        if path.is_file():
-            before = read_object(path)
-            changed = sorted(k for k in {*before, *plan} if before.get(k) != plan.get(k))
-            if changed:
-                raise InputError(
-                    f"{self.out} holds a run with another {', '.join(changed)};"
-                    " go on with the same, or give another --out"
-                )
-        self._wait()
-        if self.leads and not path.is_file():
-            path.write_text(json.dumps(plan, indent=1) + "\n")
 
     def _forget_later_steps(self) -> None:
         """Drop what a cut-off run logged after its last checkpoint."""
@@ -187,9 +190,10 @@ class _Silent:
     def close(self) -> None: ...
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path, step: int) -> Any:
+    """Return what draws curves from `step` on; later points of a run that was cut off go away."""
     if find_spec("tensorboard") is None:
         return _Silent()
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, optional
 
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=step)

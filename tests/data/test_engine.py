@@ -4,7 +4,9 @@ the prompts that serve."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from step_audio.data.pack import pack, read_samples, tokens
 from step_audio.data.readers import EndpointReader, MachineReader, ProfileReader, Said, continuation
 from step_audio.data.report import report
 from step_audio.data.samples import TASKS, Sample
-from step_audio.data.segment import Cuts, plan_cuts, segment
+from step_audio.data.segment import Cuts, plan_cuts
 from step_audio.data.shards import TokenShards
 from step_audio.data.speak import speak
 from step_audio.data.tags import SPEEDS, Tags
@@ -115,6 +117,31 @@ def test_speaking_resumes_and_says_why_a_line_failed(tmp_path: Path) -> None:
     assert speak(tmp_path, reader, again=True) == (0, 1)
 
 
+def test_an_unforeseen_error_ends_speaking_at_once(tmp_path: Path) -> None:
+    write(tmp_path, [replace(PLAIN, answer=f"Hello {n}.") for n in range(50)], ["TTS"])
+
+    class Broken(ToneReader):
+        def read(self, line: Line) -> Said:
+            super().read(line)
+            raise KeyboardInterrupt
+
+    reader = Broken()
+    with pytest.raises(KeyboardInterrupt):
+        speak(tmp_path, reader, workers=1)
+    assert len(reader.read_texts) < 10
+    assert speak(tmp_path, ToneReader()) == (50, 0)
+
+
+def test_a_server_that_is_down_is_not_held_against_the_lines(tmp_path: Path) -> None:
+    write(tmp_path, [replace(PLAIN, answer=f"Hello {n}.") for n in range(60)], ["TTS"])
+    with serving(lambda body: 503) as endpoint:
+        reader = EndpointReader(endpoint.url, "tts", {"assistant": ["cy"]})
+        with pytest.raises(EndpointError, match="503"):
+            speak(tmp_path, reader, workers=1)
+        assert len(endpoint.requests) < 30
+    assert speak(tmp_path, ToneReader()) == (60, 0)
+
+
 def test_an_utterance_carries_its_provenance_and_notices_alteration(spoken: Path) -> None:
     lines = {line.id: line for line in read_lines(spoken)}
     for utterance in read_utterances(spoken):
@@ -144,6 +171,64 @@ def test_every_rejection_has_its_reason(spoken: Path) -> None:
         assert rejected["reason"] == "recognition error rate 1, wanted at most 0.35"
     # Other bounds judge the same scores again.
     assert sieve.judge(spoken, with_bounds(ALL, ["error_rate<=1"])) == {"passed": 4}
+
+
+def test_scores_of_ones_own_are_added_to_those_measured(spoken: Path) -> None:
+    """Brought before or after the measuring, they replace one score and no other."""
+    first, second, *_ = read_utterances(spoken)
+    with RowWriter(spoken / "scores.jsonl") as rows:
+        rows.add({"id": first.id, "error_rate": 0.0})
+    assert sieve.measure(spoken, gate) == 4
+    with RowWriter(spoken / "scores.jsonl") as rows:
+        rows.add({"id": second.id, "error_rate": 0.0})
+    assert sieve.measure(spoken, gate) == 0
+    strict = with_bounds(ALL, ["level_db<=-60"])
+    assert sieve.judge(spoken, strict) == {"level_db": 4, "error_rate": 2}
+    assert sieve.accepted(spoken, strict) == []
+    assert len(sieve.accepted(spoken, ALL)) == 2
+
+
+def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -> None:
+    bounds = with_bounds(ALL, ["error_rate<=1"])
+    sieve.measure(spoken, gate)
+    before = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    first = read_utterances(spoken)[0]
+    for name in ("utterances.jsonl", first.file):
+        (spoken / name).unlink()
+
+    class Longer(ToneReader):
+        def read(self, line: Line) -> Said:
+            said = super().read(line)
+            return replace(said, pcm=np.concatenate([said.pcm, said.pcm]))
+
+    speak(spoken, Longer())
+    assert sieve.accepted(spoken, bounds) == []
+    assert sieve.measure(spoken, gate) == 4
+    after = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    assert len(after[first.id]) > len(before[first.id])
+
+
+def test_a_recogniser_of_another_language_measures_nothing() -> None:
+    sound = tone(1.0)
+    utterance = Utterance("id", "你好", "", "", 0.0, "tone", language="zh")
+    english = Gate(EnergyTurnDetector(TurnTiming()), lambda pcm, rate: "knee how", language="en")
+    assert english.measure(utterance, sound, RATE)["error_rate"] is None
+    assert english.measure(replace(utterance, language="en"), sound, RATE)["error_rate"] == 1.0
+
+
+def test_what_was_said_in_the_end_is_no_failure_of_the_report(tmp_path: Path) -> None:
+    write(tmp_path, [PLAIN, replace(PLAIN, answer="Quite unsayable.")], ["TTS"])
+
+    class Mute(ToneReader):
+        def read(self, line: Line) -> Said:
+            raise InputError("out of order")
+
+    speak(tmp_path, Mute())
+    speak(tmp_path, ToneReader(), again=True)
+    report(tmp_path)
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert facts["not_said"] == 1
+    assert facts["not_said_why"] == {"cannot say unsayable": 1}
 
 
 def test_gates_hear_what_is_wrong_with_a_sound() -> None:
@@ -317,6 +402,32 @@ def test_texts_come_from_any_chat_endpoint() -> None:
     assert len(endpoint.requests) == 2 + 2 * 3  # a topic of no use is asked three times
 
 
+def test_texts_that_an_endpoint_wrote_are_not_asked_for_again(tmp_path: Path) -> None:
+    """A model draws another text each time: asked again, it would write twice as much."""
+    numbers = count(1)
+
+    def reply(body: dict[str, object]) -> str:
+        number = next(numbers)
+        return json.dumps({"question": f"Question {number}?", "answer": f"Answer {number}."})
+
+    def texts(url: str, each: int, seed: int = 0) -> Iterator[Exchange]:
+        chat = ChatEndpoint(url, "writer")
+        store = tmp_path / "texts.jsonl"
+        return exchanges(chat, ["sky", "sea"], each, seed=seed, workers=2, store=store)
+
+    with serving(reply) as endpoint:
+        first = list(islice(texts(endpoint.url, 3), 4))
+        write(tmp_path, first, ["TQTA"])
+        again = list(texts(endpoint.url, 3))
+        assert again[:4] == first
+        assert len(again) == len({e.question for e in again}) == 6
+        assert len(endpoint.requests) == 6
+        # Other tasks are written of the same texts.
+        assert write(tmp_path, texts(endpoint.url, 3), ["TQTA", "TTS"]) == (2 + 6, 6)
+        assert len(list(texts(endpoint.url, 3, seed=1))) == 6
+        assert len(endpoint.requests) == 12
+
+
 def test_an_endpoint_that_gives_nothing_is_named() -> None:
     with serving(lambda body: 503) as endpoint, pytest.raises(EndpointError, match="503"):
         list(exchanges(ChatEndpoint(endpoint.url, "m"), ["a"], 1))
@@ -341,34 +452,6 @@ def test_sound_comes_from_any_speech_endpoint() -> None:
 def test_segments_are_joined_over_short_pauses_and_never_too_long() -> None:
     spans = [(0, 900), (1100, 2000), (3000, 3200), (5000, 25_000)]
     assert plan_cuts(spans, Cuts(600, 10_000, 400)) == [(0, 2000), (5000, 15_000), (15_000, 25_000)]
-
-
-def test_recordings_are_cut_once_and_keep_their_licence(tmp_path: Path) -> None:
-    quiet = np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32) * 1e-4
-    sound = np.concatenate([quiet, tone(1.5), quiet, tone(1.0, 300), quiet])
-    (tmp_path / "talk.wav").write_bytes(wav_bytes(sound, RATE))
-    (tmp_path / "known.wav").write_bytes(wav_bytes(tone(1.2), RATE))
-    (tmp_path / "known.txt").write_text("hello there\n")
-    recordings = [tmp_path / "talk.wav", tmp_path / "known.wav"]
-    detector = EnergyTurnDetector(TurnTiming())
-    root = tmp_path / "set"
-    for new in (3, 0):
-        found = segment(
-            root,
-            recordings,
-            detector,
-            speaker="ann",
-            licence="CC0",
-            transcribe=lambda pcm, rate: "guess",
-        )
-        assert found == new
-    utterances = read_utterances(root)
-    assert [u.text for u in utterances] == ["guess", "guess", "hello there"]
-    assert {u.source["licence"] for u in utterances} == {"CC0"}
-    assert utterances[1].source["span_ms"][0] == pytest.approx(5500, abs=120)
-    assert [u.source["text"]["by"] for u in utterances] == [
-        *("recogniser", "recogniser", "transcript")
-    ]
 
 
 def test_the_report_counts_and_plots(spoken: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 from step_audio.core.errors import InputError, WeightsError
 from step_audio.engine.step1 import Step1, Step1Config
 from step_audio.engine.weights import load_step1, save_step1
-from step_audio.train import memory
-from step_audio.train.checkpoints import Checkpoint
+from step_audio.train import checkpoints, memory
+from step_audio.train.checkpoints import Checkpoint, provenance
 from step_audio.train.lora import Lora
 from step_audio.train.merge import Parent, merge
 from tests.train.tiny_training import CONFIG, write_published
@@ -80,6 +80,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (folder / "model-00002.safetensors").unlink()
     with pytest.raises(WeightsError, match="model-00002"):
         Checkpoint(folder)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_two_trainings_of_one_model_are_two_origins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """Equal names and sizes: only the values tell them apart, also where not all are read."""
+    monkeypatch.setattr(checkpoints, "WHOLE_BYTES", 2**30 if whole else 1000)
+    monkeypatch.setattr(checkpoints, "_SLICE", 256)
+    found = [provenance(write_published(tmp_path / str(s) / "export", s)) for s in (0, 1, 0)]
+    found[2] = provenance(write_published(tmp_path / "again" / "export", 0))
+    assert found[0] == found[2] != found[1]
+    assert found[0]["whole"] is whole
 
 
 def test_130_billion_parameters_want_many_processes_or_lora() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +14,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from step_audio.core.errors import InputError
+from step_audio.core.errors import InputError, WeightsError
 from step_audio.core.vocab import Vocab
 from step_audio.data.shards import ShardWriter, TokenSample, TokenShards
+from step_audio.engine.text import hash_of_text_tokenizer
 from step_audio.engine.weights import load_step1
+from step_audio.train import finetune as finetuning
 from step_audio.train import memory, model
 from step_audio.train.checkpoints import Checkpoint
 from step_audio.train.dpo import Dpo
-from step_audio.train.finetune import Recipe, finetune
+from step_audio.train.finetune import Diverged, Recipe, finetune
+from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora, merge_adapter
 from step_audio.train.sft import Sft
 from step_audio.train.sharded_run import ShardedRun
@@ -115,6 +120,71 @@ def test_a_run_is_not_gone_on_with_under_another_plan(
         sft(base, pack, tmp_path / "run", replace(RECIPE, steps=2, learning_rate=1e-4))
 
 
+def test_bfloat16_is_decided_by_the_device_where_nobody_says_and_once(
+    base: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undecided = replace(RECIPE, steps=2, bf16=None)
+    for gains in (False, True):
+        monkeypatch.setattr(finetuning, "bf16_gains", lambda device, gains=gains: gains)
+        sft(base, pack, tmp_path / str(gains), undecided)
+        plan = json.loads((tmp_path / str(gains) / "plan.json").read_text())
+        assert plan["bf16"] is gains
+    # A run that was begun goes on as it began, also where bfloat16 pays now.
+    sft(base, pack, tmp_path / "False", undecided)
+    with pytest.raises(InputError, match="another bf16"):
+        sft(base, pack, tmp_path / "False", replace(undecided, bf16=True))
+
+
+def test_a_short_run_reaches_its_learning_rate(base: Path, pack: Path, tmp_path: Path) -> None:
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=10, warm_steps=None))
+    assert max(losses(tmp_path / "run", "learning_rate")) == RECIPE.learning_rate
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["warm_steps"] == 1
+
+
+def test_what_is_left_out_for_its_length_is_said(
+    base: Path, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = TokenShards(pack)
+    short = int((shards.lengths <= 30).sum())
+    assert 0 < short < len(shards)
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=1, max_length=30))
+    said = capsys.readouterr().out
+    assert f"{short} of 40 sequences" in said
+    assert f"{40 - short} are longer than 30 ids and left out" in said
+    with pytest.raises(InputError, match="the shortest has"):
+        sft(base, pack, tmp_path / "none", replace(RECIPE, steps=1, max_length=4))
+
+
+def test_a_run_whose_gradient_is_not_finite_ends_with_its_last_good_checkpoint(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    wild = replace(RECIPE, steps=40, learning_rate=1e30, warm_steps=6, save_every=1)
+    with pytest.raises(Diverged, match=r"step \d+.*--learning-rate"):
+        sft(base, pack, tmp_path / "run", wild)
+    assert not (tmp_path / "run" / "export").exists()
+    assert all(math.isfinite(value) for value in losses(tmp_path / "run", "gradient_norm"))
+
+
+def test_all_processes_stop_after_the_same_step_when_one_is_told_to(tmp_path: Path) -> None:
+    class Told(Workers):
+        """Another process was told to stop; this one was not."""
+
+        def total(self, values: Sequence[float]) -> list[float]:
+            return [value + 1.0 for value in values]
+
+    net = torch.nn.Linear(2, 2)
+    run = ShardedRun(
+        tmp_path,
+        {"model": net},
+        torch.optim.AdamW(net.parameters()),
+        Budget(steps=9),
+        workers=Told(torch.device("cpu")),
+    )
+    with pytest.raises(SystemExit, match="after step 1"):
+        run.record({"loss": 1.0})
+    assert (tmp_path / "checkpoint-00000001").is_dir()
+
+
 def test_small_micro_batches_and_recomputed_layers_change_nothing(
     base: Path, pack: Path, tmp_path: Path
 ) -> None:
@@ -154,6 +224,22 @@ def test_dpo_learns_what_is_preferred(base: Path, pairs: Path, tmp_path: Path) -
     assert losses(tmp_path / "run", "preferred")[-1] == 1.0
 
 
+def test_what_was_scored_under_another_plan_is_not_used(
+    base: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(run: ShardedRun) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ShardedRun, "resume", cut)
+    with pytest.raises(KeyboardInterrupt):
+        dpo(base, pairs, tmp_path / "run")
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "reference.safetensors").is_file()
+    other = write_pairs(tmp_path / "pairs", seed=5)
+    with pytest.raises(InputError, match="another data"):
+        dpo(base, other, tmp_path / "run")
+
+
 @pytest.mark.parametrize("mask_audio", [True, False])
 def test_the_gradient_of_dpo_on_audio_positions_is_exactly_zero_with_the_mask(
     base: Path, pairs: Path, tmp_path: Path, mask_audio: bool
@@ -191,6 +277,28 @@ def test_data_with_ids_the_model_lacks_is_refused(base: Path, tmp_path: Path) ->
     writer.close()
     with pytest.raises(InputError, match="has 70656 ids, the model"):
         sft(base, tmp_path / "pack", tmp_path / "run")
+
+
+def test_data_of_another_text_tokenizer_is_refused(base: Path, tmp_path: Path) -> None:
+    """The ids of a pack for nano fit into any published model, and mean nothing to it."""
+    for name, found in (("own", hash_of_text_tokenizer(base)), ("foreign", "0" * 64)):
+        writer = ShardWriter(tmp_path / name, VOCAB)
+        writer.add(TokenSample([4, 70, 3], [False, True, True]))
+        writer.close(text_tokenizer=found)
+    sft(base, tmp_path / "own", tmp_path / "run", replace(RECIPE, steps=1))
+    with pytest.raises(InputError, match=r"another text tokenizer.*pack again with --profile"):
+        sft(base, tmp_path / "foreign", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_adapters_are_no_start_and_the_error_says_what_to_do(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    sft(base, pack, tmp_path / "run", replace(RECIPE, steps=1, lora=Lora(rank=2)))
+    with pytest.raises(WeightsError, match="merge-lora"):
+        Checkpoint(tmp_path / "run" / "export")
+    with pytest.raises(WeightsError, match="adapter_config"):
+        merge_adapter(base, base, tmp_path / "merged")
 
 
 def test_what_does_not_fit_into_memory_is_said_before_the_first_step(

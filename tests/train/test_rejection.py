@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from step_audio.core.errors import EngineError, InputError
+from step_audio.core.errors import EngineError, EngineRefused, InputError
 from step_audio.core.types import SamplingParams
 from step_audio.data.shards import TokenShards
 from step_audio.train.rejection import Asked, Choice, choose, sample
@@ -45,9 +46,53 @@ async def test_answers_that_never_end_or_fail_are_none(tmp_path: Path) -> None:
         sampling=SamplingParams(max_tokens=3),
     )
     assert choose(tmp_path / "a", VOCAB)["best"] == 0
-    broken = ScriptedEngine([[50]], error=EngineError("broke"))
-    await sample(broken, QUESTIONS[:1], judge, tmp_path / "b", VOCAB, candidates=1)
+    refusing = ScriptedEngine([[50]], error=EngineRefused("here", 400, "too long"))
+    await sample(refusing, QUESTIONS[:1], judge, tmp_path / "b", VOCAB, candidates=1)
     assert choose(tmp_path / "b", VOCAB)["pairs"] == 0
+
+
+async def test_what_a_broken_engine_did_not_answer_is_asked_again(tmp_path: Path) -> None:
+    many = [Asked(str(n), (4, 20, 3), (50,)) for n in range(9)]
+    broken = ScriptedEngine([[50]], error=EngineError("broke"))
+    with pytest.raises(EngineError, match="broke"):
+        await sample(broken, many, judge, tmp_path, VOCAB, candidates=2)
+    assert len(broken.requests) == 2 * 3  # three questions in a row are no accident
+    one = [Asked("0", (4, 20, 3), (50,))]
+    await sample(broken, one, judge, tmp_path, VOCAB, candidates=2)
+    sound = ScriptedEngine([[50]])
+    await sample(sound, many, judge, tmp_path, VOCAB, candidates=2)
+    assert len(sound.requests) == 2 * 9
+    assert choose(tmp_path, VOCAB)["best"] == 9
+
+
+async def test_answers_of_another_model_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    engine = ScriptedEngine([[50]])
+    await sample(engine, QUESTIONS, judge, tmp_path, VOCAB, plan={"model": "sft2"})
+    with pytest.raises(InputError, match="another model"):
+        await sample(engine, QUESTIONS, judge, tmp_path, VOCAB, plan={"model": "dpo"})
+
+
+async def test_the_answers_to_a_question_are_drawn_side_by_side(tmp_path: Path) -> None:
+    engine = ScriptedEngine([[50, 51]], hold=1)
+
+    async def go_on() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(engine.requests) == 3
+        engine.resume.set()
+
+    drawn = sample(engine, QUESTIONS[:1], judge, tmp_path, VOCAB, candidates=3)
+    await asyncio.wait_for(asyncio.gather(drawn, go_on()), 10)
+    assert choose(tmp_path, VOCAB)["best"] == 1
+
+
+def test_packs_in_which_nothing_was_good_enough_say_so(tmp_path: Path) -> None:
+    (tmp_path / "candidates.jsonl").write_text(
+        '{"id": "a", "prompt": [4, 3], "answers": [{"ids": [50], "score": 0.1}]}\n'
+    )
+    assert choose(tmp_path, VOCAB) == {"questions": 1, "best": 0, "pairs": 0}
+    with pytest.raises(InputError, match="nothing was good enough"):
+        TokenShards(tmp_path / "best")
 
 
 def test_nothing_sampled_is_said(tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = Step1(config)
     model.initialize(torch.Generator().manual_seed(0))
     save_step1(at / "base", config, model.state_dict())
-    assert json.loads((at / "pack" / "pack.json").read_text())["vocab"] == asdict(vocab)
+    facts = json.loads((at / "pack" / "pack.json").read_text())
+    assert facts["vocab"] == asdict(vocab)
+    nano = open_weights(load_profile("nano").weights, "here")
+    assert facts["text_tokenizer"] == nano.files["lm/tokenizer.json"].sha256
     return at
 
 
@@ -65,7 +68,9 @@ def test_each_stage_leaves_what_the_next_one_takes(at: Path) -> None:
     second = train(at, "sft", "sft1/export", "pack", "sft2", "--text-weight", 3)
     sampling = ("--questions", 2, "--candidates", 2, "--recogniser", "none")
     run("train", "reject", at / "set", "--out", at / "chosen", *sampling, "--least=-1", "--gap=-1")
-    assert TokenShards(at / "chosen" / "best").kind == "sft"
+    best, packed = TokenShards(at / "chosen" / "best"), TokenShards(at / "pack")
+    assert best.kind == "sft"
+    assert best.text_tokenizer == packed.text_tokenizer != ""
     preferred = train(at, "dpo", "sft2/export", "chosen/pairs", "dpo", "--beta", 0.2)
     parents = [f"--parent={folder}={weight}" for folder, weight in
                ((first, 5), (second, 5), (preferred, 1))]  # fmt: skip
