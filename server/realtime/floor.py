@@ -46,10 +46,10 @@ class Floor:
         audible = self.state in (S.THINKING, S.SPEAKING)
         if self.state is S.YIELDING or (audible and not interrupt):
             return
-        if self._may_resume() and not again:
+        if interrupt and self._may_resume() and not again:
             self._feed(E.DISTURBED)
             return
-        if not audible and self._current is not None:
+        if interrupt and not audible and self._current is not None:
             # All was sent, and perhaps not all was heard.
             self._speaker.cut(self._current, interrupted=True)
         self._feed(E.SPEECH_STARTED)
@@ -298,7 +298,7 @@ class Floor:
             self._feed(E.COMMITTED)
         elif (news := self._talk.errands.take()) is not None:
             text = note(news, self._conversation)
-            self._prepare(Wanted(self._talk.config, text=text))
+            self._prepare(Wanted(self._talk.config.after_calls, text=text))
             self._feed(E.COMMITTED)
 
     def _may_resume(self) -> bool:

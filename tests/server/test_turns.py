@@ -222,6 +222,27 @@ def test_an_answer_that_must_not_be_interrupted_goes_on_and_the_next_one_follows
         assert talk.until("response.done")[-1]["response"]["status"] == "completed"
 
 
+@pytest.mark.parametrize("resume_ms", [0, 400])
+def test_who_is_not_to_be_interrupted_is_heard_to_the_end_after_all_was_sent(
+    connect: Connect, resume_ms: int
+) -> None:
+    """The player still has most of the answer when somebody speaks, and goes on playing."""
+    dialog = DialogSettings(turns=TurnSettings(resume_ms=resume_ms, speculate=False))
+    clock = FixedClock()
+    client = connect([ANSWER], detector=EnergyTurnDetector(), dialog=dialog, clock=clock)
+    with talking(client) as talk:
+        choice = {"type": "server_vad", "interrupt_response": False}
+        talk.send("session.update", session={"audio": {"input": {"turn_detection": choice}}})
+        first = turn(talk)[-1]["response"]["output"][0]["id"]
+        clock.now = 0.5  # of 2.4 s
+        talk.hear(0.6, 0.3)
+        talk.hear(0.7)
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+        talk.send("conversation.item.retrieve", item_id=first)
+        said = talk.until("conversation.item.retrieved")[-1]["item"]
+    assert said["content"][0]["transcript"] == WORDS
+
+
 def test_a_cough_delays_the_answer_where_the_profile_says_so(connect: Connect) -> None:
     engine, clock = ScriptedEngine([ANSWER], hold=len(ANSWER) - 5), FixedClock()
     dialog = DialogSettings(turns=TurnSettings(resume_ms=400))
