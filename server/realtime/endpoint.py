@@ -18,8 +18,7 @@ from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded
 from server.realtime.line import GONE, TRY_LATER, Line
 from server.realtime.lines import Lines
-from server.realtime.shapes.beta import Beta
-from server.realtime.shapes.shape import Shape, marked_beta
+from server.realtime.shapes.asked import asked_dialect, shape_of
 from server.sight.meter import TurnMeter
 from server.sight.spans import TurnSpans
 from server.sight.trace import TraceWriter
@@ -104,13 +103,14 @@ def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
 
     meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
     watches: list[Watch] = [meter]
-    traces = house.settings.traces
-    if traces is not None and TRACE in socket.scope.get("subprotocols", ()):
+    traces, offered = house.settings.traces, socket.scope.get("subprotocols", ())
+    dialect = asked_dialect(socket.headers, offered)
+    if traces is not None and TRACE in offered:
         model = house.assistant.services.model_name
-        watches.append(TraceWriter(traces, model, time.monotonic()))
+        watches.append(TraceWriter(traces, model, time.monotonic(), dialect=dialect))
     if house.tracer is not None:
         watches.append(TurnSpans(house.tracer, new_id()))
-    shape, watch = _shape(socket), Watches(watches)
+    shape, watch = shape_of(dialect), Watches(watches)
     return Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
 
 
@@ -160,8 +160,3 @@ def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:
             token, _, last = rest.partition(".")
             return token, last
     return None
-
-
-def _shape(socket: WebSocket) -> Shape | None:
-    """Return the dialect that the upgrade asks for, None when it does not say."""
-    return Beta() if marked_beta(socket.headers, socket.scope.get("subprotocols", ())) else None
