@@ -32,6 +32,8 @@ SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
+_SLOW_CLIENT_S: Final = 0.2
+"""A turn in which events waited so long for the client tells nothing of the machine."""
 _REASONS: Final = {
     1009: "the message is too large",
     1011: "internal error; see the server's log",
@@ -96,7 +98,13 @@ def _admit(house: House, held: ExitStack) -> None:
 
 
 def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
+    held_s = 0.0
+
     def learn(turn: TurnTimes, now_s: float) -> None:
+        nonlocal held_s
+        waited_s, held_s = line.held_s - held_s, line.held_s
+        if waited_s > _SLOW_CLIENT_S:  # its network was measured, not this machine
+            return
         if turn.status == "completed" and turn.rtf is not None:
             dry, taken = bool(turn.dry_s), house.slots.taken
             house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
@@ -111,7 +119,8 @@ def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
     if house.tracer is not None:
         watches.append(TurnSpans(house.tracer, new_id()))
     shape, watch = shape_of(dialect), Watches(watches)
-    return Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
+    line = Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
+    return line
 
 
 async def _resume(socket: WebSocket, house: House, token: str, last: str) -> None:
