@@ -18,7 +18,7 @@ from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded
 from server.realtime.line import GONE, TRY_LATER, Line
 from server.realtime.lines import Lines
-from server.realtime.shapes.asked import asked_dialect, shape_of
+from server.realtime.shapes.asked import STATELESS, asked_dialect, shape_of
 from server.sight.meter import TurnMeter
 from server.sight.spans import TurnSpans
 from server.sight.trace import TraceWriter
@@ -56,12 +56,11 @@ class House:
 
 
 def realtime_router(house: House) -> APIRouter:
-    """Return the websocket route; a session holds one of the slots until it is over."""
+    """Return the websocket routes; a session holds one of the slots until it is over."""
     router = APIRouter()
     recorder = house.assistant.services.recorder
 
-    @router.websocket("/v1/realtime")
-    async def realtime(socket: WebSocket) -> None:
+    async def talk(socket: WebSocket, dialect: str | None) -> None:
         wish = _wish(socket.scope.get("subprotocols", ()))
         if wish is not None and wish[0]:
             await _resume(socket, house, *wish)
@@ -73,12 +72,21 @@ def realtime_router(house: House) -> APIRouter:
             recorder.observe("guard_stops.full", 1)
             await deny(socket, error_response(503, str(full), code=full.code))
             return
-        line = _line(socket, house, resumable=wish is not None)
+        line = _line(socket, house, dialect, resumable=wish is not None)
         house.lines.begin(line, held)
         await _accept(socket)
         await _serve(socket, house, line)
         if line.token is None:
             await line.finished.wait()
+
+    @router.websocket("/v1/realtime")
+    async def realtime(socket: WebSocket) -> None:
+        offered = socket.scope.get("subprotocols", ())
+        await talk(socket, asked_dialect(socket.headers, offered))
+
+    @router.websocket("/v1/realtime/stateless")
+    async def stateless(socket: WebSocket) -> None:
+        await talk(socket, STATELESS)
 
     return router
 
@@ -97,7 +105,7 @@ def _admit(house: House, held: ExitStack) -> None:
     held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
-def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
+def _line(socket: WebSocket, house: House, dialect: str | None, *, resumable: bool) -> Line:
     held_s = 0.0
 
     def learn(turn: TurnTimes, now_s: float) -> None:
@@ -112,7 +120,6 @@ def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
     meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
     watches: list[Watch] = [meter]
     traces, offered = house.settings.traces, socket.scope.get("subprotocols", ())
-    dialect = asked_dialect(socket.headers, offered)
     if traces is not None and TRACE in offered:
         model = house.assistant.services.model_name
         watches.append(TraceWriter(traces, model, time.monotonic(), dialect=dialect))

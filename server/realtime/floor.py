@@ -181,6 +181,15 @@ class Floor:
                 "Cancellation failed: no active response found", code="response_cancel_not_active"
             ) from None
 
+    def adopt(self) -> None:
+        """Take what is being said to a context of the client's own into the conversation."""
+        current = self._current
+        if current is None or not self.busy or current.conversation is self._conversation:
+            return
+        for item in [*current.conversation][current.begun :]:
+            if not self._conversation.has(item.item_id):
+                self._conversation.add(item)
+
     def touch(self) -> None:
         """The conversation or the settings change: an early answer no longer holds."""
         if self.state is S.SPECULATING:
@@ -268,15 +277,9 @@ class Floor:
         if current.response_id is None:  # an early answer that failed
             self.touch()
             return
-        if current.conversation is not self._conversation:
-            self._adopt(current)
+        self.adopt()
         self._speaker.finish(current, failure)
         self._feed(E.FAILED if failure else E.RESPONSE_DONE)
-
-    def _adopt(self, speech: Speech) -> None:
-        """Take what was said to a context of the client's own into the conversation."""
-        for item in [*speech.conversation][speech.begun :]:
-            self._conversation.add(item)
 
     def _aside_ended(self, answering: Answering, failure: StepAudioError | None) -> None:
         for speech in self._asides:

@@ -108,12 +108,16 @@ class Hearing:
             self._floor.over(answer=False)
 
     async def clear(self, _: wire.BufferClear) -> None:
+        """Forget what was appended, and say so."""
+        self.forget()
+        self._outlet.send({"type": "input_audio_buffer.cleared"})
+
+    def forget(self) -> None:
         """Forget what was appended."""
         speaking = self._ear.speaking
         self._ear.clear()
         if speaking:
             self._floor.over(answer=False)
-        self._outlet.send({"type": "input_audio_buffer.cleared"})
 
     def _on(self, heard: EarEvent) -> None:
         detection = self._talk.config.turn_detection

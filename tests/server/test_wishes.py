@@ -102,8 +102,8 @@ def test_with_none_the_engine_is_told_to_call_nothing(connect: Connect) -> None:
     assert engine.requests[0].calls == CallRule(must=False)
 
 
-@pytest.mark.parametrize("voice", ["alloy", {"id": "marin"}])
-def test_openais_voices_mean_voices_that_are_there_and_keep_their_names(
+@pytest.mark.parametrize("voice", ["alloy", {"id": "marin"}, "qingchunshaonv"])
+def test_stock_voices_mean_voices_that_are_there_and_keep_their_names(
     connect: Connect, voice: str | dict[str, str]
 ) -> None:
     name = voice if isinstance(voice, str) else voice["id"]

@@ -7,9 +7,12 @@ from typing import Final
 
 from server.realtime.shapes.beta import Beta
 from server.realtime.shapes.shape import Shape
+from server.realtime.shapes.stateless import Stateless
 
+STATELESS: Final = "stateless"
+"""Asked for by its address."""
 BETA_PROTOCOL: Final = "openai-beta.realtime-v1"
-SHAPES: Final[Mapping[str, type[Shape]]] = {"beta": Beta}
+SHAPES: Final[Mapping[str, type[Shape]]] = {"beta": Beta, STATELESS: Stateless}
 
 
 def asked_dialect(headers: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:

@@ -12,6 +12,10 @@ _FLAT: Final = frozenset({"modalities", "input_audio_format", "voice", "turn_det
 class Shape(Protocol):
     """A dialect. Both methods leave their argument alone."""
 
+    @property
+    def stateless(self) -> bool:
+        """Whether each response brings the conversation along."""
+
     def inward(self, event: Event) -> Event:
         """Return a client's event as GA; what is no event of the dialect stays as it is."""
 
@@ -21,6 +25,8 @@ class Shape(Protocol):
 
 class Ga:
     """The shape of 2025: what everything inside speaks."""
+
+    stateless = False
 
     def inward(self, event: Event) -> Event:
         """Return the event."""
