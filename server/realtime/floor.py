@@ -73,6 +73,16 @@ class Floor:
             self._prepare(Wanted(self._talk.config, conversation=fork))
             self._feed(E.GUESSED)
 
+    async def words(self, within_s: float) -> str | None:
+        """Return what an early answer takes the question for; None: there is none, it does not
+        say, or not in time."""
+        current = self._current
+        if self.state is not S.SPECULATING or current is None:
+            return None
+        await current.answering.begun(within_s)
+        question = current.conversation.last_question()
+        return question.transcript if isinstance(question, UserAudio) else None
+
     @property
     def busy(self) -> bool:
         """Whether an answer is under way that the client knows of."""
