@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,6 +21,7 @@ from server.pace import Flooded
 from server.realtime.line import GONE, TRY_LATER, Line
 from server.realtime.lines import Lines
 from server.realtime.shapes.asked import STATELESS, asked_dialect, shape_of
+from server.realtime.translate import error_event
 from server.sight.meter import TurnMeter
 from server.sight.spans import TurnSpans
 from server.sight.trace import TraceWriter
@@ -32,6 +35,9 @@ SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
+TOO_LARGE: Final = 1009
+BROKEN: Final = 1011
+_TELL_S: Final = 1.0
 _SLOW_CLIENT_S: Final = 0.2
 """A turn in which events waited so long for the client tells nothing of the machine."""
 _REASONS: Final = {
@@ -150,19 +156,34 @@ async def _accept(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, house: House, line: Line, last: str | None = None) -> None:
     observe, reason = house.assistant.services.recorder.observe, ""
+    told: Exception | None = None
     try:
         code = await line.serve(socket, last)
     except Flooded as flood:
         observe("guard_stops.flood", 1)
-        code, reason = POLICY, str(flood)
+        code, reason, told = POLICY, str(flood), flood
     except RequestError as refused:
         code, reason = POLICY, str(refused)
     if code == TRY_LATER:
         observe("guard_stops.slow", 1)
+    elif code == TOO_LARGE:
+        told = RequestError(_REASONS[code], code="message_too_large")
+    elif code == BROKEN:
+        told = RuntimeError()
+    if told is not None:
+        await _tell(socket, told)
     if code is not None:
         # The client may have closed first.
         with contextlib.suppress(*GONE, RuntimeError):
             await socket.close(code, reason or _REASONS.get(code))
+
+
+async def _tell(socket: WebSocket, error: Exception) -> None:
+    """Say why the socket is closed next, if the client still reads; also its reason says so."""
+    event = {"event_id": f"event_{new_id()}", **error_event(error, event_id=None)}
+    with contextlib.suppress(*GONE, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_TELL_S):
+            await socket.send_text(json.dumps(event))
 
 
 def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:

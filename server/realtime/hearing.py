@@ -101,8 +101,8 @@ class Hearing:
 
     @property
     def open(self) -> bool:
-        """Whether a question is being spoken."""
-        return self._ear.question is not None
+        """Whether a turn that the server finds is being spoken."""
+        return self._ear.speaking
 
     async def close(self) -> None:
         """Stop what runs ahead of the question and behind it."""

@@ -31,7 +31,8 @@ class RealtimeSession:
     Attributes:
         floor: who speaks; what the server wants to say of its own accord goes there.
         talk: settings, conversation, and what else the parts share.
-        commands: events that were carried out, sound left out.
+        commands: events that were carried out; sound is left out where the server finds the turns,
+            since it streams in whether somebody speaks or not.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class RealtimeSession:
             given = raw.get("event_id")
             event_id = given if isinstance(given, str) else None
             event = wire.parse(self._shaped(raw))
-            self.commands += not isinstance(event, wire.BufferAppend)
+            streams = self.talk.config.turn_detection is not None
+            self.commands += not (streams and isinstance(event, wire.BufferAppend))
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             self._outlet.send(error_event(error, event_id=event_id))

@@ -79,8 +79,10 @@ def test_a_flood_is_slowed_then_sent_away_and_the_neighbour_is_served(connect: C
         with talking(client) as flood:
             for _ in range(20):
                 flood.send("input_audio_buffer.clear")
+            said = flood.until("error")[-1]["error"]
             with pytest.raises(WebSocketDisconnect) as closed:
                 flood.until("never")
+        assert (said["type"], said["code"]) == ("invalid_request_error", "rate_limit_exceeded")
         assert closed.value.code == 1008
         neighbour.ask()
         neighbour.send("response.create")
