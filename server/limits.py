@@ -55,7 +55,7 @@ class ServerSettings:
         measured: whether fewer are let in while answers show that the machine is full.
         max_body_bytes: longest HTTP body, except where sound is sent in.
         max_upload_bytes: longest HTTP body with sound.
-        voice_names: which voice a name of a client means, before OpenAI's stock names.
+        voice_names: which voice a name of a client means, before OpenAI's and StepFun's.
         max_message_bytes: longest websocket message.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a session in which nothing happens for so long is ended.

@@ -1,4 +1,4 @@
-"""Voices by the names that clients send: ours, and the stock names of OpenAI."""
+"""Voices by the names that clients send: ours, and the stock names of OpenAI and StepFun."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ STOCK: Final = (
     *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
 )
 """What OpenAI's clients offer; tools that people point here send one of them unasked."""
+STEPFUN: Final = (
+    *("jingdiannvsheng", "cixingnansheng", "qingchunshaonv", "wenrounansheng"),
+    *("linjiajiejie", "yuanqinansheng", "linjiameimei", "zhengpaiqingnian"),
+    *("zhixingjiejie", "ruyananshi", "wenjingxuejie", "boyinnansheng"),
+)
+"""What StepFun's clients offer, and send with every update."""
 
 
 class VoiceId(BaseModel):
@@ -53,9 +59,10 @@ class VoiceNames:
             chosen = meant if meant in known else self._chosen.get(meant, meant)
             if chosen in known:
                 return chosen
-            if chosen in STOCK:
-                shipped = self._shipped()
-                return shipped[STOCK.index(chosen) % len(shipped)]
+            for stock in (STOCK, STEPFUN):
+                if chosen in stock:
+                    shipped = self._shipped()
+                    return shipped[stock.index(chosen) % len(shipped)]
         return store.get(self._chosen.get(name, name)).name
 
     def _shipped(self) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -43,6 +44,7 @@ class Answering:
         self._keep = keep
         self._held: list[AnswerEvent] = []
         self._sent: list[AudioChunk] = []
+        self._begun = asyncio.Event()
         self._open = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -58,6 +60,12 @@ class Answering:
     ) -> None:
         """Run `answer`, once the answer before it has let go of the engine."""
         self._task = tasks.create_task(self._run(answer, after), name="response")
+
+    async def begun(self, within_s: float) -> None:
+        """Wait until the first event is there, or that there will be none, if not for longer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._begun.wait()
 
     async def released(self) -> None:
         """Wait until the events may leave."""
@@ -122,9 +130,11 @@ class Answering:
         if failure is None or self._sent:  # else nobody ever heard of this answer
             await self.released()
         self._ended = True
+        self._begun.set()
         self._on_end(self, failure)
 
     def _take(self, event: AnswerEvent) -> None:
+        self._begun.set()
         if self.translator is not None:
             self._pass(self.translator, event)
             return

@@ -84,6 +84,11 @@ class SessionConfig:
         return ToolChoice(chosen)
 
     @property
+    def after_calls(self) -> SessionConfig:
+        """The same for telling what a call brought: one that was required has been made."""
+        return replace(self, tool_choice="auto") if self.choice.requires else self
+
+    @property
     def pace(self) -> float:
         """How much faster than the model spoke its speech is sent."""
         low, high = SPEEDS

@@ -13,13 +13,16 @@ Eagerness = Literal["low", "medium", "high", "auto"]
 
 _PATIENCE: Final[dict[Eagerness, float]] = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """Silence that ends a turn, in silences of the profile."""
+_UNFINISHED: Final = 3
+"""Times as much silence after words that sound as if more were to come."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnDetection:
     """What holds while the server finds the turns.
 
-    `silence_ms` is the end of a turn; `idle_ms` of silence after an answer make the model speak.
+    `silence_ms` is the end of a turn, `longest_ms` after words that sound unfinished; `idle_ms` of
+    silence after an answer make the model speak.
     """
 
     kind: Literal["server_vad", "semantic_vad"]
@@ -30,6 +33,11 @@ class TurnDetection:
     eagerness: Eagerness = "auto"
     create_response: bool = True
     interrupt_response: bool = True
+
+    @property
+    def longest_ms(self) -> int:
+        """Silence that ends a turn whatever was said."""
+        return self.silence_ms * (_UNFINISHED if self.kind == "semantic_vad" else 1)
 
     def wire(self) -> dict[str, Any]:
         """Return the object of the protocol."""
@@ -51,7 +59,7 @@ class TurnDetection:
     def of_ear(self, turns: TurnSettings) -> Detection:
         """Return what the ear needs; pauses are worth a guess where an answer would follow."""
         return Detection(
-            silence_ms=self.silence_ms,
+            silence_ms=self.longest_ms,
             threshold=self.threshold,
             prefix_ms=self.prefix_ms,
             guess=turns.speculate and self.create_response,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,8 +20,8 @@ from server.limits import ServerSettings, Slots, deny
 from server.pace import Flooded
 from server.realtime.line import GONE, TRY_LATER, Line
 from server.realtime.lines import Lines
-from server.realtime.shapes.beta import Beta
-from server.realtime.shapes.shape import Shape, marked_beta
+from server.realtime.shapes.asked import STATELESS, asked_dialect, shape_of
+from server.realtime.translate import error_event
 from server.sight.meter import TurnMeter
 from server.sight.spans import TurnSpans
 from server.sight.trace import TraceWriter
@@ -33,6 +35,11 @@ SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
+TOO_LARGE: Final = 1009
+BROKEN: Final = 1011
+_TELL_S: Final = 1.0
+_SLOW_CLIENT_S: Final = 0.2
+"""A turn in which events waited so long for the client tells nothing of the machine."""
 _REASONS: Final = {
     1009: "the message is too large",
     1011: "internal error; see the server's log",
@@ -55,12 +62,11 @@ class House:
 
 
 def realtime_router(house: House) -> APIRouter:
-    """Return the websocket route; a session holds one of the slots until it is over."""
+    """Return the websocket routes; a session holds one of the slots until it is over."""
     router = APIRouter()
     recorder = house.assistant.services.recorder
 
-    @router.websocket("/v1/realtime")
-    async def realtime(socket: WebSocket) -> None:
+    async def talk(socket: WebSocket, dialect: str | None) -> None:
         wish = _wish(socket.scope.get("subprotocols", ()))
         if wish is not None and wish[0]:
             await _resume(socket, house, *wish)
@@ -72,12 +78,21 @@ def realtime_router(house: House) -> APIRouter:
             recorder.observe("guard_stops.full", 1)
             await deny(socket, error_response(503, str(full), code=full.code))
             return
-        line = _line(socket, house, resumable=wish is not None)
+        line = _line(socket, house, dialect, resumable=wish is not None)
         house.lines.begin(line, held)
         await _accept(socket)
         await _serve(socket, house, line)
         if line.token is None:
             await line.finished.wait()
+
+    @router.websocket("/v1/realtime")
+    async def realtime(socket: WebSocket) -> None:
+        offered = socket.scope.get("subprotocols", ())
+        await talk(socket, asked_dialect(socket.headers, offered))
+
+    @router.websocket("/v1/realtime/stateless")
+    async def stateless(socket: WebSocket) -> None:
+        await talk(socket, STATELESS)
 
     return router
 
@@ -96,22 +111,29 @@ def _admit(house: House, held: ExitStack) -> None:
     held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
-def _line(socket: WebSocket, house: House, *, resumable: bool) -> Line:
+def _line(socket: WebSocket, house: House, dialect: str | None, *, resumable: bool) -> Line:
+    held_s = 0.0
+
     def learn(turn: TurnTimes, now_s: float) -> None:
+        nonlocal held_s
+        waited_s, held_s = line.held_s - held_s, line.held_s
+        if waited_s > _SLOW_CLIENT_S:  # its network was measured, not this machine
+            return
         if turn.status == "completed" and turn.rtf is not None:
             dry, taken = bool(turn.dry_s), house.slots.taken
             house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
 
     meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
     watches: list[Watch] = [meter]
-    traces = house.settings.traces
-    if traces is not None and TRACE in socket.scope.get("subprotocols", ()):
+    traces, offered = house.settings.traces, socket.scope.get("subprotocols", ())
+    if traces is not None and TRACE in offered:
         model = house.assistant.services.model_name
-        watches.append(TraceWriter(traces, model, time.monotonic()))
+        watches.append(TraceWriter(traces, model, time.monotonic(), dialect=dialect))
     if house.tracer is not None:
         watches.append(TurnSpans(house.tracer, new_id()))
-    shape, watch = _shape(socket), Watches(watches)
-    return Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
+    shape, watch = shape_of(dialect), Watches(watches)
+    line = Line(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
+    return line
 
 
 async def _resume(socket: WebSocket, house: House, token: str, last: str) -> None:
@@ -134,19 +156,34 @@ async def _accept(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, house: House, line: Line, last: str | None = None) -> None:
     observe, reason = house.assistant.services.recorder.observe, ""
+    told: Exception | None = None
     try:
         code = await line.serve(socket, last)
     except Flooded as flood:
         observe("guard_stops.flood", 1)
-        code, reason = POLICY, str(flood)
+        code, reason, told = POLICY, str(flood), flood
     except RequestError as refused:
         code, reason = POLICY, str(refused)
     if code == TRY_LATER:
         observe("guard_stops.slow", 1)
+    elif code == TOO_LARGE:
+        told = RequestError(_REASONS[code], code="message_too_large")
+    elif code == BROKEN:
+        told = RuntimeError()
+    if told is not None:
+        await _tell(socket, told)
     if code is not None:
         # The client may have closed first.
         with contextlib.suppress(*GONE, RuntimeError):
             await socket.close(code, reason or _REASONS.get(code))
+
+
+async def _tell(socket: WebSocket, error: Exception) -> None:
+    """Say why the socket is closed next, if the client still reads; also its reason says so."""
+    event = {"event_id": f"event_{new_id()}", **error_event(error, event_id=None)}
+    with contextlib.suppress(*GONE, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_TELL_S):
+            await socket.send_text(json.dumps(event))
 
 
 def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:
@@ -160,8 +197,3 @@ def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:
             token, _, last = rest.partition(".")
             return token, last
     return None
-
-
-def _shape(socket: WebSocket) -> Shape | None:
-    """Return the dialect that the upgrade asks for, None when it does not say."""
-    return Beta() if marked_beta(socket.headers, socket.scope.get("subprotocols", ())) else None

@@ -188,6 +188,13 @@ class ResponseParams(Wire):
     metadata: dict[str, Any] | None = None
     conversation: Literal["auto", "none"] = "auto"
     input: Annotated[list[ContextItem], Field(max_length=64)] | None = None
+    history: Annotated[list[ClientItem], Field(max_length=512)] | None = None
+    """Of the stateless dialect, as `interrupt_current_response`."""
+    interrupt_current_response: bool = False
+
+
+class SessionRestore(Wire):
+    pass
 
 
 class SessionUpdate(Wire):
@@ -235,6 +242,7 @@ class ResponseCancel(Wire):
 
 EVENTS: Final[dict[str, type[Wire]]] = {
     "session.update": SessionUpdate,
+    "session.restore": SessionRestore,
     "input_audio_buffer.append": BufferAppend,
     "input_audio_buffer.commit": BufferCommit,
     "input_audio_buffer.clear": BufferClear,

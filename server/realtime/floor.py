@@ -46,10 +46,10 @@ class Floor:
         audible = self.state in (S.THINKING, S.SPEAKING)
         if self.state is S.YIELDING or (audible and not interrupt):
             return
-        if self._may_resume() and not again:
+        if interrupt and self._may_resume() and not again:
             self._feed(E.DISTURBED)
             return
-        if not audible and self._current is not None:
+        if interrupt and not audible and self._current is not None:
             # All was sent, and perhaps not all was heard.
             self._speaker.cut(self._current, interrupted=True)
         self._feed(E.SPEECH_STARTED)
@@ -72,6 +72,16 @@ class Floor:
                 return
             self._prepare(Wanted(self._talk.config, conversation=fork))
             self._feed(E.GUESSED)
+
+    async def words(self, within_s: float) -> str | None:
+        """Return what an early answer takes the question for; None: there is none, it does not
+        say, or not in time."""
+        current = self._current
+        if self.state is not S.SPECULATING or current is None:
+            return None
+        await current.answering.begun(within_s)
+        question = current.conversation.last_question()
+        return question.transcript if isinstance(question, UserAudio) else None
 
     @property
     def busy(self) -> bool:
@@ -181,6 +191,15 @@ class Floor:
                 "Cancellation failed: no active response found", code="response_cancel_not_active"
             ) from None
 
+    def adopt(self) -> None:
+        """Take what is being said to a context of the client's own into the conversation."""
+        current = self._current
+        if current is None or not self.busy or current.conversation is self._conversation:
+            return
+        for item in [*current.conversation][current.begun :]:
+            if not self._conversation.has(item.item_id):
+                self._conversation.add(item)
+
     def touch(self) -> None:
         """The conversation or the settings change: an early answer no longer holds."""
         if self.state is S.SPECULATING:
@@ -268,15 +287,9 @@ class Floor:
         if current.response_id is None:  # an early answer that failed
             self.touch()
             return
-        if current.conversation is not self._conversation:
-            self._adopt(current)
+        self.adopt()
         self._speaker.finish(current, failure)
         self._feed(E.FAILED if failure else E.RESPONSE_DONE)
-
-    def _adopt(self, speech: Speech) -> None:
-        """Take what was said to a context of the client's own into the conversation."""
-        for item in [*speech.conversation][speech.begun :]:
-            self._conversation.add(item)
 
     def _aside_ended(self, answering: Answering, failure: StepAudioError | None) -> None:
         for speech in self._asides:
@@ -298,7 +311,7 @@ class Floor:
             self._feed(E.COMMITTED)
         elif (news := self._talk.errands.take()) is not None:
             text = note(news, self._conversation)
-            self._prepare(Wanted(self._talk.config, text=text))
+            self._prepare(Wanted(self._talk.config.after_calls, text=text))
             self._feed(E.COMMITTED)
 
     def _may_resume(self) -> bool:

@@ -15,9 +15,12 @@ from step_audio.core.errors import StepAudioError
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.conversation import UserAudio
 from step_audio.dialog.ear import EarEvent, Paused, Started, Stopped
+from step_audio.dialog.endings import goes_on
 from step_audio.dialog.ids import new_id
 
 MIN_QUESTION_MS: Final = 100
+_WORDS_S: Final = 0.2
+"""So long, after all the silence that ends a turn, the words of an early answer are waited for."""
 _BLOCKS_PER_S: Final = 10
 """A long append is heard in pieces, so that a turn in it is acted on before the next one."""
 
@@ -57,8 +60,23 @@ class Hearing:
                 self._on(heard)
             if self._ear.speaking:
                 self._floor.confirm(self._ear.spoken_ms)
+                await self._watch_words()
             self._read_ahead()
             await self._watch_silence()
+
+    async def _watch_words(self) -> None:
+        """With semantic_vad: end the turn after its silence, unless its words sound unfinished.
+
+        What the person said is known from the early answer, where the model writes it down first.
+        """
+        detection = self._talk.config.turn_detection
+        if detection is None or detection.kind != "semantic_vad":
+            return  # the detector itself ends the turn
+        if self._ear.silent_ms < detection.silence_ms:
+            return
+        words = await self._floor.words(_WORDS_S)
+        if words is None or not goes_on(words):
+            self._on(await self._assistant.end_turn(self._ear))
 
     async def _watch_silence(self) -> None:
         """After an answer and long silence, commit the silence and let the model speak."""
@@ -83,8 +101,8 @@ class Hearing:
 
     @property
     def open(self) -> bool:
-        """Whether a question is being spoken."""
-        return self._ear.question is not None
+        """Whether a turn that the server finds is being spoken."""
+        return self._ear.speaking
 
     async def close(self) -> None:
         """Stop what runs ahead of the question and behind it."""
@@ -108,12 +126,16 @@ class Hearing:
             self._floor.over(answer=False)
 
     async def clear(self, _: wire.BufferClear) -> None:
+        """Forget what was appended, and say so."""
+        self.forget()
+        self._outlet.send({"type": "input_audio_buffer.cleared"})
+
+    def forget(self) -> None:
         """Forget what was appended."""
         speaking = self._ear.speaking
         self._ear.clear()
         if speaking:
             self._floor.over(answer=False)
-        self._outlet.send({"type": "input_audio_buffer.cleared"})
 
     def _on(self, heard: EarEvent) -> None:
         detection = self._talk.config.turn_detection

@@ -22,7 +22,9 @@ class History:
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, AudioError, ItemNotFound, Overloaded."""
-        item = await self._item(event.item, self._conversation)
+        if isinstance(event.item, wire.FunctionOutputItem):
+            self._floor.adopt()  # the call may stand in the context of a response under way
+        item = await self.item(event.item, self._conversation)
         self._floor.touch()
         try:
             self._conversation.add(item, after=event.previous_item_id)
@@ -46,10 +48,15 @@ class History:
             if isinstance(given, wire.ItemReference):
                 context.add(self._conversation.get(given.id))
             else:
-                context.add(await self._item(given, context))
+                context.add(await self.item(given, context))
         return context
 
-    async def _item(self, given: wire.ClientItem, conversation: Conversation) -> Item:
+    async def item(self, given: wire.ClientItem, conversation: Conversation) -> Item:
+        """Return what a client sent as an item for `conversation`, which stays as it is.
+
+        Raises:
+            RequestError, AudioError.
+        """
         item_id = given.id or f"item_{new_id()}"
         sound = spoken(given)
         if sound is None:

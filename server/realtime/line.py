@@ -50,7 +50,11 @@ TRY_LATER: Final = 1013
 
 
 class Line:
-    """One session. `run` keeps it alive, `serve` speaks it over one socket at a time."""
+    """One session. `run` keeps it alive, `serve` speaks it over one socket at a time.
+
+    Attributes:
+        held_s: for how long in all events waited for a slow client, or for one that was gone.
+    """
 
     def __init__(
         self,
@@ -88,11 +92,13 @@ class Line:
         self._expired = False
         self._commands = 0
         self._left_s: float | None = None
+        self.held_s = 0.0
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is under way."""
-        return self._session is not None and self._session.floor.busy
+        """Whether an answer is under way, or on its way to a client that is there."""
+        waiting = len(self._outlet) + len(self._unsent) if self._attached is not None else 0
+        return waiting > 0 or (self._session is not None and self._session.floor.busy)
 
     async def run(self, held: ExitStack) -> None:
         """Keep the session until it is over; `held` is closed then."""
@@ -144,6 +150,9 @@ class Line:
                 await old[1].wait()
             await self._open.wait()
             again = [] if last is None else self._after(last)
+            if self._left_s is not None:
+                self.held_s += time.monotonic() - self._left_s
+                self._left_s = None
             return await self._speak(socket, again, leave)
         finally:
             left.set()
@@ -239,8 +248,10 @@ class Line:
         await self._send(socket, self._unsent.pop())
 
     async def _send(self, socket: WebSocket, text: str) -> None:
+        began_s = time.monotonic()
         async with asyncio.timeout(self._settings.send_timeout_s):
             await socket.send_text(text)
+        self.held_s += time.monotonic() - began_s
 
     def _remember(self, event_id: str, text: str) -> None:
         self._log.append((event_id, text))

@@ -12,7 +12,7 @@ import asyncio
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 from server.realtime.lifetime import EXPIRED, WARNING
 from server.realtime.outlet import Outlet
 from server.realtime.session import RealtimeSession
+from server.realtime.shapes.asked import SHAPES, shape_of
 from server.sight.trace import VERSION, shortened
 from step_audio.core.errors import InputError
 from step_audio.dialog.session import Assistant
@@ -59,19 +60,32 @@ class ReplayReport:
         }
 
 
-def read_trace(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a trace. Raises InputError: it is none."""
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A session to go through again. `dialect`: that its upgrade asked for."""
+
+    dialect: str | None
+    records: Sequence[dict[str, Any]]
+
+
+def read_trace(path: Path) -> Trace:
+    """Return the trace in a file. Raises InputError: it is none, or of another version."""
+    lines = _lines(path)
+    head = next(lines, {"trace": VERSION})
+    dialect = head.get("dialect")
+    if head.get("trace") != VERSION or dialect not in (None, *SHAPES):
+        raise InputError(f"{path} is no trace of version {VERSION}")
+    return Trace(dialect, [at for at in lines if isinstance(at.get("at_ms"), int | float)])
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file):
+            for line in file:
                 record = json.loads(line)
                 if not isinstance(record, dict):
                     raise ValueError
-                if number == 0:
-                    if record.get("trace") != VERSION:
-                        raise InputError(f"{path} is no trace of version {VERSION}")
-                elif isinstance(record.get("at_ms"), int | float):
-                    yield record
+                yield record
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
@@ -81,20 +95,23 @@ def read_trace(path: Path) -> Iterator[dict[str, Any]]:
 async def replay(
     assistant: Assistant,
     clock: ReplayClock,
-    records: Iterable[dict[str, Any]],
+    trace: Trace,
     *,
+    voice_names: Mapping[str, str] | None = None,
     patience_s: float = 30.0,
 ) -> ReplayReport:
     """Go through a trace with a fresh session; `clock` is the one in the assistant's services.
 
     Args:
+        voice_names: the operator's voices for names that clients send.
         patience_s: an event that does not come in this time is missing, and ends the replay.
     """
     report, ids, outlet = ReplayReport(), _Ids(), Outlet()
     lanes = _Lanes(report, ids)
     async with asyncio.TaskGroup() as tasks:
-        session = RealtimeSession(assistant, outlet, tasks)
-        for record in records:
+        shape = shape_of(trace.dialect)
+        session = RealtimeSession(assistant, outlet, tasks, shape, voice_names=voice_names)
+        for record in trace.records:
             clock.at_s = record["at_ms"] / 1000
             if isinstance(record.get("in"), str):
                 report.messages += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from server.errors import RequestError
@@ -13,10 +14,11 @@ from server.realtime.floor import Floor
 from server.realtime.hearing import Hearing
 from server.realtime.history import History
 from server.realtime.outlet import Outlet
+from server.realtime.recital import Recital
 from server.realtime.shapes.shape import Ga, Shape, looks_flat
 from server.realtime.shapes.stepfun import Stepfun
 from server.realtime.talk import Talk
-from server.realtime.translate import error_event
+from server.realtime.translate import BUILTIN_CALLS, error_event
 from server.voices import VoiceNames
 from step_audio.core.errors import StepAudioError
 from step_audio.dialog.session import Assistant
@@ -29,7 +31,8 @@ class RealtimeSession:
     Attributes:
         floor: who speaks; what the server wants to say of its own accord goes there.
         talk: settings, conversation, and what else the parts share.
-        commands: events that were carried out, sound left out.
+        commands: events that were carried out; sound is left out where the server finds the turns,
+            since it streams in whether somebody speaks or not.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class RealtimeSession:
         """
         errands = assistant.errands(wake=self._news)
         config = first_config(assistant, expires_at)
+        if shape is not None and shape.stateless:
+            config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
         voices = VoiceNames(assistant.services, voice_names or {})
         self.talk = Talk(assistant, outlet, tasks, config, errands, voices)
         self.floor = Floor(self.talk)
@@ -59,8 +64,10 @@ class RealtimeSession:
         outlet.shape = shape or Ga()
         self._hearing = Hearing(self.talk, self.floor)
         self._history = history = History(self.talk, self.floor)
+        self._recital = Recital(self.talk, self.floor, self._hearing, history)
         self._handlers: dict[type[wire.Wire], Callable[[Any], Awaitable[None]]] = {
             wire.SessionUpdate: self._session_update,
+            wire.SessionRestore: self._session_restore,
             wire.BufferAppend: self._hearing.append,
             wire.BufferCommit: self._hearing.commit,
             wire.BufferClear: self._hearing.clear,
@@ -81,7 +88,8 @@ class RealtimeSession:
             given = raw.get("event_id")
             event_id = given if isinstance(given, str) else None
             event = wire.parse(self._shaped(raw))
-            self.commands += not isinstance(event, wire.BufferAppend)
+            streams = self.talk.config.turn_detection is not None
+            self.commands += not (streams and isinstance(event, wire.BufferAppend))
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             self._outlet.send(error_event(error, event_id=event_id))
@@ -115,15 +123,35 @@ class RealtimeSession:
         self._hearing.reconfigure()
         self._outlet.send({"type": "session.updated", "session": self.talk.config.wire()})
 
+    async def _session_restore(self, _: wire.SessionRestore) -> None:
+        if not self._outlet.shape.stateless:
+            said = "session.restore is an event of /v1/realtime/stateless"
+            raise RequestError(said, code="unknown_event", param="type")
+        self._recital.restore()
+
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
         config = self._merged(params)
         self._check_choice(config)
+        if self._outlet.shape.stateless:
+            await self._recited(config, params)
+            return
         context = await self._history.context(params)
         if params.conversation == "none" and context is not None:
             self.floor.ask_aside(config, params.metadata, context)
         else:
             self.floor.ask(config, params.metadata, context)
+
+    async def _recited(self, config: SessionConfig, params: wire.ResponseParams) -> None:
+        """Answer what a client recites; with nothing to answer, an interruption only stops."""
+        context = await self._recital.context(params.history or [])
+        if params.interrupt_current_response:
+            if self.floor.busy:
+                self.floor.cancel(None)
+            if not len(context):
+                return
+        self.floor.ask(config, params.metadata, context)
+        self._recital.answered()
 
     def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
         return merged(self.talk.config, patch, self.talk.assistant, self.talk.voices)

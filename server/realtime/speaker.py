@@ -124,10 +124,16 @@ class Speaker:
         self._emit(translator.finish("cancelled", reason=reason))
 
     def finish(self, speech: Speech, failure: StepAudioError | None) -> None:
-        """Tell the client that the response is complete, or what broke it."""
+        """Tell the client that the response is complete, what it reached or what broke it."""
         translator = speech.answering.translator
-        if translator is not None:
-            self._emit(translator.finish("failed" if failure else "completed", error=failure))
+        if translator is None:
+            return
+        if failure is not None:
+            self._emit(translator.finish("failed", error=failure))
+        elif speech.usage.cut_off:
+            self._emit(translator.finish("incomplete", reason="max_output_tokens"))
+        else:
+            self._emit(translator.finish("completed"))
 
     def go_on(self, speech: Speech) -> None:
         """Say the rest of an answer that a sound broke into, as an item of its own."""

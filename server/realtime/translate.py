@@ -146,7 +146,7 @@ class ResponseTranslator:
             case AudioChunk():
                 return [*self._open(), *self._sound(self._out.push(event.pcm, event.rate_hz))]
             case ToolCall() if event.name in self.config.client_tools:
-                return [*self._close("completed"), *self._call(event)]
+                return [*self._close("completed", rest=True), *self._call(event)]
             case _:
                 return self._builtin(event)
 
@@ -163,7 +163,10 @@ class ResponseTranslator:
             details = {"type": "failed", "error": what}
         elif reason is not None:
             details = {"type": status, "reason": reason}
-        closing = self._close("completed" if status == "completed" else "incomplete")
+        closing = self._close(
+            "completed" if status == "completed" else "incomplete",
+            rest=status in ("completed", "incomplete"),
+        )
         done = {"type": "response.done", "response": self._response(status, details, over=True)}
         return [*closing, done]
 
@@ -244,13 +247,13 @@ class ResponseTranslator:
         own: Event = {"type": "response.output_item.done", **place, "item": item}
         return [own] if self.aside else [done, own]
 
-    def _close(self, status: str) -> list[Event]:
-        """Finish the message if one is open."""
+    def _close(self, status: str, *, rest: bool) -> list[Event]:
+        """Finish the message if one is open; `rest`: with the sound that is still inside."""
         if not self._message_open or self._message_index is None:
             return []
         self._message_open = False
         out: list[Event] = []
-        if status == "completed":
+        if rest:
             out += self._sound(self._out.flush())
         where = self._where()
         if self._aloud:

@@ -47,7 +47,8 @@ class TurnMeter:
             return
         if turn.committed_s is not None:
             observe("turn_first_audio_s", turn.first_sound_s - turn.committed_s)
-        if turn.interrupted_s is not None:
+        # Where a client forbids interruptions, or a cough was none, the answer goes on.
+        if turn.status == "cancelled" and turn.interrupted_s is not None:
             observe("barge_in_silence_s", max(0.0, turn.last_sound_s - turn.interrupted_s))
         if turn.status == "completed" and turn.rtf is not None:
             observe("turn_rtf", turn.rtf)

@@ -38,7 +38,12 @@ class TurnSpans:
     def __init__(
         self, tracer: Any, session_id: str, wall_ns: Callable[[], int] = time.time_ns
     ) -> None:
-        """Args: `wall_ns` is the time of day, to which the watch's steady times are moved."""
+        """Remember where spans go.
+
+        Args:
+            session_id: until `session.created` tells the one that the client knows.
+            wall_ns: the time of day, to which the watch's steady times are moved.
+        """
         self._tracer, self._session_id, self._wall_ns = tracer, session_id, wall_ns
         self._reader = TurnReader()
 
@@ -47,6 +52,8 @@ class TurnSpans:
 
     def sent(self, event: Event, now_s: float) -> None:
         """Follow the turn."""
+        if event["type"] == "session.created":
+            self._session_id = event["session"]["id"]
         turn = self._reader.read(event, now_s)
         if turn is not None:
             self._tell(turn, now_s)

@@ -2,7 +2,7 @@
 
 Only where the operator names a folder (`server.traces`) and the client asks for it by offering the
 subprotocol `step-audio-trace`: the file holds what the person said. The sound of answers is kept as
-digests. JSON Lines: a head, then `{"at_ms", "in"}` and `{"at_ms", "out"}`.
+digests. JSON Lines: a head with model and dialect, then `{"at_ms", "in"}` and `{"at_ms", "out"}`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,13 @@ MAX_BYTES: Final = 256 << 20
 class TraceWriter:
     """A `Watch` that writes. A disk that is full ends the trace, never the session."""
 
-    def __init__(self, folder: Path, model: str, now_s: float) -> None:
-        """Open a file of a fresh name in `folder`, readable by its owner only."""
+    def __init__(
+        self, folder: Path, model: str, now_s: float, *, dialect: str | None = None
+    ) -> None:
+        """Open a file of a fresh name in `folder`, readable by its owner only.
+
+        Args: `dialect`: that the upgrade asked for, which no message tells; None: it did not say.
+        """
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self.path = folder / f"{stamp}-{uuid4().hex[:12]}.trace.jsonl"
         self._began_s, self._bytes = now_s, 0
@@ -39,7 +44,7 @@ class TraceWriter:
             _LOG.warning("no trace", extra={"error": error.strerror})
             self._bytes = MAX_BYTES
         else:
-            self._write({"trace": VERSION, "model": model})
+            self._write({"trace": VERSION, "model": model, "dialect": dialect})
 
     def received(self, text: str, now_s: float) -> None:
         """Keep a message as it came."""

@@ -17,13 +17,13 @@ def replay(args: argparse.Namespace, load: Load) -> int:
     from server.realtime.replay import ReplayClock, read_trace  # noqa: PLC0415
     from server.realtime.replay import replay as run  # noqa: PLC0415
 
-    records = list(read_trace(args.trace))
-    parts, clock = load(load_profile(args.profile)), ReplayClock()
+    trace, profile = read_trace(args.trace), load_profile(args.profile)
+    parts, clock, names = load(profile), ReplayClock(), profile.server.voice_names
 
     async def work() -> int:
         assistant = Assistant(replace(parts.services(), clock=clock), parts.settings())
         try:
-            report = await run(assistant, clock, records)
+            report = await run(assistant, clock, trace, voice_names=names)
         finally:
             await assistant.aclose()
         print(json.dumps({"replay": str(args.trace), **report.to_dict()}))

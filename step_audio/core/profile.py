@@ -244,8 +244,8 @@ class ServerSection(Section):
     origins: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/]+$")], ...] = ()
     """Web pages elsewhere that may talk to this server: https://name:port."""
     voice_names: dict[str, str] = Field(default_factory=dict, max_length=1000)
-    """Which voice a client's name means, such as {alloy: slt}. OpenAI's stock names that are not
-    listed are dealt out over the voices there are."""
+    """Which voice a client's name means, such as {alloy: slt}. OpenAI's and StepFun's names that
+    are not listed are dealt out over the voices there are."""
     traces: Path | None = None
     """Folder for traces of sessions that ask for one: all that is said in them, for `replay`."""
     spans: bool = False

@@ -52,13 +52,18 @@ class Prompt:
 
 @dataclass(slots=True)
 class Usage:
-    """What one answer took: ids read (of all its rounds together) and written."""
+    """What one answer took: ids read (of all its rounds together) and written.
+
+    Attributes:
+        cut_off: whether its newest turn took all the ids that it may, and so ended unfinished.
+    """
 
     input_text: int = 0
     input_audio: int = 0
     left_out: int = 0
     output_text: int = 0
     output_audio: int = 0
+    cut_off: bool = False
 
 
 class Context:

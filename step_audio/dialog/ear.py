@@ -95,6 +95,7 @@ class Ear:
         self._turns: _Turns | None = None
         self._recent = _Recent(rate_hz)
         self._began_ms = 0
+        self._paused_ms: int | None = None  # where the pause began, in one
 
     @property
     def now_ms(self) -> int:
@@ -117,6 +118,11 @@ class Ear:
         return self._detection is not None and self._question is not None
 
     @property
+    def silent_ms(self) -> int:
+        """How long the detected turn has been in a pause, 0 when it is in none."""
+        return 0 if self._paused_ms is None else self.now_ms - self._paused_ms
+
+    @property
     def spoken_ms(self) -> int:
         """How long the detected turn has lasted, prefix left out."""
         return self.now_ms - self._began_ms if self.speaking else 0
@@ -129,7 +135,7 @@ class Ear:
 
     def clear(self) -> None:
         """Forget the question and what was heard before it."""
-        self._question, self._paused = None, None
+        self._question, self._paused, self._paused_ms = None, None, None
         self._recent = _Recent(self._rate_hz)
         self._turns = None
 
@@ -151,6 +157,11 @@ class Ear:
         self._turns = None
         return self._finish()
 
+    def end(self) -> Stopped:
+        """End the detected turn in its pause, sooner than the detector does."""
+        assert self._paused_ms is not None
+        return self._stop(self._paused_ms)
+
     def take_silence(self) -> tuple[tuple[TokenGroup, ...], float]:
         """Return the newest second or so as a question in which nobody was heard; at least one
         chunk was pushed, and no question is open."""
@@ -165,7 +176,7 @@ class Ear:
             return None
         # What belongs to this question must not come again as the next one's prefix.
         self._recent = _Recent(self._rate_hz)
-        groups, self._paused = self._paused, None
+        groups, self._paused, self._paused_ms = self._paused, None, None
         return groups or question.finish(), question.duration_ms / 1000
 
     def _open(self) -> Question:
@@ -192,7 +203,7 @@ class Ear:
             elif kind is SpeechEventKind.PAUSED:
                 # Whoever is guessed at or not, the question is the same: without the silence that
                 # is waited for, in which a model hears words that nobody said.
-                self._paused = self._question.so_far()
+                self._paused, self._paused_ms = self._question.so_far(), at_ms
                 out.append(Paused(at_ms, self._paused if detection.guess else ()))
             else:
                 out.append(self._stop(at_ms))
@@ -202,7 +213,7 @@ class Ear:
         return question.duration_ms + len(pcm) * 1000 / self._rate_hz <= self._max_s * 1000
 
     def _start(self, at_ms: int, prefix_ms: int) -> Started:
-        self._paused = None
+        self._paused, self._paused_ms = None, None
         if self._question is not None:
             return Started(at_ms, again=True)
         self._question = self._open()

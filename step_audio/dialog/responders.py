@@ -216,6 +216,7 @@ class DirectResponder:
                     break
         for event in [*_sifted(sieve, parser.flush()), *(sieve.flush() if sieve else ())]:
             yield event
+        usage.cut_off = count >= options.sampling.max_tokens
         if count > 1 and (took_s := clock.now_s() - first_s) > 0:
             recorder.observe("tokens_per_s", (count - 1) / took_s)
         recorder.observe("answer_anomalies", parser.counts.anomalies)

@@ -21,7 +21,7 @@ from step_audio.dialog.choice import FREE, ToolChoice
 from step_audio.dialog.context import Context, Usage
 from step_audio.dialog.conversation import Answer, Conversation
 from step_audio.dialog.dialect import dialect_of
-from step_audio.dialog.ear import Ear, EarEvent
+from step_audio.dialog.ear import Ear, EarEvent, Stopped
 from step_audio.dialog.errands import Errands
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.mouth import Mouth
@@ -129,6 +129,10 @@ class Assistant:
     async def take(self, ear: Ear) -> tuple[tuple[TokenGroup, ...], float] | None:
         """End the question of an ear and return its groups and seconds; None without one."""
         return await self._ear.run(ear.take)
+
+    async def end_turn(self, ear: Ear) -> Stopped:
+        """End the detected turn of an ear that is in a pause."""
+        return await self._ear.run(ear.end)
 
     async def take_silence(self, ear: Ear) -> tuple[tuple[TokenGroup, ...], float]:
         """Return the groups and seconds of the silence that an ear has just heard."""

@@ -75,6 +75,22 @@ def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
     assert len(last) > len(first)
 
 
+def test_a_turn_may_be_ended_in_its_pause_and_the_next_one_is_another() -> None:
+    listener = ear(Detection(guess=True, silence_ms=3000))
+    hear(listener, speech(600), silence(200))
+    assert listener.silent_ms == 0
+    hear(listener, silence(400))
+    assert listener.silent_ms == pytest.approx(600, abs=80)
+    stopped = listener.end()
+    assert stopped.at_ms == pytest.approx(600, abs=80)
+    assert stopped.groups
+    assert not listener.speaking
+    assert listener.silent_ms == 0
+    started, *_ = hear(listener, silence(300), speech(600), silence(400))
+    assert isinstance(started, Started)
+    assert not started.again
+
+
 def test_two_turns_share_no_sound() -> None:
     listener = ear(Detection(prefix_ms=1000))
     events = hear(listener, speech(600), silence(540), speech(600), silence(800))

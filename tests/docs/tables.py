@@ -150,6 +150,7 @@ SERVER_EVENTS: Final = {
     "session.resumed": "the socket took up a session: how many messages of the client had arrived",
     "session.expiring": "the session is about to end (idle or at its longest), if `include` asks",
     "session.updated": "after `session.update`: the whole session as it now is",
+    "session.restored": "answer to `session.restore`, where there is one",
     "error": "something in a client's event is wrong; the session goes on",
     "input_audio_buffer.speech_started": "turn detection hears somebody",
     "input_audio_buffer.speech_stopped": "... and that they are silent",

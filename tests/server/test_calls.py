@@ -69,6 +69,33 @@ def test_the_result_is_taken_and_the_next_response_follows(connect: Connect, dia
     assert events[-1]["response"]["output"][0]["content"][0]["transcript"] == "It is on."
 
 
+def test_a_call_made_to_chosen_items_is_known_before_its_response_is_over(
+    connect: Connect,
+) -> None:
+    engine, vocoder = ScriptedEngine([CALLS["nano"], ANSWER]), SlowVocoder()
+    with talking(connect(engine=engine, vocoder=vocoder)) as talk:
+        talk.send("session.update", session={"type": "realtime", "tools": [LAMP]})
+        talk.until("session.updated")
+        said = {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "hi"}],
+        }
+        talk.send("response.create", response={"input": [said]})
+        call = talk.until("response.output_item.done")[-1]["item"]
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "{}"}
+        talk.send("conversation.item.create", item=output)
+        assert talk.next()["type"] == "conversation.item.added"
+        talk.send("response.create")
+        vocoder.gate.set()
+        talk.until("response.done")
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+        talk.send("conversation.item.retrieve", item_id=call["id"])
+        assert talk.next()["item"]["name"] == "lamp"
+    shown = bytes(i - 300 for i in engine.requests[1].prompt if 300 <= i < 556)
+    assert shown.index(b"lamp {}") < shown.index(b"{}", shown.index(b"lamp {}") + 7)
+
+
 def test_a_response_in_the_middle_of_an_answer_is_refused_as_before(connect: Connect) -> None:
     vocoder = SlowVocoder()
     with talking(connect([ANSWER], vocoder=vocoder)) as talk:

@@ -7,17 +7,20 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from server.app import create_app
 from server.limits import ServerSettings
 from server.pace import PaceLimits
 from server.sight.metrics import Metrics
 from step_audio.core.keys import Keyring
 from step_audio.dialog.packing import interleave
-from tests.fakes import VOCAB, group, text_ids
+from step_audio.dialog.session import Assistant
+from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import URL, talking
+from tests.server.wire import URL, Talk, slow_line, sound, talking
 
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(4)], VOCAB)]
+LONGER = interleave(text_ids("It is noon."), [group(n) for n in range(8)], VOCAB)
 
 
 def refusal(client: TestClient, **options: Any) -> int:
@@ -76,8 +79,10 @@ def test_a_flood_is_slowed_then_sent_away_and_the_neighbour_is_served(connect: C
         with talking(client) as flood:
             for _ in range(20):
                 flood.send("input_audio_buffer.clear")
+            said = flood.until("error")[-1]["error"]
             with pytest.raises(WebSocketDisconnect) as closed:
                 flood.until("never")
+        assert (said["type"], said["code"]) == ("invalid_request_error", "rate_limit_exceeded")
         assert closed.value.code == 1008
         neighbour.ask()
         neighbour.send("response.create")
@@ -95,3 +100,35 @@ def test_a_machine_that_showed_itself_full_says_try_later(connect: Connect) -> N
         assert refusal(client) == 503
         assert b"step_audio_session_limit 1.0" in metrics.text()
     assert refusal(client) == 101
+
+
+def test_a_clients_slow_line_does_not_make_the_machine_look_full() -> None:
+    settings = ServerSettings(max_sessions=100, measured=True)
+    app = create_app(Assistant(services(ScriptedEngine([LONGER]))), settings)
+    slow = slow_line(app, 0.15)  # for 120 ms of sound
+    with TestClient(slow, base_url="http://localhost") as client, talking(client) as talk:
+        talk.ask()
+        talk.send("response.create")
+        done = talk.until("response.done")[-1]["response"]
+        assert done["status"] == "completed"
+        talk.ask()  # what the last turn taught is known by now
+        assert app.state.admission.allowed(1, time.monotonic()) == 100
+
+
+def test_a_server_that_leaves_waits_for_what_a_slow_line_has_not_yet_carried() -> None:
+    app = create_app(Assistant(services(ScriptedEngine([LONGER]))), ServerSettings())
+    with (
+        TestClient(slow_line(app, 0.05), base_url="http://localhost") as client,
+        client.websocket_connect(URL) as socket,
+    ):
+        talk = Talk(socket)
+        talk.next()
+        talk.ask()
+        talk.send("response.create")
+        events = talk.until("response.output_audio.delta")
+        app.state.drain.begin(lambda: None)
+        events += talk.until("response.done")
+        assert sound(events) == 8 * 960 * 3
+        with pytest.raises(WebSocketDisconnect) as closed:
+            talk.next()
+        assert closed.value.code == 1012

@@ -1,12 +1,20 @@
 """How long a session lasts: idle, in all, and what is said before."""
 
+import asyncio
+import json
+from dataclasses import replace
+
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from server.limits import ServerSettings
 from server.realtime.lifetime import Due, LifeLimits, Lifetime
+from server.realtime.outlet import Outlet
+from server.realtime.session import RealtimeSession
+from step_audio.dialog.session import Assistant
+from tests.fakes import ScriptedEngine, services
 from tests.server.conftest import Connect
-from tests.server.wire import talking
+from tests.server.wire import SECOND, talking
 from tokenizer.vad import EnergyTurnDetector
 
 LIMITS = LifeLimits(idle_s=100, session_s=1000, warning_s=30, grace_s=20)
@@ -54,6 +62,28 @@ def test_silence_that_streams_in_is_idle_all_the_same(connect: Connect) -> None:
     with talking(client) as talk:
         talk.hear(1.0)
         assert talk.next()["error"]["code"] == "session_expired"
+
+
+def test_a_question_that_its_client_never_ends_is_idle_once_no_sound_comes(
+    connect: Connect,
+) -> None:
+    with talking(connect(settings=ServerSettings(idle_timeout_s=0.3))) as talk:
+        talk.hear(0.1)
+        assert talk.next()["error"]["code"] == "session_expired"
+
+
+@pytest.mark.parametrize(("detector", "counted"), [(None, 1), (EnergyTurnDetector(), 0)])
+async def test_sound_is_a_sign_of_life_where_the_client_says_when_it_is_a_turn(
+    detector: EnergyTurnDetector | None, counted: int
+) -> None:
+    parts = replace(services(ScriptedEngine([()])), turn_detector=detector)
+    assistant = Assistant(parts)
+    async with asyncio.TaskGroup() as tasks:
+        session = RealtimeSession(assistant, Outlet(), tasks)
+        await session.handle(json.dumps({"type": "input_audio_buffer.append", "audio": SECOND}))
+        assert session.commands == counted
+        await session.close()
+    await assistant.aclose()
 
 
 def test_a_session_ends_at_its_longest_and_says_when_at_its_start(connect: Connect) -> None:

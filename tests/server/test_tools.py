@@ -25,9 +25,10 @@ class LateTools:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.told: Sequence[ToolSpec] = ()
 
     def specs(self) -> Sequence[ToolSpec]:
-        return ()
+        return self.told
 
     async def call(self, call: ToolCall) -> ToolResult:
         if call.name == "remind":
@@ -58,6 +59,27 @@ def test_a_late_result_is_spoken_unasked_when_the_floor_is_free(connect: Connect
         assert late[0]["type"] == "response.created"
         assert said(late) == "A bird."
         assert late[-1]["response"]["status"] == "completed"
+
+
+def test_a_late_result_is_answered_and_not_followed_by_the_call_that_was_required(
+    connect: Connect,
+) -> None:
+    tools, engine = LateTools(), ScriptedEngine([CALL, BRIDGE, ANSWER])
+    tools.told = (ToolSpec("look", "Look.", {"type": "object", "properties": {}}),)
+    with talking(connect(engine=engine, tools=tools, dialog=IMPATIENT)) as talk:
+        talk.send("session.update", session={"type": "realtime", "tool_choice": "required"})
+        talk.until("session.updated")
+        talk.ask()
+        talk.send("response.create")
+        talk.until("response.done")
+        tools.gate.set()
+        assert said(talk.until("response.done")) == "A bird."
+        talk.send("session.update", session={"type": "realtime"})
+        assert talk.until("session.updated")[-1]["session"]["tool_choice"] == "required"
+    first, late = engine.requests[0], engine.requests[-1]
+    assert first.calls is not None
+    assert first.calls.must
+    assert late.calls is None
 
 
 def test_a_timer_speaks_up_when_it_is_over(connect: Connect) -> None:

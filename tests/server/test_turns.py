@@ -143,6 +143,68 @@ def test_an_early_answer_waits_with_its_tools(connect: Connect) -> None:
     assert events[-1]["response"]["status"] == "completed"
 
 
+UNFINISHED = [6, *text_ids("what is twelve plus"), 7, *text_ids("What?")]
+SEMANTIC = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "first", "turns"),
+    [
+        ("semantic_vad", UNFINISHED, 1),
+        ("semantic_vad", ANSWER, 2),
+        ("server_vad", UNFINISHED, 2),
+    ],
+)
+def test_semantic_detection_waits_longer_after_words_that_go_on(
+    connect: Connect, choice: str, first: list[int], turns: int
+) -> None:
+    engine = ScriptedEngine([first, ANSWER])
+    with talking(connect(engine=engine, detector=EnergyTurnDetector())) as talk:
+        talk.send(
+            "session.update", session={"audio": {"input": {"turn_detection": {"type": choice}}}}
+        )
+        talk.until("session.updated")
+        talk.hear(0.3)
+        talk.hear(0.6, 0.3)
+        talk.hear(0.36)
+        settle(engine, 1)
+        talk.hear(0.5)
+        talk.hear(0.6, 0.3)
+        talk.hear(0.9)
+        seen = kinds(talk.until("input_audio_buffer.committed"))
+        while seen.count("input_audio_buffer.committed") < turns:
+            seen += kinds(talk.until("input_audio_buffer.committed"))
+        talk.until("response.done")
+    assert seen.count("input_audio_buffer.speech_started") == turns
+    assert seen.count("input_audio_buffer.speech_stopped") == turns
+
+
+def test_who_does_not_go_on_is_answered_all_the_same(connect: Connect) -> None:
+    recorder, engine = MemoryRecorder(), ScriptedEngine([UNFINISHED])
+    client = connect(engine=engine, detector=EnergyTurnDetector(), recorder=recorder)
+    with talking(client) as talk:
+        talk.send("session.update", session=SEMANTIC)
+        talk.until("session.updated")
+        talk.hear(0.3)
+        talk.hear(0.6, 0.3)
+        talk.hear(1.7)
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+    assert len(engine.requests) == 1  # the early answer is the one that is given
+    (delay_s,) = (value for name, value in recorder.seen if name == "endpoint_delay_s")
+    assert delay_s == pytest.approx(1.5, abs=0.05)
+
+
+def test_semantic_detection_without_early_answers_goes_by_silence(connect: Connect) -> None:
+    recorder = MemoryRecorder()
+    detector = EnergyTurnDetector()
+    with talking(connect([UNFINISHED], detector=detector, dialog=QUIET, recorder=recorder)) as talk:
+        talk.send("session.update", session=SEMANTIC)
+        talk.until("session.updated")
+        turn(talk)
+    (delay_s,) = (value for name, value in recorder.seen if name == "endpoint_delay_s")
+    assert delay_s == pytest.approx(0.5, abs=0.05)
+
+
 def test_an_update_in_the_pause_makes_the_early_answer_stale(connect: Connect) -> None:
     engine = ScriptedEngine([ANSWER], hold=3)
     with talking(connect(engine=engine, detector=EnergyTurnDetector())) as talk:
@@ -220,6 +282,27 @@ def test_an_answer_that_must_not_be_interrupted_goes_on_and_the_next_one_follows
         engine.resume.set()
         assert talk.until("response.done")[-1]["response"]["status"] == "completed"
         assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("resume_ms", [0, 400])
+def test_who_is_not_to_be_interrupted_is_heard_to_the_end_after_all_was_sent(
+    connect: Connect, resume_ms: int
+) -> None:
+    """The player still has most of the answer when somebody speaks, and goes on playing."""
+    dialog = DialogSettings(turns=TurnSettings(resume_ms=resume_ms, speculate=False))
+    clock = FixedClock()
+    client = connect([ANSWER], detector=EnergyTurnDetector(), dialog=dialog, clock=clock)
+    with talking(client) as talk:
+        choice = {"type": "server_vad", "interrupt_response": False}
+        talk.send("session.update", session={"audio": {"input": {"turn_detection": choice}}})
+        first = turn(talk)[-1]["response"]["output"][0]["id"]
+        clock.now = 0.5  # of 2.4 s
+        talk.hear(0.6, 0.3)
+        talk.hear(0.7)
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+        talk.send("conversation.item.retrieve", item_id=first)
+        said = talk.until("conversation.item.retrieved")[-1]["item"]
+    assert said["content"][0]["transcript"] == WORDS
 
 
 def test_a_cough_delays_the_answer_where_the_profile_says_so(connect: Connect) -> None:

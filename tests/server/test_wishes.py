@@ -41,6 +41,28 @@ def test_a_temperature_out_of_range_is_refused(connect: Connect) -> None:
     assert error["param"] == "session.temperature"
 
 
+@pytest.mark.parametrize(("most", "whole"), [(len(ANSWER), False), (len(ANSWER) + 1, True)])
+def test_an_answer_cut_off_by_its_limit_is_told_as_incomplete(
+    connect: Connect, most: int, *, whole: bool
+) -> None:
+    with talking(connect([ANSWER])) as talk:
+        talk.ask()
+        talk.send("response.create", response={"max_output_tokens": most})
+        events = talk.until("response.done")
+        response = events[-1]["response"]
+        (item,) = response["output"]
+        assert sound(events) == 3 * 960  # nothing of what was made is kept back
+        talk.send("response.create")
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+    if whole:
+        assert (response["status"], response["status_details"]) == ("completed", None)
+        assert item["status"] == "completed"
+        return
+    assert response["status"] == item["status"] == "incomplete"
+    assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert response["max_output_tokens"] == most
+
+
 def test_a_function_that_is_not_there_cannot_be_chosen(connect: Connect) -> None:
     with talking(connect([ANSWER])) as talk:
         talk.ask()
@@ -80,8 +102,8 @@ def test_with_none_the_engine_is_told_to_call_nothing(connect: Connect) -> None:
     assert engine.requests[0].calls == CallRule(must=False)
 
 
-@pytest.mark.parametrize("voice", ["alloy", {"id": "marin"}])
-def test_openais_voices_mean_voices_that_are_there_and_keep_their_names(
+@pytest.mark.parametrize("voice", ["alloy", {"id": "marin"}, "qingchunshaonv"])
+def test_stock_voices_mean_voices_that_are_there_and_keep_their_names(
     connect: Connect, voice: str | dict[str, str]
 ) -> None:
     name = voice if isinstance(voice, str) else voice["id"]

@@ -127,6 +127,7 @@ def test_an_oversized_message_closes_the_socket(connect: Connect) -> None:
     settings = ServerSettings(max_message_bytes=1000)
     with talking(connect(settings=settings)) as talk:
         talk.socket.send_text("x" * 2000)
+        assert talk.next()["error"]["code"] == "message_too_large"
         with pytest.raises(WebSocketDisconnect) as closed:
             talk.next()
     assert closed.value.code == 1009

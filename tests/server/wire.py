@@ -1,5 +1,6 @@
 """A client of the realtime protocol for tests."""
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from step_audio.core.audio import float_to_pcm16, pcm16_to_float
 
@@ -64,6 +66,20 @@ class Talk:
         assert committed["item_id"] == added["item"]["id"] == done["item"]["id"]
         item_id: str = committed["item_id"]
         return item_id
+
+
+def slow_line(app: ASGIApp, delay_s: float) -> ASGIApp:
+    """Return an application whose every piece of sound takes so long on its way to the client."""
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if "output_audio.delta" in message.get("text", ""):
+                await asyncio.sleep(delay_s)
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return slow
 
 
 @contextmanager

@@ -37,6 +37,8 @@ _PARAMS: Final = (
 class Beta:
     """Beta on the wire, GA inside."""
 
+    stateless = False
+
     def inward(self, event: Event) -> Event:
         """Return a client's event as GA."""
         for name in ("session", "response"):

@@ -1,18 +1,20 @@
-"""What a dialect is, the GA one, and how a connection's dialect is told."""
+"""What a dialect is, the GA one, and how that of an unmarked connection is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 Event = dict[str, Any]
 
-BETA_PROTOCOL: Final = "openai-beta.realtime-v1"
 _FLAT: Final = frozenset({"modalities", "input_audio_format", "voice", "turn_detection"})
 
 
 class Shape(Protocol):
     """A dialect. Both methods leave their argument alone."""
+
+    @property
+    def stateless(self) -> bool:
+        """Whether each response brings the conversation along."""
 
     def inward(self, event: Event) -> Event:
         """Return a client's event as GA; what is no event of the dialect stays as it is."""
@@ -24,6 +26,8 @@ class Shape(Protocol):
 class Ga:
     """The shape of 2025: what everything inside speaks."""
 
+    stateless = False
+
     def inward(self, event: Event) -> Event:
         """Return the event."""
         return event
@@ -31,12 +35,6 @@ class Ga:
     def outward(self, event: Event) -> Event | None:
         """Return the event."""
         return event
-
-
-def marked_beta(headers: Mapping[str, str], subprotocols: Sequence[str]) -> bool:
-    """Return whether the upgrade asks for the beta shape."""
-    wanted = {part.strip() for part in headers.get("openai-beta", "").split(",")}
-    return "realtime=v1" in wanted or BETA_PROTOCOL in subprotocols
 
 
 def looks_flat(event: Event) -> bool:

@@ -12,6 +12,7 @@ def test_each_turn_is_a_span_with_its_moments_and_no_words() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     spans = TurnSpans(provider.get_tracer("t"), "s1", wall_ns=lambda: 1_000_000_000_000)
     for now_s, event in (
+        (0.5, {"type": "session.created", "session": {"id": "sess_1"}}),
         (1.0, COMMITTED),
         (1.0, created()),
         (1.2, sound(500)),
@@ -29,4 +30,4 @@ def test_each_turn_is_a_span_with_its_moments_and_no_words() -> None:
     ]  # fmt: skip
     assert span.attributes is not None
     assert span.attributes["response.status"] == "completed"
-    assert span.attributes["session.id"] == "s1"
+    assert span.attributes["session.id"] == "sess_1"

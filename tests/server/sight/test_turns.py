@@ -97,6 +97,14 @@ def test_the_meter_observes_what_a_turn_showed() -> None:
     assert seen["session_s"] == 9.0
 
 
+def test_speech_that_does_not_end_an_answer_is_no_barge_in() -> None:
+    recorder = MemoryRecorder()
+    meter = TurnMeter(recorder, 0.0)
+    for now_s, event in ((0.0, created()), (0.1, STARTED), (5.0, sound(100)), (5.0, done())):
+        meter.sent(event, now_s)
+    assert "barge_in_silence_s" not in dict(recorder.seen)
+
+
 def test_a_response_without_a_spoken_question_has_no_first_audio() -> None:
     recorder = MemoryRecorder()
     meter = TurnMeter(recorder, 0.0)
