@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from step_audio.dialog.styles import PLAIN, Style, style_asked, style_named, styled
@@ -44,3 +46,11 @@ def test_a_tag_in_the_text_wins_over_instructions() -> None:
 
 def test_a_text_of_tags_alone_has_nothing_to_say() -> None:
     assert styled("(happy) ...") == []
+
+
+def test_a_bracket_before_many_spaces_takes_no_time() -> None:
+    begun = time.perf_counter()
+    text = "a(" + " " * 100_000
+    assert styled(text) == [(PLAIN, text)]
+    assert style_named(" happy ") == style_named("happy")
+    assert time.perf_counter() - begun < 1
