@@ -114,3 +114,9 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
         style, start = named, found.end()
     spans.append((style, text[start:]))
     return [(how, what) for how, what in spans if any(c.isalnum() for c in what)]
+
+
+def last_tag(text: str) -> str:
+    """Return the last style tag of a text with its brackets, "" for none: for what follows it."""
+    tags = [found[0] for found in _BRACKETS.finditer(text) if style_named(found[1])]
+    return tags[-1] if tags else ""

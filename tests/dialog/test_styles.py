@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from step_audio.dialog.styles import PLAIN, Style, style_asked, style_named, styled
+from step_audio.dialog.styles import PLAIN, Style, last_tag, style_asked, style_named, styled
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,8 @@ def test_a_bracket_before_many_spaces_takes_no_time() -> None:
     assert styled(text) == [(PLAIN, text)]
     assert style_named(" happy ") == style_named("happy")
     assert time.perf_counter() - begun < 1
+
+
+def test_the_last_tag_is_what_holds_for_the_text_behind() -> None:
+    assert last_tag("(sad) Oh. （快速1）Go (my brother)!") == "（快速1）"
+    assert last_tag("Oh (my brother).") == ""
