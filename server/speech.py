@@ -94,7 +94,7 @@ def speech_router(
                 status=413,
             )
         _refuse_unreadable(assistant, request.input)
-        voice = names.resolve(request.voice)
+        voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
         else:

@@ -36,7 +36,8 @@ def chat_router(
         summary="Answer text or speech, in text or speech.",
     )
     async def completions(request: ChatRequest) -> Streamed:
-        voice = names.resolve(request.audio.voice if request.audio else None)
+        wanted = request.audio.voice if request.audio else None
+        voice = names.resolve_field(wanted, "audio.voice")
         return Streamed(
             _answer(assistant, request, voice, slots, spoken),
             "text/event-stream" if request.stream else "application/json",

@@ -179,7 +179,13 @@ def test_how_ids_are_drawn_can_be_chosen(connect: Connect) -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, 422, None, "invalid_value"),
         ({"messages": [{"role": "cat", "content": "x"}]}, 422, "messages.0", "invalid_value"),
         ({"n": 2}, 422, "n", "invalid_value"),
-        ({"audio": {"voice": "nobody"}}, 400, None, "voice_not_found"),
+        ({"audio": {"voice": "nobody"}}, 400, "audio.voice", "voice_not_found"),
+        ({"tool_choice": {"type": "function"}}, 422, "tool_choice.function", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+         422, "messages.0.content.0.input_audio.data", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, 422, "messages.0.content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 422, "messages.0.content",
+         "invalid_value"),
         ({"stream": True, "modalities": ["audio"], "audio": {"format": "mp3"}}, 422, None,
          "invalid_value"),
         ({"messages": [{"role": "user", "content": [
@@ -196,3 +202,11 @@ def test_a_completion_that_cannot_be_made_says_where(
 ) -> None:
     got = connect([WRITTEN]).post(PATH, json={"messages": ASK, **change})
     assert (got.status_code, error(got)["param"], error(got)["code"]) == (status, param, code)
+
+
+def test_a_picture_is_refused_as_what_it_is(connect: Connect) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
+    got = connect([WRITTEN]).post(PATH, json={"messages": messages})
+    assert (got.status_code, error(got)["param"]) == (422, "messages.0.content.1")
+    assert "'image_url'" in error(got)["message"]

@@ -54,28 +54,22 @@ def test_a_broken_engine_is_a_server_error_in_the_same_shape(connect: Connect) -
     )
 
 
+@pytest.mark.parametrize("with_page", [False, True])
 @pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
+    ("asked", "status", "code"),
     [
-        ("GET", "/v1/nothing", 404, "not_found"),
-        ("GET", "/v1/models/other", 404, "not_found"),
-        ("POST", "/v1/completions", 404, "not_found"),
-        ("DELETE", "/v1/models", 405, "method_not_allowed"),
-        ("GET", "/v1/audio/speech", 405, "method_not_allowed"),
-        ("PUT", "/v1/audio/voices/slt", 405, "method_not_allowed"),
+        ("GET /v1/nothing", 404, "not_found"),
+        ("GET /v1/models/other", 404, "not_found"),
+        ("POST /v1/completions", 404, "not_found"),
+        ("DELETE /v1/models", 405, "method_not_allowed"),
+        ("GET /v1/audio/speech", 405, "method_not_allowed"),
+        ("PUT /v1/audio/voices/slt", 405, "method_not_allowed"),
     ],
 )
-@pytest.mark.parametrize("with_page", [False, True])
 def test_unknown_routes_answer_in_the_error_shape(
-    connect: Connect,
-    tmp_path: Path,
-    method: str,
-    path: str,
-    status: int,
-    code: str,
-    with_page: bool,
+    connect: Connect, tmp_path: Path, asked: str, status: int, code: str, *, with_page: bool
 ) -> None:
-    got = connect(web=tmp_path if with_page else None).request(method, path)
+    got = connect(web=tmp_path if with_page else None).request(*asked.split())
     assert (got.status_code, error(got)["code"]) == (status, code)
     assert ("allow" in got.headers) is (status == 405)
 
@@ -113,6 +107,9 @@ def test_what_is_not_a_json_object_of_text_is_refused(connect: Connect, content:
     # Bytes that are no text at all are refused before validation.
     assert got.status_code == (400 if content == b"\xff" else 422)
     assert error(got)["type"] == "invalid_request_error"
+    if content == b"{":
+        assert error(got)["param"] is None
+        assert "no JSON" in error(got)["message"]
 
 
 def test_a_key_is_asked_under_v1_only(connect: Connect) -> None:
