@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
@@ -14,14 +13,14 @@ from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, ConfigDict, Field
 
 from server.body import Body
-from server.errors import RequestError, error_body, expects, responses
+from server.errors import RequestError, expects, responses
 from server.limits import ServerSettings, Slots
 from server.resampled import RATE_HZ, Resampled
+from server.sse import sse, with_error
 from server.streamed import Streamed
 from server.voices import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
-from step_audio.core.errors import StepAudioError
 from step_audio.core.types import Pcm
 from step_audio.dialog import languages
 from step_audio.dialog.session import Assistant
@@ -96,7 +95,8 @@ def speech_router(
         _refuse_unreadable(assistant, request.input)
         voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
-            pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
+            pieces = with_error(_events(assistant, request, voice, slots))
+            media_type = "text/event-stream"
         else:
             made = _pieces if request.stream else _whole
             pieces = made(assistant, request, voice, slots)
@@ -177,25 +177,11 @@ async def _whole(
 async def _events(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the same as server-sent events; an error in the middle is an event too."""
-    started = False
-    try:
-        async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
-            async for piece in pieces:
-                audio = base64.b64encode(piece).decode()
-                yield sse({"type": "speech.audio.delta", "audio": audio})
-                started = True
-    except StepAudioError as error:
-        if not started:
-            raise
-        body = error_body(str(error), kind="server_error", code=error.code)
-        yield sse({"type": "error", **body})
-        return
+    """Yield the same as server-sent events."""
+    async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
+        async for piece in pieces:
+            audio = base64.b64encode(piece).decode()
+            yield sse({"type": "speech.audio.delta", "audio": audio})
     read = len(assistant.services.text_tokenizer.encode(request.input))
     usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
     yield sse({"type": "speech.audio.done", "usage": usage})
-
-
-def sse(event: dict[str, Any]) -> bytes:
-    """Return one server-sent event."""
-    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"

@@ -9,6 +9,7 @@ import pytest
 
 from step_audio.core.audio import pcm16_to_float, wav_bytes
 from step_audio.core.decoding import decode_audio
+from step_audio.core.errors import EngineError
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
@@ -210,3 +211,20 @@ def test_a_picture_is_refused_as_what_it_is(connect: Connect) -> None:
     got = connect([WRITTEN]).post(PATH, json={"messages": messages})
     assert (got.status_code, error(got)["param"]) == (422, "messages.0.content.1")
     assert "'image_url'" in error(got)["message"]
+
+
+def test_a_stream_that_fails_before_its_first_word_is_an_error_with_a_status(
+    connect: Connect,
+) -> None:
+    client = connect(engine=ScriptedEngine([[]], error=EngineError("no memory")))
+    got = client.post(PATH, json={"messages": ASK, "stream": True})
+    assert (got.status_code, error(got)["code"]) == (500, "engine_failed")
+
+
+def test_a_stream_that_fails_in_the_middle_says_so(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([WRITTEN], error=EngineError("no memory")))
+    got = client.post(PATH, json={"messages": ASK, "stream": True})
+    parts = [json.loads(part.removeprefix("data: ")) for part in got.text.split("\n\n") if part]
+    assert parts[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert parts[-1]["error"]["code"] == "engine_failed"
+    assert "[DONE]" not in got.text
