@@ -77,6 +77,20 @@ def test_speed_and_tags_change_the_length_of_the_sound(connect: Connect) -> None
     assert seconds(instructions="Speak very fast!") == pytest.approx(1.2 / 1.35, abs=0.01)
 
 
+@pytest.mark.parametrize("more", [{}, {"stream": False}])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 48000])
+def test_a_client_of_stepfun_gets_the_rate_it_asks_for(
+    connect: Connect, rate_hz: int, more: dict[str, Any]
+) -> None:
+    body = {**HELLO, "sample_rate": rate_hz, **more}
+    client = connect([SPEECH])
+    pcm = client.post("/v1/audio/speech", json={**body, "response_format": "pcm"}).content
+    assert abs(len(pcm) / 2 / rate_hz - 0.24) < 0.001
+    wav = client.post("/v1/audio/speech", json={**body, "response_format": "wav"}).content
+    with wave.open(io.BytesIO(wav)) as file:
+        assert file.getframerate() == rate_hz
+
+
 def test_volume_is_a_factor(connect: Connect) -> None:
     script = VOCAB.ids([group(n) for n in range(10)])
 
