@@ -10,14 +10,16 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from server import errors
 from server.admission import Admission
 from server.drain import Drain
 from server.health import health_router
-from server.limits import Gate, ServerSettings, Slots
+from server.limits import Gate, ServerSettings, Slots, deny
 from server.origins import Heads, Origins, Pages
 from server.realtime.endpoint import House, realtime_router
 from server.realtime.lines import Lines
@@ -55,6 +57,27 @@ class PageHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class Unrouted:
+    """What no route takes: the files of the page, and 404 for all else.
+
+    Not a mount: that would take every path, and with it the wrong methods of other routes.
+    """
+
+    def __init__(self, web: Path | None) -> None:
+        self._files = StaticFiles(directory=web, html=True) if web is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            refusal = errors.error_response(
+                404, f"no socket at {scope['path']}; /v1/realtime is one", code="not_found"
+            )
+            await deny(WebSocket(scope, receive, send), refusal)
+        elif self._files is not None and scope["method"] in ("GET", "HEAD"):
+            await self._files(scope, receive, send)
+        else:
+            raise HTTPException(404)
 
 
 def create_app(
@@ -122,6 +145,5 @@ def create_app(
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots, requests))
     app.include_router(realtime_router(House(assistant, settings, slots, lines, admission, tracer)))
-    if web is not None and web.is_dir():
-        app.mount("/", StaticFiles(directory=web, html=True), name="web")
+    app.router.default = Unrouted(web if web is not None and web.is_dir() else None)
     return app

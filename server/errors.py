@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -115,6 +115,42 @@ def status_of(error: StepAudioError) -> int:
     return 400 if isinstance(error, InputError) else 500
 
 
+def what_is_wrong(found: Sequence[Mapping[str, Any]], body: Any) -> tuple[str, str | None]:
+    """Return (message, field) of the first thing that is wrong with a body.
+
+    Where a field may be one of several things, each is an error of its own; the one furthest into
+    the body is of what was meant.
+
+    Args:
+        found: pydantic's errors; the first part of each place is "body", "query" or "path".
+        body: as it was sent.
+    """
+    places = [_place(error, body) for error in found]
+    meant = max(
+        (at for at, place in enumerate(places) if place[: len(places[0])] == places[0]),
+        key=lambda at: len(places[at]),
+    )
+    return str(found[meant]["msg"]), ".".join(places[meant]) or None
+
+
+def _place(error: Mapping[str, Any], body: Any) -> list[str]:
+    """Return the names and numbers that lead to an error, without those of our own classes."""
+    parts = error["loc"][1:]
+    if error["loc"][0] != "body" or not isinstance(body, dict):
+        return [str(part) for part in parts]
+    place: list[str] = []
+    here: Any = body
+    for at, part in enumerate(parts):
+        is_last = at == len(parts) - 1
+        inside = dict(enumerate(here)) if isinstance(here, list) else here
+        if isinstance(inside, dict) and part in inside:
+            here = inside[part]
+        elif not (is_last and error["type"] == "missing"):
+            continue
+        place.append(str(part))
+    return place
+
+
 def install(app: FastAPI) -> None:
     """Make an application answer every error in this shape."""
     app.add_exception_handler(StepAudioError, _on_our_error)
@@ -149,9 +185,12 @@ def _hint(path: str) -> str:
 
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    param = ".".join(str(part) for part in first["loc"][1:]) or None
-    return error_response(422, str(first["msg"]), code="invalid_value", param=param)
+    found = error.errors()
+    if found[0]["type"] == "json_invalid":
+        why = found[0].get("ctx", {}).get("error", "")
+        return error_response(422, f"the body is no JSON: {why}", code="invalid_json")
+    message, param = what_is_wrong(found, error.body)
+    return error_response(422, message, code="invalid_value", param=param)
 
 
 async def _on_any_error(_: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
@@ -14,14 +13,14 @@ from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, ConfigDict, Field
 
 from server.body import Body
-from server.errors import RequestError, error_body, expects, responses
+from server.errors import RequestError, expects, responses
 from server.limits import ServerSettings, Slots
 from server.resampled import RATE_HZ, Resampled
+from server.sse import sse, with_error
 from server.streamed import Streamed
 from server.voices import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
-from step_audio.core.errors import StepAudioError
 from step_audio.core.types import Pcm
 from step_audio.dialog import languages
 from step_audio.dialog.session import Assistant
@@ -29,7 +28,7 @@ from step_audio.dialog.styles import Manner, styled
 
 MAX_INPUT_CHARS: Final = 100_000
 """About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
-PAUSE_SAMPLES: Final = RATE_HZ // 2
+PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
@@ -64,6 +63,8 @@ class SpeechRequest(Body):
     speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     volume: float = Field(default=1.0, ge=0.1, le=2.0)
     """StepFun's; 1.0 is as loud as it comes."""
+    sample_rate: Literal[8000, 16000, 24000, 48000] = RATE_HZ
+    """StepFun's, in Hz: of every format, pcm included."""
     instructions: Annotated[str, Field(max_length=4096)] | None = None
     """How to read it; styles named in it are followed where the model knows them."""
     stream_format: Literal["audio", "sse"] = "audio"
@@ -94,9 +95,10 @@ def speech_router(
                 status=413,
             )
         _refuse_unreadable(assistant, request.input)
-        voice = names.resolve(request.voice)
+        voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
-            pieces, media_type = _events(assistant, request, voice, slots), "text/event-stream"
+            pieces = with_error(_events(assistant, request, voice, slots))
+            media_type = "text/event-stream"
         else:
             made = _pieces if request.stream else _whole
             pieces = made(assistant, request, voice, slots)
@@ -130,10 +132,10 @@ def _sound() -> dict[str, Any]:
 async def _sounds(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[Pcm, None]:
-    """Yield mono samples at 24 kHz as they are made; half a second of silence for no words."""
+    """Yield mono samples as they are made; half a second of silence for no words."""
     manner = Manner(request.speed, request.volume, request.instructions or "")
     async with slots.wait(WAIT_S):
-        resampled, silent = Resampled(), True
+        resampled, silent = Resampled(request.sample_rate), True
         if styled(request.input):
             async with aclosing(assistant.say(request.input, voice, manner)) as chunks:
                 async for chunk in chunks:
@@ -143,14 +145,14 @@ async def _sounds(
         for pcm in resampled.flush():
             yield pcm
         if silent:
-            yield np.zeros(PAUSE_SAMPLES, np.float32)
+            yield np.zeros(int(PAUSE_S * request.sample_rate), np.float32)
 
 
 async def _pieces(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the file, each piece as soon as the encoder has it."""
-    encoder = open_encoder(request.response_format, RATE_HZ)
+    encoder = open_encoder(request.response_format, request.sample_rate)
     async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
         async for pcm in sounds:
             if piece := b"".join(encoder.push(pcm)):
@@ -164,7 +166,7 @@ async def _whole(
     """Yield the same once it is complete; a long one waits on the disk."""
     with SpooledTemporaryFile(KEPT_BYTES) as kept:
         file = cast("BinaryIO", kept)
-        sound = SoundFile(file, request.response_format, RATE_HZ)
+        sound = SoundFile(file, request.response_format, request.sample_rate)
         async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
             async for pcm in sounds:
                 sound.write(pcm)
@@ -177,25 +179,11 @@ async def _whole(
 async def _events(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the same as server-sent events; an error in the middle is an event too."""
-    started = False
-    try:
-        async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
-            async for piece in pieces:
-                audio = base64.b64encode(piece).decode()
-                yield sse({"type": "speech.audio.delta", "audio": audio})
-                started = True
-    except StepAudioError as error:
-        if not started:
-            raise
-        body = error_body(str(error), kind="server_error", code=error.code)
-        yield sse({"type": "error", **body})
-        return
+    """Yield the same as server-sent events."""
+    async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
+        async for piece in pieces:
+            audio = base64.b64encode(piece).decode()
+            yield sse({"type": "speech.audio.delta", "audio": audio})
     read = len(assistant.services.text_tokenizer.encode(request.input))
     usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
     yield sse({"type": "speech.audio.done", "usage": usage})
-
-
-def sse(event: dict[str, Any]) -> bytes:
-    """Return one server-sent event."""
-    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from server.errors import RequestError, expects, responses
 from server.limits import ServerSettings, Slots
-from server.speech import sse
+from server.sse import sse, with_error
 from server.streamed import Streamed
 from server.uploads import MAX_UPLOAD_S, decoded
 from step_audio.core.types import Pcm
@@ -79,7 +79,9 @@ def transcriptions_router(
         listener = _Listener(assistant, slots, file)
         if wanted.stream:
             return Streamed(
-                _events(listener), "text/event-stream", send_timeout_s=settings.send_timeout_s
+                with_error(_events(listener)),
+                "text/event-stream",
+                send_timeout_s=settings.send_timeout_s,
             )
         return Streamed(
             _whole(listener, wanted),

@@ -7,6 +7,8 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from server.errors import RequestError
+from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import Services
 
 STOCK: Final = (
@@ -39,6 +41,13 @@ class VoiceNames:
     def __init__(self, services: Services, chosen: Mapping[str, str]) -> None:
         self._services = services
         self._chosen = chosen
+
+    def resolve_field(self, voice: str | VoiceId | None, param: str) -> str:
+        """Return the same. Raises RequestError: an unknown name, in the field `param`."""
+        try:
+            return self.resolve(voice)
+        except VoiceNotFound as error:
+            raise RequestError(str(error), code=error.code, param=param) from error
 
     def resolve(self, voice: str | VoiceId | None) -> str:
         """Return a voice of the store.

@@ -100,6 +100,18 @@ def test_a_book_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"book.txt", "out.wav"}
 
 
+def test_a_style_holds_to_the_end_of_a_book_and_headings_stand_alone(tmp_path: Path) -> None:
+    lines = "* " * 500  # a passage without a word
+    (tmp_path / "book.txt").write_text(f"(fast) Chapter One\n\n{BOOK}\n\n{lines}\n\nThe end.")
+    load = Loaded()
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], load) == 0
+    assert len(load.engines[0].requests) == 32
+    pcm, rate_hz = read_audio(tmp_path / "out.wav")
+    breaths = 0.3 * round((len(pcm) / rate_hz - 32 * 0.36 / 1.15) / 0.3)
+    assert abs(len(pcm) / rate_hz - 32 * 0.36 / 1.15 - breaths) < 0.1
+    assert 3 <= round(breaths / 0.3) <= 4
+
+
 def test_what_was_read_another_way_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(BOOK)
     (tmp_path / ".out.wav.parts").mkdir()

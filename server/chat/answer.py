@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from server.chat.models import ChatRequest
 from server.resampled import RATE_HZ, Resampled
-from server.speech import sse
+from server.sse import sse
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.encoding import AudioFormat, SoundFile
 from step_audio.core.types import Pcm, TextDelta, ToolCall
@@ -116,9 +116,12 @@ async def pieces(
     aloud, resampled = reply.request.aloud, Resampled()
     opened: dict[str, Any] = {"role": "assistant"}
     opened |= {"audio": _audio_facts(reply)} if aloud else {"content": ""}
-    yield _chunk(reply, opened)
+    begun = False
     async with aclosing(events):
         async for event in events:
+            if not begun:  # an answer that fails before is an error with a status
+                yield _chunk(reply, opened)
+                begun = True
             reply.note(event)
             if isinstance(event, TextDelta):
                 said = {"transcript": event.text}
@@ -126,6 +129,8 @@ async def pieces(
             elif isinstance(event, AudioChunk):
                 for pcm in resampled.push(event):
                     yield _sound(reply, pcm)
+    if not begun:
+        yield _chunk(reply, opened)
     for pcm in resampled.flush():
         yield _sound(reply, pcm)
     if reply.calls:

@@ -14,6 +14,7 @@ from server.chat.history import SpokenAnswers, conversation_of
 from server.chat.models import ChatRequest
 from server.errors import expects, responses
 from server.limits import ServerSettings, Slots
+from server.sse import with_error
 from server.streamed import Streamed
 from server.voices import VoiceNames
 from step_audio.core.types import SamplingParams
@@ -36,9 +37,11 @@ def chat_router(
         summary="Answer text or speech, in text or speech.",
     )
     async def completions(request: ChatRequest) -> Streamed:
-        voice = names.resolve(request.audio.voice if request.audio else None)
+        wanted = request.audio.voice if request.audio else None
+        voice = names.resolve_field(wanted, "audio.voice")
+        answer = _answer(assistant, request, voice, slots, spoken)
         return Streamed(
-            _answer(assistant, request, voice, slots, spoken),
+            with_error(answer) if request.stream else answer,
             "text/event-stream" if request.stream else "application/json",
             send_timeout_s=settings.send_timeout_s,
         )

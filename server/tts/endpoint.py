@@ -22,6 +22,13 @@ from step_audio.dialog.session import Assistant
 
 _LOG = logging.getLogger(__name__)
 
+_SUBPROTOCOL: Final = "realtime"
+"""Browsers send their key beside it, and want one of what they offer chosen."""
+_FAILED: Final = (1011, "internal error; see the server's log")
+
+Close = tuple[int, str]
+"""Code and reason."""
+
 _GONE: Final = (WebSocketDisconnect, OSError)
 
 
@@ -35,11 +42,12 @@ def tts_router(
     async def speech(socket: WebSocket) -> None:
         try:
             with slots.take():
-                await socket.accept()
-                code = await _serve(socket, assistant, settings, names)
-            if code is not None:
+                offered = socket.scope.get("subprotocols", ())
+                await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in offered else None)
+                end = await _serve(socket, assistant, settings, names)
+            if end is not None:
                 with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
-                    await socket.close(code)
+                    await socket.close(*end)
         except Overloaded as full:
             await deny(socket, error_response(503, str(full), code=full.code))
 
@@ -48,8 +56,8 @@ def tts_router(
 
 async def _serve(
     socket: WebSocket, assistant: Assistant, settings: ServerSettings, names: VoiceNames
-) -> int | None:
-    """Follow one client; return the close code, None when it has gone."""
+) -> Close | None:
+    """Follow one client; return how to close, None when it has gone."""
 
     async def send(event: dict[str, Any]) -> None:
         async with asyncio.timeout(settings.send_timeout_s):
@@ -59,31 +67,35 @@ async def _serve(
     try:
         await session.open()
         return await _read(socket, session, settings)
-    except Flooded:
+    except Flooded as flood:
         assistant.services.recorder.observe("guard_stops.flood", 1)
-        return 1008
+        return 1008, str(flood)
     except (*_GONE, TimeoutError):
         return None
     except Exception:
         _LOG.exception("speech socket failed")
-        return 1011
+        return _FAILED
     finally:
         await session.close()
 
 
-async def _read(socket: WebSocket, session: SpeechSession, settings: ServerSettings) -> int | None:
+async def _read(
+    socket: WebSocket, session: SpeechSession, settings: ServerSettings
+) -> Close | None:
     pace = Pace(settings.pace)
     while True:
         try:
             async with asyncio.timeout(settings.idle_timeout_s):
                 message = await socket.receive()
         except TimeoutError:
-            return 1000
+            if session.is_busy:
+                continue
+            return 1000, f"nothing came for {settings.idle_timeout_s:g} s"
         if message["type"] == "websocket.disconnect":
             return None
         text = message.get("text")
         if len(text or "") > settings.max_body_bytes:
-            return 1009
+            return 1009, f"a message may have {settings.max_body_bytes} characters"
         if wait_s := pace.hold(len(text or message.get("bytes") or b""), time.monotonic()):
             await asyncio.sleep(wait_s)
         await session.handle(text or "")

@@ -20,7 +20,7 @@ from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.dialog.sentences import SentenceSplitter
 from step_audio.dialog.session import Assistant
-from step_audio.dialog.styles import Manner
+from step_audio.dialog.styles import Manner, last_tag, styled
 
 MAX_WHOLE_BYTES: Final = 8 << 20
 """The last event repeats all the sound; of more than this it does not."""
@@ -35,7 +35,13 @@ class SpeechSession:
         self._assistant, self._names, self._put = assistant, names, send
         self._session_id = uuid4().hex
         self._reading: _Reading | None = None
+        self._newest: _Reading | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether text of the client is being read, who may well be silent meanwhile."""
+        return self._newest is not None and self._newest.is_busy
 
     async def open(self) -> None:
         """Greet."""
@@ -68,8 +74,9 @@ class SpeechSession:
                 raise RequestError("a text is being read; end it with tts.text.done", code="busy")
             if self._task is not None:
                 await self._task
-            voice = self._names.resolve(event.data.voice_id)
+            voice = self._names.resolve_field(event.data.voice_id, "data.voice_id")
             self._reading = _Reading(self._assistant, event.data, voice, self._send)
+            self._newest = self._reading
             self._task = asyncio.create_task(self._read(self._reading), name="tts.read")
             await self._send("tts.response.created")
             return
@@ -122,7 +129,13 @@ class _Reading:
         self._chars = 0
         self._whole: list[bytes] = []
         self._whole_bytes = 0
-        self._over = False
+        self._speaking = self._over = False
+        self._tag = ""  # the style that holds until the next
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is text left to read."""
+        return not self._over and (self._speaking or not self._line.empty())
 
     async def add(self, text: str) -> None:
         """Take more text. Raises RequestError: more than is read at a time."""
@@ -158,10 +171,10 @@ class _Reading:
             while (entry := await self._line.get()) is not None:
                 if isinstance(entry, _Flushed):
                     await self._send("tts.text.flushed")
-                elif any(c.isalnum() for c in entry):
-                    await self._send("tts.response.sentence.start", text=entry)
-                    await self._say(entry)
-                    await self._send("tts.response.sentence.end", text=entry)
+                else:
+                    self._speaking = True
+                    await self._sentence(entry)
+                    self._speaking = False
             await self._sound(b"".join(self._encoder.flush()), 0.0, status="finished")
             whole = b"".join(self._whole) if self._whole_bytes <= MAX_WHOLE_BYTES else b""
             await self._send("tts.response.audio.done", audio=base64.b64encode(whole).decode())
@@ -170,6 +183,13 @@ class _Reading:
             self._over = True
             while not self._line.empty():
                 self._line.get_nowait()
+
+    async def _sentence(self, sentence: str) -> None:
+        if styled(sentence):
+            await self._send("tts.response.sentence.start", text=sentence)
+            await self._say(self._tag + sentence)
+            await self._send("tts.response.sentence.end", text=sentence)
+        self._tag = last_tag(sentence) or self._tag
 
     async def _say(self, sentence: str) -> None:
         resampled = Resampled(self._rate_hz)

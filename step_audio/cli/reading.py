@@ -31,7 +31,7 @@ from step_audio.core.types import Pcm
 from step_audio.dialog.languages import refuse_unreadable
 from step_audio.dialog.sentences import sentences
 from step_audio.dialog.session import Assistant
-from step_audio.dialog.styles import Manner, styled
+from step_audio.dialog.styles import Manner, last_tag, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
@@ -182,14 +182,19 @@ def _left(took_s: float, done: int, rest: int) -> str:
 
 
 def _passages(text: str) -> Iterator[str]:
-    """Yield the text in whole sentences, as many at a time as make a passage."""
+    """Yield the text in whole sentences, as many at a time as make a passage.
+
+    Each begins with the style tag that holds there, and is split into the same sentences again:
+    a heading does not run into what follows it.
+    """
     passage = ""
     for sentence in sentences(text):
         if passage and len(passage) + len(sentence) > PASSAGE_CHARS:
-            yield passage
-            passage = ""
-        passage = f"{passage} {sentence}".strip()
-    if any(c.isalnum() for c in passage):
+            if styled(passage):
+                yield passage
+            passage = last_tag(passage)
+        passage = f"{passage}\n\n{sentence}".strip()
+    if styled(passage):
         yield passage
 
 

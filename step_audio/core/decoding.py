@@ -16,10 +16,15 @@ from step_audio.core.errors import AudioError
 from step_audio.core.types import Pcm
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.container import InputContainer
 
 HEAD_BYTES: Final = 16
 KINDS: Final = "wav, flac, ogg, mp3, m4a, aac, webm"
+
+MAX_RATE_HZ: Final = 48_000
+"""More is brought down to this while it is decoded: ten minutes of silence at 384 kHz are a small
+file, and a gigabyte of samples that no model here would hear."""
 
 _MAX_STREAMS: Final = 8
 
@@ -59,7 +64,7 @@ def decode_audio(file: BinaryIO, max_seconds: float) -> tuple[Pcm, int]:
         max_seconds: nothing beyond it is decoded, whatever the header says.
 
     Returns:
-        (samples, sample rate in Hz).
+        (samples, sample rate in Hz, at most `MAX_RATE_HZ`).
 
     Raises:
         AudioTooLong. AudioError: not audio that we take, or damaged, or empty.
@@ -74,7 +79,7 @@ def decode_audio(file: BinaryIO, max_seconds: float) -> tuple[Pcm, int]:
     try:
         with av.open(file, "r", format=kind, metadata_errors="ignore") as container:
             rate_hz = _checked_rate(container)
-            blocks = list(_blocks(container, int(max_seconds * rate_hz), max_seconds))
+            blocks = list(_blocks(container, rate_hz, max_seconds))
     except (av.FFmpegError, ValueError, EOFError) as error:
         raise AudioError("this sound file is damaged; export it again") from error
     if not blocks:
@@ -86,26 +91,34 @@ def decode_audio(file: BinaryIO, max_seconds: float) -> tuple[Pcm, int]:
 
 
 def _checked_rate(container: InputContainer) -> int:
+    """Return the rate to decode at. Raises AudioError: no sound, or of odd rate or channels."""
     audio = container.streams.audio
     if len(container.streams) > _MAX_STREAMS or not audio:
         raise AudioError("this file has no sound in it; send one recording")
     rate_hz, channels = audio[0].rate, audio[0].channels
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or not 0 < channels <= MAX_CHANNELS:
         raise AudioError(f"{channels} channels at {rate_hz} Hz; convert it to 16 kHz mono")
-    return rate_hz
+    return min(rate_hz, MAX_RATE_HZ)
 
 
-def _blocks(container: InputContainer, limit: int, max_seconds: float) -> Iterator[Pcm]:
+def _blocks(container: InputContainer, rate_hz: int, max_seconds: float) -> Iterator[Pcm]:
     """Yield mono samples until the end. Raises AudioTooLong at the first frame beyond."""
+    total = 0
+    for piece in _pieces(container, rate_hz):
+        total += piece.samples
+        if total > max_seconds * rate_hz:
+            raise AudioTooLong(max_seconds)
+        pcm: Pcm = piece.to_ndarray().mean(axis=0, dtype=np.float32)
+        yield pcm
+
+
+def _pieces(container: InputContainer, rate_hz: int) -> Iterator[AudioFrame]:
+    """Yield the frames as floats at `rate_hz`, channels apart."""
     import av  # noqa: PLC0415
 
     stream = container.streams.audio[0]
-    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-    total = 0
+    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate_hz)
     for frame in container.decode(stream):
-        for piece in to_float.resample(frame):
-            total += piece.samples
-            if total > limit:
-                raise AudioTooLong(max_seconds)
-            pcm: Pcm = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-            yield pcm
+        yield from to_float.resample(frame)
+    if stream.rate != rate_hz:
+        yield from to_float.resample(None)  # what the filter still holds

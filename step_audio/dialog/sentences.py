@@ -11,10 +11,26 @@ MAX_CHARS: Final = 200
 _CJK_END: Final = "。！？；…"
 # An end of sentence: a CJK mark, a line break, or a Latin mark with its closing quotes before
 # space. A point inside a number or at the very end of what is known so far is none.
-_END: Final = re.compile(rf"[{_CJK_END}]+[”’」』）]*|\n+|[.!?]+[\"'”’)\]]*(?=\s)")
+_END: Final = re.compile(rf"[{_CJK_END}]+[”’」』）]*|(?:\r?\n)+|[.!?]+[\"'”’)\]]*(?=\s)")
 _ABBREVIATION: Final = re.compile(
-    r"(?:^|[\s(])(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|[a-z])\.$", re.I
+    r"(?:^|[\s(\"“])(?:(?i:mr|mrs|ms|dr|prof|st|mt|rev|gen|sen|gov|capt|col|lt|sgt|messrs|vs|etc"
+    r"|e\.g|i\.e|approx|[a-z])|(?:[A-Z]\.)+[A-Z])\.$"
 )
+_OPEN_ABBREVIATION: Final = re.compile(
+    r"(?:^|[\s(\d])(?i:[ap]\.m|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
+    r"|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
+)
+"""Those that end a sentence as often as not: what comes next tells."""
+_AHEAD_CHARS: Final = 8
+_WORD_CHARS: Final = 24
+"""More than any of them has."""
+_WRAPPED_CHARS: Final = 50
+"""A line of so many characters without a mark at its end goes on in the next: it was broken to fit
+a page, as in the plain text of most free books."""
+_OPEN_MARKS: Final = frozenset(",;-–—'’\"”)")
+_OPENING: Final = frozenset("\"'“‘(")
+_CJK: Final = re.compile(r"[\u2e80-\u9fff\uac00-\ud7ff]")
+_NUMBERED: Final = re.compile(r"\d{1,3}[.)]\s")
 _BREATH: Final = re.compile(r".*[,;:，、：\s]", re.S)
 
 
@@ -24,36 +40,75 @@ class SentenceSplitter:
     def __init__(self, max_chars: int = MAX_CHARS) -> None:
         self._max_chars = max_chars
         self._text = ""
+        self._column = 0  # of the first character of the text
 
     def push(self, piece: str, /) -> Iterable[str]:
         """Take the next piece of text and return the sentences that are complete."""
         self._text += piece
-        out = []
-        while (cut := self._cut()) is not None:
-            sentence, self._text = self._text[:cut].strip(), self._text[cut:]
-            out += [sentence] if sentence else []
+        out, start = list[str](), 0
+        while (cut := self._cut(start)) is not None:
+            taken = self._text[start:cut]
+            self._column = _column(self._column, taken)
+            out += [sentence] if (sentence := taken.strip()) else []
+            start = cut
+        self._text = self._text[start:]
         return out
 
     def flush(self) -> Iterable[str]:
         """Return the last sentence, closed or not."""
-        rest, self._text = self._text.strip(), ""
+        rest, self._text, self._column = self._text.strip(), "", 0
         return (rest,) if rest else ()
 
-    def _cut(self) -> int | None:
-        """Return where the first sentence ends, None while it may go on."""
-        for end in _END.finditer(self._text):
-            if end.end() > self._max_chars:
+    def _cut(self, start: int) -> int | None:
+        """Return where the sentence from `start` on ends, None while it may go on."""
+        limit = start + self._max_chars
+        # Looking further than a sentence may reach would take a minute for a row of 10 000 "!".
+        for end in _END.finditer(self._text, start, limit + 1):
+            if end.end() > limit:
                 break
-            if not _ABBREVIATION.search(self._text[: end.end()]):
+            said = self._text[start : end.end()].replace("\r\n", "\n")
+            rest = self._text[end.end() : end.end() + _AHEAD_CHARS]
+            if not (_is_wrapped(self._column, said, rest) or _is_shortened(said, rest)):
                 return end.end()
-        if len(self._text) <= self._max_chars:
+        if len(self._text) - start <= self._max_chars:
             return None
         # Too long for one breath: at the last comma or space, or in the middle of a word.
-        breath = _BREATH.match(self._text[: self._max_chars])
-        return breath.end() if breath else self._max_chars
+        breath = _BREATH.match(self._text, start, limit)
+        return breath.end() if breath else limit
 
 
 def sentences(text: str, max_chars: int = MAX_CHARS) -> list[str]:
     """Return the sentences of a whole text."""
     splitter = SentenceSplitter(max_chars)
     return [*splitter.push(text), *splitter.flush()]
+
+
+def _is_shortened(said: str, rest: str) -> bool:
+    """Whether the mark at the end of `said` is that of an abbreviation, no end as far as known."""
+    said = said[-_WORD_CHARS:]
+    if _ABBREVIATION.search(said):
+        return True
+    if not _OPEN_ABBREVIATION.search(said):
+        return False
+    following = rest.lstrip()[:1]
+    unknown = not following and len(rest) < _AHEAD_CHARS
+    return unknown or following.islower() or following.isdigit()
+
+
+def _is_wrapped(column: int, said: str, rest: str) -> bool:
+    """Whether the line break at the end of `said` is none in the text, as far as is known."""
+    line = said.removesuffix("\n")
+    if line == said or _column(column, line) < _WRAPPED_CHARS:
+        return False
+    last, following = line.rstrip()[-1:], rest[:1]
+    # Chinese is not wrapped in plain text, and has no space for a line break to stand for.
+    if not (last.isalnum() or last in _OPEN_MARKS) or _CJK.match(last):
+        return False
+    is_text = following.isalnum() or following in _OPENING
+    return not following or (is_text and not _NUMBERED.match(rest))
+
+
+def _column(column: int, text: str) -> int:
+    """Return the column behind `text` that begins in `column`."""
+    line_break = text.rfind("\n")
+    return column + len(text) if line_break < 0 else len(text) - line_break - 1

@@ -67,7 +67,8 @@ _STYLES: Final = (
     (Style(volume=0.5), "小声 轻声 quiet quietly soft softly softer whisper whispering"),
 )
 _BY_NAME: Final = {name: style for style, names in _STYLES for name in names.split()}
-_BRACKETS: Final = re.compile(r"[（(]\s*([^（）()\n]{1,24}?)\s*[）)]")
+# Nothing before or behind the name may repeat: a bracket before 2000 spaces took a second.
+_BRACKETS: Final = re.compile(r"[（(]([^（）()\n]{1,32})[）)]")
 _WORD: Final = re.compile(r"[a-z]+\d?")
 _VERY: Final = re.compile(r"\bvery (fast|slow)(?:ly)?\b")
 
@@ -113,3 +114,9 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
         style, start = named, found.end()
     spans.append((style, text[start:]))
     return [(how, what) for how, what in spans if any(c.isalnum() for c in what)]
+
+
+def last_tag(text: str) -> str:
+    """Return the last style tag of a text with its brackets, "" for none: for what follows it."""
+    tags = [found[0] for found in _BRACKETS.finditer(text) if style_named(found[1])]
+    return tags[-1] if tags else ""

@@ -17,7 +17,7 @@ _UNSEEN: Final = re.compile(
 )
 """Marks without width, arrows, dingbats and emoji."""
 
-_SPACES: Final = re.compile(r"[\t\u00a0\u2000-\u200a\u202f\u205f]")
+_SPACES: Final = re.compile(r"[\t\r\n\u00a0\u2000-\u200a\u202f\u205f]")
 
 _LATIN: Final = str.maketrans(
     {

@@ -1,6 +1,8 @@
+import time
+
 import pytest
 
-from step_audio.dialog.styles import PLAIN, Style, style_asked, style_named, styled
+from step_audio.dialog.styles import PLAIN, Style, last_tag, style_asked, style_named, styled
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,16 @@ def test_a_tag_in_the_text_wins_over_instructions() -> None:
 
 def test_a_text_of_tags_alone_has_nothing_to_say() -> None:
     assert styled("(happy) ...") == []
+
+
+def test_a_bracket_before_many_spaces_takes_no_time() -> None:
+    begun = time.perf_counter()
+    text = "a(" + " " * 100_000
+    assert styled(text) == [(PLAIN, text)]
+    assert style_named(" happy ") == style_named("happy")
+    assert time.perf_counter() - begun < 1
+
+
+def test_the_last_tag_is_what_holds_for_the_text_behind() -> None:
+    assert last_tag("(sad) Oh. （快速1）Go (my brother)!") == "（快速1）"
+    assert last_tag("Oh (my brother).") == ""

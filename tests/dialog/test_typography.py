@@ -12,6 +12,7 @@ from step_audio.dialog.typography import plain
         ("A well-known twenty-one year-old.", "A well-known twenty-one year-old."),
         ("Wait… what?", "Wait... what?"),
         ("soft\u00adhyphen and\u00a0spaces\u200b.", "softhyphen and spaces."),
+        ("a line\nand a\r\nnext", "a line and a next"),
         ("The ﬁrst oﬃce.", "The first office."),
         ("**Bold** and *slanted* and `code`.", "Bold and slanted and code."),
         ("**Bold over a sentence.", "Bold over a sentence."),

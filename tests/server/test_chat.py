@@ -9,6 +9,7 @@ import pytest
 
 from step_audio.core.audio import pcm16_to_float, wav_bytes
 from step_audio.core.decoding import decode_audio
+from step_audio.core.errors import EngineError
 from step_audio.dialog.packing import interleave
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
@@ -179,7 +180,13 @@ def test_how_ids_are_drawn_can_be_chosen(connect: Connect) -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, 422, None, "invalid_value"),
         ({"messages": [{"role": "cat", "content": "x"}]}, 422, "messages.0", "invalid_value"),
         ({"n": 2}, 422, "n", "invalid_value"),
-        ({"audio": {"voice": "nobody"}}, 400, None, "voice_not_found"),
+        ({"audio": {"voice": "nobody"}}, 400, "audio.voice", "voice_not_found"),
+        ({"tool_choice": {"type": "function"}}, 422, "tool_choice.function", "invalid_value"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+         422, "messages.0.content.0.input_audio.data", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, 422, "messages.0.content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 422, "messages.0.content",
+         "invalid_value"),
         ({"stream": True, "modalities": ["audio"], "audio": {"format": "mp3"}}, 422, None,
          "invalid_value"),
         ({"messages": [{"role": "user", "content": [
@@ -196,3 +203,28 @@ def test_a_completion_that_cannot_be_made_says_where(
 ) -> None:
     got = connect([WRITTEN]).post(PATH, json={"messages": ASK, **change})
     assert (got.status_code, error(got)["param"], error(got)["code"]) == (status, param, code)
+
+
+def test_a_picture_is_refused_as_what_it_is(connect: Connect) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
+    got = connect([WRITTEN]).post(PATH, json={"messages": messages})
+    assert (got.status_code, error(got)["param"]) == (422, "messages.0.content.1")
+    assert "'image_url'" in error(got)["message"]
+
+
+def test_a_stream_that_fails_before_its_first_word_is_an_error_with_a_status(
+    connect: Connect,
+) -> None:
+    client = connect(engine=ScriptedEngine([[]], error=EngineError("no memory")))
+    got = client.post(PATH, json={"messages": ASK, "stream": True})
+    assert (got.status_code, error(got)["code"]) == (500, "engine_failed")
+
+
+def test_a_stream_that_fails_in_the_middle_says_so(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([WRITTEN], error=EngineError("no memory")))
+    got = client.post(PATH, json={"messages": ASK, "stream": True})
+    parts = [json.loads(part.removeprefix("data: ")) for part in got.text.split("\n\n") if part]
+    assert parts[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert parts[-1]["error"]["code"] == "engine_failed"
+    assert "[DONE]" not in got.text

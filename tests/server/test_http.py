@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import WebSocketDenialResponse
 
 from server.limits import ServerSettings
 from server.sight.metrics import Metrics
@@ -53,19 +54,38 @@ def test_a_broken_engine_is_a_server_error_in_the_same_shape(connect: Connect) -
     )
 
 
+@pytest.mark.parametrize("with_page", [False, True])
 @pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
+    ("asked", "status", "code"),
     [
-        ("GET", "/v1/nothing", 404, "not_found"),
-        ("GET", "/v1/models/other", 404, "not_found"),
-        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+        ("GET /v1/nothing", 404, "not_found"),
+        ("GET /v1/models/other", 404, "not_found"),
+        ("POST /v1/completions", 404, "not_found"),
+        ("DELETE /v1/models", 405, "method_not_allowed"),
+        ("GET /v1/audio/speech", 405, "method_not_allowed"),
+        ("PUT /v1/audio/voices/slt", 405, "method_not_allowed"),
     ],
 )
 def test_unknown_routes_answer_in_the_error_shape(
-    connect: Connect, method: str, path: str, status: int, code: str
+    connect: Connect, tmp_path: Path, asked: str, status: int, code: str, *, with_page: bool
 ) -> None:
-    got = connect().request(method, path)
+    got = connect(web=tmp_path if with_page else None).request(*asked.split())
     assert (got.status_code, error(got)["code"]) == (status, code)
+    assert ("allow" in got.headers) is (status == 405)
+
+
+def test_an_unknown_socket_is_refused_in_the_error_shape(connect: Connect, tmp_path: Path) -> None:
+    for web in (None, tmp_path):
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            connect(web=web).websocket_connect("ws://localhost/v1/realtime/nothing"),
+        ):
+            pass
+        assert (refused.value.status_code, error(refused.value)["code"]) == (404, "not_found")
+
+
+def test_an_address_with_a_slash_too_many_finds_its_route(connect: Connect, tmp_path: Path) -> None:
+    assert connect(web=tmp_path).get("/v1/audio/voices/").json()["object"] == "list"
 
 
 def test_bodies_that_are_too_large_are_refused(connect: Connect) -> None:
@@ -87,6 +107,9 @@ def test_what_is_not_a_json_object_of_text_is_refused(connect: Connect, content:
     # Bytes that are no text at all are refused before validation.
     assert got.status_code == (400 if content == b"\xff" else 422)
     assert error(got)["type"] == "invalid_request_error"
+    if content == b"{":
+        assert error(got)["param"] is None
+        assert "no JSON" in error(got)["message"]
 
 
 def test_a_key_is_asked_under_v1_only(connect: Connect) -> None:

@@ -77,6 +77,20 @@ def test_speed_and_tags_change_the_length_of_the_sound(connect: Connect) -> None
     assert seconds(instructions="Speak very fast!") == pytest.approx(1.2 / 1.35, abs=0.01)
 
 
+@pytest.mark.parametrize("more", [{}, {"stream": False}])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 48000])
+def test_a_client_of_stepfun_gets_the_rate_it_asks_for(
+    connect: Connect, rate_hz: int, more: dict[str, Any]
+) -> None:
+    body = {**HELLO, "sample_rate": rate_hz, **more}
+    client = connect([SPEECH])
+    pcm = client.post("/v1/audio/speech", json={**body, "response_format": "pcm"}).content
+    assert abs(len(pcm) / 2 / rate_hz - 0.24) < 0.001
+    wav = client.post("/v1/audio/speech", json={**body, "response_format": "wav"}).content
+    with wave.open(io.BytesIO(wav)) as file:
+        assert file.getframerate() == rate_hz
+
+
 def test_volume_is_a_factor(connect: Connect) -> None:
     script = VOCAB.ids([group(n) for n in range(10)])
 
@@ -138,7 +152,8 @@ def test_server_sent_events_carry_the_same_bytes(connect: Connect) -> None:
         ({"response_format": "midi"}, 422, "response_format", "invalid_value"),
         ({"speed": 5}, 422, "speed", "invalid_value"),
         ({"stream_format": "x"}, 422, "stream_format", "invalid_value"),
-        ({"voice": "../../etc/passwd"}, 400, None, "voice_not_found"),
+        ({"voice": "../../etc/passwd"}, 400, "voice", "voice_not_found"),
+        ({"voice": 5}, 422, "voice", "invalid_value"),
         ({"input": "   "}, 422, "input", "invalid_value"),
         ({"input": ""}, 422, "input", "invalid_value"),
         ({"input": "x" * 100_001}, 413, "input", "string_above_max_length"),

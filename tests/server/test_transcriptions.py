@@ -1,5 +1,6 @@
 import io
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from server import uploads
 from server.limits import ServerSettings
 from step_audio.core.audio import wav_bytes
 from step_audio.core.encoding import AudioFormat, open_encoder
+from step_audio.core.errors import EngineError
+from step_audio.core.types import GenerationRequest
 from tests.fakes import ScriptedEngine, text_ids
 from tests.server.conftest import Connect
 from tests.server.test_http import error
@@ -70,6 +73,22 @@ def test_events_tell_the_words_as_they_come(connect: Connect) -> None:
         "transcript.text.done",
     ]
     assert "".join(event["delta"] for event in events[:-1]) == events[-1]["text"]
+
+
+def test_events_that_fail_in_the_middle_say_so(connect: Connect) -> None:
+    class Tired(ScriptedEngine):
+        async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
+            if self.requests:
+                raise EngineError("no memory")
+            async for token_id in super().generate(request):
+                yield token_id
+
+    wav = wav_bytes(np.tile(TONE, 70), 24_000)
+    client = connect(engine=Tired([HEARD]))
+    got = client.post(PATH, files={"file": ("a.wav", wav)}, data={"stream": "true"})
+    events = [json.loads(part[6:]) for part in got.text.split("\n\n") if part]
+    assert events[0]["type"] == "transcript.text.delta"
+    assert (events[-1]["type"], events[-1]["error"]["code"]) == ("error", "engine_failed")
 
 
 @pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac"])

@@ -1,14 +1,17 @@
 import base64
 import io
 import json
+import time
 from typing import Any
 
 import pytest
 from starlette.testclient import WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
 
 from server.limits import ServerSettings
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
+from step_audio.core.keys import Keyring
 from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 
@@ -89,6 +92,47 @@ def test_speed_changes_the_length(connect: Connect) -> None:
         send(socket, "tts.text.done")
         events = until(socket, "tts.response.audio.done")
     assert len(sound(events)) / 48_000 == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_style_holds_until_the_next_and_may_stand_alone(connect: Connect) -> None:
+    script = VOCAB.ids([group(n) for n in range(10)])
+    with connect([script]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="(slow)\nOne. Two. (fast) Three. Four.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [n for n, e in enumerate(events) if e["type"] == "tts.response.sentence.start"]
+    spoken = [
+        len(sound(events[n:end])) / 48_000
+        for n, end in zip(starts, [*starts[1:], len(events)], strict=True)
+    ]
+    slow, fast = 1.2 / 0.87, 1.2 / 1.15
+    assert spoken == pytest.approx([slow, slow, fast, fast], abs=0.01)
+
+
+def test_a_client_that_only_listens_is_not_idle_until_all_is_read(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH], hold=5)
+    client = connect(engine=engine, settings=ServerSettings(idle_timeout_s=0.2))
+    with client.websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="One. Two.")
+        send(socket, "tts.text.done")
+        until(socket, "tts.response.sentence.start")
+        time.sleep(0.6)
+        assert client.portal is not None
+        client.portal.call(engine.resume.set)
+        assert len(sound(until(socket, "tts.response.audio.done"))) == 2 * SENTENCE_BYTES
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+        assert closed.value.code == 1000
+        assert "0.2 s" in closed.value.reason
+
+
+def test_a_browser_is_told_which_subprotocol_was_chosen(connect: Connect) -> None:
+    settings = ServerSettings(keys=Keyring({}, "s3cret"))
+    offered = ["realtime", "openai-insecure-api-key.s3cret"]
+    with connect(settings=settings).websocket_connect(PATH, subprotocols=offered) as socket:
+        assert socket.accepted_subprotocol == "realtime"
 
 
 def test_one_socket_reads_one_text_after_another(connect: Connect) -> None:
