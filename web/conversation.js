@@ -6,12 +6,22 @@ import { $, element } from "./page.js";
 const STORE = "step-audio.conversation";
 const MOST_KEPT = 40;
 const CHARS_PER_S = 14; // of an answer whose length is not known yet
+const NEAR_END_PX = 48;
 
 /**
  * A question, an answer, or a tool call, whose name is its text.
  * @typedef {{role: "user" | "assistant" | "call", text: string, interrupted?: boolean,
  *   given?: string, output?: string}} Line
  */
+
+let atEnd = true; // else somebody has scrolled up to read, and is left alone
+$("conversation").addEventListener("scroll", () => {
+  const { scrollHeight, scrollTop, clientHeight } = $("conversation");
+  atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+});
+const follow = () => {
+  if (atEnd) $("conversation").scrollTop = $("conversation").scrollHeight;
+};
 
 /** One bubble. */
 export class Bubble {
@@ -25,12 +35,7 @@ export class Bubble {
     this.body.append(this.said, this.ahead);
     this.node.append(this.body);
     $("conversation").append(this.node);
-    this.scroll();
-  }
-
-  scroll() {
-    const log = $("conversation");
-    log.scrollTop = log.scrollHeight;
+    follow();
   }
 
   /** @param {string} name @param {boolean} on */
@@ -41,12 +46,13 @@ export class Bubble {
   /** @param {HTMLElement} node */
   attach(node) {
     this.node.append(node);
-    this.scroll();
+    follow();
   }
 }
 
 export class Question extends Bubble {
   constructor(text = "") {
+    atEnd = true;
     super("user");
     this.hear(text);
   }
@@ -56,7 +62,7 @@ export class Question extends Bubble {
     this.text = text;
     this.said.textContent = text || "…";
     this.mark("pending", !text);
-    this.scroll();
+    follow();
   }
 }
 
@@ -64,13 +70,20 @@ export class Answer extends Bubble {
   /** @param {string} id of the item */
   constructor(id) {
     super("assistant");
+    this.node.setAttribute("aria-busy", "true"); // screen readers read it once, not word by word
     this.id = id;
     this.text = "";
+    this.drawn = -1; // characters shown as heard
     this.soundMs = 0; // received
     this.playedMs = 0;
     this.complete = false;
     this.finished = false; // nothing of it follows
     this.interrupted = false;
+  }
+
+  /** Whether it comes or sounds. */
+  get going() {
+    return !this.finished && !this.interrupted;
   }
 
   /** Characters that the sound has reached. */
@@ -84,6 +97,8 @@ export class Answer extends Bubble {
 
   draw() {
     const at = this.reached;
+    if (at === this.drawn) return;
+    this.drawn = at;
     this.said.textContent = this.text.slice(0, at);
     this.ahead.textContent = this.text.slice(at);
   }
@@ -91,8 +106,9 @@ export class Answer extends Bubble {
   /** @param {string} delta */
   write(delta) {
     this.text += delta;
+    this.drawn = -1;
     this.draw();
-    this.scroll();
+    follow();
   }
 
   /** @param {number} playedMs */
@@ -106,6 +122,12 @@ export class Answer extends Bubble {
     this.complete = true;
     this.playedMs = this.soundMs;
     this.draw();
+  }
+
+  /** Nothing of it follows. */
+  close() {
+    this.finished = true;
+    this.node.removeAttribute("aria-busy");
   }
 
   /** @param {number} playedMs what was heard before somebody spoke */
@@ -128,13 +150,19 @@ export class Call {
     head.append(this.state);
     this.node.append(head, element("code", "arguments", callArguments));
     $("conversation").append(this.node);
+    follow();
   }
 
   /** @param {string} output */
   finish(output) {
     this.state.textContent = "done";
     this.node.append(element("code", "result", output));
-    $("conversation").scrollTop = $("conversation").scrollHeight;
+    follow();
+  }
+
+  /** Its result will not come. */
+  abandon() {
+    if (this.state.textContent === "running") this.state.textContent = "lost with the connection";
   }
 }
 
@@ -163,6 +191,7 @@ export const showKept = () => {
       const answer = new Answer("");
       answer.complete = true;
       answer.write(line.text);
+      answer.close();
       answer.mark("interrupted", Boolean(line.interrupted));
     }
   }

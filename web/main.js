@@ -15,7 +15,10 @@ const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const client = new RealtimeClient(`${scheme}//${location.host}/v1/realtime`, key);
 const sound = new Sound();
 const talk = new Talk(client, sound);
-new Studio(sound, () => talk.stop());
+const studio = new Studio(sound, () => {
+  talk.stop();
+  mute(false); // a recording is made to be heard
+});
 
 /** @param {string} id @param {string} type @param {(event: any) => void} handle */
 const on = (id, type, handle) => $(id).addEventListener(type, handle);
@@ -45,12 +48,13 @@ on("start", "click", () => {
   else talk.start(); // from the keyboard
 });
 on("stop", "click", () => talk.stop());
-on("mute", "click", () => {
-  const muted = $("mute").getAttribute("aria-pressed") !== "true";
+function mute(/** @type {boolean} */ muted) {
   $("mute").setAttribute("aria-pressed", String(muted));
   $("mute-label").textContent = muted ? "Muted" : "Mute";
   sound.mute(muted);
-});
+  talk.refresh();
+}
+on("mute", "click", () => mute(!sound.muted));
 
 // --- keys: space talks, escape stops -------------------------------------------------------------
 
@@ -61,7 +65,7 @@ const typing = (/** @type {KeyboardEvent} */ { target }) =>
 let spaceAt = 0; // when a recording was begun by it
 
 document.addEventListener("keydown", (event) => {
-  if (event.code === "Escape") talk.stop();
+  if (event.code === "Escape" && !studio.recording) talk.stop();
   if (event.code !== "Space" || typing(event) || $("talk").hidden) return;
   event.preventDefault(); // of the page, which would scroll, and of the button, which would click
   if (event.repeat) return;
@@ -70,15 +74,17 @@ document.addEventListener("keydown", (event) => {
   else if (talk.holding) talk.send();
   else {
     spaceAt = performance.now();
-    talk.start();
+    // Held, it is push to talk whatever the settings say; on the button it is the button.
+    talk.start(event.target === $("start") ? {} : { hold: true });
   }
 });
 document.addEventListener("keyup", (event) => {
   if (event.code !== "Space" || typing(event)) return;
   if (event.target === $("start")) event.preventDefault();
   // On the button a short press is a click, as it is for a mouse: the next one sends.
-  const click = event.target === $("start") && performance.now() - spaceAt < HOLD_MS;
-  if (spaceAt && !click) talk.send();
+  const short = performance.now() - spaceAt < HOLD_MS;
+  if (spaceAt && !short) talk.send();
+  else if (spaceAt && event.target !== $("start")) talk.tap();
   spaceAt = 0;
 });
 
@@ -130,7 +136,8 @@ on("device", "change", async ({ target }) => {
   sound.deviceId = target.value;
   if (live) await talk.start();
 });
-on("device", "focus", () => listDevices().catch(trouble)); // names are known once it is allowed
+on("device", "focus", () => listDevices().catch(trouble)); // names are known once one is open
+sound.on("opened", () => listDevices().catch(trouble));
 navigator.mediaDevices?.addEventListener("devicechange", () => listDevices().catch(trouble));
 
 // --- tabs and colours ----------------------------------------------------------------------------

@@ -80,6 +80,7 @@ export class Studio {
     document.addEventListener("theme", () => this.draw());
     sound.on("pcm", (event) => this.hear(event));
     sound.on("end", () => this.recorded());
+    sound.on("gone", () => this.recording && this.sound.stopRecording());
   }
 
   async speak() {

@@ -29,6 +29,7 @@ from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 from tests.web.heard import Heard, heard
 from tests.web.node import Lines
+from tokenizer.vad import EnergyTurnDetector
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
@@ -216,6 +217,20 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
     assert found["muted"]
     assert found["typed"] == ["a b ", "idle"]
     assert [who for who, _ in found["bubbles"]] == ["user", "assistant"] * 4
+
+
+def test_haste_opens_no_second_microphone_and_asks_nothing_twice(drive: Drive, page: Path) -> None:
+    ears = EnergyTurnDetector()
+    with serving(tone(30, "Yes, and on it goes.", turn_detector=ears), web=page) as port:
+        found = drive("haste", port)
+    assert found["unwanted"] == [0, "idle"]
+    assert found["open"] == 1
+    assert found["muted"].startswith("Muted")
+    assert [who for who, _ in found["twice"]] == ["user", "assistant"] * 2
+    assert found["stopped"] == 0
+    assert found["quit"] == found["twice"]
+    assert found["held"] == ["idle", "Start"]
+    assert found["left"] == [[], None]
 
 
 def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
