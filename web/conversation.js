@@ -1,6 +1,7 @@
 // The conversation as it unfolds: bubbles, tool calls, marks of interruption, timelines; and its
 // words in the tab's storage, so that a reload or a lost connection does not lose them.
 
+import { tabMemory } from "./memory.js";
 import { $, element } from "./page.js";
 
 const STORE = "step-audio.conversation";
@@ -168,18 +169,14 @@ export class Call {
 
 /** @returns {Line[]} what was said in this tab before */
 export const kept = () => {
-  try {
-    const lines = JSON.parse(sessionStorage.getItem(STORE) ?? "[]");
-    return Array.isArray(lines) ? lines : [];
-  } catch {
-    return []; // not ours
-  }
+  const lines = tabMemory.read(STORE, []);
+  return Array.isArray(lines) ? lines : [];
 };
 
 /** @param {Line} line */
 export const keep = (line) => {
   if (!line.text) return;
-  sessionStorage.setItem(STORE, JSON.stringify([...kept(), line].slice(-MOST_KEPT)));
+  tabMemory.set(STORE, JSON.stringify([...kept(), line].slice(-MOST_KEPT)));
 };
 
 /** Show what was said before a reload. */
@@ -198,6 +195,6 @@ export const showKept = () => {
 };
 
 export const forget = () => {
-  sessionStorage.removeItem(STORE);
+  tabMemory.set(STORE, null);
   for (const node of [...$("conversation").children]) if (node.id !== "welcome") node.remove();
 };

@@ -2,9 +2,11 @@
 
 import { watchConnection } from "./connection.js";
 import { showKept } from "./conversation.js";
+import { pageMemory } from "./memory.js";
 import { $, element, key, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
 import { SAMPLES } from "./samples.js";
+import { SPOKEN, choose, explain, label, restore, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { Studio } from "./studio.js";
 import { Talk } from "./talk.js";
@@ -102,20 +104,24 @@ on("text-form", "submit", (event) => {
 for (const { file, text } of SAMPLES) {
   const button = element("button", "sample", text);
   button.setAttribute("type", "button");
-  button.addEventListener("click", () => client.usable && talk.play(file).catch(trouble));
+  button.addEventListener("click", () => client.usable && talk.asking.play(file).catch(trouble));
   $("samples").append(button);
 }
 
-for (const id of ["voice", "style", "speed", "role"]) {
-  on(id, "change", () => client.update(talk.settings()));
+for (const id of SPOKEN) {
+  on(id, "change", () => {
+    choose(id);
+    client.update(settings());
+  });
 }
-on("speed", "input", ({ target }) => {
-  $("speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
-});
+client.on("session.updated", ({ session }) => explain(session.style));
+for (const id of ["speed", "loudness"]) on(id, "input", label);
+document.addEventListener("voices", restore);
 on("studio-speed", "input", ({ target }) => {
   $("studio-speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
 });
 on("turns", "change", () => {
+  choose("turns");
   talk.stop();
   talk.detectTurns(talk.handsFree);
 });
@@ -166,11 +172,11 @@ const paint = (/** @type {string | null} */ theme) => {
   document.dispatchEvent(new Event("theme"));
 };
 dark.addEventListener("change", () => paint(null));
-paint(localStorage.getItem(THEME));
+paint(pageMemory.get(THEME));
 on("theme", "click", () => {
   const now = document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
   const next = now === "dark" ? "light" : "dark";
-  localStorage.setItem(THEME, next);
+  pageMemory.set(THEME, next);
   paint(next);
 });
 
@@ -180,19 +186,20 @@ watchConnection(client);
 client.on("session.created", () => {
   if (!/** @type {HTMLSelectElement} */ ($("voice")).length) loadVoices().catch(trouble);
 });
-const settings = /** @type {HTMLDetailsElement} */ ($("settings"));
+const drawer = /** @type {HTMLDetailsElement} */ ($("settings"));
 const narrow = matchMedia("(max-width: 52rem)"); // there they lie over the conversation
-settings.open = !narrow.matches;
-narrow.addEventListener("change", () => { settings.open = !narrow.matches; });
+drawer.open = !narrow.matches;
+narrow.addEventListener("change", () => { drawer.open = !narrow.matches; });
 document.addEventListener("pointerdown", ({ target }) => {
-  if (narrow.matches && target instanceof Node && !settings.contains(target)) settings.open = false;
+  if (narrow.matches && target instanceof Node && !drawer.contains(target)) drawer.open = false;
 });
 on("settings", "keydown", (event) => {
-  if (event.code !== "Escape" || !narrow.matches || !settings.open) return;
+  if (event.code !== "Escape" || !narrow.matches || !drawer.open) return;
   event.stopPropagation();
-  settings.open = false;
-  settings.querySelector("summary")?.focus();
+  drawer.open = false;
+  drawer.querySelector("summary")?.focus();
 });
+restore();
 showKept();
 listDevices().catch(trouble);
 loadVoices()

@@ -1,8 +1,10 @@
 // The conversation's control: what the person does and says, and who has the floor.
 
 import { Answers } from "./answers.js";
+import { Asking } from "./asking.js";
 import { Question, forget, keep, kept } from "./conversation.js";
 import { $, show } from "./page.js";
+import { offerVoice, settings } from "./settings.js";
 import { microphoneTrouble } from "./sound.js";
 import { Turn } from "./turn.js";
 
@@ -18,14 +20,11 @@ export class Talk {
     this.sound = sound;
     /** @type {{hold: boolean} | null} the microphone is about to open, to be held or hands-free */
     this.opening = null;
-    /**
-     * A question that asks itself: whether the microphone was live before, whether it was sent.
-     * @type {{live: boolean, sent: boolean, sound: AbortController} | null}
-     */
-    this.asking = null;
+    this.asking = new Asking(this);
     this.live = false; // the microphone streams, the server finds the turns
     this.holding = false; // push to talk: the microphone streams until it is let go
-    this.discard = false;
+    this.recording = false; // until the last sample of it is here
+    this.discard = false; // what is recorded is for nobody
     this.canDetect = true;
     this.sentSamples = 0; // to the input buffer, in this session
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -48,7 +47,7 @@ export class Talk {
   /** Hands-free it starts the conversation, else one question. @param {{hold?: boolean}} [how] */
   async start({ hold = !this.handsFree } = {}) {
     if (!this.client.usable || this.live || this.holding || this.opening) return;
-    this.quit();
+    this.asking.quit();
     this.answers.interrupt();
     const opening = (this.opening = { hold });
     show("Opening the microphone…", "busy");
@@ -73,6 +72,7 @@ export class Talk {
     this.live = !hold;
     this.holding = hold;
     this.discard = false;
+    this.recording = true;
     this.sound.record();
     this.refresh();
   }
@@ -100,7 +100,7 @@ export class Talk {
 
   /** End everything: the answer, the recording, the microphone. */
   stop() {
-    this.quit();
+    this.asking.quit();
     this.pause();
     this.opening = null;
     this.sound.release();
@@ -112,7 +112,7 @@ export class Talk {
   /** Listen no more; what was heard of a question is forgotten. */
   pause() {
     this.discard = true;
-    if (!this.live && !this.holding) return;
+    if (!this.recording) return;
     this.sound.stopRecording();
     this.live = this.holding = false;
     this.client.send("input_audio_buffer.clear");
@@ -121,7 +121,7 @@ export class Talk {
 
   /** @param {string} text */
   async type(text) {
-    const live = this.quit();
+    const live = this.asking.quit();
     this.answers.interrupt();
     await this.sound.ready();
     await this.client.wake();
@@ -133,53 +133,19 @@ export class Talk {
     this.refresh();
   }
 
-  /** Ask aloud from a file: it is played and sent as if it were spoken. @param {string} url */
-  async play(url) {
-    const live = this.quit() || this.live;
-    this.answers.interrupt();
-    const asking = { live, sent: false, sound: new AbortController() };
-    this.asking = asking;
-    show("Asking…", "busy");
-    this.pause();
-    this.refresh();
-    try {
-      await this.client.wake();
-      const { pcm, buffer } = await this.sound.decode(await (await fetch(url)).arrayBuffer());
-      if (asking !== this.asking) return;
-      asking.sent = true;
-      this.detectTurns(false);
-      this.client.send("input_audio_buffer.clear");
-      for (let at = 0; at < pcm.length; at += 2400) this.append(pcm.slice(at, at + 2400));
-      this.waiting = new Question();
-      await this.sound.playFile(buffer, asking.sound.signal);
-      if (asking !== this.asking) return;
-      this.answers.turn = new Turn();
-      this.client.commit();
-      this.detectTurns(this.handsFree);
-    } finally {
-      if (asking === this.asking) this.asking = null;
-    }
-    if (live) await this.start();
-    this.refresh();
-  }
-
-  /** End a question that asks itself; whether the microphone is to listen again after it. */
-  quit() {
-    const { asking } = this;
-    if (!asking) return false;
-    this.asking = null;
-    asking.sound.abort();
-    if (asking.sent) {
-      this.client.send("input_audio_buffer.clear");
-      this.unask();
-      this.detectTurns(this.handsFree);
-    }
-    return asking.live;
+  /**
+   * Something else is asked than what the microphone or a sample was about to; returns whether the
+   * microphone is to listen again after it.
+   */
+  giveWay() {
+    const live = this.asking.quit() || this.live || this.opening?.hold === false;
+    this.opening = null;
+    return live;
   }
 
   /** Begin anew: the server forgets with the connection. */
   clear() {
-    this.quit();
+    this.asking.quit();
     this.answers.interrupt();
     this.answers.forget();
     forget();
@@ -189,19 +155,6 @@ export class Talk {
   /** @param {boolean} on */
   detectTurns(on) {
     this.client.update({ audio: { input: { turn_detection: on ? { type: "server_vad" } : null } } });
-  }
-
-  /** What the settings say, as the session is told it. */
-  settings() {
-    const value = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ ($(id)).value;
-    const role = value("role").trim();
-    return {
-      instructions: role,
-      style: { role: role || null, emotion: value("style") || null },
-      audio: {
-        output: { voice: value("voice") || undefined, speed: Number(value("speed")) },
-      },
-    };
   }
 
   /** @param {Int16Array} pcm */
@@ -243,7 +196,7 @@ export class Talk {
 
   /** The session is not the one of before: what was under way will not go on. */
   anew() {
-    if (this.asking?.sent) this.quit();
+    this.asking.lost();
     this.answers.abandon();
     this.questions.clear();
     this.unask();
@@ -262,10 +215,9 @@ export class Talk {
     this.canDetect = Boolean(session.audio.input.turn_detection);
     /** @type {HTMLOptionElement} */ ($("turns-auto")).disabled = !this.canDetect;
     if (!this.canDetect) /** @type {HTMLSelectElement} */ ($("turns")).value = "push";
-    const voice = /** @type {HTMLSelectElement} */ ($("voice"));
-    voice.value ||= session.audio.output.voice;
+    offerVoice(session.audio.output.voice);
     this.client.update({
-      ...this.settings(),
+      ...settings(),
       include: ["response.builtin_tool_call"],
     });
     this.client.update({ audio: { input: { transcription: { model: session.model } } } });
@@ -310,6 +262,7 @@ export class Talk {
     });
     on("end", () => {
       $("level-in").style.setProperty("--level", "0");
+      this.recording = false;
       if (!this.discard) this.client.commit();
     });
     on("voice", (event) => this.voice(event.on));
@@ -340,17 +293,18 @@ export class Talk {
     }
     const on = this.live || this.holding;
     $("start").setAttribute("aria-pressed", String(on));
-    $("start-label").textContent = this.live ? "Listening" : this.holding ? "Send" : "Start";
+    const listening = this.sound.muted ? "Muted" : "Listening";
+    $("start-label").textContent = this.live ? listening : this.holding ? "Send" : "Start";
     const { speaking, busy } = this.answers;
     /** @type {HTMLButtonElement} */ ($("stop")).disabled =
-      !(on || busy || this.asking || this.opening || this.sound.stream);
+      !(on || busy || this.asking.now || this.opening || this.sound.stream);
     document.body.dataset.state = speaking ? "speaking" : on ? "listening" : "idle";
     if (!this.client.open) return;
     if (speaking) show(this.live ? "Speaking… just talk to interrupt" : "Speaking…", "live");
     else if (busy) show("Thinking…", "busy");
     else if (this.opening) show("Opening the microphone…", "busy");
-    else if (this.asking) show("Asking…", "busy");
-    else if (on && this.sound.muted) show("Muted: nothing is heard until you press Mute again", "busy");
+    else if (this.asking.now) show("Asking…", "busy");
+    else if (on && this.sound.muted) show("Muted: press Mute to be heard", "busy");
     else if (this.holding) show("Listening… let go, or press again, to send", "live");
     else if (this.live) show("Listening… ask something", "live");
     else if ($("status").dataset.kind !== "error") show("Ready"); // what went wrong can be read

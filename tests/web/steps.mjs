@@ -174,6 +174,54 @@ export const steps = {
     return { spoken, muted, typed, bubbles: await bubbles(page) };
   },
 
+  /** How it is to speak: told to the session, kept over a reload, even where nothing can be stored. */
+  async style(browser) {
+    const page = await browser.open();
+    const said = [];
+    const listen = () => page.on("websocket", (socket) => {
+      socket.on("framesent", ({ payload }) => {
+        const { type: kind, session } = JSON.parse(payload);
+        if (kind === "session.update" && session.style) said.push([session.style, session.audio.output]);
+      });
+    });
+    listen();
+    const voice = await page.inputValue("#voice");
+    await page.reload();
+    await status(page, /^Ready$/);
+    const first = said.at(-1);
+    await page.selectOption("#style", "happy");
+    await page.locator("#style-note", { hasText: "this style" }).waitFor();
+    const note = await page.textContent("#style-note");
+    await page.selectOption("#style", "sing");
+    await page.selectOption("#dialect", "Cantonese");
+    await page.locator("#style-note", { hasText: "the dialect" }).waitFor();
+    await page.fill("#role", "You are a pirate.");
+    await page.fill("#loudness", "5");
+    await page.locator("#style-note", { hasText: "the role" }).waitFor();
+    await shot(page, "style-wide");
+    await page.selectOption("#style", "");
+    await page.selectOption("#dialect", "");
+    await page.fill("#role", "");
+    await page.press("#role", "Tab");
+    await page.locator("#style-note").waitFor({ state: "hidden" });
+    await page.fill("#role", "You are a pirate.");
+    await page.press("#role", "Tab");
+    await page.reload();
+    await status(page, /^Ready$/);
+    const again = said.at(-1);
+    await page.addInitScript(() => {
+      for (const name of ["localStorage", "sessionStorage"]) {
+        Object.defineProperty(window, name, { get() { throw new DOMException("barred", "SecurityError"); } });
+      }
+    });
+    await page.reload();
+    await status(page, /^Ready$/);
+    await page.click("#theme");
+    await type(page, "Go on.");
+    await answered(page, 1);
+    return { voice, first, note, again, barred: await bubbles(page) };
+  },
+
   /** Two clicks where one was meant, a change of mind, samples while the microphone listens. */
   async haste(browser) {
     const page = await browser.open();
@@ -308,6 +356,20 @@ export const steps = {
     const download = page.waitForEvent("download");
     await page.click("#download");
     const file = (await download).suggestedFilename();
+    await page.route("**/v1/audio/speech", async (route) => {
+      await page.selectOption("#studio-format", "flac"); // while it is made
+      await route.fulfill({ body: "a sound that this browser does not know" });
+    });
+    await page.selectOption("#studio-format", "aac");
+    await page.click("#speak");
+    const strange = [
+      await page.locator("#studio-status", { hasText: "does not play" }).textContent(),
+      await page.getAttribute("#download", "download"), await page.isVisible("#wave"),
+    ];
+    await page.unroute("**/v1/audio/speech");
+    await page.selectOption("#studio-format", "wav");
+    await page.click("#speak");
+    await page.locator("#studio-status", { hasText: "of speech in" }).waitFor();
     const lastsS = await page.$eval("#player", (player) => player.duration);
 
     const told = page.locator("#voice-status");
@@ -342,7 +404,7 @@ export const steps = {
     await shot(page, "studio-phone");
     const removed = await removal(browser, page);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    return { said, file, lastsS, refused, lasted, voices, chosen, removed, overflow };
+    return { said, file, strange, lastsS, refused, lasted, voices, chosen, removed, overflow };
   },
 };
 
