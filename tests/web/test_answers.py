@@ -1,57 +1,37 @@
 """The page's answers, by a speaker and a server of our own: who is told what, in which order."""
 
-from tests.web.node import needs_node, run_js
+from tests.web.node import DOM, needs_node, run_js
 
-ANSWERS = """
-const made = () => {
-  const node = {
-    children: [], style: { setProperty() {} }, dataset: {}, textContent: "", attributes: {},
-    classList: { toggle(name, on) { node[name] = on; } },
-    append(...more) { node.children.push(...more); },
-    addEventListener() {},
-    setAttribute(name, value) { node.attributes[name] = value; },
-    removeAttribute(name) { delete node.attributes[name]; },
-  };
-  return node;
-};
-const nodes = new Map();
-globalThis.document = {
-  createElement: made,
-  getElementById: (id) => nodes.get(id) ?? nodes.set(id, made()).get(id),
-};
-globalThis.location = { hash: "" };
-const store = new Map();
-globalThis.sessionStorage = {
-  getItem: (key) => store.get(key) ?? null, setItem: (key, value) => store.set(key, value),
-};
-const { Answers } = await import("./answers.js");
+ANSWERS = f"""
+{DOM}
+const {{ Answers }} = await import("./answers.js");
 const told = [];
-const wire = () => {
+const wire = () => {{
   const heard = new Map();
   const on = (type, handle) => heard.set(type, handle);
-  return { on, fire: (type, facts) => heard.get(type)?.(facts) };
-};
-const client = {
+  return {{ on, fire: (type, facts) => heard.get(type)?.(facts) }};
+}};
+const client = {{
   ...wire(),
   cancel: () => told.push("cancel"),
-  truncate: (id, ms) => told.push(`truncate ${id} ${ms}`),
-};
-const sound = {
+  truncate: (id, ms) => told.push(`truncate ${{id}} ${{ms}}`),
+}};
+const sound = {{
   ...wire(),
-  play: (id) => told.push(`play ${id}`),
-  finish: (id) => told.push(`finish ${id}`),
+  play: (id) => told.push(`play ${{id}}`),
+  finish: (id) => told.push(`finish ${{id}}`),
   flush: () => told.push("flush"), // "flushed" comes when the test says so
-};
-const answers = new Answers(client, sound, () => {});
-const begin = (id) => client.fire("response.created", { response: { id: `r${id}` } });
-const speak = (id) => client.fire("response.output_item.added", {
-  response_id: `r${id}`, item: { id, type: "message" },
-});
+}};
+const answers = new Answers(client, sound, () => {{}});
+const begin = (id) => client.fire("response.created", {{ response: {{ id: `r${{id}}` }} }});
+const speak = (id) => client.fire("response.output_item.added", {{
+  response_id: `r${{id}}`, item: {{ id, type: "message" }},
+}});
 const say = (id, delta = " word") =>
-  client.fire("response.output_audio_transcript.delta", { item_id: id, delta });
-const play = (id) => client.fire("response.output_audio.delta", { item_id: id, delta: "AAA=" });
+  client.fire("response.output_audio_transcript.delta", {{ item_id: id, delta }});
+const play = (id) => client.fire("response.output_audio.delta", {{ item_id: id, delta: "AAA=" }});
 const done = (id, status = "completed") =>
-  client.fire("response.done", { response: { id: `r${id}`, status, output: [{ id }] } });
+  client.fire("response.done", {{ response: {{ id: `r${{id}}`, status, output: [{{ id }}] }} }});
 """
 
 
