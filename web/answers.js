@@ -16,20 +16,22 @@ export class Answers {
     this.sound = sound;
     this.changed = changed;
     this.response = ""; // id of the one under way
+    /** @type {Set<string>} responses that were cancelled, perhaps before they had begun to speak */
+    this.cancelled = new Set();
     /** @type {Turn | null} the one that is being answered */
     this.turn = null;
     /** @type {Map<string, Answer>} by item id */
     this.answers = new Map();
     /** @type {Map<string, Call>} by call id */
     this.calls = new Map();
-    /** @type {Set<string>} items whose sound is not wanted any more */
+    /** @type {Set<string>} items that were cut short: their sound is not wanted any more */
     this.dropped = new Set();
     this.listenToServer();
     this.listenToSpeakers();
   }
 
   get speaking() {
-    return [...this.answers.values()].some((answer) => !answer.interrupted && !answer.finished);
+    return [...this.answers.values()].some((answer) => answer.going);
   }
 
   /** Whether an answer comes or sounds. */
@@ -39,8 +41,17 @@ export class Answers {
 
   /** Silence the answer and tell the server how much of it was heard ("flushed"). */
   interrupt() {
-    if (this.response) this.client.cancel();
+    if (this.response) {
+      this.client.cancel();
+      this.cancelled.add(this.response);
+    }
     this.response = "";
+    this.hush();
+  }
+
+  /** Silence what has begun; what begins while the speakers are told is another answer. */
+  hush() {
+    for (const [id, answer] of this.answers) if (answer.going) this.dropped.add(id);
     this.sound.flush();
   }
 
@@ -48,9 +59,15 @@ export class Answers {
   abandon() {
     this.sound.flush();
     for (const answer of this.answers.values()) {
-      if (!answer.finished && !answer.interrupted) answer.interrupt(answer.playedMs);
+      if (answer.going) answer.interrupt(answer.playedMs);
       this.over(answer);
     }
+    for (const call of this.calls.values()) call.abandon();
+    this.forget();
+  }
+
+  /** Know nothing of what was said. */
+  forget() {
     this.answers.clear();
     this.calls.clear();
     this.response = "";
@@ -64,8 +81,8 @@ export class Answers {
       this.response = response.id;
       this.changed();
     });
-    on("response.output_item.added", ({ item }) => {
-      if (item.type !== "message") return;
+    on("response.output_item.added", ({ response_id: response, item }) => {
+      if (item.type !== "message" || this.cancelled.has(response)) return;
       this.answers.set(item.id, new Answer(item.id));
       this.changed();
     });
@@ -107,6 +124,7 @@ export class Answers {
       const answer = this.answers.get(id);
       if (!answer) continue;
       answer.complete = true;
+      if (answer.going && this.dropped.has(id)) continue; // "flushed" ends it
       if (answer.soundMs && !answer.interrupted) this.sound.finish(id);
       else this.over(answer);
     }
@@ -118,7 +136,7 @@ export class Answers {
   /** @param {Answer} answer */
   over(answer) {
     if (answer.finished) return;
-    answer.finished = true;
+    answer.close();
     const text = answer.interrupted ? answer.text.slice(0, answer.reached) : answer.text;
     keep({ role: "assistant", text, interrupted: answer.interrupted });
   }
@@ -153,9 +171,8 @@ export class Answers {
   flushed(heard) {
     const played = new Map(heard.map(({ id, playedMs }) => [id, playedMs]));
     for (const [id, answer] of this.answers) {
-      if (answer.finished || answer.interrupted) continue;
+      if (!answer.going || !this.dropped.has(id)) continue;
       const playedMs = played.get(id) ?? 0;
-      this.dropped.add(id);
       answer.interrupt(playedMs);
       if (answer.soundMs) this.client.truncate(id, playedMs);
       if (answer.complete) this.over(answer);

@@ -1,17 +1,28 @@
 // The conversation as it unfolds: bubbles, tool calls, marks of interruption, timelines; and its
 // words in the tab's storage, so that a reload or a lost connection does not lose them.
 
+import { tabMemory } from "./memory.js";
 import { $, element } from "./page.js";
 
 const STORE = "step-audio.conversation";
 const MOST_KEPT = 40;
 const CHARS_PER_S = 14; // of an answer whose length is not known yet
+const NEAR_END_PX = 48;
 
 /**
  * A question, an answer, or a tool call, whose name is its text.
  * @typedef {{role: "user" | "assistant" | "call", text: string, interrupted?: boolean,
  *   given?: string, output?: string}} Line
  */
+
+let atEnd = true; // else somebody has scrolled up to read, and is left alone
+$("conversation").addEventListener("scroll", () => {
+  const { scrollHeight, scrollTop, clientHeight } = $("conversation");
+  atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+});
+const follow = () => {
+  if (atEnd) $("conversation").scrollTop = $("conversation").scrollHeight;
+};
 
 /** One bubble. */
 export class Bubble {
@@ -25,12 +36,7 @@ export class Bubble {
     this.body.append(this.said, this.ahead);
     this.node.append(this.body);
     $("conversation").append(this.node);
-    this.scroll();
-  }
-
-  scroll() {
-    const log = $("conversation");
-    log.scrollTop = log.scrollHeight;
+    follow();
   }
 
   /** @param {string} name @param {boolean} on */
@@ -41,12 +47,13 @@ export class Bubble {
   /** @param {HTMLElement} node */
   attach(node) {
     this.node.append(node);
-    this.scroll();
+    follow();
   }
 }
 
 export class Question extends Bubble {
   constructor(text = "") {
+    atEnd = true;
     super("user");
     this.hear(text);
   }
@@ -56,7 +63,7 @@ export class Question extends Bubble {
     this.text = text;
     this.said.textContent = text || "…";
     this.mark("pending", !text);
-    this.scroll();
+    follow();
   }
 }
 
@@ -64,13 +71,20 @@ export class Answer extends Bubble {
   /** @param {string} id of the item */
   constructor(id) {
     super("assistant");
+    this.node.setAttribute("aria-busy", "true"); // screen readers read it once, not word by word
     this.id = id;
     this.text = "";
+    this.drawn = -1; // characters shown as heard
     this.soundMs = 0; // received
     this.playedMs = 0;
     this.complete = false;
     this.finished = false; // nothing of it follows
     this.interrupted = false;
+  }
+
+  /** Whether it comes or sounds. */
+  get going() {
+    return !this.finished && !this.interrupted;
   }
 
   /** Characters that the sound has reached. */
@@ -84,6 +98,8 @@ export class Answer extends Bubble {
 
   draw() {
     const at = this.reached;
+    if (at === this.drawn) return;
+    this.drawn = at;
     this.said.textContent = this.text.slice(0, at);
     this.ahead.textContent = this.text.slice(at);
   }
@@ -91,8 +107,9 @@ export class Answer extends Bubble {
   /** @param {string} delta */
   write(delta) {
     this.text += delta;
+    this.drawn = -1;
     this.draw();
-    this.scroll();
+    follow();
   }
 
   /** @param {number} playedMs */
@@ -106,6 +123,12 @@ export class Answer extends Bubble {
     this.complete = true;
     this.playedMs = this.soundMs;
     this.draw();
+  }
+
+  /** Nothing of it follows. */
+  close() {
+    this.finished = true;
+    this.node.removeAttribute("aria-busy");
   }
 
   /** @param {number} playedMs what was heard before somebody spoke */
@@ -128,30 +151,32 @@ export class Call {
     head.append(this.state);
     this.node.append(head, element("code", "arguments", callArguments));
     $("conversation").append(this.node);
+    follow();
   }
 
   /** @param {string} output */
   finish(output) {
     this.state.textContent = "done";
     this.node.append(element("code", "result", output));
-    $("conversation").scrollTop = $("conversation").scrollHeight;
+    follow();
+  }
+
+  /** Its result will not come. */
+  abandon() {
+    if (this.state.textContent === "running") this.state.textContent = "lost with the connection";
   }
 }
 
 /** @returns {Line[]} what was said in this tab before */
 export const kept = () => {
-  try {
-    const lines = JSON.parse(sessionStorage.getItem(STORE) ?? "[]");
-    return Array.isArray(lines) ? lines : [];
-  } catch {
-    return []; // not ours
-  }
+  const lines = tabMemory.read(STORE, []);
+  return Array.isArray(lines) ? lines : [];
 };
 
 /** @param {Line} line */
 export const keep = (line) => {
   if (!line.text) return;
-  sessionStorage.setItem(STORE, JSON.stringify([...kept(), line].slice(-MOST_KEPT)));
+  tabMemory.set(STORE, JSON.stringify([...kept(), line].slice(-MOST_KEPT)));
 };
 
 /** Show what was said before a reload. */
@@ -163,12 +188,13 @@ export const showKept = () => {
       const answer = new Answer("");
       answer.complete = true;
       answer.write(line.text);
+      answer.close();
       answer.mark("interrupted", Boolean(line.interrupted));
     }
   }
 };
 
 export const forget = () => {
-  sessionStorage.removeItem(STORE);
+  tabMemory.set(STORE, null);
   for (const node of [...$("conversation").children]) if (node.id !== "welcome") node.remove();
 };

@@ -2,9 +2,11 @@
 
 import { watchConnection } from "./connection.js";
 import { showKept } from "./conversation.js";
+import { pageMemory } from "./memory.js";
 import { $, element, key, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
 import { SAMPLES } from "./samples.js";
+import { SPOKEN, choose, explain, label, restore, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { Studio } from "./studio.js";
 import { Talk } from "./talk.js";
@@ -15,7 +17,10 @@ const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const client = new RealtimeClient(`${scheme}//${location.host}/v1/realtime`, key);
 const sound = new Sound();
 const talk = new Talk(client, sound);
-new Studio(sound, () => talk.stop());
+const studio = new Studio(sound, () => {
+  talk.stop();
+  mute(false); // a recording is made to be heard
+});
 
 /** @param {string} id @param {string} type @param {(event: any) => void} handle */
 const on = (id, type, handle) => $(id).addEventListener(type, handle);
@@ -45,12 +50,13 @@ on("start", "click", () => {
   else talk.start(); // from the keyboard
 });
 on("stop", "click", () => talk.stop());
-on("mute", "click", () => {
-  const muted = $("mute").getAttribute("aria-pressed") !== "true";
+function mute(/** @type {boolean} */ muted) {
   $("mute").setAttribute("aria-pressed", String(muted));
   $("mute-label").textContent = muted ? "Muted" : "Mute";
   sound.mute(muted);
-});
+  talk.refresh();
+}
+on("mute", "click", () => mute(!sound.muted));
 
 // --- keys: space talks, escape stops -------------------------------------------------------------
 
@@ -61,7 +67,7 @@ const typing = (/** @type {KeyboardEvent} */ { target }) =>
 let spaceAt = 0; // when a recording was begun by it
 
 document.addEventListener("keydown", (event) => {
-  if (event.code === "Escape") talk.stop();
+  if (event.code === "Escape" && !studio.recording) talk.stop();
   if (event.code !== "Space" || typing(event) || $("talk").hidden) return;
   event.preventDefault(); // of the page, which would scroll, and of the button, which would click
   if (event.repeat) return;
@@ -70,15 +76,17 @@ document.addEventListener("keydown", (event) => {
   else if (talk.holding) talk.send();
   else {
     spaceAt = performance.now();
-    talk.start();
+    // Held, it is push to talk whatever the settings say; on the button it is the button.
+    talk.start(event.target === $("start") ? {} : { hold: true });
   }
 });
 document.addEventListener("keyup", (event) => {
   if (event.code !== "Space" || typing(event)) return;
   if (event.target === $("start")) event.preventDefault();
   // On the button a short press is a click, as it is for a mouse: the next one sends.
-  const click = event.target === $("start") && performance.now() - spaceAt < HOLD_MS;
-  if (spaceAt && !click) talk.send();
+  const short = performance.now() - spaceAt < HOLD_MS;
+  if (spaceAt && !short) talk.send();
+  else if (spaceAt && event.target !== $("start")) talk.tap();
   spaceAt = 0;
 });
 
@@ -96,20 +104,24 @@ on("text-form", "submit", (event) => {
 for (const { file, text } of SAMPLES) {
   const button = element("button", "sample", text);
   button.setAttribute("type", "button");
-  button.addEventListener("click", () => client.usable && talk.play(file).catch(trouble));
+  button.addEventListener("click", () => client.usable && talk.asking.play(file).catch(trouble));
   $("samples").append(button);
 }
 
-for (const id of ["voice", "style", "speed", "role"]) {
-  on(id, "change", () => client.update(talk.settings()));
+for (const id of SPOKEN) {
+  on(id, "change", () => {
+    choose(id);
+    client.update(settings());
+  });
 }
-on("speed", "input", ({ target }) => {
-  $("speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
-});
+client.on("session.updated", ({ session }) => explain(session.style));
+for (const id of ["speed", "loudness"]) on(id, "input", label);
+document.addEventListener("voices", restore);
 on("studio-speed", "input", ({ target }) => {
   $("studio-speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
 });
 on("turns", "change", () => {
+  choose("turns");
   talk.stop();
   talk.detectTurns(talk.handsFree);
 });
@@ -130,7 +142,8 @@ on("device", "change", async ({ target }) => {
   sound.deviceId = target.value;
   if (live) await talk.start();
 });
-on("device", "focus", () => listDevices().catch(trouble)); // names are known once it is allowed
+on("device", "focus", () => listDevices().catch(trouble)); // names are known once one is open
+sound.on("opened", () => listDevices().catch(trouble));
 navigator.mediaDevices?.addEventListener("devicechange", () => listDevices().catch(trouble));
 
 // --- tabs and colours ----------------------------------------------------------------------------
@@ -159,11 +172,11 @@ const paint = (/** @type {string | null} */ theme) => {
   document.dispatchEvent(new Event("theme"));
 };
 dark.addEventListener("change", () => paint(null));
-paint(localStorage.getItem(THEME));
+paint(pageMemory.get(THEME));
 on("theme", "click", () => {
   const now = document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
   const next = now === "dark" ? "light" : "dark";
-  localStorage.setItem(THEME, next);
+  pageMemory.set(THEME, next);
   paint(next);
 });
 
@@ -173,19 +186,20 @@ watchConnection(client);
 client.on("session.created", () => {
   if (!/** @type {HTMLSelectElement} */ ($("voice")).length) loadVoices().catch(trouble);
 });
-const settings = /** @type {HTMLDetailsElement} */ ($("settings"));
+const drawer = /** @type {HTMLDetailsElement} */ ($("settings"));
 const narrow = matchMedia("(max-width: 52rem)"); // there they lie over the conversation
-settings.open = !narrow.matches;
-narrow.addEventListener("change", () => { settings.open = !narrow.matches; });
+drawer.open = !narrow.matches;
+narrow.addEventListener("change", () => { drawer.open = !narrow.matches; });
 document.addEventListener("pointerdown", ({ target }) => {
-  if (narrow.matches && target instanceof Node && !settings.contains(target)) settings.open = false;
+  if (narrow.matches && target instanceof Node && !drawer.contains(target)) drawer.open = false;
 });
 on("settings", "keydown", (event) => {
-  if (event.code !== "Escape" || !narrow.matches || !settings.open) return;
+  if (event.code !== "Escape" || !narrow.matches || !drawer.open) return;
   event.stopPropagation();
-  settings.open = false;
-  settings.querySelector("summary")?.focus();
+  drawer.open = false;
+  drawer.querySelector("summary")?.focus();
 });
+restore();
 showKept();
 listDevices().catch(trouble);
 loadVoices()

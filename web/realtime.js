@@ -114,6 +114,7 @@ export class RealtimeClient extends EventTarget {
   resumed(received) {
     const first = this.count - this.sent.length;
     this.sent = this.sent.slice(Math.max(0, received - first));
+    this.count = received + this.sent.length; // what found no room in a long silence never arrives
     this.ready = true;
     for (const text of this.sent) this.socket?.send(text);
   }
@@ -136,11 +137,13 @@ export class RealtimeClient extends EventTarget {
     }, retryMs);
   }
 
-  /** Resolves with a session: the one there is, or a new one. @returns {Promise<void>} */
+  /** Resolves with a session: the one there is, the same again, or a new one. @returns {Promise<void>} */
   wake() {
     if (this.open) return Promise.resolve();
     return new Promise((done) => {
-      this.addEventListener("session.created", () => done(), { once: true });
+      for (const type of ["session.created", "session.resumed"]) {
+        this.addEventListener(type, () => done(), { once: true });
+      }
       if (this.asleep) this.connect();
     });
   }

@@ -21,7 +21,8 @@ export const microphoneTrouble = (error) => {
 
 /**
  * Fires what the worklets tell, by its type, with the message as `detail`: "pcm", "voice", "end" of
- * the microphone; "progress", "finished", "flushed", "held" of the speakers.
+ * the microphone; "progress", "finished", "flushed", "held" of the speakers. And "opened", "gone": of
+ * a microphone that went away by itself.
  */
 export class Sound extends EventTarget {
   constructor() {
@@ -36,6 +37,11 @@ export class Sound extends EventTarget {
     this.speakers = null;
     /** @type {MediaStream | null} */
     this.stream = null;
+    /** @type {MediaStreamAudioSourceNode | null} */
+    this.source = null;
+    /** @type {Promise<void> | null} while the browser asks the person */
+    this.opening = null;
+    this.releases = 0;
     this.muted = false;
     this.held = false; // the speakers wait, since somebody seems to speak
     this.deviceId = "";
@@ -48,10 +54,17 @@ export class Sound extends EventTarget {
 
   /** Must be called from a click or a key: browsers keep sound off before. */
   async ready() {
-    this.context ??= new AudioContext({ latencyHint: "interactive" });
-    this.loading ??= this.load(this.context);
-    await this.context.resume();
-    await this.loading;
+    const context = (this.context ??= new AudioContext({ latencyHint: "interactive" }));
+    this.loading ??= this.load(context);
+    try {
+      await Promise.all([context.resume(), this.loading]);
+    } catch (error) {
+      if (this.context === context) {
+        this.context = this.loading = null; // the next click tries again
+        context.close();
+      }
+      throw error;
+    }
   }
 
   /** @param {AudioContext} context */
@@ -78,12 +91,26 @@ export class Sound extends EventTarget {
     playback.port.postMessage({ type: "microphone", port: port2 }, [port2]);
   }
 
-  /** Open the microphone, or another one than before. Throws what `getUserMedia` throws. */
-  async microphone() {
+  /**
+   * Open the microphone, once however often it is asked for. Throws what `getUserMedia` throws, and
+   * an AbortError if it was given back before it was open.
+   * @returns {Promise<void>}
+   */
+  microphone() {
+    const opening = (this.opening ??= this.open());
+    const over = () => {
+      if (this.opening === opening) this.opening = null;
+    };
+    opening.then(over, over);
+    return opening;
+  }
+
+  async open() {
+    const { releases } = this;
     await this.ready();
     if (this.stream || !this.context) return;
     if (!navigator.mediaDevices || !this.capture) throw new Error("this page may not use it");
-    this.stream = await navigator.mediaDevices.getUserMedia({
+    const stream = await navigator.mediaDevices.getUserMedia({
       audio: {
         channelCount: 1,
         echoCancellation: true,
@@ -92,14 +119,30 @@ export class Sound extends EventTarget {
         ...(this.deviceId && { deviceId: { exact: this.deviceId } }),
       },
     });
-    this.context.createMediaStreamSource(this.stream).connect(this.capture);
+    if (releases !== this.releases) {
+      for (const track of stream.getTracks()) track.stop();
+      throw new DOMException("given back before it was open", "AbortError");
+    }
+    this.stream = stream;
+    this.source = this.context.createMediaStreamSource(stream);
+    this.source.connect(this.capture);
     this.mute(this.muted);
+    stream.getAudioTracks()[0].onended = () => stream === this.stream && this.gone();
+    this.tell({ type: "opened" });
+  }
+
+  /** It was unplugged, or the person took it away from this page. */
+  gone() {
+    this.release();
+    this.tell({ type: "gone" });
   }
 
   /** Give the microphone back: the browser's red dot goes out. */
   release() {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
-    this.stream = null;
+    this.source?.disconnect();
+    this.stream = this.source = this.opening = null;
+    this.releases += 1;
   }
 
   /** @param {any} data */
@@ -168,12 +211,16 @@ export class Sound extends EventTarget {
     return { pcm, buffer };
   }
 
-  /** Play a decoded file; resolves at its end. @param {AudioBuffer} buffer @returns {Promise<void>} */
-  playFile(buffer) {
+  /**
+   * Play a decoded file; resolves at its end, or when it is told to stop.
+   * @param {AudioBuffer} buffer @param {AbortSignal} signal @returns {Promise<void>}
+   */
+  playFile(buffer, signal) {
     const context = /** @type {AudioContext} */ (this.context);
     const source = new AudioBufferSourceNode(context, { buffer });
     source.connect(context.destination);
     source.start();
+    signal.addEventListener("abort", () => source.stop());
     return new Promise((done) => {
       source.onended = () => done();
     });

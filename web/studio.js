@@ -80,6 +80,7 @@ export class Studio {
     document.addEventListener("theme", () => this.draw());
     sound.on("pcm", (event) => this.hear(event));
     sound.on("end", () => this.recorded());
+    sound.on("gone", () => this.recording && this.sound.stopRecording());
   }
 
   async speak() {
@@ -87,6 +88,7 @@ export class Studio {
     button.disabled = true;
     say("studio-status", "Speaking…");
     const begun = performance.now();
+    const format = value("studio-format"); // another may be chosen before the answer is here
     try {
       const reply = await ask("/v1/audio/speech", {
         method: "POST",
@@ -96,32 +98,35 @@ export class Studio {
           voice: value("studio-voice"),
           instructions: value("studio-style") || undefined,
           speed: Number(value("studio-speed")),
-          response_format: value("studio-format"),
+          response_format: format,
         }),
       });
       const file = await sized(await reply.blob());
       const seconds = (performance.now() - begun) / 1000;
-      await this.present(file, seconds);
+      await this.present(file, format, seconds);
     } finally {
       button.disabled = false;
     }
   }
 
-  /** @param {Blob} file @param {number} tookS */
-  async present(file, tookS) {
+  /** @param {Blob} file @param {string} format @param {number} tookS */
+  async present(file, format, tookS) {
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = URL.createObjectURL(file);
     const player = /** @type {HTMLAudioElement} */ ($("player"));
     player.src = this.url;
     const link = /** @type {HTMLAnchorElement} */ ($("download"));
     link.href = this.url;
-    link.download = `speech.${value("studio-format")}`;
-    $("result").hidden = false;
-    const { buffer } = await this.sound.decode(await file.arrayBuffer());
-    this.shown = buffer;
-    this.draw();
+    link.download = `speech.${format}`;
     const kb = Math.ceil(file.size / 1024);
-    say("studio-status", `${buffer.duration.toFixed(1)} s of speech in ${tookS.toFixed(1)} s, ${kb} KB`);
+    const cost = `in ${tookS.toFixed(1)} s, ${kb} KB`;
+    const sound = await this.sound.decode(await file.arrayBuffer()).catch(() => null);
+    this.shown = sound?.buffer ?? null;
+    $("pictures").hidden = !sound;
+    $("result").hidden = false;
+    this.draw();
+    if (sound) say("studio-status", `${sound.buffer.duration.toFixed(1)} s of speech ${cost}`);
+    else say("studio-status", `Speech ${cost}. This browser does not play ${format}; the file is there to download.`);
     await player.play().catch(() => {}); // the browser wants another click first
   }
 

@@ -1,8 +1,10 @@
 // The conversation's control: what the person does and says, and who has the floor.
 
 import { Answers } from "./answers.js";
+import { Asking } from "./asking.js";
 import { Question, forget, keep, kept } from "./conversation.js";
 import { $, show } from "./page.js";
+import { offerVoice, settings } from "./settings.js";
 import { microphoneTrouble } from "./sound.js";
 import { Turn } from "./turn.js";
 
@@ -16,9 +18,13 @@ export class Talk {
   constructor(client, sound) {
     this.client = client;
     this.sound = sound;
+    /** @type {{hold: boolean} | null} the microphone is about to open, to be held or hands-free */
+    this.opening = null;
+    this.asking = new Asking(this);
     this.live = false; // the microphone streams, the server finds the turns
     this.holding = false; // push to talk: the microphone streams until it is let go
-    this.discard = false;
+    this.recording = false; // until the last sample of it is here
+    this.discard = false; // what is recorded is for nobody
     this.canDetect = true;
     this.sentSamples = 0; // to the input buffer, in this session
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -38,28 +44,52 @@ export class Talk {
 
   // --- what the person does ----------------------------------------------------------------------
 
-  /** The big button: hands-free it starts the conversation, else one question. */
-  async start() {
-    if (!this.client.usable || this.live || this.holding) return;
+  /** Hands-free it starts the conversation, else one question. @param {{hold?: boolean}} [how] */
+  async start({ hold = !this.handsFree } = {}) {
+    if (!this.client.usable || this.live || this.holding || this.opening) return;
+    this.asking.quit();
     this.answers.interrupt();
+    const opening = (this.opening = { hold });
     show("Opening the microphone…", "busy");
+    this.refresh();
     try {
       await this.sound.microphone();
+      await this.client.wake();
     } catch (error) {
+      if (opening !== this.opening) return;
+      this.opening = null;
+      this.refresh();
       show(microphoneTrouble(error), "error");
       return;
     }
-    await this.client.wake();
-    this.detectTurns(this.handsFree);
-    this.live = this.handsFree;
-    this.holding = !this.live;
+    if (opening === this.opening) this.listen(opening.hold);
+  }
+
+  /** @param {boolean} hold until it is let go, or hands-free */
+  listen(hold) {
+    this.opening = null;
+    this.detectTurns(!hold);
+    this.live = !hold;
+    this.holding = hold;
     this.discard = false;
+    this.recording = true;
     this.sound.record();
     this.refresh();
   }
 
+  /** A key that was let go at once: hands-free it was meant to start the conversation. */
+  tap() {
+    if (!this.handsFree) this.send();
+    else if (this.opening) this.opening.hold = false;
+    else if (this.holding) this.listen(false);
+  }
+
   /** Push to talk: let go, and it is sent. */
   send() {
+    if (this.opening?.hold) { // the browser has asked the person meanwhile
+      this.opening = null;
+      this.refresh();
+    }
     if (!this.holding) return;
     this.holding = false;
     this.sound.stopRecording(); // "end" follows its last samples
@@ -70,16 +100,28 @@ export class Talk {
 
   /** End everything: the answer, the recording, the microphone. */
   stop() {
-    this.discard = true;
-    if (this.live || this.holding) this.sound.stopRecording();
-    this.live = this.holding = false;
+    this.asking.quit();
+    this.pause();
+    this.opening = null;
     this.sound.release();
     this.answers.interrupt();
+    if (this.client.open) show("");
     this.refresh();
+  }
+
+  /** Listen no more; what was heard of a question is forgotten. */
+  pause() {
+    this.discard = true;
+    if (!this.recording) return;
+    this.sound.stopRecording();
+    this.live = this.holding = false;
+    this.client.send("input_audio_buffer.clear");
+    this.unask();
   }
 
   /** @param {string} text */
   async type(text) {
+    const live = this.asking.quit();
     this.answers.interrupt();
     await this.sound.ready();
     await this.client.wake();
@@ -87,34 +129,25 @@ export class Talk {
     keep({ role: "user", text });
     this.answers.turn = new Turn();
     this.client.ask(text);
-    this.refresh();
-  }
-
-  /** Ask aloud from a file: it is played and sent as if it were spoken. @param {string} url */
-  async play(url) {
-    this.answers.interrupt();
-    show("Asking…", "busy");
-    await this.client.wake();
-    const { pcm, buffer } = await this.sound.decode(await (await fetch(url)).arrayBuffer());
-    const live = this.live;
-    if (live) this.sound.stopRecording();
-    this.live = false;
-    this.discard = true;
-    this.detectTurns(false);
-    this.client.send("input_audio_buffer.clear");
-    for (let at = 0; at < pcm.length; at += 2400) this.append(pcm.slice(at, at + 2400));
-    this.waiting = new Question();
-    await this.sound.playFile(buffer);
-    this.answers.turn = new Turn();
-    this.client.commit();
-    this.detectTurns(this.handsFree);
     if (live) await this.start();
     this.refresh();
   }
 
+  /**
+   * Something else is asked than what the microphone or a sample was about to; returns whether the
+   * microphone is to listen again after it.
+   */
+  giveWay() {
+    const live = this.asking.quit() || this.live || this.opening?.hold === false;
+    this.opening = null;
+    return live;
+  }
+
   /** Begin anew: the server forgets with the connection. */
   clear() {
+    this.asking.quit();
     this.answers.interrupt();
+    this.answers.forget();
     forget();
     this.client.renew();
   }
@@ -122,19 +155,6 @@ export class Talk {
   /** @param {boolean} on */
   detectTurns(on) {
     this.client.update({ audio: { input: { turn_detection: on ? { type: "server_vad" } : null } } });
-  }
-
-  /** What the settings say, as the session is told it. */
-  settings() {
-    const value = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ ($(id)).value;
-    const role = value("role").trim();
-    return {
-      instructions: role,
-      style: { role: role || null, emotion: value("style") || null },
-      audio: {
-        output: { voice: value("voice") || undefined, speed: Number(value("speed")) },
-      },
-    };
   }
 
   /** @param {Int16Array} pcm */
@@ -148,7 +168,10 @@ export class Talk {
   listenToServer() {
     const on = this.client.on.bind(this.client);
     on("session.created", (event) => this.begun(event.session));
-    on("session.resumed", () => this.refresh());
+    on("session.resumed", () => {
+      show("");
+      this.refresh();
+    });
     on("close", (event) => this.lost(event));
     on("input_audio_buffer.speech_started", () => this.spokenTo());
     on("input_audio_buffer.speech_stopped", (event) => {
@@ -173,6 +196,7 @@ export class Talk {
 
   /** The session is not the one of before: what was under way will not go on. */
   anew() {
+    this.asking.lost();
     this.answers.abandon();
     this.questions.clear();
     this.unask();
@@ -191,15 +215,15 @@ export class Talk {
     this.canDetect = Boolean(session.audio.input.turn_detection);
     /** @type {HTMLOptionElement} */ ($("turns-auto")).disabled = !this.canDetect;
     if (!this.canDetect) /** @type {HTMLSelectElement} */ ($("turns")).value = "push";
-    const voice = /** @type {HTMLSelectElement} */ ($("voice"));
-    voice.value ||= session.audio.output.voice;
+    offerVoice(session.audio.output.voice);
     this.client.update({
-      ...this.settings(),
+      ...settings(),
       include: ["response.builtin_tool_call"],
     });
     this.client.update({ audio: { input: { transcription: { model: session.model } } } });
     this.detectTurns(this.handsFree);
     for (const { role, text } of kept()) if (role !== "call") this.client.tell(role, text); // it forgot
+    show("");
     this.refresh();
   }
 
@@ -213,7 +237,7 @@ export class Talk {
   /** Somebody speaks: what is playing stops here, whatever the server does. */
   spokenTo() {
     this.sound.trust(true);
-    this.sound.flush();
+    this.answers.hush();
     this.waiting ??= new Question();
     this.refresh();
   }
@@ -238,10 +262,17 @@ export class Talk {
     });
     on("end", () => {
       $("level-in").style.setProperty("--level", "0");
-      if (this.discard) this.client.send("input_audio_buffer.clear");
-      else this.client.commit();
+      this.recording = false;
+      if (!this.discard) this.client.commit();
     });
     on("voice", (event) => this.voice(event.on));
+    on("opened", () => this.refresh());
+    on("gone", () => {
+      const missed = this.live || this.holding;
+      this.pause();
+      this.refresh();
+      if (missed) show("The microphone is gone: unplugged, or no longer allowed. Press Start to go on.", "error");
+    });
   }
 
   /**
@@ -262,15 +293,20 @@ export class Talk {
     }
     const on = this.live || this.holding;
     $("start").setAttribute("aria-pressed", String(on));
-    $("start-label").textContent = this.live ? "Listening" : this.holding ? "Send" : "Start";
+    const listening = this.sound.muted ? "Muted" : "Listening";
+    $("start-label").textContent = this.live ? listening : this.holding ? "Send" : "Start";
     const { speaking, busy } = this.answers;
-    /** @type {HTMLButtonElement} */ ($("stop")).disabled = !(on || busy);
+    /** @type {HTMLButtonElement} */ ($("stop")).disabled =
+      !(on || busy || this.asking.now || this.opening || this.sound.stream);
     document.body.dataset.state = speaking ? "speaking" : on ? "listening" : "idle";
     if (!this.client.open) return;
     if (speaking) show(this.live ? "Speaking… just talk to interrupt" : "Speaking…", "live");
     else if (busy) show("Thinking…", "busy");
+    else if (this.opening) show("Opening the microphone…", "busy");
+    else if (this.asking.now) show("Asking…", "busy");
+    else if (on && this.sound.muted) show("Muted: press Mute to be heard", "busy");
     else if (this.holding) show("Listening… let go, or press again, to send", "live");
     else if (this.live) show("Listening… ask something", "live");
-    else show("Ready");
+    else if ($("status").dataset.kind !== "error") show("Ready"); // what went wrong can be read
   }
 }

@@ -48,6 +48,7 @@ const timeline = ([decidedMs, tokenMs, soundMs]) => {
     from = Math.max(from, at);
     bar.append(part);
   }
-  line.append(bar, element("small", "", `first sound after ${(soundMs / 1000).toFixed(2)} s`));
+  const s = (/** @type {number} */ value) => (value / 1000).toFixed(2);
+  line.append(bar, element("small", "", `word ${s(tokenMs)} s, sound ${s(soundMs)} s`));
   return line;
 };

@@ -26,6 +26,33 @@ globalThis.registerProcessor = (name, kind) => { globalThis.Kind = kind; };
 """
 
 
+# As much of a document as the page's parts touch without showing anything.
+DOM = """
+const made = () => {
+  const node = {
+    children: [], style: { setProperty() {} }, dataset: {}, textContent: "", attributes: {},
+    classList: { toggle(name, on) { node[name] = on; } },
+    append(...more) { node.children.push(...more); },
+    addEventListener() {}, remove() {},
+    setAttribute(name, value) { node.attributes[name] = value; },
+    removeAttribute(name) { delete node.attributes[name]; },
+  };
+  return node;
+};
+const nodes = new Map();
+globalThis.document = {
+  body: { dataset: {} },
+  createElement: made,
+  getElementById: (id) => nodes.get(id) ?? nodes.set(id, made()).get(id),
+};
+globalThis.location = { hash: "" };
+const store = new Map();
+globalThis.sessionStorage = {
+  getItem: (key) => store.get(key) ?? null, setItem: (key, value) => store.set(key, value),
+};
+"""
+
+
 def run_js(code: str) -> Any:
     """Run a module in node next to the page's files and return what it prints as JSON."""
     assert NODE is not None

@@ -159,6 +159,7 @@ export const steps = {
     await page.keyboard.up("Space");
     const muted = !(await loud(before));
     await answered(page, 2);
+    await page.click("#mute");
     await page.click(".sample");
     await answered(page, 3);
     // Where text goes in, a space is a space; on the button a short press is a click.
@@ -171,6 +172,129 @@ export const steps = {
     await page.press("#start", "Space");
     await answered(page, 4);
     return { spoken, muted, typed, bubbles: await bubbles(page) };
+  },
+
+  /** How it is to speak: told to the session, kept over a reload, even where nothing can be stored. */
+  async style(browser) {
+    const page = await browser.open();
+    const said = [];
+    const listen = () => page.on("websocket", (socket) => {
+      socket.on("framesent", ({ payload }) => {
+        const { type: kind, session } = JSON.parse(payload);
+        if (kind === "session.update" && session.style) said.push([session.style, session.audio.output]);
+      });
+    });
+    listen();
+    const voice = await page.inputValue("#voice");
+    await page.reload();
+    await status(page, /^Ready$/);
+    const first = said.at(-1);
+    await page.selectOption("#style", "happy");
+    await page.locator("#style-note", { hasText: "this style" }).waitFor();
+    const note = await page.textContent("#style-note");
+    await page.selectOption("#style", "sing");
+    await page.selectOption("#dialect", "Cantonese");
+    await page.locator("#style-note", { hasText: "the dialect" }).waitFor();
+    await page.fill("#role", "You are a pirate.");
+    await page.fill("#loudness", "5");
+    await page.locator("#style-note", { hasText: "the role" }).waitFor();
+    await shot(page, "style-wide");
+    await page.selectOption("#style", "");
+    await page.selectOption("#dialect", "");
+    await page.fill("#role", "");
+    await page.press("#role", "Tab");
+    await page.locator("#style-note").waitFor({ state: "hidden" });
+    await page.fill("#role", "You are a pirate.");
+    await page.press("#role", "Tab");
+    await page.reload();
+    await status(page, /^Ready$/);
+    const again = said.at(-1);
+    await page.addInitScript(() => {
+      for (const name of ["localStorage", "sessionStorage"]) {
+        Object.defineProperty(window, name, { get() { throw new DOMException("barred", "SecurityError"); } });
+      }
+    });
+    await page.reload();
+    await status(page, /^Ready$/);
+    await page.click("#theme");
+    await type(page, "Go on.");
+    await answered(page, 1);
+    return { voice, first, note, again, barred: await bubbles(page) };
+  },
+
+  /** Two clicks where one was meant, a change of mind, samples while the microphone listens. */
+  async haste(browser) {
+    const page = await browser.open();
+    const live = () => page.evaluate(() => window.tracks.filter((track) => track.readyState === "live").length);
+    await microphone(page, QUESTION);
+    await page.evaluate(() => { // who asks for the microphone waits until `allow` is called
+      window.tracks = [];
+      const open = navigator.mediaDevices.getUserMedia;
+      navigator.mediaDevices.getUserMedia = async () => {
+        await new Promise((allow) => { window.allow = [...(window.allow ?? []), allow]; });
+        const stream = await open();
+        window.tracks.push(...stream.getTracks());
+        return stream;
+      };
+    });
+    const asked = (count) => page.waitForFunction((n) => window.allow?.length >= n, count);
+    const allow = () => page.evaluate(() => window.allow.forEach((go) => go()));
+    await page.click("#start");
+    await asked(1);
+    await page.click("#stop"); // thought better of while the browser asks
+    await status(page, /^Ready$/);
+    await allow();
+    await page.waitForFunction(() => window.tracks.length === 1);
+    const unwanted = [await live(), await page.evaluate(() => document.body.dataset.state)];
+    await page.press("#start", "Enter");
+    await page.press("#start", "Enter");
+    await asked(2);
+    await allow();
+    await state(page, "listening");
+    const open = await live();
+    await page.click("#mute");
+    const muted = await page.textContent("#status");
+    await page.click("#mute");
+
+    await page.click(".sample"); // while it listens
+    await answered(page, 1);
+    await state(page, "listening"); // again
+    await page.dblclick(".sample");
+    await answered(page, 2);
+    const twice = await bubbles(page);
+    await page.click("#stop");
+    const stopped = await live();
+    await page.click(".sample");
+    await page.waitForSelector(".bubble.user.pending");
+    await page.click("#stop"); // in the middle of the question
+    await status(page, /^Ready$/);
+    const quit = await bubbles(page);
+
+    await page.click("#start");
+    await allow();
+    await state(page, "listening");
+    await page.evaluate(() => { // unplugged
+      const track = window.tracks.at(-1);
+      track.stop();
+      track.dispatchEvent(new Event("ended"));
+    });
+    await status(page, /microphone is gone/);
+    await state(page, "idle");
+    await page.focus("#conversation"); // held, the space bar is push to talk here too
+    await page.keyboard.down("Space");
+    await asked(4);
+    await allow();
+    await status(page, /let go/);
+    await clock(page, (await page.evaluate(() => window.speak())) + 0.6);
+    await page.keyboard.up("Space");
+    await answered(page, 3);
+    const held = [await page.evaluate(() => document.body.dataset.state), await page.textContent("#start")];
+    await type(page, "Go on.");
+    await page.waitForFunction(() => document.body.dataset.state === "speaking");
+    await page.click("#clear");
+    await status(page, /^Ready$/);
+    const left = [await bubbles(page), await page.evaluate(() => sessionStorage.getItem("step-audio.conversation"))];
+    return { unwanted, open, muted, twice, stopped, quit, held: held.map((text) => text.trim()), left };
   },
 
   /** Sound reaches the speakers at its own pace, each piece up to 50 ms late. */
@@ -194,6 +318,10 @@ export const steps = {
     });
     await page.click("#start");
     await page.waitForSelector("#status[data-kind=error]");
+    await page.evaluate(() => { window.statuses = []; });
+    await page.click("#start"); // again: the speakers are there now, and tell that they are silent
+    await page.waitForFunction(() => window.statuses.length > 1);
+    await page.waitForTimeout(500);
     const refused = await page.textContent("#status");
     await page.focus("#tab-talk");
     await page.keyboard.press("ArrowRight");
@@ -228,6 +356,20 @@ export const steps = {
     const download = page.waitForEvent("download");
     await page.click("#download");
     const file = (await download).suggestedFilename();
+    await page.route("**/v1/audio/speech", async (route) => {
+      await page.selectOption("#studio-format", "flac"); // while it is made
+      await route.fulfill({ body: "a sound that this browser does not know" });
+    });
+    await page.selectOption("#studio-format", "aac");
+    await page.click("#speak");
+    const strange = [
+      await page.locator("#studio-status", { hasText: "does not play" }).textContent(),
+      await page.getAttribute("#download", "download"), await page.isVisible("#wave"),
+    ];
+    await page.unroute("**/v1/audio/speech");
+    await page.selectOption("#studio-format", "wav");
+    await page.click("#speak");
+    await page.locator("#studio-status", { hasText: "of speech in" }).waitFor();
     const lastsS = await page.$eval("#player", (player) => player.duration);
 
     const told = page.locator("#voice-status");
@@ -262,7 +404,7 @@ export const steps = {
     await shot(page, "studio-phone");
     const removed = await removal(browser, page);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    return { said, file, lastsS, refused, lasted, voices, chosen, removed, overflow };
+    return { said, file, strange, lastsS, refused, lasted, voices, chosen, removed, overflow };
   },
 };
 

@@ -29,6 +29,7 @@ from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 from tests.web.heard import Heard, heard
 from tests.web.node import Lines
+from tokenizer.vad import EnergyTurnDetector
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
@@ -218,6 +219,33 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
     assert [who for who, _ in found["bubbles"]] == ["user", "assistant"] * 4
 
 
+def test_the_style_is_told_and_kept_and_what_has_no_effect_is_said(
+    drive: Drive, page: Path
+) -> None:
+    with serving(tone(5, "Yes?", default_voice="slt"), web=page) as port:
+        found = drive("style", port)
+    plain = {"role": None, "emotion": None, "dialect": None, "mode": None, "loudness": 3}
+    assert found["voice"] == "slt"  # the profile's, not the first of the list
+    assert found["first"] == [plain, {"voice": "slt", "speed": 1}]
+    assert found["note"].startswith("This model does not follow this style.")
+    assert found["again"][0] == {**plain, "role": "You are a pirate.", "loudness": 5}
+    assert found["barred"] == [["user", "Go on."], ["assistant", "Yes?"]]
+
+
+def test_haste_opens_no_second_microphone_and_asks_nothing_twice(drive: Drive, page: Path) -> None:
+    ears = EnergyTurnDetector()
+    with serving(tone(30, "Yes, and on it goes.", turn_detector=ears), web=page) as port:
+        found = drive("haste", port)
+    assert found["unwanted"] == [0, "idle"]
+    assert found["open"] == 1
+    assert found["muted"].startswith("Muted")
+    assert [who for who, _ in found["twice"]] == ["user", "assistant"] * 2
+    assert found["stopped"] == 0
+    assert found["quit"] == found["twice"]
+    assert found["held"] == ["idle", "Start"]
+    assert found["left"] == [[], None]
+
+
 def test_50_ms_of_jitter_make_no_gap(drive: Drive, page: Path) -> None:
     with serving(tone(20, "On and on and on."), web=page) as port:
         found = drive("jitter", port)
@@ -242,6 +270,10 @@ def test_the_studio_speaks_and_takes_and_removes_voices(drive: Drive, nano: int)
     found = drive("studio", nano)
     assert found["file"] == "speech.wav"
     assert 0.3 < found["lastsS"] < 3  # "Hello.", and a player that knows its length
+    words, name, pictures = found["strange"]
+    assert "does not play aac" in words
+    assert name == "speech.aac"
+    assert not pictures  # of another sound
     assert found["refused"]
     assert {"uploaded", "recorded"} <= set(found["voices"])
     assert found["chosen"] == "recorded"

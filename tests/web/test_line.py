@@ -105,3 +105,38 @@ def test_only_a_session_nobody_used_sleeps_until_it_is_woken(reason: str, asleep
         console.log(JSON.stringify([...found, second.protocols.at(-1)]));
     """)
     assert got == [asleep, asleep, 0 if asleep else 1, "step-audio-resume"]
+
+
+@needs_node
+def test_a_silence_longer_than_what_is_kept_makes_nothing_come_twice() -> None:
+    got = run_js(f"""
+        {LINE}
+        first.lose();
+        for (let n = 4; n < 600; n++) client.send("x", {{ n }}); // 500 are kept
+        const second = await next();
+        second.open();
+        second.tell({{ type: "session.resumed", event_id: "e9", received: 3 }});
+        client.send("x", {{ n: 600 }});
+        second.lose();
+        const third = await next();
+        third.open();
+        third.tell({{ type: "session.resumed", event_id: "e10", received: 3 + 501 }});
+        console.log(JSON.stringify([second.sent.length, second.sent[0], third.sent]));
+    """)
+    assert got == [501, 100, []]
+
+
+@needs_node
+def test_who_waits_for_a_session_goes_on_when_the_old_one_is_back() -> None:
+    got = run_js(f"""
+        {LINE}
+        first.lose();
+        let woken = false;
+        client.wake().then(() => {{ woken = true; }});
+        const second = await next();
+        second.open();
+        second.tell({{ type: "session.resumed", event_id: "e9", received: 3 }});
+        await null;
+        console.log(JSON.stringify(woken));
+    """)
+    assert got is True
