@@ -285,8 +285,27 @@ def train(args: argparse.Namespace) -> None:
         run.advance({name: float(value.detach()) for name, value in losses.items()})
         if args.refresh and run.step % args.refresh == 0:
             batches.use(read_corpus(Path(args.speech), nonsense=True))
-    trainer.encoder.eval().to("cpu")
+    trainer.encoder.eval()
+    if heard is not None:
+        listen(trainer, batches, heard, args.listen, device)
+    trainer.encoder.to("cpu")
     parts.export(Path(args.out) / "export")
+
+
+@torch.no_grad()
+def listen(
+    trainer: HearingTrainer,
+    batches: HearingBatches,
+    heard: HeardWriter,
+    utterances: int,
+    device: torch.device,
+) -> None:
+    """Hand on how the encoder hears so many more utterances, without learning."""
+    batches.strength, done = GENTLE, 0
+    while done < utterances:
+        batch = batches.next().to(device)
+        heard.add(batch.utterances, trainer.losses(batch)[1], batch.lengths)
+        done += len(batch.utterances)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -302,6 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--heard", help="folder in which the LM finds the codes that are heard here"
     )
+    parser.add_argument("--listen", type=int, default=0, help="utterances to hand on at the end")
     parser.add_argument("--refresh", type=int, help="read --speech anew every so many steps")
     parser.add_argument("--smoke", action="store_true", help="tiny widths, to try the path")
     train(parser.parse_args(argv))

@@ -21,7 +21,7 @@ from step_audio.dialog.prompts import load_prompt
 SOUNDING = 0.4
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
 
-REMEMBERED = 40_000
+REMEMBERED = 20_000
 """Heard items that samples are drawn from, the newest."""
 
 UNRELATED = 0.4
