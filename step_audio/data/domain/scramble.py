@@ -9,38 +9,51 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from step_audio.data.domain.generate import generate
+from step_audio.data.domain import elsewhere
+from step_audio.data.domain.generate import INTENTS, generate, generate_intent
 from step_audio.data.domain.grammar import held_combo
 from step_audio.data.domain.lexicon import vocabulary
 from step_audio.data.domain.live import cities
 from step_audio.data.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 
 _CITY_INTENTS = ("time", "weather")
+_WITH_CITIES = ("follow_up", *_CITY_INTENTS)
 
 
 def scrambled(rng: random.Random) -> str:
     """Return a training question with some words replaced, or two of them around strange words.
 
-    Nothing that is held out comes about by chance: numbers and held-out cities are not among the
-    words put in, and halves are never joined without one.
+    Nothing that is held out comes about by chance: numbers are not among the words put in, a city
+    that is held out only where neither time nor weather is asked for, and halves are never joined
+    without a strange word.
     """
+    anywhere = rng.random() < 0.5
     if rng.random() < 0.6:
-        words = _question(rng)
+        words = _question(rng, anywhere)
         for _ in range(rng.choice((1, 1, 2, 3))):
-            words[rng.randrange(len(words))] = rng.choice(strange_words())
+            at = rng.randrange(len(words))
+            words[at : at + 1] = _strange(rng, anywhere)
         return " ".join(words)
-    first, second = _question(rng), _question(rng)
+    first, second = _question(rng, anywhere), _question(rng, anywhere)
     front = first[: rng.randint(1, max(1, len(first) - 1))]
     back = second[rng.randint(1, len(second)) :]
-    between = rng.choices(strange_words(), k=rng.choice((1, 1, 2)))
+    between = [word for _ in range(rng.choice((1, 1, 2))) for word in _strange(rng, anywhere)]
     return " ".join([*_plain(front), *between, *_plain(back)])
 
 
 @cache
 def strange_words() -> tuple[str, ...]:
-    """Return the words that may be put in, sorted."""
+    """Return the words that may be put in anywhere, sorted."""
     numbers = {word for text in (*ONES, *TENS, *ORDINALS, *OTHERS) for word in text.split()}
     return tuple(sorted(set(vocabulary()) - numbers - _held_city_words()))
+
+
+def _strange(rng: random.Random, anywhere: bool) -> list[str]:
+    if rng.random() < 0.6:
+        return [rng.choice(strange_words())]
+    name = rng.choice((*elsewhere.places(), *cities())).lower().split()
+    # A name that is held out is left out where it could belong to what is asked.
+    return name if anywhere or not _held_city_words() & set(name) else [rng.choice(strange_words())]
 
 
 @cache
@@ -55,8 +68,13 @@ def _plain(words: list[str]) -> list[str]:
     return [word for word in words if word not in _held_city_words()]
 
 
-def _question(rng: random.Random) -> list[str]:
+def _question(rng: random.Random, anywhere: bool) -> list[str]:
+    """Return the words of a question; `anywhere`: of one that no city belongs to."""
     words: list[str] = []
     while not words:
-        words = generate(rng, "train").question.split()
+        if anywhere:
+            intent = rng.choice([name for name in INTENTS if name not in _WITH_CITIES])
+            words = generate_intent(rng, intent, "train").question.split()
+        else:
+            words = generate(rng, "train").question.split()
     return words

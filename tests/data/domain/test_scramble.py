@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
-from step_audio.data.domain import generate, scrambled, vocabulary
+from step_audio.data.domain import scrambled, vocabulary
 from step_audio.data.domain.grammar import held_combo
 from step_audio.data.domain.live import cities
 from step_audio.data.domain.numbers import TENS
@@ -31,10 +29,12 @@ def test_what_is_put_in_is_no_number_and_no_held_out_city() -> None:
     assert len(put_in) > 500
 
 
-@pytest.mark.parametrize("city", HELD)
-def test_no_held_out_city_is_asked_about_in_a_scramble(city: str) -> None:
-    # A training question may name it where the speaker corrects himself, as in training anyway.
-    rng = random.Random(9)
-    plain = sum(city.lower() in generate(rng, "train").question for _ in range(2000)) / 2000
-    mixed = sum(city.lower() in text for text in DRAWN) / len(DRAWN)
-    assert mixed <= plain + 0.02
+def test_held_out_cities_are_heard_but_never_where_time_or_weather_is_asked_for() -> None:
+    asked = {"weather", "temperature", "forecast", "rain", "sunny", "snowy", "time", "clock"}
+    texts = [scrambled(random.Random(1000 + seed)) for seed in range(3000)]
+    for city in HELD:
+        naming = [text.split() for text in texts if city.lower() in text]
+        assert naming, f"{city} is never heard"
+        # Strange words may be these too, and a speaker may correct himself, as in training anyway.
+        pairs = sum(bool(asked & set(words)) for words in naming)
+        assert pairs <= 0.12 * len(naming) + 2, city
