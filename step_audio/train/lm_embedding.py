@@ -55,7 +55,9 @@ class StructuredEmbedding(nn.Module):
             (self.known_semantic, self.semantic),
         ):
             rows = table[at : at + len(known)]
-            part.weight.copy_(torch.linalg.lstsq(known, rows, driver="gelsd").solution.T)
+            # Directions that the codes hardly have would need huge weights for nothing.
+            solved = torch.linalg.lstsq(known, rows, rcond=1e-3, driver="gelsd")
+            part.weight.copy_(solved.solution.T)
             self.free[at : at + len(known)] = rows - part(known)
             at += len(known)
 

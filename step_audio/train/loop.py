@@ -110,7 +110,7 @@ class TrainingRun:
     def fraction(self) -> float:
         """Share of the budget that is used, 0 to 1."""
         if self.budget.steps is not None:
-            return min(1.0, self.step / max(1, self.budget.steps))
+            return min(1.0, self.step / self.budget.steps) if self.budget.steps else 1.0
         return min(1.0, self.used_s / (60.0 * max(1e-6, self.budget.minutes)))
 
     @property

@@ -12,6 +12,7 @@ from step_audio.data.domain import live
 from step_audio.data.domain.draw import Draw
 from step_audio.data.domain.grammar import ask, load
 from step_audio.data.domain.lexicon import clear_words
+from step_audio.data.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.data.domain.sample import QaSample
 
 NAMED: Final = 0.2
@@ -30,7 +31,7 @@ def weather(draw: Draw) -> QaSample:
     def place() -> str:
         if dice < NAMED:
             return draw.rng.choice(places())
-        words = draw.rng.choices(clear_words(), k=draw.rng.choice((1, 1, 2)))
+        words = draw.rng.choices(invented_words(), k=draw.rng.choice((1, 1, 2)))
         return " ".join(word.capitalize() for word in words)
 
     name = draw.combo(place, lambda name: ("city", "weather", name))
@@ -38,6 +39,13 @@ def weather(draw: Draw) -> QaSample:
     return live.weather_sample(
         draw, carrier, ask(draw.rng, carrier, {"city": live.city_slot(name)}), name
     )
+
+
+@cache
+def invented_words() -> tuple[str, ...]:
+    """Return the words that may name a place: no numbers, which the answer has of its own."""
+    numbers = {word for text in (*ONES, *TENS, *ORDINALS, *OTHERS) for word in text.split()}
+    return tuple(w for w in clear_words() if len(w) > 2 and w not in numbers)
 
 
 @cache
