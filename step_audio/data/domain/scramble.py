@@ -23,9 +23,9 @@ _WITH_CITIES = ("follow_up", *_CITY_INTENTS)
 def scrambled(rng: random.Random) -> str:
     """Return a training question with some words replaced, or two of them around strange words.
 
-    Nothing that is held out comes about by chance: numbers are not among the words put in, a city
-    that is held out only where neither time nor weather is asked for, and halves are never joined
-    without a strange word.
+    So that nothing held out comes about whole: numbers are not among the words put in, a city that
+    is held out is put only into questions for neither time nor weather (where a strange word may
+    still be "weather"), and halves are never joined without a strange word.
     """
     anywhere = rng.random() < 0.5
     if rng.random() < 0.6:
