@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from step_audio.core.audio import StreamResampler
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm
 from step_audio.dialog.run import AudioChunk
 

@@ -14,7 +14,8 @@ import soundfile as sf
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
-from step_audio.core.audio import float_to_pcm16, resample
+from step_audio.core.audio import float_to_pcm16
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
 
 QUESTION: Final = Path(__file__).parents[1] / "web" / "samples" / "capital.mp3"

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from step_audio.core import audio
+from step_audio.core import resampling
+from step_audio.core.audio import Rechunker
 from step_audio.core.errors import AudioError
 from step_audio.core.types import Pcm
 
@@ -31,7 +32,7 @@ _KEEP_LEFT, _KEEP_RIGHT, _ROUND_TO = 800, 3520, 240
 
 def resample(pcm: Pcm, rate_hz: int) -> Pcm:
     """Return `pcm` at 16 kHz; equal to the reference, which refuses rates below that."""
-    return audio.resample(pcm, rate_hz, RATE_HZ)
+    return resampling.resample(pcm, rate_hz, RATE_HZ)
 
 
 def check_pcm(pcm: Pcm) -> Pcm:
@@ -94,7 +95,7 @@ class CausalLevel:
     """
 
     def __init__(self, floor: float = STREAM_FLOOR) -> None:
-        self._blocks = audio.Rechunker(BLOCK_SAMPLES)
+        self._blocks = Rechunker(BLOCK_SAMPLES)
         self._peak = np.float32(floor)
 
     def push(self, pcm: Pcm, /) -> Iterable[Pcm]:

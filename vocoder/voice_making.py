@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from step_audio.core.audio import resample
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.core.vocab import vocoder_codes
 from vocoder.flow import FlowBatch, FlowModel

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from server.errors import RequestError
 from step_audio.core import g711
-from step_audio.core.audio import StreamResampler, float_to_pcm16, pcm16_to_float
+from step_audio.core.audio import float_to_pcm16, pcm16_to_float
 from step_audio.core.delivery import open_delivery
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm
 
 FormatName = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]

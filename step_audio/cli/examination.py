@@ -20,10 +20,10 @@ import numpy as np
 from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
 from step_audio.cli.speech import Reply, answer
-from step_audio.core.audio import resample
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, ToolCall
 from step_audio.dialog.conversation import Conversation
 from step_audio.dialog.session import Assistant

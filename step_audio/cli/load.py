@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 
 from step_audio.cli.parts import Load
-from step_audio.core.audio import read_audio, resample
+from step_audio.core.audio import read_audio
 from step_audio.core.errors import InputError
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
 
 MAX_QUESTION_S = 60.0

@@ -10,9 +10,9 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
-from step_audio.core.audio import resample
 from step_audio.core.encoding import AudioFormat, SoundFile, format_named
 from step_audio.core.errors import AudioError
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
 
 PAUSE_S: Final = 0.3

@@ -10,10 +10,11 @@ import numpy as np
 
 from step_audio.cli.output import prepare, write_text
 from step_audio.cli.parts import Load
-from step_audio.core.audio import StreamResampler, read_audio, write_wav
+from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import GROUP_MS, TokenGroup
 
 MAX_GROUPS = 600_000 // GROUP_MS

@@ -1,4 +1,4 @@
-"""Sound at the edges: PCM16, files, resampling, rechunking. Inside, sound is mono float32.
+"""Sound at the edges: PCM16, files, rechunking. Inside, sound is mono float32.
 
 Nothing here knows of base64 or of the network.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import wave
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError
 from step_audio.core.types import Pcm, Recording
@@ -25,8 +22,6 @@ SILENCE_PEAK: Final = 1e-4
 MAX_CHANNELS: Final = 32
 RATES_HZ: Final = (4_000, 384_000)
 
-_LOWPASS_WIDTH: Final = 6  # zero crossings of the sinc on each side
-_ROLLOFF: Final = 0.99
 _READ_FRAMES: Final = 65_536
 
 
@@ -151,90 +146,6 @@ def check_sound(pcm: Pcm, what: str) -> None:
         raise AudioError(f"{what} holds NaN or infinite samples; export it again")
     if float(np.abs(pcm).max()) < SILENCE_PEAK:
         raise AudioError(f"{what} is silent throughout; check the microphone and record again")
-
-
-class StreamResampler:
-    """Stage[Pcm, Pcm] from one rate to another; the result does not depend on the cuts.
-
-    A windowed sinc (Hann, 6 zero crossings, roll-off 0.99), equal to the default of
-    torchaudio.transforms.Resample, which the published tokenizers were used with. Each output
-    phase keeps only its own taps, so odd rates such as 44 101 Hz cost no more than others.
-
-    Args:
-        from_hz, to_hz: the rates.
-        crossings: zero crossings on each side; more keep what is just below the lower half rate
-            and take longer: 32 cost a delay of 2 ms at 24 kHz to 16 kHz.
-
-    Raises:
-        AudioError: a rate that no sound card has.
-    """
-
-    def __init__(self, from_hz: int, to_hz: int, *, crossings: int = _LOWPASS_WIDTH) -> None:
-        for rate_hz in (from_hz, to_hz):
-            if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
-                raise AudioError(
-                    f"sample rate {rate_hz} Hz is outside {RATES_HZ[0]}..{RATES_HZ[1]}"
-                )
-        common = math.gcd(from_hz, to_hz)
-        self._step, self._phases = from_hz // common, to_hz // common
-        self._taps, self._width = _sinc_taps(self._step, self._phases, crossings)
-        # `_kept` starts at sample `_start` of the input; the sound is preceded by silence.
-        self._kept: Pcm = np.zeros(self._width, dtype=np.float32)
-        self._start = -self._width
-        self._received = 0
-        self._sent = 0
-
-    def push(self, pcm: Pcm, /) -> Iterable[Pcm]:
-        """Take samples at `from_hz` and return what is ready at `to_hz`."""
-        if self._step == self._phases:
-            return (pcm,) if len(pcm) else ()
-        self._kept = np.concatenate((self._kept, pcm))
-        self._received += len(pcm)
-        # The last output whose taps all lie before `_received`.
-        ready = -(-(self._received - self._width - 1) * self._phases // self._step)
-        return self._outputs(ready)
-
-    def flush(self) -> Iterable[Pcm]:
-        """Return the rest: in all ceil(samples * to_hz / from_hz)."""
-        if self._step == self._phases:
-            return ()
-        self._kept = np.pad(self._kept, (0, self._taps.shape[1]))
-        return self._outputs(-(-self._received * self._phases // self._step))
-
-    def _outputs(self, until: int) -> Iterable[Pcm]:
-        """Compute outputs `_sent`..`until` and forget the input no later output needs."""
-        if until <= self._sent:
-            return ()
-        at = np.arange(self._sent, until, dtype=np.int64)
-        first = at * self._step // self._phases - self._width - self._start
-        windows = np.lib.stride_tricks.sliding_window_view(self._kept, self._taps.shape[1])
-        out = np.einsum("nt,nt->n", windows[first], self._taps[at % self._phases])
-        self._sent = until
-        forget = until * self._step // self._phases - self._width - self._start
-        self._kept = self._kept[forget:].copy()
-        self._start += forget
-        return (out.astype(np.float32),)
-
-
-@lru_cache(maxsize=8)  # each answer and each question opens a resampler of the same few rates
-def _sinc_taps(step: int, phases: int, crossings: int) -> tuple[NDArray[np.float32], int]:
-    """Return (taps (phases, 2 * width + 2), width): phase p starts width before its centre."""
-    cutoff = min(step, phases) * _ROLLOFF
-    width = math.ceil(crossings * step / cutoff)
-    phase = np.arange(phases, dtype=np.int64)[:, None]
-    sample = phase * step // phases - width + np.arange(2 * width + 2)
-    t = np.clip((sample / step - phase / phases) * cutoff, -crossings, crossings)
-    window = np.cos(t * np.pi / crossings / 2) ** 2
-    taps = (np.sinc(t) * window * cutoff / step).astype(np.float32)
-    taps.flags.writeable = False  # shared
-    return taps, width
-
-
-def resample(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
-    """Return the whole of `pcm` at another rate."""
-    stage = StreamResampler(from_hz, to_hz)
-    out = [*stage.push(pcm), *stage.flush()]
-    return np.concatenate(out) if out else pcm[:0]
 
 
 class Rechunker:

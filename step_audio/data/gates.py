@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from step_audio.core.audio import resample
 from step_audio.core.error_rates import error_rate
 from step_audio.core.errors import InputError
 from step_audio.core.ports import TurnDetector
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
 from step_audio.data.manifest import Utterance
 from step_audio.data.segment import speech_spans

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from step_audio.core.audio import resample
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.core.ports import AudioTokenizer
+from step_audio.core.resampling import resample
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.data.examples import Examples

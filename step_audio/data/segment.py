@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from step_audio.core.audio import resample
 from step_audio.core.ports import TurnDetector
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, SpeechEventKind
 
 Span = tuple[int, int]

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from step_audio.core.audio import StreamResampler
 from step_audio.core.ports import AudioTokenizer, TurnDetector
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm, SpeechEventKind, TokenGroup
 from step_audio.dialog.question import Question
 

@@ -6,9 +6,9 @@ import copy
 import math
 from typing import Final
 
-from step_audio.core.audio import StreamResampler
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm, TokenGroup
 
 _PLAIN: Final = 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from step_audio.core.audio import StreamResampler
 from step_audio.core.ports import TurnDetector
+from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm, SpeechEvent, SpeechEventKind
 
 _PAD_S = 0.2

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from step_audio.core.types import Pcm
-from step_audio.data.augment import augment, pad_noise, warp
+from step_audio.data.augment import augment, coloured_noise, mix, pad_noise, warp
 from step_audio.data.corpus import Utterance, read_corpus
 from step_audio.data.domain import pronunciations
 from step_audio.data.feature_warp import mask, other_speaker
@@ -49,6 +49,10 @@ HEAD_STEPS = 250
 """Steps in which a new phone head learns to read the codes as they are."""
 
 CLIENT_RATE_HZ = 24_000
+
+NOISY_SHARE, NOISY_DB = 0.3, (9.0, 25.0)
+"""Share of utterances in steady noise, to the last step, and its ratio: gentle sounds alone let
+the ear forget what noise at 15 dB is like."""
 
 GENTLE = 0.55
 """How hard sounds are changed at the end, as a share of the beginning: hard conditions teach most,
@@ -119,9 +123,10 @@ class HearingBatches:
                 there = soxr.resample(sound, SAMPLE_RATE_HZ, CLIENT_RATE_HZ, quality="MQ")
                 sound = soxr.resample(there, CLIENT_RATE_HZ, SAMPLE_RATE_HZ, quality="MQ")
             if self.random.random() < 0.6:
-                # Where an utterance begins within a group decides a fifth of its codes.
-                before, after = self.random.uniform(0.0, 0.36), self.random.uniform(0.0, 0.3)
-                sound = pad_noise(sound, before, after, self.numpy)
+                sound = self._padded(sound)
+            if self.random.random() < NOISY_SHARE:
+                noise = coloured_noise(len(sound), self.numpy)
+                sound = mix(sound, noise, self.random.uniform(*NOISY_DB))
         sound = sound * np.float32(self.numpy.uniform(0.2, 1.0))
         rows = fbank_rows(_as_served(sound))
         if not kept and self.random.random() < 0.85:
@@ -129,6 +134,14 @@ class HearingBatches:
         if not kept and self.random.random() < 0.5 * self.strength:
             rows = mask(rows, self.numpy)
         return torch.from_numpy((stacked(rows) + self.shift) * self.scale)
+
+    def _padded(self, sound: Pcm) -> Pcm:
+        """Return the sound as a turn holds it: where it begins within a group decides a fifth of
+        its codes, and around it may be a room or, from a file, nothing at all."""
+        before, after = self.random.uniform(0.0, 0.5), self.random.uniform(0.0, 0.6)
+        if self.random.random() < 0.4:
+            return np.pad(sound, (int(before * SAMPLE_RATE_HZ), int(after * SAMPLE_RATE_HZ)))
+        return pad_noise(sound, before, after, self.numpy)
 
     def _phones(self, utterance: Utterance) -> list[int]:
         ways = (self.random.choice(self.lexicon[word]) for word in utterance.words)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from step_audio.core.audio import resample
 from step_audio.core.config import load_profile
 from step_audio.core.ports import AudioTokenizer
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.data.domain import generate
 from step_audio.data.speakers import speaker

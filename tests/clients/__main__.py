@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from step_audio.core.audio import float_to_pcm16, read_audio, resample
+from step_audio.core.audio import float_to_pcm16, read_audio
+from step_audio.core.resampling import resample
 from tests.clients.tls import tls
 
 HERE: Final = Path(__file__).parent

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from step_audio.core.audio import read_audio, resample
+from step_audio.core.audio import read_audio
 from step_audio.core.config import load_profile
 from step_audio.core.ports import AudioTokenizer, TurnDetector
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ear import Detection, Ear, Stopped
 from step_audio.dialog.question import Question

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from step_audio.core.audio import StreamResampler, resample
 from step_audio.core.errors import AudioError
+from step_audio.core.resampling import StreamResampler, resample
 from step_audio.core.types import Pcm, TokenGroup
 from tests import laws
 from tests.tokenizer import golden

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from step_audio.core.audio import resample
 from step_audio.core.config import load_profile
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.eval.seams import borders, jump_ratios, summary
 from step_audio.runtime import Runtime

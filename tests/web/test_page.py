@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.app import WEB
-from step_audio.core.audio import resample
+from step_audio.core.resampling import resample
 from tests.web.node import HARNESS, NODE, needs_node, run_js
 
 
