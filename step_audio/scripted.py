@@ -102,9 +102,10 @@ class Script:
     async def generate(self, request: GenerationRequest) -> AsyncIterator[int]:
         """Yield the script, cut at the request's limit."""
         ids = self._answer if request.form == "answer" else self._reading
-        await asyncio.sleep(self._first_s)
         loop = asyncio.get_running_loop()
-        start_s = loop.time()
+        # Counted from the beginning: a timer is late by a millisecond, and two would add up.
+        start_s = loop.time() + self._first_s
+        await asyncio.sleep(self._first_s)
         for at, token_id in enumerate(ids[: request.sampling.max_tokens]):
             # Even without a pace, others have their turn between two ids, as with any engine.
             due_s = start_s + at * self._each_s
