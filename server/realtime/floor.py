@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from server.errors import RequestError
 from server.realtime.answering import Answering
+from server.realtime.asides import Asides
 from server.realtime.config import SessionConfig
 from server.realtime.speaker import Speaker, Speech, Wanted
 from server.realtime.talk import Talk
@@ -18,11 +19,14 @@ from step_audio.dialog.errands import note
 from step_audio.dialog.turn import A, Action, E, Event, S, State, step
 
 MAX_WAITING: Final = 16
-MAX_ASIDES: Final = 4
 
 
 class Floor:
-    """The turn machine of one session at work."""
+    """The turn machine of one session at work.
+
+    Attributes:
+        asides: answers that are given whoever has the floor.
+    """
 
     def __init__(self, talk: Talk) -> None:
         self.state: State = S.LISTENING
@@ -32,7 +36,7 @@ class Floor:
         self._clock, self._observe = services.clock, services.recorder.observe
         self._resume_ms = talk.assistant.settings.turns.resume_ms
         self._current: Speech | None = None
-        self._asides: list[Speech] = []
+        self.asides = Asides(self._speaker)
         self._wishes: deque[Wanted | str | None] = deque()
         self._user_speaks = False
         self._free = asyncio.Event()
@@ -162,25 +166,10 @@ class Floor:
         self._prepare(Wanted(config, metadata, context))
         self._feed(E.COMMITTED)
 
-    def ask_aside(
-        self, config: SessionConfig, metadata: dict[str, Any] | None, context: Conversation
-    ) -> None:
-        """Answer `context` beside the conversation, whoever has the floor. Raises Overloaded."""
-        if len(self._asides) >= MAX_ASIDES:
-            raise Overloaded(f"{MAX_ASIDES} responses beside the conversation are under way; wait")
-        wanted = Wanted(config, metadata, context, aside=True)
-        speech = self._speaker.prepare(wanted, on_audio=_ignore, on_end=self._aside_ended)
-        self._asides.append(speech)
-        self._speaker.announce(speech)
-
     def cancel(self, response_id: str | None) -> None:
         """Stop a response under way, the conversation's by default. Raises RequestError."""
-        for speech in self._asides:
-            if response_id is not None and response_id == speech.response_id:
-                self._speaker.end(speech, "client_cancelled", interrupted=False)
-                speech.answering.stop()
-                self._asides.remove(speech)
-                return
+        if self.asides.cancel(response_id):
+            return
         running = self._current.response_id if self._current else None
         try:
             if running is None or response_id not in (None, running):
@@ -225,11 +214,12 @@ class Floor:
     async def close(self) -> None:
         """Stop what runs."""
         self._wishes.clear()
-        speeches = [*self._asides, *([self._current] if self._current else [])]
-        for speech in speeches:
-            speech.answering.stop()
-        for speech in speeches:
-            await speech.answering.stopped()
+        answers = self.asides.stop()
+        if self._current is not None:
+            self._current.answering.stop()
+            answers.append(self._current.answering)
+        for answering in answers:
+            await answering.stopped()
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -291,13 +281,6 @@ class Floor:
         self._speaker.finish(current, failure)
         self._feed(E.FAILED if failure else E.RESPONSE_DONE)
 
-    def _aside_ended(self, answering: Answering, failure: StepAudioError | None) -> None:
-        for speech in self._asides:
-            if speech.answering is answering:
-                self._speaker.finish(speech, failure)
-                self._asides.remove(speech)
-                return
-
     def _next(self) -> None:
         """Give the floor to what waits for it, once nobody has it."""
         if self.state is not S.LISTENING:
@@ -321,7 +304,3 @@ class Floor:
         if self.state is S.LISTENING:
             return self._speaker.heard_ms(current) not in (None, 0)
         return self.state is S.SPEAKING
-
-
-def _ignore(_: Answering) -> None:
-    """The floor takes no notice of sound beside the conversation."""

@@ -33,6 +33,7 @@ from server.realtime.lifetime import (
     warning_event,
 )
 from server.realtime.outlet import Outlet
+from server.realtime.sent import Sent
 from server.realtime.session import RealtimeSession
 from server.realtime.shapes.shape import Shape
 from server.realtime.translate import error_event
@@ -42,8 +43,6 @@ from step_audio.dialog.session import Assistant
 _LOG = logging.getLogger(__name__)
 
 GONE: Final = (WebSocketDisconnect, OSError)
-MAX_LOG_BYTES: Final = 8 << 20
-"""Of events that may have to be sent again: two minutes of sound."""
 GOING: Final = 1012
 POLICY: Final = 1008
 TRY_LATER: Final = 1013
@@ -82,8 +81,7 @@ class Line:
         self._open = asyncio.Event()
         self._over = asyncio.Event()
         self._handled = 0
-        self._log: deque[tuple[str, str]] = deque()
-        self._log_bytes = 0
+        self._sent = Sent()
         self._unsent: deque[str] = deque()
         self._handling: asyncio.Future[None] | None = None
         self._attached: tuple[asyncio.Event, asyncio.Event] | None = None
@@ -242,7 +240,7 @@ class Line:
             # ASCII, since what clients had echoed may hold half a surrogate pair.
             text = json.dumps(event)
             if self.token is not None:
-                self._remember(event["event_id"], text)
+                self._sent.add(event["event_id"], text)
             self._unsent.append(text)
             self._expired = event["type"] == "error" and event["error"]["code"] == EXPIRED
         await self._send(socket, self._unsent.pop())
@@ -253,21 +251,13 @@ class Line:
             await socket.send_text(text)
         self.held_s += time.monotonic() - began_s
 
-    def _remember(self, event_id: str, text: str) -> None:
-        self._log.append((event_id, text))
-        self._log_bytes += len(text)
-        while self._log_bytes > MAX_LOG_BYTES:
-            self._log_bytes -= len(self._log.popleft()[1])
-
     def _after(self, last: str) -> list[str]:
         """Return what was sent after an event. Raises RequestError: it is not known."""
-        ids = [event_id for event_id, _ in self._log]
-        if last not in ids:
-            raise RequestError("that event is too old to resume after it", code="resume_failed")
-        self._unsent.clear()  # they are in the log
+        missed = self._sent.after(last)
+        self._unsent.clear()  # they are among them
         facts = {"type": "session.resumed", "received": self._handled}
         resumed = json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts})
-        return [resumed, *(text for _, text in list(self._log)[ids.index(last) + 1 :])]
+        return [resumed, *missed]
 
     async def _until_over(self) -> None:
         """Wait for the end: of the client, of a socket that does not come back, of the time."""

@@ -138,7 +138,7 @@ class RealtimeSession:
             return
         context = await self._history.context(params)
         if params.conversation == "none" and context is not None:
-            self.floor.ask_aside(config, params.metadata, context)
+            self.floor.asides.ask(config, params.metadata, context)
         else:
             self.floor.ask(config, params.metadata, context)
 
