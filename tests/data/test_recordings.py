@@ -12,17 +12,12 @@ from step_audio.core.json_lines import read_rows
 from step_audio.core.types import Pcm
 from step_audio.data.manifest import read_utterances
 from step_audio.data.recordings import Cutter, Origin, segment
+from step_audio.data.segment import Cuts, plan_cuts
+from tests.data.sounds import RATE, tone
 from tokenizer.turns import TurnTiming
 from tokenizer.vad import EnergyTurnDetector
 
-RATE = 16_000
 ANN = Origin("ann", "CC0")
-
-
-def tone(seconds: float, hertz: float = 200.0) -> Pcm:
-    t = np.arange(int(seconds * RATE)) / RATE
-    noise = np.random.default_rng(int(hertz)).standard_normal(len(t)) * 1e-4
-    return (0.3 * np.sin(2 * np.pi * hertz * t) + noise).astype(np.float32)
 
 
 def guess(pcm: Pcm, rate_hz: int) -> str:
@@ -99,3 +94,8 @@ def test_two_processes_cut_as_one_does(tmp_path: Path, recordings: list[Path]) -
     assert segment(tmp_path / "one", recordings, cutter, ANN) == (3, 0)
     assert segment(tmp_path / "two", recordings, cutter, ANN, workers=2) == (3, 0)
     assert read_utterances(tmp_path / "one") == read_utterances(tmp_path / "two")
+
+
+def test_segments_are_joined_over_short_pauses_and_never_too_long() -> None:
+    spans = [(0, 900), (1100, 2000), (3000, 3200), (5000, 25_000)]
+    assert plan_cuts(spans, Cuts(600, 10_000, 400)) == [(0, 2000), (5000, 15_000), (15_000, 25_000)]
