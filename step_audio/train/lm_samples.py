@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from step_audio.core.types import TokenGroup
-from step_audio.data.domain import QaSample, generate
+from step_audio.data.domain import QaSample, generate, greetings
 from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.packing import TEXT_RUN
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
@@ -27,6 +27,11 @@ REMEMBERED = 20_000
 UNRELATED = 0.4
 """Share of questions of their own that come after something else. Where only follow-ups had a
 history, every second question of a conversation was taken for one."""
+
+
+GREETED = 0.06
+"""Share of questions that come after a greeting which nobody asked for, and of typed ones that are
+that greeting: many clients let the model speak first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,8 @@ class SampleComposer:
 
     def typed(self) -> LmSample:
         """A typed question; the answer stops before its sound where none was synthesised."""
+        if self.random.random() < GREETED:
+            return self._greeting()
         qa = generate(self.random, "train")
         while not qa.question:
             qa = generate(self.random, "train")
@@ -141,12 +148,27 @@ class SampleComposer:
             turns.append(Turn("assistant", (*heard, Call(*qa.call))))
             turns.append(Turn("tool", (Text(qa.result or "{}"),)))
             heard = ()
-        groups = self._groups(qa.answer) if self.random.random() < SOUNDING else ()
-        turns.append(Turn("assistant", (*heard, Spoken(qa.answer, groups))))
+        return self._answered(turns, qa.answer, task, context, heard)
+
+    def _greeting(self) -> LmSample:
+        """An answer to nothing at all."""
+        return self._answered([_system("answer")], self.random.choice(greetings()), "typed", 1)
+
+    def _answered(
+        self,
+        turns: list[Turn],
+        answer: str,
+        task: str,
+        context: int,
+        heard: tuple[Part, ...] = (),
+    ) -> LmSample:
+        """Return the turns with the answer behind them, its sound now and then."""
+        groups = self._groups(answer) if self.random.random() < SOUNDING else ()
+        turns.append(Turn("assistant", (*heard, Spoken(answer, groups))))
         ids, mask = self.builder.training_sequence(turns, context=context)
         if not groups:
             # Without sound the turn stops where its first sound would stand.
-            cut = 1 + max(0, len(self.builder.text(qa.answer)) - TEXT_RUN)
+            cut = 1 + max(0, len(self.builder.text(answer)) - TEXT_RUN)
             ids, mask = ids[:-cut], mask[:-cut]
         return LmSample(ids, mask, task)
 
@@ -157,6 +179,8 @@ class SampleComposer:
             drawn = [generate(self.random, "train") for _ in range(self.random.choice((1, 1, 2)))]
             before = tuple(past for past in drawn if past.question)
         turns: list[Turn] = []
+        if self.random.random() < GREETED:
+            turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
         for past in before:
             turns.append(Turn("human", (Text(past.question),)))
             turns.append(Turn("assistant", (Text(past.answer),)))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from step_audio.data.domain import QaSample, generate
+from step_audio.data.domain import QaSample, generate, greetings
 from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
 from step_audio.train.lm_data import nano_vocab
-from step_audio.train.lm_samples import UNRELATED, LmSample, SampleComposer, as_typed
+from step_audio.train.lm_samples import GREETED, UNRELATED, LmSample, SampleComposer, as_typed
 
 TOKENIZER = BpeTextTokenizer(Path(str(files("step_audio") / "weights/nano/lm/tokenizer.json")))
 CODES = np.tile(np.array([[1, 2, 3, 4, 5]], dtype=np.int16), (2, 1))
@@ -71,3 +71,20 @@ def test_typed_questions_keep_their_words() -> None:
     written = {as_typed("what time is it in london", rng) for _ in range(200)}
     assert {w.lower().rstrip("?.!") for w in written} == {"what time is it in london"}
     assert {"What time is it in london?", "WHAT TIME IS IT IN LONDON"} <= written
+
+
+def test_some_questions_come_after_a_greeting_that_nobody_asked_for() -> None:
+    made = composer(question(wanted=False))
+    seen = [texts(made.spoken(), marked=False) for _ in range(600)]
+    greeted = [text for text in seen if text.index("assistant\n") < text.index("human\n")]
+    assert len(greeted) / 600 == pytest.approx(GREETED, abs=0.03)
+    assert all(greetings()[0] in text for text in greeted)
+
+
+def test_the_model_learns_to_speak_first() -> None:
+    made = composer(question(wanted=False))
+    first = [s for s in (made.typed() for _ in range(300)) if "human\n" not in texts(s, False)]
+    assert len(first) / 300 == pytest.approx(GREETED, abs=0.04)
+    assert {texts(sample, marked=True) for sample in first} <= {
+        greetings()[0][:n] for n in range(1, 1 + len(greetings()[0]))
+    }

@@ -6,6 +6,7 @@ from step_audio.data.domain.lexicon import clear_words, pronunciations, salad, v
 from step_audio.data.domain.numbers import number_words, spoken_words
 from step_audio.data.domain.sample import QaSample, Split, qa_sample
 from step_audio.data.domain.scramble import scrambled
+from step_audio.data.domain.talk import greetings
 
 __all__ = [
     "INTENTS",
@@ -16,6 +17,7 @@ __all__ = [
     "delivery",
     "generate",
     "generate_intent",
+    "greetings",
     "number_words",
     "pronunciations",
     "qa_sample",

@@ -32,6 +32,11 @@ def small_talk(draw: Draw) -> QaSample:
     return QaSample("small_talk", question, None, None, answer, carrier.id, (kind,), key)
 
 
+def greetings() -> tuple[str, ...]:
+    """Return what is said to somebody who has just come."""
+    return tuple(load("talk")["small_talk"]["greeting"]["answers"])
+
+
 def piece(draw: Draw, kind: str) -> QaSample:
     """Draw a request for one of the jokes or stories, about a topic or any."""
     topic = draw.rng.choice(tuple(load("talk")[kind]["items"]))
