@@ -29,6 +29,9 @@ UNRELATED = 0.4
 history, every second question of a conversation was taken for one."""
 
 
+INTERRUPTED = 0.15
+"""Share of past answers that nobody heard to their end."""
+
 GREETED = 0.06
 """Share of questions that come after a greeting which nobody asked for, and of typed ones that are
 that greeting: many clients let the model speak first."""
@@ -183,8 +186,20 @@ class SampleComposer:
             turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
         for past in before:
             turns.append(Turn("human", (Text(past.question),)))
-            turns.append(Turn("assistant", (Text(past.answer),)))
+            if past.call is not None:
+                turns.append(Turn("assistant", (Call(*past.call),)))
+                turns.append(Turn("tool", (Text(past.result or "{}"),)))
+            # What a follow-up asks about was heard.
+            answer = past.answer if qa.history else self._as_heard(past.answer)
+            turns.append(Turn("assistant", (Text(answer),)))
         return turns
+
+    def _as_heard(self, answer: str) -> str:
+        """Return a past answer, now and then broken off, as an interruption leaves it."""
+        if self.random.random() >= INTERRUPTED:
+            return answer
+        words = answer.split(" ")
+        return " ".join(words[: self.random.randrange(len(words))])
 
     def _groups(self, answer: str) -> tuple[TokenGroup, ...]:
         spoken = self.answers.get(answer)

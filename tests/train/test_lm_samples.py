@@ -88,3 +88,27 @@ def test_the_model_learns_to_speak_first() -> None:
     assert {texts(sample, marked=True) for sample in first} <= {
         greetings()[0][:n] for n in range(1, 1 + len(greetings()[0]))
     }
+
+
+def test_what_was_asked_of_tools_before_is_shown_as_serving_shows_it() -> None:
+    made = composer(question(wanted=False))
+    seen = [texts(made.spoken(), marked=False) for _ in range(200)]
+    asked = [text for text in seen if "tool\n" in text]
+    assert len(asked) > 20
+    for text in asked:
+        called = text[: text.index("tool\n")].rstrip()
+        assert called.endswith("}")  # the arguments of the call
+        assert text.index("assistant\n") < text.index("tool\n") < text.rindex("human\n")
+
+
+@pytest.mark.parametrize("follows_up", [True, False])
+def test_past_answers_are_broken_off_now_and_then_but_none_that_is_followed_up(
+    follows_up: bool,
+) -> None:
+    made = composer(question(wanted=follows_up))
+    broken = 0
+    for _ in range(150):
+        *past, _ = texts(made.spoken(), marked=False).split("assistant\n")[1:]
+        said = [turn.split("human\n")[0].rstrip() for turn in past if "tool\n" not in turn]
+        broken += sum(answer[-1:] not in {".", "!", "?"} for answer in said)
+    assert (broken == 0) if follows_up else (broken > 5)
