@@ -145,6 +145,36 @@ def test_a_second_question_about_something_else_is_no_follow_up(port: int) -> No
     assert len(wrong) <= 3, wrong
 
 
+def test_asked_to_speak_first_it_greets_and_hears_the_question_that_follows(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime?model=nano") as socket:
+        by_hand = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        wanted = {**by_hand, "tools": [{**LAMP, "name": "get_weather"}]}
+        socket.send(json.dumps({"type": "session.update", "session": wanted}))
+        socket.send(json.dumps({"type": "response.create"}))
+        assert _said(until_done(socket)) == "Hello! How can I help you?"
+        append(socket, *read_audio(QUESTION))
+        called = answer(socket)[-1]["response"]["output"][-1]
+        assert (called["name"], called["arguments"]) == ("get_weather", '{"city":"Paris"}')
+
+
+@pytest.mark.parametrize("heard", ["", "The capital", "The capital of France is"])
+def test_a_question_after_an_answer_that_was_broken_off_is_answered(port: int, heard: str) -> None:
+    said = [
+        {"role": "user", "content": "what is the capital of france"},
+        {"role": "assistant", "content": heard},
+        {"role": "user", "content": "what is twelve plus thirty"},
+    ]
+    assert "forty two" in _written(port, said)
+
+
+def _said(events: list[dict[str, Any]]) -> str:
+    return "".join(
+        event["delta"]
+        for event in events
+        if event["type"] == "response.output_audio_transcript.delta"
+    )
+
+
 def _written(port: int, messages: list[dict[str, str]]) -> str:
     asked = {"model": "nano", "messages": messages, "modalities": ["text"]}
     reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=asked, timeout=60)

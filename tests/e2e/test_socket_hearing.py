@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 
 from step_audio.core.audio import read_audio
 from step_audio.core.config import load_profile
@@ -60,14 +61,16 @@ def test_another_rate_on_the_way_changes_few_codes(
     ear: tuple[AudioTokenizer, TurnDetector], name: str
 ) -> None:
     pcm, rate = read_audio(AUDIO / f"{name}.wav")
-    file, there = whole(ear, pcm, rate), whole(ear, resample(pcm, rate, RATE), RATE)
+    # As clients do it who keep the top of the band; what they take away cannot come back.
+    sent = np.asarray(soxr.resample(pcm, rate, RATE), dtype=np.float32)
+    file, there = whole(ear, pcm, rate), whole(ear, sent, RATE)
     # How many codes lie near a border is the weights' affair (noise at -60 dB moves half of them);
     # the filter's is to move far fewer than a path without one.
     at = np.arange(int(len(pcm) * RATE / rate)) * rate / RATE
     straight = np.interp(at, np.arange(len(pcm)), pcm).astype(np.float32)
     moved, moved_without = changed(file, there), changed(file, whole(ear, straight, RATE))
-    assert moved <= 0.15
-    assert moved <= 0.5 * moved_without
+    assert moved <= 0.08
+    assert moved <= 0.25 * moved_without
 
 
 def changed(one: tuple[TokenGroup, ...], other: tuple[TokenGroup, ...]) -> float:
