@@ -57,7 +57,7 @@ class StreamResampler:
         """Take samples at `from_hz` and return what is ready at `to_hz`."""
         if self._step == self._phases:
             return (pcm,) if len(pcm) else ()
-        self._kept = np.concatenate((self._kept, pcm))
+        self._kept = np.concatenate((self._kept, pcm), dtype=np.float32)
         self._received += len(pcm)
         # The last output whose taps all lie before `_received`.
         return self._outputs(

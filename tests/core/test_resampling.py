@@ -67,6 +67,13 @@ def test_impossible_rates_are_refused() -> None:
         StreamResampler(0, 16000)
 
 
+@pytest.mark.parametrize("rates", [(24000, 16000), (44101, 16000)])
+def test_whatever_the_samples_are_kept_in_float32_comes_out(rates: tuple[int, int]) -> None:
+    wide = resample(PCM.astype(np.float64), *rates)
+    assert wide.dtype == np.float32
+    np.testing.assert_array_equal(wide, resample(PCM, *rates))
+
+
 def test_a_copied_resampler_goes_on_alone() -> None:
     laws.a_copy_goes_on_alone(lambda: StreamResampler(24000, 16000, crossings=32), PCM, 1111)
 

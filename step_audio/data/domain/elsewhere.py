@@ -12,7 +12,7 @@ from step_audio.data.domain import live
 from step_audio.data.domain.draw import Draw
 from step_audio.data.domain.grammar import ask, load
 from step_audio.data.domain.lexicon import clear_words
-from step_audio.data.domain.numbers import ONES, ORDINALS, OTHERS, TENS
+from step_audio.data.domain.numbers import words_of_numbers
 from step_audio.data.domain.sample import QaSample
 
 NAMED: Final = 0.2
@@ -44,8 +44,7 @@ def weather(draw: Draw) -> QaSample:
 @cache
 def invented_words() -> tuple[str, ...]:
     """Return the words that may name a place: no numbers, which the answer has of its own."""
-    numbers = {word for text in (*ONES, *TENS, *ORDINALS, *OTHERS) for word in text.split()}
-    return tuple(w for w in clear_words() if len(w) > 2 and w not in numbers)
+    return tuple(w for w in clear_words() if len(w) > 2 and w not in words_of_numbers())
 
 
 @cache

@@ -22,6 +22,11 @@ OTHERS: Final = ("hundred", "thousand", "million", "minus", "point", "thirtieth"
 MAX_SPOKEN: Final = 10**9
 
 
+def words_of_numbers() -> frozenset[str]:
+    """Return every word that a spoken number may consist of."""
+    return frozenset(w for text in (*ONES, *TENS, *ORDINALS, *OTHERS) for w in text.split())
+
+
 def number_words(n: int) -> str:
     """Return an integer in words without "and": 120 is "one hundred twenty".
 

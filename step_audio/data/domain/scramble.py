@@ -14,7 +14,7 @@ from step_audio.data.domain.generate import INTENTS, generate, generate_intent
 from step_audio.data.domain.grammar import held_combo
 from step_audio.data.domain.lexicon import vocabulary
 from step_audio.data.domain.live import cities
-from step_audio.data.domain.numbers import ONES, ORDINALS, OTHERS, TENS
+from step_audio.data.domain.numbers import words_of_numbers
 
 _CITY_INTENTS = ("time", "weather")
 _WITH_CITIES = ("follow_up", *_CITY_INTENTS)
@@ -44,8 +44,7 @@ def scrambled(rng: random.Random) -> str:
 @cache
 def strange_words() -> tuple[str, ...]:
     """Return the words that may be put in anywhere, sorted."""
-    numbers = {word for text in (*ONES, *TENS, *ORDINALS, *OTHERS) for word in text.split()}
-    return tuple(sorted(set(vocabulary()) - numbers - _held_city_words()))
+    return tuple(sorted(set(vocabulary()) - words_of_numbers() - _held_city_words()))
 
 
 def _strange(rng: random.Random, anywhere: bool) -> list[str]:
