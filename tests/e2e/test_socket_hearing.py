@@ -68,6 +68,7 @@ def test_another_rate_on_the_way_changes_few_codes(
     # the filter's is to move far fewer than a path without one.
     at = np.arange(int(len(pcm) * RATE / rate)) * rate / RATE
     straight = np.interp(at, np.arange(len(pcm)), pcm).astype(np.float32)
+    assert len(there) == len(file)
     moved, moved_without = changed(file, there), changed(file, whole(ear, straight, RATE))
     assert moved <= 0.08
     assert moved <= 0.25 * moved_without
