@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         run.set_learning_rate(args.learning_rate)
         batch = to_device(crops.next(), device)
         with autocast(device.type):
-            loss = model.loss(replace(batch, prior_weight=PRIOR_WEIGHT))
+            loss = model.loss(replace(batch, prior_weight=PRIOR_WEIGHT, guidance=args.guidance))
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -170,6 +170,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speakers", help="only these, comma-separated")
     parser.add_argument("--batch-frames", type=int, default=2400, help="mel frames a step")
     parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=0.0,
+        help="strength to learn into the velocity, for weights that are to do without",
+    )
     parser.add_argument("--smoke", action="store_true", help="a few small steps, to try the path")
     args = parser.parse_args(argv)
     if args.smoke:

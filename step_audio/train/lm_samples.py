@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from step_audio.core.types import TokenGroup
-from step_audio.data.domain import QaSample, generate, greetings
+from step_audio.data.domain import QaSample, generate, generate_intent, greetings
 from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.packing import TEXT_RUN
 from step_audio.dialog.prompt import Audio, Call, Heard, Part, PromptBuilder, Spoken, Text, Turn
@@ -35,6 +35,12 @@ INTERRUPTED = 0.15
 GREETED = 0.06
 """Share of questions that come after a greeting which nobody asked for, and of typed ones that are
 that greeting: many clients let the model speak first."""
+
+
+COPYING = ("repeat", "weather", "time", "count")
+COPIED = 0.35
+"""Share of typed questions of these intents, beside those that the domain draws of them: words that
+were never asked for have to be copied, and text is the cheapest place to learn it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +142,16 @@ class SampleComposer:
         """A typed question; the answer stops before its sound where none was synthesised."""
         if self.random.random() < GREETED:
             return self._greeting()
-        qa = generate(self.random, "train")
+        qa = self._typed_question()
         while not qa.question:
-            qa = generate(self.random, "train")
+            qa = self._typed_question()
         question = as_typed(qa.question, self.random)
         return self._question(qa, Turn("human", (Text(question),)), (), "typed")
+
+    def _typed_question(self) -> QaSample:
+        if self.random.random() < COPIED:
+            return generate_intent(self.random, self.random.choice(COPYING), "train")
+        return generate(self.random, "train")
 
     def _question(
         self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str

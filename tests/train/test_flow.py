@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm, TokenGroup
@@ -23,7 +25,7 @@ from step_audio.train import flow as flow_training
 from step_audio.train.flow_batches import FlowCrops
 from step_audio.train.flow_items import mel_of_groups, prepare, speaker_vector
 from tests.vocoder.test_stream import tiny_flow
-from vocoder.flow import FlowBatch
+from vocoder.flow import FlowBatch, FlowMatching
 from vocoder.flow_config import FlowConfig
 from vocoder.flow_loading import load_flow
 from vocoder.grid import frames_until
@@ -133,6 +135,28 @@ def test_loss_falls_to_the_floor_when_there_is_one_thing_to_learn() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("dropped", [0.0, 1.0])
+def test_guidance_is_learned_where_the_velocity_leads_the_free_one_by_it(dropped: float) -> None:
+    torch.manual_seed(0)
+    config = replace(tiny_flow().config, training_cfg_rate=dropped)
+    matching, strength, mel = FlowMatching(config), 0.7, torch.full((4, 80, 12), 1.5)
+
+    class Ideal(torch.nn.Module):
+        """Leads as asked when it sees tokens; what it is trained on when it sees none."""
+
+        def forward(self, x: Tensor, _: Tensor, mu: Tensor, t: Tensor, **given: Tensor) -> Tensor:
+            wanted = (mel - x) / (1 - t[:, None, None])
+            free = wanted if dropped else torch.full_like(x, 0.3)
+            leading = (1 + strength) * wanted - strength * free
+            return torch.where(mu.abs().sum((1, 2), keepdim=True) > 0, leading, free)
+
+    matching.estimator = Ideal()  # type: ignore[assignment]
+    parts = torch.ones(4, 80, 12), torch.ones(4, 80), torch.ones(4, 80, 12), torch.ones(4, 1, 12)
+    guided = matching.loss(mel, *parts, guidance=strength)
+    assert float(guided) < 1e-6
+    assert dropped or float(matching.loss(mel, *parts)) > 0.1
 
 
 def test_known_frames_do_not_count() -> None:

@@ -12,7 +12,15 @@ from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
 from step_audio.train.lm_data import nano_vocab
-from step_audio.train.lm_samples import GREETED, UNRELATED, LmSample, SampleComposer, as_typed
+from step_audio.train.lm_samples import (
+    COPIED,
+    COPYING,
+    GREETED,
+    UNRELATED,
+    LmSample,
+    SampleComposer,
+    as_typed,
+)
 
 TOKENIZER = BpeTextTokenizer(Path(str(files("step_audio") / "weights/nano/lm/tokenizer.json")))
 CODES = np.tile(np.array([[1, 2, 3, 4, 5]], dtype=np.int16), (2, 1))
@@ -71,6 +79,19 @@ def test_typed_questions_keep_their_words() -> None:
     written = {as_typed("what time is it in london", rng) for _ in range(200)}
     assert {w.lower().rstrip("?.!") for w in written} == {"what time is it in london"}
     assert {"What time is it in london?", "WHAT TIME IS IT IN LONDON"} <= written
+
+
+def test_a_third_of_the_typed_questions_are_there_to_be_copied_from() -> None:
+    made, bare = composer(question(wanted=False)), random.Random(4)
+    asked = [made._typed_question().intent for _ in range(1500)]
+    drawn = [generate(bare, "train").intent for _ in range(1500)]
+    extra = (share_to_copy(asked) - share_to_copy(drawn)) / (1 - share_to_copy(drawn))
+    assert extra == pytest.approx(COPIED, abs=0.05)
+    assert len(set(asked)) > 15
+
+
+def share_to_copy(intents: list[str]) -> float:
+    return sum(intent in COPYING for intent in intents) / len(intents)
 
 
 def test_some_questions_come_after_a_greeting_that_nobody_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Weather in places that a model cannot know by heart: what was said is to be copied into the call.
+"""Weather and time in places that no model knows by heart: what was said is copied into the call.
 
 With 43 cities alone it learns them as a list, and asks for one of the list whatever it heard.
 """
@@ -10,13 +10,13 @@ from typing import Final
 
 from step_audio.data.domain import live
 from step_audio.data.domain.draw import Draw
-from step_audio.data.domain.grammar import ask, load
+from step_audio.data.domain.grammar import Carrier, ask, load
 from step_audio.data.domain.lexicon import clear_words
 from step_audio.data.domain.numbers import words_of_numbers
 from step_audio.data.domain.sample import QaSample
 
 NAMED: Final = 0.2
-"""Share of the training questions for weather that name a country or another capital."""
+"""Share of the training questions for either that name a country or another capital."""
 
 INVENTED: Final = 0.35
 """Share in which one or two words of the vocabulary are the name."""
@@ -24,9 +24,25 @@ INVENTED: Final = 0.35
 
 def weather(draw: Draw) -> QaSample:
     """Draw a question for the weather, in training in any place; held out are cities alone."""
+    if not (name := _place(draw, "weather")):
+        return live.weather(draw)
+    carrier = draw.carrier("weather")
+    return live.weather_sample(draw, carrier, _asked(draw, carrier, name), name)
+
+
+def time(draw: Draw) -> QaSample:
+    """Draw a question for the time, in training also in any place."""
+    if not (name := _place(draw, "time")):
+        return live.time(draw)
+    carrier = draw.carrier("time/city")
+    return live.time_sample(draw, carrier, _asked(draw, carrier, name), name)
+
+
+def _place(draw: Draw, intent: str) -> str:
+    """Return a place that is no city of the clock, or "" where one of those is to be asked for."""
     dice = draw.rng.random() if draw.split == "train" else 1.0
     if dice >= NAMED + INVENTED:
-        return live.weather(draw)
+        return ""
 
     def place() -> str:
         if dice < NAMED:
@@ -34,11 +50,11 @@ def weather(draw: Draw) -> QaSample:
         words = draw.rng.choices(invented_words(), k=draw.rng.choice((1, 1, 2)))
         return " ".join(word.capitalize() for word in words)
 
-    name = draw.combo(place, lambda name: ("city", "weather", name))
-    carrier = draw.carrier("weather")
-    return live.weather_sample(
-        draw, carrier, ask(draw.rng, carrier, {"city": live.city_slot(name)}), name
-    )
+    return draw.combo(place, lambda name: ("city", intent, name))
+
+
+def _asked(draw: Draw, carrier: Carrier, name: str) -> str:
+    return ask(draw.rng, carrier, {"city": live.city_slot(name)})
 
 
 @cache

@@ -16,7 +16,7 @@ INTENTS: Final[dict[str, tuple[float, Callable[[Draw], QaSample]]]] = {
     "sum": (11, partial(live.arithmetic, intent="sum")),
     "difference": (8, partial(live.arithmetic, intent="difference")),
     "product": (8, partial(live.arithmetic, intent="product")),
-    "time": (8, live.time),
+    "time": (8, elsewhere.time),
     "date": (3, partial(live.calendar, intent="date")),
     "weekday": (2, partial(live.calendar, intent="weekday")),
     "weather": (11, elsewhere.weather),

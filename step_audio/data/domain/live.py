@@ -159,8 +159,9 @@ def city_slot(city: str) -> Slot:
 
 
 def time_sample(draw: Draw, carrier: Carrier, question: str, city: str | None) -> QaSample:
-    """Return the sample that asks `get_time`."""
-    result = draw.outcome(toolformat.fake_time(draw.seed(), city))
+    """Return the sample that asks `get_time`, which refuses a city that its clock does not know."""
+    known = city is None or city in cities()
+    result = draw.outcome(toolformat.fake_time(draw.seed(), city)) if known else toolformat.FAILED
     heard = Heard("time/city", {"city": city}) if city else Heard("time/here", {})
     answer, key = spoken(heard, result)
     call = ("get_time", toolformat.compact(city=city) if city else "{}")

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from step_audio.core.arithmetic import evaluate
+from step_audio.core.toolformat import FAILED
 from step_audio.core.types import ToolCall
 from step_audio.data.domain import (
     INTENTS,
@@ -20,7 +21,7 @@ from step_audio.data.domain import (
     vocabulary,
 )
 from step_audio.data.domain.grammar import held_combo, load
-from step_audio.data.domain.live import amount_key, pair_key
+from step_audio.data.domain.live import amount_key, cities, pair_key
 from step_audio.tools import SPECS, FakeTools, parse_arguments
 
 N = 4000
@@ -111,13 +112,17 @@ def test_no_held_question_is_a_training_question() -> None:
 
 
 @pytest.mark.parametrize("split", BOTH)
-def test_calls_fit_the_served_tools_and_are_compact(split: Split) -> None:
+def test_calls_are_compact_and_fit_the_served_tools_or_are_refused(split: Split) -> None:
     for turn in turns(split):
         if turn.call is None:
             assert turn.result is None
             continue
         name, text = turn.call
-        values = parse_arguments(SPECS[name], text)
+        values = json.loads(text)
+        if name == "get_time" and values.get("city", "Rome") not in cities():
+            assert (split, turn.result) == ("train", FAILED)
+        else:
+            assert parse_arguments(SPECS[name], text) == values
         assert text == json.dumps(values, separators=(",", ":"))
         assert list(values) == [
             key for key in SPECS[name].parameters["properties"] if key in values
@@ -156,6 +161,30 @@ def test_failed_tools_are_answered_in_training_only() -> None:
     assert {turn.result for turn in failed} == {'{"error":"failed"}', '{"error":"unavailable"}'}
     assert all(turn.answer.startswith("Sorry") for turn in failed)
     assert not [turn for turn in turns("held") if turn.result and "error" in turn.result]
+
+
+@pytest.mark.parametrize("intent", ["time", "weather"])
+def test_in_training_any_word_may_name_a_place_and_is_called_as_it_was_said(intent: str) -> None:
+    rng = random.Random(8)
+    drawn = [generate_intent(rng, intent, "train") for _ in range(800)]
+    asked = [sample for sample in drawn if sample.slots]
+    named = [(s, json.loads(s.call[1])["city"]) for s in asked if s.call]
+    assert all(" ".join(sample.slots) == name.lower() for sample, name in named)
+    assert all(name.lower() in sample.question for sample, name in named)
+    strange = [sample for sample, name in named if name not in cities()]
+    assert len(strange) > 0.4 * len(named)
+    if intent == "time":
+        assert {sample.result for sample in strange} == {FAILED}
+    held = {name for name in cities() if held_combo("city", intent, name)}
+    assert held
+    assert not held & {name for _, name in named}
+    assert not {json.loads(s.call[1])["city"] for s in held_samples(intent) if s.call} - held
+
+
+def held_samples(intent: str) -> list[QaSample]:
+    rng = random.Random(9)
+    drawn = (generate_intent(rng, intent, "held") for _ in range(100))
+    return [sample for sample in drawn if sample.slots]
 
 
 def test_noise_and_salad_are_not_understood() -> None:
