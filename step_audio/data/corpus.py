@@ -34,7 +34,7 @@ from step_audio.data.synthesis import Job, synthesize_many
 
 RATE_HZ = 16_000
 SHARD = 500
-SALAD_SHARE, SCRAMBLED_SHARE, ANSWER_SHARE = 0.25, 0.3, 0.08
+SALAD_SHARE, SCRAMBLED_SHARE, ANSWER_SHARE = 0.17, 0.43, 0.04
 """Shares of word salad, of scrambled questions and of answers; the rest are questions."""
 
 NONSENSE_SHARE = 0.05
