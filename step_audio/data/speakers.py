@@ -14,13 +14,18 @@ import numpy as np
 
 from step_audio.core.errors import InputError
 
-EngineName = Literal["flite", "espeak", "festival", "rhvoice"]
+EngineName = Literal["flite", "espeak", "festival", "rhvoice", "accent"]
 Split = Literal["train", "guest", "held"]
 
 CMU: Final = "CMU Flite licence (BSD style, free of charge, keep the notice)"
 EDINBURGH: Final = "CSTR Edinburgh licence (BSD style, keep the notice)"
 GPL: Final = "GPL-3.0-or-later (espeak-ng and its variants)"
 ARCTIC: Final = "CMU ARCTIC recordings (free, keep the notice); voice by RHVoice, GPL-3.0-or-later"
+
+IFM: Final = "GPL-2.0-or-later (IFM Development Team)"
+SUOPUHE: Final = "LGPL-2.0-or-later (University of Helsinki)"
+BRAILCOM: Final = "GPL-2.0-or-later or GPL-3.0-or-later (Brailcom)"
+INDIC: Final = "GPL-2.0-or-later (festival-hi)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Speaker:
         sex: "m" or "f", as heard.
         licence: licence of the voice data.
         split: "held" voices are for examination only and never enter a training set; "guest"
-            voices train where they are asked for, because they need one more package.
+            voices train where they are asked for, because they need more packages.
     """
 
     name: str
@@ -120,6 +125,15 @@ SPEAKERS: Final[tuple[Speaker, ...]] = (
     *(_espeak(voice, "f", "train") for voice in _ESPEAK_TRAIN["f"]),
     Speaker("rhvoice-bdl", "rhvoice", "bdl", "m", ARCTIC, "guest"),
     Speaker("rhvoice-clb", "rhvoice", "clb", "f", ARCTIC, "guest"),
+    Speaker("accent-lp", "accent", "lp_diphone", "f", IFM, "guest"),
+    Speaker("accent-pc", "accent", "pc_diphone", "m", IFM, "guest"),
+    Speaker("accent-lj", "accent", "suo_fi_lj_diphone", "f", SUOPUHE, "guest"),
+    Speaker("accent-mv", "accent", "hy_fi_mv_diphone", "m", SUOPUHE, "guest"),
+    Speaker("accent-dita", "accent", "czech_dita", "f", BRAILCOM, "guest"),
+    Speaker("accent-krb", "accent", "czech_krb", "m", BRAILCOM, "guest"),
+    Speaker("accent-machac", "accent", "czech_machac", "m", BRAILCOM, "guest"),
+    Speaker("accent-ph", "accent", "czech_ph", "m", BRAILCOM, "guest"),
+    Speaker("accent-nsk", "accent", "hindi_NSK_diphone", "m", INDIC, "guest"),
     Speaker("festival-ked", "festival", "ked_diphone", "m", EDINBURGH, "held"),
     _espeak("en-us+klatt4", "m", "held"),
 )

