@@ -177,7 +177,8 @@ NANO ?= build/nano$(if $(smoke),-smoke)
 # More arguments for the stage: make nano-lm ARGS="--minutes 90 --device cuda"
 ARGS ?=
 
-# Share of what RHVoice's two voices say to nano; they need one more package (docs/training.md).
+# Share of what guests say to nano, who need more packages (docs/training.md): RHVoice's two voices
+# and nine of other languages.
 GUESTS ?=
 guests := $(if $(GUESTS),--guests $(GUESTS))
 
@@ -215,7 +216,7 @@ nano-flow: $(VENV)/.train-ready
 		$(if $(FROM),,--speaker $(NANO)/speaker/export/campplus.onnx) --out $(NANO)/flow-data \
 		$(if $(smoke),--utterances 20 --shard 10)
 	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
-		$(if $(FROM),--from $(FROM)/vocoder/flow.safetensors) $(ARGS)
+		$(if $(FROM),--from $(FROM)/vocoder/flow.safetensors --guidance 0.7) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(codes) \

@@ -31,6 +31,12 @@ def other_speaker(frames: Frames, rng: np.random.Generator, strength: float = 1.
         warped = move_formants(warped, rng, 0.16 * strength)
     if rng.random() < 0.7:
         warped = colour(warped, rng, 2.5 * strength)
+    if rng.random() < 0.4:
+        warped = low_cut(
+            warped, rng.uniform(100.0, 100.0 + 400.0 * strength), rng.uniform(0.5, 2.0)
+        )
+    if rng.random() < 0.5:
+        warped = dynamics(warped, float(np.exp(rng.uniform(-0.3, 0.5) * strength)))
     if rng.random() < 0.5:
         warped = contrast(warped, rng.uniform(1.0 - 0.3 * strength, 1.0 + 0.25 * strength))
     if rng.random() < 0.7:
@@ -69,6 +75,32 @@ def colour(frames: Frames, rng: np.random.Generator, depth: float) -> Frames:
     knots = rng.normal(0.0, depth / 2.0, 8)
     curve = np.interp(np.linspace(0.0, 7.0, bands), np.arange(8), knots)
     return frames + curve.astype(np.float32)
+
+
+def low_cut(frames: Frames, corner_hz: float, order: float) -> Frames:
+    """Return frames as a microphone hears them that cuts the lows, which carry nasals and voicing.
+
+    Args:
+        frames: (T, bands), bands evenly on the mel scale from 20 Hz to 8 kHz.
+        corner_hz: where half of the power is left.
+        order: 6 dB an octave each.
+    """
+    lowest, highest = (1127.0 * np.log(1.0 + hertz / 700.0) for hertz in (20.0, 8000.0))
+    mels = np.linspace(lowest, highest, frames.shape[1] + 2)[1:-1]
+    hertz = 700.0 * (np.exp(mels / 1127.0) - 1.0)
+    loss = np.log1p((corner_hz / hertz) ** (2.0 * order))
+    return frames - loss.astype(np.float32)
+
+
+def dynamics(frames: Frames, factor: float) -> Frames:
+    """Return frames whose quiet sounds lie further below the loud ones (factor over 1) or less.
+
+    How loud nasals and liquids are beside vowels differs from one speaker to another by 10 dB.
+    """
+    loudness = frames.max(axis=1)
+    below = np.maximum(loudness - np.percentile(loudness, 95), -8.0)
+    smooth = np.convolve(np.pad(below, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    return frames + ((factor - 1.0) * smooth).astype(np.float32)[:, None]
 
 
 def contrast(frames: Frames, factor: float) -> Frames:

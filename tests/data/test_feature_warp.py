@@ -57,6 +57,25 @@ def test_colour_is_one_curve_for_the_whole_utterance(frames: Frames) -> None:
     np.testing.assert_allclose(added, np.broadcast_to(added[:1], added.shape), atol=1e-5)
 
 
+def test_a_low_cut_halves_the_power_at_its_corner_and_spares_what_is_far_above() -> None:
+    lost = -feature_warp.low_cut(np.zeros((1, BANDS), dtype=np.float32), 300.0, 1.0)[0]
+    mels = np.linspace(1127 * np.log(1 + 20 / 700), 1127 * np.log(1 + 8000 / 700), BANDS + 2)[1:-1]
+    hertz = 700 * (np.exp(mels / 1127) - 1)
+    corner = int(np.abs(hertz - 300).argmin())
+    assert lost[corner] == pytest.approx(np.log(2), abs=0.1)
+    assert lost[int(np.abs(hertz - 150).argmin())] == pytest.approx(np.log(5), abs=0.2)
+    assert lost[-1] < 0.01
+    assert (np.diff(lost) < 0).all()
+
+
+def test_dynamics_move_the_quiet_away_from_the_loud_and_leave_the_loud() -> None:
+    frames = np.repeat(np.array([0.0, -3.0], dtype=np.float32), 20)[:, None] + np.zeros((1, BANDS))
+    made = feature_warp.dynamics(frames.astype(np.float32), 1.5)
+    np.testing.assert_allclose(made[:15], 0.0, atol=1e-6)
+    np.testing.assert_allclose(made[-10:], -4.5, atol=1e-5)
+    assert made.dtype == np.float32
+
+
 def test_contrast_keeps_the_mean_of_each_frame(frames: Frames) -> None:
     flat = feature_warp.contrast(frames, 0.7)
     np.testing.assert_allclose(flat.mean(1), frames.mean(1), rtol=1e-4)
