@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from step_audio.core.errors import InputError
-from step_audio.data import accents
+from step_audio.data import accents, synthesis
 from step_audio.data.accents import Phone, planner, read_plans, utterance
 from step_audio.data.domain import pronunciations
 from step_audio.data.speakers import speaker, speakers
-from step_audio.data.synthesis import Job, synthesize, synthesize_many
+from step_audio.data.synthesis import Job, SynthesisError, synthesize, synthesize_many
 from step_audio.eval.judge import domain_judge
 from step_audio.eval.wer import word_error_rate
 from tokenizer.preprocess import resample
@@ -25,9 +25,11 @@ ACCENTED = [s for s in speakers("guest") if s.engine == "accent"]
 
 speaks = pytest.mark.skipif(
     shutil.which("festival") is None
-    or importlib.util.find_spec("pocketsphinx") is None
     or not all((VOICES / name).exists() for name in ("czech/czech_ph", "english/kal_diphone")),
-    reason="training only: make test-train; apt install festvox-kallpc16k festvox-czech-ph",
+    reason="training only: apt install festival festvox-kallpc16k festvox-czech-ph",
+)
+judges = pytest.mark.skipif(
+    importlib.util.find_spec("pocketsphinx") is None, reason="training only: make test-train"
 )
 
 
@@ -70,13 +72,26 @@ def test_text_stands_in_the_program_as_a_string() -> None:
     assert planner(["hello there"]).endswith('(plan "hello there")\n')
 
 
+def test_a_plan_that_lacks_a_sentence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "_run", lambda *_: b"plan\npau 0.2\n")
+    jobs = [Job(words, speaker("accent-ph")) for words in ("one", "two")]
+    with pytest.raises(SynthesisError, match="planned 1 of 2"):
+        list(synthesize_many(jobs, workers=1))
+
+
 @speaks
-def test_the_sentence_is_understood_and_follows_rate_and_pitch() -> None:
+def test_sound_depends_on_its_arguments_alone_and_follows_the_rate() -> None:
     who, text = speaker("accent-ph"), "what is twelve plus thirty"
     first, _ = synthesize(text, who)
     np.testing.assert_array_equal(first, synthesize(text, who)[0])
     slow, _ = synthesize(text, who, rate=0.8)
     assert len(slow) / len(first) == pytest.approx(1 / 0.8, abs=0.05)
+
+
+@speaks
+@judges
+def test_what_is_said_is_understood() -> None:
+    who, text = speaker("accent-ph"), "what is twelve plus thirty"
     texts = [text, "how many days are in a week", "nine minus three", "thank you very much"]
     sounds = synthesize_many([Job(words, who) for words in texts], workers=1)
     judge = domain_judge()
