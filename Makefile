@@ -24,7 +24,7 @@ run: $(VENV)/.run-ready
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
 test-train: $(VENV)/.train-ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data tests/nano
 
 test: $(VENV)/.train-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
@@ -189,18 +189,18 @@ guests := $(if $(GUESTS),--guests $(GUESTS))
 FROM ?=
 
 nano-data: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.data.corpus --out $(NANO)/speech $(guests) \
+	$(BIN)/python -m step_audio.nano.corpus.corpus --out $(NANO)/speech $(guests) \
 		$(if $(smoke),--utterances 200) $(ARGS)
 
 nano-tokenizers: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.tokenizers --speech $(NANO)/speech \
+	$(BIN)/python -m step_audio.nano.training.tokenizers --speech $(NANO)/speech \
 		--out $(NANO)/tokenizers $(smoke) $(ARGS)
-	$(BIN)/python -m step_audio.train.speaker_net --speech $(NANO)/speech \
+	$(BIN)/python -m step_audio.nano.training.speaker_net --speech $(NANO)/speech \
 		--out $(NANO)/speaker $(if $(smoke),--steps 5)
 
 # Optional, before the stages below: the encoder learns voices it has not met, the codes stay.
 nano-hearing: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.hearing --speech $(NANO)/speech \
+	$(BIN)/python -m step_audio.nano.training.hearing --speech $(NANO)/speech \
 		--tokenizers $(if $(FROM),$(FROM)/tokenizer,$(NANO)/tokenizers) --out $(NANO)/hearing \
 		$(if $(FROM),--heard $(NANO)/lm-data) $(smoke) $(if $(smoke),--steps 4) $(ARGS)
 
@@ -209,24 +209,24 @@ codes = $(firstword $(wildcard $(NANO)/hearing/export) $(if $(FROM),$(FROM)/toke
 	$(NANO)/tokenizers/export)
 
 nano-vocoder: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.hift --out $(NANO)/hift $(smoke) $(ARGS)
+	$(BIN)/python -m step_audio.nano.training.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.flow_data --tokenizers $(codes) \
+	$(BIN)/python -m step_audio.nano.training.flow_data --tokenizers $(codes) \
 		$(if $(FROM),,--speaker $(NANO)/speaker/export/campplus.onnx) --out $(NANO)/flow-data \
 		$(if $(smoke),--utterances 20 --shard 10)
-	$(BIN)/python -m step_audio.train.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
+	$(BIN)/python -m step_audio.nano.training.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
 		$(if $(FROM),--from $(FROM)/vocoder/flow.safetensors --guidance 0.7) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.lm_data --tokenizers $(codes) \
+	$(BIN)/python -m step_audio.nano.training.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
 		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16)
-	$(BIN)/python -m step_audio.train.lm --data $(NANO)/lm-data --out $(NANO)/lm \
+	$(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 
 nano-pack: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.train.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
+	$(BIN)/python -m step_audio.nano.training.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
 nano-eval: $(VENV)/.train-ready

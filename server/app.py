@@ -15,19 +15,19 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from server import errors
-from server.admission import Admission
-from server.drain import Drain
-from server.health import health_router
-from server.limits import Gate, ServerSettings, Slots, deny
-from server.origins import Heads, Origins, Pages
-from server.realtime.endpoint import House, realtime_router
-from server.realtime.lines import Lines
-from server.rest import rest_router
-from server.sight.metrics import Metrics, metrics_router
+from server.admission.drain import Drain
+from server.admission.limits import AccessControl, ServerSettings, Slots, deny
+from server.admission.origins import Heads, Origins, Pages
+from server.admission.sessions import Admission
+from server.http import errors
+from server.observability.metrics import Metrics, metrics_router
+from server.realtime.connection.registry import SessionRegistry
+from server.realtime.router import ServerContext, realtime_router
+from server.routes.health import health_router
+from server.routes.rest import rest_router
 from step_audio import __version__
 from step_audio.core.ports import RemoteTools
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 
 WEB: Final = Path(__file__).resolve().parents[1] / "web"
 
@@ -114,11 +114,14 @@ def create_app(
         await lines.close()
         await assistant.aclose()
 
-    lines = Lines()
+    lines = SessionRegistry()
     drain = Drain(lines, settings.drain_s)
     origins = Origins(settings.origins, keyed=bool(settings.keys))
     gate = Middleware(
-        Gate, settings=settings, recorder=assistant.services.recorder, closed=lambda: drain.begun
+        AccessControl,
+        settings=settings,
+        recorder=assistant.services.recorder,
+        closed=lambda: drain.begun,
     )
     app = FastAPI(
         title="step-audio",
@@ -144,6 +147,8 @@ def create_app(
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots, requests))
-    app.include_router(realtime_router(House(assistant, settings, slots, lines, admission, tracer)))
+    app.include_router(
+        realtime_router(ServerContext(assistant, settings, slots, lines, admission, tracer))
+    )
     app.router.default = Unrouted(web if web is not None and web.is_dir() else None)
     return app

@@ -11,9 +11,9 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from server.drain import Drain
-from server.limits import ServerSettings
-from server.websocket import Socket
+from server.admission.drain import Drain
+from server.admission.limits import ServerSettings
+from server.http.websocket import Socket
 
 _THRESHOLDS: Final = (5_000, 5, 5)
 """Of the garbage collector: a young collection looks at so many new objects, about a

@@ -26,16 +26,21 @@ from step_audio.core.ports import (
     VoiceLibrary,
     VoiceStore,
 )
-from step_audio.core.profile import LocalEngine, Profile, ScriptedEngine, VllmEngine
+from step_audio.core.profile import (
+    LocalEngineSection,
+    Profile,
+    ScriptedEngineSection,
+    VllmEngineSection,
+)
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import Weights, open_weights
-from step_audio.dialog.errands import ErrandSettings
-from step_audio.dialog.generation import Patience
+from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
-    from vocoder.voice_library import UserVoices
-    from vocoder.voice_making import VoiceMaker
+    from step_audio.voices.library import UserVoices
+    from step_audio.voices.making import VoiceMaker
 
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
@@ -60,7 +65,7 @@ class Runtime:
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
-        if isinstance(profile.engine, ScriptedEngine):
+        if isinstance(profile.engine, ScriptedEngineSection):
             return self._scripted(profile.engine)
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
@@ -101,13 +106,13 @@ class Runtime:
             mouths=profile.vocoder.max_batch,
             patience=self._patience(),
             dialect=tools.dialect,
-            errands=ErrandSettings(tools.bridge, tools.bridge_after_s, tools.wait_s),
+            errands=BackgroundCallSettings(tools.bridge, tools.bridge_after_s, tools.wait_s),
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
         )
 
-    def _scripted(self, engine: ScriptedEngine) -> Services:
+    def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
 
         return Services(
@@ -127,7 +132,7 @@ class Runtime:
 
     def _context(self) -> int:
         """Return the most ids of a sequence."""
-        if isinstance(self._profile.engine, ScriptedEngine):
+        if isinstance(self._profile.engine, ScriptedEngineSection):
             from step_audio import scripted
 
             return scripted.CONTEXT
@@ -191,8 +196,8 @@ class Runtime:
 
     @cached_property
     def _voices(self) -> UserVoices:
-        from vocoder.voice_library import UserVoices
-        from vocoder.voices import FolderVoices
+        from step_audio.voices.folder import FolderVoices
+        from step_audio.voices.library import UserVoices
 
         parts = [
             f"{name} {file.sha256}"
@@ -208,10 +213,10 @@ class Runtime:
 
     def _voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
-        from tokenizer.speaker import SpeakerEncoder
+        from step_audio.voices.folder import FolderVoices
+        from step_audio.voices.making import VoiceMaker
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
         from vocoder.flow_loading import load_flow
-        from vocoder.voice_making import VoiceMaker
-        from vocoder.voices import FolderVoices
 
         graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
         encoder = None
@@ -228,7 +233,7 @@ class Runtime:
     @cached_property
     def _weights(self) -> Weights:
         weights = open_weights(self._profile.weights, self._profile.origin)
-        if isinstance(self._profile.engine, LocalEngine):
+        if isinstance(self._profile.engine, LocalEngineSection):
             # Tens of MB: reading them all costs less than a wrong answer.
             weights.verify()
         return weights
@@ -249,19 +254,19 @@ class Runtime:
 
         return load_text_tokenizer(self._weights.folder / "lm")
 
-    def _patience(self) -> Patience:
+    def _patience(self) -> TokenTimeouts:
         """Return how long to wait for engines: a little longer than those wait themselves."""
         engines = (self._profile.engine, self._profile.speech_engine)
-        remote = [engine for engine in engines if isinstance(engine, VllmEngine)]
-        usual = Patience()
-        return Patience(
+        remote = [engine for engine in engines if isinstance(engine, VllmEngineSection)]
+        usual = TokenTimeouts()
+        return TokenTimeouts(
             first_s=max([e.first_token_timeout_s + 1 for e in remote], default=usual.first_s),
             next_s=max([e.next_token_timeout_s + 1 for e in remote], default=usual.next_s),
         )
 
-    def _engine(self, settings: LocalEngine | VllmEngine) -> Engine:
+    def _engine(self, settings: LocalEngineSection | VllmEngineSection) -> Engine:
         vocab = self._weights.facts.vocab
-        if isinstance(settings, VllmEngine):
+        if isinstance(settings, VllmEngineSection):
             from step_audio.engine.vllm import VllmEngine as RemoteEngine
 
             return RemoteEngine(
@@ -284,9 +289,9 @@ class Runtime:
         )
 
     def _tools(self) -> ToolBox:
+        from step_audio.nano.tools.toolbox import FakeTools, NanoTools, WallClock
         from step_audio.tools.boxes import ToolBoxes
         from step_audio.tools.mcp import McpAddress, McpTools
-        from step_audio.tools.nano import FakeTools, NanoTools, WallClock
         from step_audio.tools.weather import HttpWeather
 
         settings = self._profile.tools

@@ -14,10 +14,10 @@ import numpy as np
 
 from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import Stage
-from step_audio.core.profile import ScriptedEngine as ScriptedSettings
+from step_audio.core.profile import ScriptedEngineSection as ScriptedSettings
 from step_audio.core.types import GROUP_MS, GenerationRequest, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import GROUP_SIZE, Vocab
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.prompting.layout import interleave
 
 VOCAB = Vocab(audio_base=1000, bos=1, bot=4, eot=3, heard_open=6, heard_close=7, call=8)
 CONTEXT = 4096

@@ -17,7 +17,7 @@ from mcp.server import MCPServer
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.types import TokenGroup
-from step_audio.dialog.dialect import SchemasDialect
+from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.engine.text import load_text_tokenizer
 from tests.fake_vllm import FakeVllm
 from tests.tiny import VOCAB, write_tiny
@@ -180,7 +180,7 @@ def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
         """Tell when noon is."""
         return f"it is noon in {city}"
 
-    written = SchemasDialect().write("noon", '{"city":"paris"}')
+    written = JsonSchemaSyntax().write("noon", '{"city":"paris"}')
     call = words(weights, f"what time is it{written}")
     aqaa = profile == "aqaa-130b"
     sound = VOCAB.ids(GROUPS) if aqaa else []

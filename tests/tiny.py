@@ -17,7 +17,7 @@ from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Facts, Weights, record, write_facts
 from step_audio.engine.step1 import Step1, Step1Config
 from step_audio.engine.weights import save_step1
-from step_audio.train.text_tokenizer import train_bpe
+from step_audio.nano.training.text_tokenizer import train_bpe
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import convert
 from vocoder.encoder import EncoderConfig

@@ -170,7 +170,7 @@ class SanmAttention(nn.Module):
         return out[..., 0].transpose(1, 2)
 
 
-class FeedForward(nn.Module):
+class SanmFeedForward(nn.Module):
     """Two affine maps with a ReLU between."""
 
     def __init__(self, size: int, inner: int, dropout: float) -> None:
@@ -195,7 +195,7 @@ class SanmLayer(nn.Module):
         self.chunk = config.chunk_frames
         self.look_back = config.look_back_chunks
         self.self_attn = SanmAttention(in_size, config, dropout)
-        self.feed_forward = FeedForward(size, config.linear_units, dropout)
+        self.feed_forward = SanmFeedForward(size, config.linear_units, dropout)
         self.norm1 = nn.LayerNorm(in_size, eps=NORM_EPS)
         self.norm2 = nn.LayerNorm(size, eps=NORM_EPS)
         self.dropout = nn.Dropout(dropout)

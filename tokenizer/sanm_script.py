@@ -18,7 +18,7 @@ Pass = Callable[[Tensor, list[Tensor], list[int], int], Tensor]
 """Window (B, W, 560), memories, oldest row of each, rows they hold -> rows (B, W, D)."""
 
 
-class _Layer(nn.Module):
+class _ScriptLayer(nn.Module):
     """What a `SanmLayer` has packed; see there for the shapes."""
 
     def __init__(self, layer: SanmLayer) -> None:
@@ -68,7 +68,7 @@ class _Layers(nn.Module):
 
     def __init__(self, layers: Sequence[SanmLayer]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([_Layer(layer) for layer in layers])
+        self.layers = nn.ModuleList([_ScriptLayer(layer) for layer in layers])
         self.chunk = layers[0].chunk
 
     def forward(

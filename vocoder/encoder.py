@@ -129,7 +129,7 @@ def shift_rows(scores: Tensor, length: int) -> Tensor:
     return slipped[..., :length]
 
 
-class FeedForward(nn.Module):
+class EncoderFeedForward(nn.Module):
     """Two linear layers around a SiLU."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -150,7 +150,7 @@ class EncoderBlock(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.self_attn = RelativeAttention(config)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = EncoderFeedForward(config)
         self.norm_mha = nn.LayerNorm(config.output_size, eps=1e-5)
         self.norm_ff = nn.LayerNorm(config.output_size, eps=1e-5)
         self.dropout = nn.Dropout(config.dropout_rate)

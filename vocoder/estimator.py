@@ -150,7 +150,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class Attention(nn.Module):
+class EstimatorAttention(nn.Module):
     """Plain multi-head attention; only the output has a bias."""
 
     def __init__(self, width: int, config: EstimatorConfig) -> None:
@@ -186,7 +186,7 @@ class Gelu(nn.Module):
         return F.gelu(self.proj(x))
 
 
-class FeedForward(nn.Module):
+class EstimatorFeedForward(nn.Module):
     """Four times as wide inside."""
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -202,14 +202,14 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward, each behind a LayerNorm and inside a residual."""
+    """EstimatorAttention, then feed-forward, each behind a LayerNorm and inside a residual."""
 
     def __init__(self, width: int, config: EstimatorConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn1 = Attention(width, config)
+        self.attn1 = EstimatorAttention(width, config)
         self.norm3 = nn.LayerNorm(width)  # norm2 belongs to cross-attention, which is absent
-        self.ff = FeedForward(width, config.dropout)
+        self.ff = EstimatorFeedForward(width, config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         """(B, T, width), keys (B, 1, 1, T) True where attended -> (B, T, width)."""

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from step_audio.cli.arguments import parser
-from step_audio.cli.parts import Parts
+from step_audio.cli.parts import CommandParts
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.profile import Profile
 from step_audio.runtime import Runtime
 
 
-def main(argv: Sequence[str] | None = None, load: Callable[[Profile], Parts] = Runtime) -> int:
+def main(
+    argv: Sequence[str] | None = None, load: Callable[[Profile], CommandParts] = Runtime
+) -> int:
     """Run one command.
 
     Args:

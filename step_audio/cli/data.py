@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
-from step_audio.core.profile import Profile, ScriptedEngine
+from step_audio.core.profile import Profile, ScriptedEngineSection
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
-    from step_audio.data.gates import Gate
-    from step_audio.data.readers import Reader
+    from step_audio.data.gates import UtteranceGate
+    from step_audio.data.readers import LineReader
     from step_audio.data.recordings import Cutter
     from step_audio.data.samples import Groups
     from step_audio.data.write import Exchange
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 def write(args: argparse.Namespace, load: Load) -> int:
     """Write samples and the lines they need, from the grammar or a language model."""
     from step_audio.data import llm
-    from step_audio.data.write import PUBLISHED, Layout, grammar
+    from step_audio.data.write import PUBLISHED, Layout
     from step_audio.data.write import write as write_texts
+    from step_audio.nano.corpus.exchanges import grammar
 
     layout = PUBLISHED if args.layout == "published" else Layout()
     texts: Iterable[Exchange]
@@ -134,13 +135,13 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.gates import QUALITIES, with_bounds
     from step_audio.data.pack import pack as pack_samples
     from step_audio.data.pack import read_samples, tokens
-    from step_audio.dialog.prompt import PromptBuilder
+    from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.engine.text import hash_of_text_tokenizer, load_text_tokenizer
 
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
     profile = load_profile(args.profile)
-    if isinstance(profile.engine, ScriptedEngine):
+    if isinstance(profile.engine, ScriptedEngineSection):
         raise InputError(f"profile {args.profile} has no model, and so no text tokenizer")
     weights = _weights(profile)
     samples = read_samples(args.folder)
@@ -191,25 +192,25 @@ def make_cutter(*, transcribe: bool) -> Cutter:
 
     hear = None
     if transcribe:
-        from step_audio.eval.judge import open_judge
+        from step_audio.nano.exam.judge import open_judge
 
         hear = open_judge().hear
     return Cutter(SileroTurnDetector(), hear)
 
 
-def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate:
+def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> UtteranceGate:
     """Return what measures utterances; its arguments are plain, so that processes can pass them."""
-    from step_audio.data.gates import Gate
+    from step_audio.data.gates import UtteranceGate
     from tokenizer.silero import SileroTurnDetector
 
     hear = embed = quality = None
     if recogniser != "none":
-        from step_audio.eval import judge
+        from step_audio.nano.exam import judge
 
         made = judge.domain_judge() if recogniser == "domain" else judge.open_judge()
         hear = made.hear
     if speaker_model is not None:
-        from tokenizer.speaker import SpeakerEncoder
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
 
         embed = SpeakerEncoder(speaker_model).embed
     if mos:
@@ -218,10 +219,10 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Gate
         def quality(pcm: Any, rate_hz: int) -> float | None:
             return dnsmos([(pcm, rate_hz)])
 
-    return Gate(SileroTurnDetector(), hear, embed, quality, language="en")
+    return UtteranceGate(SileroTurnDetector(), hear, embed, quality, language="en")
 
 
-def _reader(args: argparse.Namespace, load: Load) -> Reader:
+def _reader(args: argparse.Namespace, load: Load) -> LineReader:
     from step_audio.data import readers
 
     voices = {"user": args.user_voices.split(","), "assistant": args.voices.split(",")}

@@ -14,18 +14,18 @@ from step_audio.core.errors import InputError
 from step_audio.core.keys import Keyring, hash_key, new_key
 from step_audio.core.profile import Profile
 from step_audio.core.weights import open_weights, record
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 
 if TYPE_CHECKING:
-    from server.limits import ServerSettings
+    from server.admission.limits import ServerSettings
 
 
 def serve(args: argparse.Namespace, load: Load) -> int:
     """Load everything, then listen until interrupted."""
     from server.app import create_app  # noqa: PLC0415 - no other command needs a server
+    from server.observability.metrics import Metrics  # noqa: PLC0415
+    from server.observability.spans import otlp_tracer  # noqa: PLC0415
     from server.serving import DrainingServer, configured  # noqa: PLC0415
-    from server.sight.metrics import Metrics  # noqa: PLC0415
-    from server.sight.spans import otlp_tracer  # noqa: PLC0415
 
     profile = load_profile(args.profile)
     host = profile.server.host if args.host is None else args.host
@@ -52,7 +52,7 @@ def serve(args: argparse.Namespace, load: Load) -> int:
 
 
 def _settings(profile: Profile) -> ServerSettings:
-    from server.limits import LOOPBACK, ServerSettings  # noqa: PLC0415
+    from server.admission.limits import LOOPBACK, ServerSettings  # noqa: PLC0415
 
     server = profile.server
     keys = Keyring(server.keys, server.api_key.get_secret_value() if server.api_key else None)

@@ -20,7 +20,7 @@ from typing import Final, Literal
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngine
+from step_audio.core.profile import Profile, VllmEngineSection
 from step_audio.core.weights import open_weights
 
 State = Literal["ok", "note", "wrong"]
@@ -188,7 +188,7 @@ def _address(profile: Profile) -> Iterator[Finding]:
 
 def _engines(profile: Profile) -> Iterator[Finding]:
     for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
-        if not isinstance(engine, VllmEngine):
+        if not isinstance(engine, VllmEngineSection):
             continue
         for url in engine.url:
             health = f"{url.rstrip('/')}/health"

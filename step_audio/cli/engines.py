@@ -12,7 +12,7 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
-from step_audio.core.profile import LocalEngine, Profile, VllmEngine
+from step_audio.core.profile import LocalEngineSection, Profile, VllmEngineSection
 from step_audio.core.weights import MANIFEST, Facts, open_weights
 from step_audio.engine.launch import QUIET, Launch, check_split, serve_arguments
 
@@ -60,13 +60,13 @@ def export(args: argparse.Namespace, load: Load) -> int:
 def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
     settings = _with_lm(profile.speech_engine if args.speech else profile.engine)
     folder = args.weights or profile.weights / settings.folder
-    url = urlsplit(settings.url[0]) if isinstance(settings, VllmEngine) else None
+    url = urlsplit(settings.url[0]) if isinstance(settings, VllmEngineSection) else None
     # A machine that only computes needs no more of the weights than the LM.
     known = (profile.weights / MANIFEST).is_file()
     facts = open_weights(profile.weights, profile.origin).facts if known else Facts()
     return Launch(
         folder=folder,
-        model=settings.model if isinstance(settings, VllmEngine) else profile.model_name,
+        model=settings.model if isinstance(settings, VllmEngineSection) else profile.model_name,
         host=args.host or "127.0.0.1",
         port=args.port or (url.port if url and url.port else 8000),
         tensor_parallel=args.tp,
@@ -79,8 +79,8 @@ def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
     )
 
 
-def _with_lm(settings: object) -> LocalEngine | VllmEngine:
+def _with_lm(settings: object) -> LocalEngineSection | VllmEngineSection:
     """Return an engine's settings. Raises InputError: none, or one without a model."""
-    if not isinstance(settings, LocalEngine | VllmEngine):
+    if not isinstance(settings, LocalEngineSection | VllmEngineSection):
         raise InputError("this profile has no such language model; choose another")
     return settings

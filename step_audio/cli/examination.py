@@ -19,14 +19,14 @@ import numpy as np
 
 from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
-from step_audio.cli.speech import Reply, answer
+from step_audio.cli.speech import SpokenReply, answer
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, ToolCall
-from step_audio.dialog.conversation import Conversation
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation
 from step_audio.eval.examinee import AnswerRecord
 
 
@@ -34,8 +34,8 @@ def examine(args: argparse.Namespace, load: Load) -> int:
     """Ask held-out questions, judge the answers, write and print the report."""
     if args.recordings is not None:
         return _probe(args, load)
-    from step_audio.eval.exam import TOOL_SEED  # noqa: PLC0415 - serving lacks what training has
-    from step_audio.eval.nano import run  # noqa: PLC0415
+    from step_audio.nano.exam.examination import run  # noqa: PLC0415
+    from step_audio.nano.exam.questions import TOOL_SEED  # noqa: PLC0415 - serving lacks what training has
 
     # Right answers are known for these tools only.
     profile = load_profile(args.profile)
@@ -93,12 +93,12 @@ def _peak_memory_mb(profile: Profile, sounds: Sequence[Pcm]) -> float:
 
 def _probe(args: argparse.Namespace, load: Load) -> int:
     """Ask a folder of people's own recordings; write and print what was heard."""
-    from step_audio.eval.recordings import find, probe, write  # noqa: PLC0415 - one use
+    from step_audio.nano.exam.recordings import find, probe, write  # noqa: PLC0415 - one use
 
     find(args.recordings)  # before anything is loaded
     hear = None
     if find_spec("pocketsphinx") is not None:
-        from step_audio.eval.judge import open_judge  # noqa: PLC0415 - optional
+        from step_audio.nano.exam.judge import open_judge  # noqa: PLC0415 - optional
 
         hear = open_judge().hear
     profile = load_profile(args.profile)
@@ -165,7 +165,7 @@ def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     return np.concatenate([*chunks, *spoken.flush()]), services.vocoder.sample_rate_hz
 
 
-def _record(reply: Reply) -> AnswerRecord:
+def _record(reply: SpokenReply) -> AnswerRecord:
     calls = tuple(
         ToolCall(str(at), call["name"], call["arguments"]) for at, call in enumerate(reply.calls)
     )

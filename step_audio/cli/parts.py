@@ -10,7 +10,7 @@ from step_audio.core.profile import Profile
 from step_audio.dialog.settings import DialogSettings
 
 
-class Parts(Protocol):
+class CommandParts(Protocol):
     """A profile's parts. Each raises WeightsError when its weights are missing or damaged."""
 
     def audio_tokenizer(self) -> AudioTokenizer: ...
@@ -21,4 +21,4 @@ class Parts(Protocol):
     def settings(self) -> DialogSettings: ...
 
 
-Load = Callable[[Profile], Parts]
+Load = Callable[[Profile], CommandParts]

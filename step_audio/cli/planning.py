@@ -10,7 +10,12 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
-from step_audio.core.profile import LocalEngine, Profile, ScriptedEngine, VllmEngine
+from step_audio.core.profile import (
+    LocalEngineSection,
+    Profile,
+    ScriptedEngineSection,
+    VllmEngineSection,
+)
 from step_audio.core.types import Form
 from step_audio.engine.plan import GPUS, Plan, plan
 from step_audio.engine.sizes import CONFIG_KEYS, PUBLISHED, Quantization, Sizes
@@ -53,13 +58,13 @@ def plan_profile(args: argparse.Namespace, load: Load) -> int:
     return 0 if all(made.fits and made.keeps_up for made in plans.values()) else 1
 
 
-def _models(profile: Profile) -> list[tuple[str, LocalEngine | VllmEngine, Form]]:
+def _models(profile: Profile) -> list[tuple[str, LocalEngineSection | VllmEngineSection, Form]]:
     """Return name, engine and what it writes of each model."""
     first, second = profile.engine, profile.speech_engine
-    if isinstance(first, ScriptedEngine):
+    if isinstance(first, ScriptedEngineSection):
         raise InputError(f"{profile.model_name} has no models to plan for")
     forms: dict[str, Form] = {"cascade": "text", "direct": "answer", "speech": "speech"}
-    models: list[tuple[str, LocalEngine | VllmEngine, Form]] = [
+    models: list[tuple[str, LocalEngineSection | VllmEngineSection, Form]] = [
         (_name(first, profile), first, forms[profile.responder])
     ]
     if second is not None:
@@ -67,8 +72,8 @@ def _models(profile: Profile) -> list[tuple[str, LocalEngine | VllmEngine, Form]
     return models
 
 
-def _name(engine: LocalEngine | VllmEngine, profile: Profile) -> str:
-    return engine.model if isinstance(engine, VllmEngine) else profile.model_name
+def _name(engine: LocalEngineSection | VllmEngineSection, profile: Profile) -> str:
+    return engine.model if isinstance(engine, VllmEngineSection) else profile.model_name
 
 
 def _sizes(folder: Path, name: str) -> Sizes:

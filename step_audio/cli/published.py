@@ -50,7 +50,7 @@ def download_profile(args: argparse.Namespace, load: Load) -> int:
             wanted = plan_download(hub, SOURCES[args.profile], folder, revisions)
             for commit in sorted({f"{w.repository} at {w.commit}" for w in wanted}):
                 print(commit)
-            bar = Bar(sum(w.remote.size for w in wanted))
+            bar = ProgressBar(sum(w.remote.size for w in wanted))
             download(hub, wanted, folder, bar.add)
             bar.end()
     except OSError as error:
@@ -66,7 +66,7 @@ def _revision(given: str) -> tuple[str, str]:
     return repository, revision
 
 
-class Bar:
+class ProgressBar:
     """Progress on stderr: one line that is rewritten, at most ten times a second."""
 
     def __init__(self, total: int) -> None:

@@ -21,17 +21,17 @@ from typing import Final, TextIO
 import numpy as np
 
 from step_audio.cli.output import prepare
-from step_audio.cli.parts import Load, Parts
+from step_audio.cli.parts import CommandParts, Load
 from step_audio.cli.sound_files import format_of, write_sound
 from step_audio.cli.speech import assistant_of
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import Pcm
-from step_audio.dialog.languages import refuse_unreadable
-from step_audio.dialog.sentences import sentences
-from step_audio.dialog.session import Assistant
-from step_audio.dialog.styles import Manner, last_tag, styled
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.scripts import refuse_unreadable
+from step_audio.dialog.speakable.sentences import sentences
+from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
@@ -50,7 +50,7 @@ def say(args: argparse.Namespace, load: Load) -> int:
     passages = list(_passages(text))
     if not passages:
         raise InputError("there is nothing to read in this text; give words")
-    reading = _Reading(args, load)
+    reading = _FileReading(args, load)
     asyncio.run(reading.book(passages, args.output))
     return 0
 
@@ -69,20 +69,20 @@ def _lines(args: argparse.Namespace, load: Load) -> int:
         args.output.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {args.output}: {error.strerror}") from None
-    asyncio.run(_Reading(args, load).lines(jobs))
+    asyncio.run(_FileReading(args, load).lines(jobs))
     return 0
 
 
-class _Reading:
+class _FileReading:
     """One run of the command: the model is loaded when there is something left to read."""
 
     def __init__(self, args: argparse.Namespace, load: Load) -> None:
         self._args = args
         profile = load_profile(args.profile)
-        self._parts: Parts = load(profile)
+        self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
         self._voice = args.voice or profile.voice
-        self._manner = Manner(speed=args.speed, instructions=args.instructions)
+        self._manner = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
         self._made_with = [
             profile.model_name,

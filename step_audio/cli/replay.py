@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 
 
 def replay(args: argparse.Namespace, load: Load) -> int:
     """Print how a session went this time; 0 when every event is as in the trace, else 1."""
-    from server.realtime.replay import ReplayClock, read_trace  # noqa: PLC0415
-    from server.realtime.replay import replay as run  # noqa: PLC0415
+    from server.observability.replay import ReplayClock, read_trace  # noqa: PLC0415
+    from server.observability.replay import replay as run  # noqa: PLC0415
 
     trace, profile = read_trace(args.trace), load_profile(args.profile)
     parts, clock, names = load(profile), ReplayClock(), profile.server.voice_names

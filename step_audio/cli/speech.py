@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from step_audio.cli.output import prepare
-from step_audio.cli.parts import Load, Parts
+from step_audio.cli.parts import CommandParts, Load
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
 from step_audio.core.ports import RemoteTools, ToolBox
 from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
-from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.run import AnswerEvent, AudioChunk
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
 
 
 def ask(args: argparse.Namespace, load: Load) -> int:
@@ -39,7 +39,7 @@ def ask(args: argparse.Namespace, load: Load) -> int:
 
 
 @dataclass
-class Reply:
+class SpokenReply:
     """What came back, with its times. `start_s` is the end of the question."""
 
     start_s: float
@@ -85,7 +85,9 @@ class Reply:
         }
 
 
-async def _ask(parts: Parts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None) -> Reply:
+async def _ask(
+    parts: CommandParts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None
+) -> SpokenReply:
     async with assistant_of(parts, seed) as assistant, reached(assistant.services.tools):
         return await answer(assistant, pcm, rate_hz, voice)
 
@@ -109,13 +111,13 @@ async def answer(
     rate_hz: int,
     voice: str | None = None,
     conversation: Conversation | None = None,
-) -> Reply:
+) -> SpokenReply:
     """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation or the one given."""
     clock = assistant.services.clock
     question = assistant.question(rate_hz)
     # A microphone would have delivered all of this while the person still spoke.
     await assistant.listen(question, pcm)
-    reply = Reply(clock.now_s())
+    reply = SpokenReply(clock.now_s())
     conversation = conversation or Conversation()
     item_id = f"question_{len(conversation)}"
     conversation.add(UserAudio(item_id, await assistant.finish(question)))
@@ -125,7 +127,7 @@ async def answer(
 
 
 @asynccontextmanager
-async def assistant_of(parts: Parts, seed: int | None) -> AsyncIterator[Assistant]:
+async def assistant_of(parts: CommandParts, seed: int | None) -> AsyncIterator[Assistant]:
     """Give an assistant whose ids are drawn from a seed; closed at the end."""
     settings = parts.settings()
     if seed is not None:

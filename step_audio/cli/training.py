@@ -17,8 +17,8 @@ from step_audio.core.weights import open_weights
 if TYPE_CHECKING:
     from step_audio.core.vocab import Vocab
     from step_audio.data.samples import Groups, Sample
-    from step_audio.dialog.prompt import PromptBuilder
-    from step_audio.train.ablation import Question
+    from step_audio.dialog.prompting.prompt import PromptBuilder
+    from step_audio.nano.training.ablation import AblationQuestion
     from step_audio.train.finetune import Objective, Recipe
     from step_audio.train.rejection import Asked
 
@@ -116,7 +116,7 @@ def merge_lora(args: argparse.Namespace, load: Load) -> int:
 
 def ablation(args: argparse.Namespace, load: Load) -> int:
     """Train and measure one row of the ablation, or print the table of those that are done."""
-    from step_audio.train.ablation import Ablation, table
+    from step_audio.nano.training.ablation import Ablation, table
 
     if args.row == "table":
         print(table(args.out, args.note))
@@ -144,7 +144,7 @@ def ablation(args: argparse.Namespace, load: Load) -> int:
 
 
 def _held_out(
-    checkpoint: Path, builder: PromptBuilder, vocab: Vocab, questions: Sequence[Question]
+    checkpoint: Path, builder: PromptBuilder, vocab: Vocab, questions: Sequence[AblationQuestion]
 ) -> dict[str, float]:
     """Return the figures of one row: losses, and how its own answers are."""
     from step_audio.eval.answer_judge import AnswerJudge
@@ -168,7 +168,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.filter import accepted
     from step_audio.data.gates import ALL
     from step_audio.data.pack import read_samples, tokens
-    from step_audio.dialog.prompt import PromptBuilder
+    from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.engine.text import hash_of_text_tokenizer
     from step_audio.eval.answer_judge import AnswerJudge
     from step_audio.train import rejection
@@ -185,7 +185,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     asked = list(_asked(samples, groups, builder, args.questions))
     hear = None
     if args.recogniser != "none":
-        from step_audio.eval import judge
+        from step_audio.nano.exam import judge
 
         hear = (judge.domain_judge() if args.recogniser == "domain" else judge.open_judge()).hear
     voice = services.voices.get(services.default_voice)

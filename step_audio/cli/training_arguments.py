@@ -43,7 +43,7 @@ def add_training(add: Callable[[str, str], Add]) -> None:
 
 def _ablation(command: argparse.ArgumentParser) -> None:
     command.add_argument("row", help="a row (any wrong name lists them), or table")
-    command.add_argument("--data", type=Path, help="folder of step_audio.train.lm_data")
+    command.add_argument("--data", type=Path, help="folder of step_audio.nano.training.lm_data")
     command.add_argument("--from", dest="source", type=Path, help="checkpoint all rows start from")
     command.add_argument("--out", type=Path, required=True, help="folder of all rows")
     command.add_argument("--steps", type=int, default=2000, help="of every training")

@@ -7,13 +7,13 @@ import asyncio
 import json
 from dataclasses import asdict
 
-from step_audio.cli.parts import Load, Parts
+from step_audio.cli.parts import CommandParts, Load
 from step_audio.core.audio import read_recording
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.types import Recording, VoiceFacts
-from step_audio.dialog.session import Assistant
-from step_audio.dialog.transcriber import ModelTranscriber
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.transcription import ModelTranscriber
 
 
 def list_voices(args: argparse.Namespace, load: Load) -> int:
@@ -60,7 +60,7 @@ def show_voice(args: argparse.Namespace, load: Load) -> int:
     return 0
 
 
-async def _transcribed(parts: Parts, recording: Recording) -> str:
+async def _transcribed(parts: CommandParts, recording: Recording) -> str:
     assistant = Assistant(parts.services(), parts.settings())
     try:
         mono = recording.samples.mean(axis=1)

@@ -44,7 +44,7 @@ class Section(BaseModel):
         return raw
 
 
-class LocalEngine(Section):
+class LocalEngineSection(Section):
     """The LM in this process, from `weights`/`folder`."""
 
     kind: Literal["local"]
@@ -53,7 +53,7 @@ class LocalEngine(Section):
     """Of the computation; on CPUs int8 is twice as fast, bfloat16 no faster than float32."""
 
 
-class VllmEngine(Section):
+class VllmEngineSection(Section):
     """The LM behind the `/v1/completions` of one or more vLLM servers."""
 
     kind: Literal["vllm"]
@@ -75,7 +75,7 @@ class VllmEngine(Section):
     """What vLLM was given as --api-key; set it by STEP_AUDIO__ENGINE__API_KEY, never in a file."""
 
 
-class ScriptedEngine(Section):
+class ScriptedEngineSection(Section):
     """No model: always the same answer, and a tone for a voice. Needs no weights."""
 
     kind: Literal["scripted"]
@@ -121,7 +121,7 @@ class TurnDetectorSection(Section):
     kind: Literal["silero", "energy"] = "silero"
     """silero: a small network. energy: level above the noise, for machines without it."""
     silence_ms: int = Field(default=500, ge=300, le=5000)
-    """Quiet this long ends a turn."""
+    """Silence this long ends a turn."""
 
 
 class TurnsSection(Section):
@@ -271,8 +271,12 @@ class Profile(Section):
     voice: str = Field(min_length=1)
     voice_folder: Path = Path("~/.local/share/step-audio/voices")
     """Where voices that people add are kept; in a file relative to that file."""
-    engine: Annotated[LocalEngine | VllmEngine | ScriptedEngine, Field(discriminator="kind")]
-    speech_engine: Annotated[LocalEngine | VllmEngine, Field(discriminator="kind")] | None = None
+    engine: Annotated[
+        LocalEngineSection | VllmEngineSection | ScriptedEngineSection, Field(discriminator="kind")
+    ]
+    speech_engine: (
+        Annotated[LocalEngineSection | VllmEngineSection, Field(discriminator="kind")] | None
+    ) = None
     """The second model of a cascade."""
     threads: int = Field(default=1, ge=1, le=64)
     """CPU threads of one model. LM, ear and voice run side by side, each with so many; more

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from step_audio.data.manifest import Utterance
+from step_audio.data.manifest import SpokenUtterance
 from step_audio.data.samples import Sample, SoundMissing
 from step_audio.data.tags import Tags
 
@@ -20,7 +20,7 @@ class Examples:
         accepted: what may be learned from.
     """
 
-    def __init__(self, accepted: Sequence[Utterance]) -> None:
+    def __init__(self, accepted: Sequence[SpokenUtterance]) -> None:
         self._speakers = {utterance.id: utterance.speaker for utterance in accepted}
         self._plain: dict[str, dict[str, str]] = {}
         for utterance in accepted:

@@ -11,13 +11,13 @@ from typing import Any
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows, write_rows
-from step_audio.data.gates import ALL, Bounds, Gate, Scores, reasons
-from step_audio.data.manifest import Utterance, read_utterances
+from step_audio.data.gates import ALL, Bounds, Scores, UtteranceGate, reasons
+from step_audio.data.manifest import SpokenUtterance, read_utterances
 
-MakeGate = Callable[[], Gate]
+MakeGate = Callable[[], UtteranceGate]
 """Builds a gate in the process that will use it; must be picklable for more than one."""
 
-_gate: Gate | None = None
+_gate: UtteranceGate | None = None
 
 
 def measure(
@@ -45,7 +45,7 @@ def measure(
     return len(waiting)
 
 
-def read_scores(root: Path, utterances: Sequence[Utterance]) -> dict[str, Scores]:
+def read_scores(root: Path, utterances: Sequence[SpokenUtterance]) -> dict[str, Scores]:
     """Return the scores of those utterances that were measured as they sound now, by id.
 
     Rows that somebody added to `scores.jsonl`, {"id", "error_rate"} or the like, count in the place
@@ -66,7 +66,7 @@ def read_scores(root: Path, utterances: Sequence[Utterance]) -> dict[str, Scores
 
 
 def _scored(
-    root: Path, make: MakeGate, waiting: list[Utterance], workers: int
+    root: Path, make: MakeGate, waiting: list[SpokenUtterance], workers: int
 ) -> Iterator[dict[str, Any]]:
     if workers == 1 or len(waiting) < 2:
         gate = make() if waiting else None
@@ -85,12 +85,12 @@ def _start(make: MakeGate) -> None:
     _gate = make()
 
 
-def _score_here(job: tuple[Path, Utterance]) -> dict[str, Any]:
+def _score_here(job: tuple[Path, SpokenUtterance]) -> dict[str, Any]:
     assert _gate is not None
     return _score(_gate, *job)
 
 
-def _score(gate: Gate, root: Path, utterance: Utterance) -> dict[str, Any]:
+def _score(gate: UtteranceGate, root: Path, utterance: SpokenUtterance) -> dict[str, Any]:
     row = {"id": utterance.id, "sha256": utterance.sha256}
     try:
         return {**row, **gate.measure(utterance, *utterance.read(root))}
@@ -125,7 +125,7 @@ def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:
     return counts
 
 
-def accepted(root: Path, bounds: Bounds) -> list[Utterance]:
+def accepted(root: Path, bounds: Bounds) -> list[SpokenUtterance]:
     """Return the scored utterances that pass other bounds than those of `verdicts.jsonl`."""
     utterances = read_utterances(root)
     scores = read_scores(root, utterances)

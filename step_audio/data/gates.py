@@ -18,7 +18,7 @@ from step_audio.core.errors import InputError
 from step_audio.core.ports import TurnDetector
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
-from step_audio.data.manifest import Utterance
+from step_audio.data.manifest import SpokenUtterance
 from step_audio.data.segment import speech_spans
 
 Scores = dict[str, Any]
@@ -101,7 +101,7 @@ def reasons(scores: Mapping[str, Any], bounds: Bounds) -> list[dict[str, str]]:
     return found
 
 
-class Gate:
+class UtteranceGate:
     """Measures sound; one instance a process.
 
     Args:
@@ -124,7 +124,7 @@ class Gate:
         self._detector, self._hear, self._embed = detector, hear, embed
         self._quality, self._language = quality, language
 
-    def measure(self, utterance: Utterance, pcm: Pcm, rate_hz: int) -> Scores:
+    def measure(self, utterance: SpokenUtterance, pcm: Pcm, rate_hz: int) -> Scores:
         """Return every score of an utterance; None where it cannot be measured."""
         spans = speech_spans(self._detector, pcm, rate_hz)
         cuts = [pcm[a * rate_hz // 1000 : b * rate_hz // 1000] for a, b in spans]

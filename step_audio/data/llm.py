@@ -23,7 +23,7 @@ from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.data.manifest import content_id
 from step_audio.data.tags import Tags
 from step_audio.data.write import Exchange
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.system_prompts import load_prompt
 
 TRIES: Final = 3
 MAX_TEXT: Final = 600

@@ -35,7 +35,7 @@ from step_audio.data.tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """Something to be said.
 
     Attributes:
@@ -65,7 +65,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class SpokenUtterance:
     """Something that was said.
 
     Attributes:
@@ -116,7 +116,7 @@ def to_int16(pcm: Pcm) -> np.ndarray[Any, np.dtype[np.int16]]:
     return np.clip(np.round(pcm * 32768.0), -32768, 32767).astype("<i2")
 
 
-def store(root: Path, utterance: Utterance, pcm: Pcm, rate_hz: int) -> Utterance:
+def store(root: Path, utterance: SpokenUtterance, pcm: Pcm, rate_hz: int) -> SpokenUtterance:
     """Write the sound as FLAC and return the utterance with its file, hash and length."""
     import soundfile  # noqa: PLC0415 - not every step writes sound
 
@@ -131,23 +131,25 @@ def store(root: Path, utterance: Utterance, pcm: Pcm, rate_hz: int) -> Utterance
     )
 
 
-def read_lines(root: Path) -> list[Line]:
+def read_lines(root: Path) -> list[TextLine]:
     """Return the lines of a data set, each once."""
-    found: dict[str, Line] = {}
+    found: dict[str, TextLine] = {}
     for row in read_rows(root / "lines.jsonl"):
         values = {key: value for key, value in row.items() if key not in ("id", "tags")}
-        line = _made(Line, root / "lines.jsonl", tags=Tags.from_row(row.get("tags", {})), **values)
+        line = _made(
+            TextLine, root / "lines.jsonl", tags=Tags.from_row(row.get("tags", {})), **values
+        )
         found.setdefault(line.id, line)
     return list(found.values())
 
 
-def read_utterances(root: Path) -> list[Utterance]:
+def read_utterances(root: Path) -> list[SpokenUtterance]:
     """Return the utterances of a data set, each once."""
     path = root / "utterances.jsonl"
-    found: dict[str, Utterance] = {}
+    found: dict[str, SpokenUtterance] = {}
     for row in read_rows(path):
         tags = Tags.from_row(row.pop("tags", {}))
-        utterance = _made(Utterance, path, tags=tags, **row)
+        utterance = _made(SpokenUtterance, path, tags=tags, **row)
         if Path(utterance.file).is_absolute() or ".." in Path(utterance.file).parts:
             raise InputError(f"{path}: {utterance.file!r} leads out of the data set")
         found.setdefault(utterance.id, utterance)

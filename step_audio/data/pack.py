@@ -14,7 +14,7 @@ from step_audio.core.resampling import resample
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.data.examples import Examples
-from step_audio.data.manifest import Utterance, content_id
+from step_audio.data.manifest import SpokenUtterance, content_id
 from step_audio.data.samples import Groups, Sample, SoundMissing, from_row
 from step_audio.data.shards import ShardWriter, TokenSample
 from step_audio.data.spoken import (
@@ -25,7 +25,7 @@ from step_audio.data.spoken import (
     to_codes,
     write_spoken,
 )
-from step_audio.dialog.prompt import PromptBuilder
+from step_audio.dialog.prompting.prompt import PromptBuilder
 
 BLOCK = 500
 """Utterances of one file of codes: what a cut-off can lose."""
@@ -33,10 +33,10 @@ BLOCK = 500
 
 def tokens(
     root: Path,
-    utterances: Sequence[Utterance],
+    utterances: Sequence[SpokenUtterance],
     tokenizer: AudioTokenizer,
     tokenizer_id: str,
-    progress: Callable[[Iterable[Utterance]], Iterable[Utterance]] = lambda rows: rows,
+    progress: Callable[[Iterable[SpokenUtterance]], Iterable[SpokenUtterance]] = lambda rows: rows,
 ) -> SpokenGroups:
     """Return the groups of every utterance, by id; what another run made is read from disk.
 
@@ -67,7 +67,9 @@ def _write_block(folder: Path, block: Sequence[SpokenItem]) -> None:
     write_spoken(folder / f"{content_id([item.text for item in block])}.safetensors", block)
 
 
-def _encode(root: Path, utterance: Utterance, tokenizer: AudioTokenizer) -> tuple[TokenGroup, ...]:
+def _encode(
+    root: Path, utterance: SpokenUtterance, tokenizer: AudioTokenizer
+) -> tuple[TokenGroup, ...]:
     pcm, rate_hz = utterance.read(root)
     stage = tokenizer.open()
     sound = resample(pcm, rate_hz, tokenizer.sample_rate_hz)

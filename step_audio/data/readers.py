@@ -23,19 +23,19 @@ from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.types import BATCH, GenerationRequest, Pcm, SamplingParams, TokenGroup, Voice
 from step_audio.data.llm import EndpointError
-from step_audio.data.manifest import Line
+from step_audio.data.manifest import TextLine
 from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.synthesis import synthesize
-from step_audio.dialog.interleave import InterleaveParser
-from step_audio.dialog.prompt import Audio, PromptBuilder, Text, Turn
-from step_audio.dialog.prompts import load_prompt
-from step_audio.dialog.synthesis import SpeechSynthesizer
+from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.response.parser import TokenParser
+from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 
 MAX_REPLY_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SpokenLine:
     """A sound, who said it and how it was made."""
 
     pcm: Pcm
@@ -44,14 +44,14 @@ class Said:
     source: Mapping[str, Any]
 
 
-class Reader(Protocol):
+class LineReader(Protocol):
     """Says lines; threads may share it.
 
     Raises:
         StepAudioError: this line cannot be said; the message is the reason.
     """
 
-    def read(self, line: Line) -> Said: ...
+    def read(self, line: TextLine) -> SpokenLine: ...
 
 
 class MachineReader:
@@ -63,7 +63,7 @@ class MachineReader:
     def __init__(self, assistant: str = "flite-rms") -> None:
         self._assistant = speaker(assistant)
 
-    def read(self, line: Line) -> Said:
+    def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises InputError: a tag it cannot do; SynthesisError."""
         tags = line.tags
         refused = [w for w in (tags.emotion, tags.style, tags.dialect, tags.singing) if w]
@@ -72,9 +72,9 @@ class MachineReader:
         who, pitch = self._who(line)
         pcm, rate_hz = synthesize(line.text, who, rate=tags.rate, pitch=pitch)
         source = {"engine": who.engine, "voice": who.voice, "licence": who.licence}
-        return Said(pcm, rate_hz, who.name, {**source, "rate": tags.rate, "pitch": pitch})
+        return SpokenLine(pcm, rate_hz, who.name, {**source, "rate": tags.rate, "pitch": pitch})
 
-    def _who(self, line: Line) -> tuple[Speaker, float]:
+    def _who(self, line: TextLine) -> tuple[Speaker, float]:
         if line.voice == "assistant":
             return self._assistant, 1.0
         if line.voice != "user":
@@ -105,7 +105,7 @@ class EndpointReader:
         self._url, self._model, self._voices = url.rstrip("/"), model, voices
         self._tagged, self._key, self._timeout_s = tagged, key, timeout_s
 
-    def read(self, line: Line) -> Said:
+    def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises EndpointError, AudioError, InputError."""
         if line.tags.prefix() and not self._tagged:
             raise InputError(f"{self._model} was not said to understand {line.tags.prefix()}")
@@ -123,7 +123,7 @@ class EndpointReader:
             raise EndpointError(f"{where}: {error}") from None
         pcm, rate_hz = _decode(answer.content, where)
         source = {"engine": "endpoint", "model": self._model, "voice": voice}
-        return Said(pcm, rate_hz, voice, source)
+        return SpokenLine(pcm, rate_hz, voice, source)
 
 
 class ProfileReader:
@@ -153,7 +153,7 @@ class ProfileReader:
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
 
-    def read(self, line: Line) -> Said:
+    def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises InputError: no example to clone; EngineError."""
         name = draw_voice(line, self._voices)
         voice = self._services.voices.get(name)
@@ -175,7 +175,7 @@ class ProfileReader:
             "voice": name,
             "seed": seed,
         }
-        return Said(pcm, self._services.vocoder.sample_rate_hz, name, source)
+        return SpokenLine(pcm, self._services.vocoder.sample_rate_hz, name, source)
 
     async def _groups(self, text: str, voice: Voice, seed: int, name: str) -> list[TokenGroup]:
         sampling = replace(self._sampling, seed=seed)
@@ -199,7 +199,7 @@ class ProfileReader:
             form="speech",
             priority=BATCH,
         )
-        parser = InterleaveParser(self._services.text_tokenizer, vocab, lambda: name)
+        parser = TokenParser(self._services.text_tokenizer, vocab, lambda: name)
         async for token_id in self._services.engine.generate(request):
             for event in parser.push(token_id):
                 if isinstance(event, TokenGroup):
@@ -222,7 +222,7 @@ def continuation(
     return [bos, *builder.chat(turns), *spoken]
 
 
-def draw_voice(line: Line, voices: Mapping[str, Sequence[str]]) -> str:
+def draw_voice(line: TextLine, voices: Mapping[str, Sequence[str]]) -> str:
     """Return who says a line: its own voice, or one drawn from those of its role."""
     names = voices.get(line.voice)
     if names is None:

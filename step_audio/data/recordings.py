@@ -19,7 +19,7 @@ from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.ports import TurnDetector
 from step_audio.core.types import Pcm
-from step_audio.data.manifest import Utterance, content_id, read_utterances, sound_hash, store
+from step_audio.data.manifest import SpokenUtterance, content_id, read_utterances, sound_hash, store
 from step_audio.data.segment import Cuts, Span, plan_cuts, speech_spans
 
 MARGIN_MS: Final = 120
@@ -89,7 +89,7 @@ class Cutter:
                 "licence": origin.licence,
             }
             name = content_id(whole, start, end)
-            utterance = Utterance(
+            utterance = SpokenUtterance(
                 name, words, "", "", 0.0, origin.speaker, origin.language, source=source
             )
             rows.append(store(root, utterance, part, rate_hz).row())

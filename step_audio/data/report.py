@@ -12,7 +12,7 @@ from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.data.filter import read_scores
 from step_audio.data.gates import ALL
-from step_audio.data.manifest import Utterance, read_lines, read_utterances
+from step_audio.data.manifest import SpokenUtterance, read_lines, read_utterances
 from step_audio.data.plots import bars, histogram
 
 PLOTTED = ("level_db", "speech", "error_rate", "dnsmos")
@@ -43,7 +43,7 @@ def report(root: Path) -> Path:
 
 
 def _facts(
-    root: Path, utterances: Sequence[Utterance], verdicts: Mapping[str, Any]
+    root: Path, utterances: Sequence[SpokenUtterance], verdicts: Mapping[str, Any]
 ) -> dict[str, Any]:
     passed = [u for u in utterances if verdicts.get(u.id, {}).get("passed")]
     rejected: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def _facts(
 
 
 def _plots(
-    utterances: Sequence[Utterance], scores: Mapping[str, Any], rejected: Mapping[str, int]
+    utterances: Sequence[SpokenUtterance], scores: Mapping[str, Any], rejected: Mapping[str, int]
 ) -> dict[str, str]:
     plots = {"seconds": histogram([u.seconds for u in utterances], "Length", "seconds")}
     if rejected:

@@ -13,9 +13,9 @@ from typing import Any, Final, get_args
 from step_audio.core.errors import InputError
 from step_audio.core.types import Role, TokenGroup
 from step_audio.data.manifest import content_id
-from step_audio.dialog.instruction import tts_system_prompt
-from step_audio.dialog.prompt import Audio, Call, Heard, Part, Spoken, Text, Turn
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.prompt import Audio, Call, Heard, Part, Spoken, Text, Turn
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.prompting.tts_prompts import tts_system_prompt
 
 TASKS: Final = ("TQTA", "AQTA", "TQAA", "AQAA", "ASR", "TTS")
 _ROLES: Final = get_args(Role)

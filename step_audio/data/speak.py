@@ -12,8 +12,8 @@ from step_audio.core.audio import check_sound
 from step_audio.core.errors import StepAudioError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.data.llm import EndpointError
-from step_audio.data.manifest import Line, Utterance, read_lines, read_utterances, store
-from step_audio.data.readers import Reader
+from step_audio.data.manifest import SpokenUtterance, TextLine, read_lines, read_utterances, store
+from step_audio.data.readers import LineReader
 
 LOST_IN_A_ROW: Final = 20
 """Lines that an endpoint may fail at, one after another, before it counts as down."""
@@ -21,7 +21,7 @@ LOST_IN_A_ROW: Final = 20
 
 def speak(
     root: Path,
-    reader: Reader,
+    reader: LineReader,
     *,
     workers: int = 2,
     again: bool = False,
@@ -53,7 +53,7 @@ def speak(
         ThreadPoolExecutor(workers, thread_name_prefix="speak") as pool,
     ):
 
-        def say(line: Line) -> None:
+        def say(line: TextLine) -> None:
             nonlocal lost
             try:
                 said.add(_say(root, reader, line).row())
@@ -83,10 +83,10 @@ def speak(
     return counts[0], counts[1]
 
 
-def _say(root: Path, reader: Reader, line: Line) -> Utterance:
+def _say(root: Path, reader: LineReader, line: TextLine) -> SpokenUtterance:
     made = reader.read(line)
     check_sound(made.pcm, f"what {made.speaker} said")
-    utterance = Utterance(
+    utterance = SpokenUtterance(
         id=line.id,
         text=line.text,
         file="",

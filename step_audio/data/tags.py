@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from step_audio.core.errors import InputError
-from step_audio.dialog.instruction import HUMMING, RAP
+from step_audio.dialog.prompting.tts_prompts import HUMMING, RAP
 
 SPEEDS: Final = ("慢速2", "慢速1", "", "快速1", "快速2")
 """Of level 1 to 5; 3 is the voice's own speed and has no tag."""

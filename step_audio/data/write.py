@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from step_audio.core.json_lines import RowWriter, read_rows
-from step_audio.data.domain import QaSample, generate
-from step_audio.data.manifest import Line
+from step_audio.data.manifest import TextLine
 from step_audio.data.samples import TASKS, Sample
 from step_audio.data.tags import Tags
 
@@ -58,41 +56,9 @@ class Layout:
 PUBLISHED = Layout(published_tts=True, hears=False)
 
 
-def grammar(count: int, seed: int, *, styles: bool = False) -> Iterator[Exchange]:
-    """Yield exchanges of nano's domain from the training half of its grammar.
-
-    Args:
-        styles: draw a speed and now and then an emotion for the answers.
-    """
-    rng = random.Random(seed)
-    made = 0
-    while made < count:
-        sample = generate(rng, "train")
-        if not sample.question:  # sound without speech is no text
-            continue
-        made += 1
-        exchange = _exchange(sample, seed)
-        if styles:
-            emotion = rng.choice(("", "", "happy", "sad", "angry"))
-            tags = Tags(speed=rng.randint(1, 5), emotion=emotion, intensity=rng.randint(1, 2))
-            exchange = replace(exchange, tags=tags)
-        yield exchange
-
-
-def _exchange(sample: QaSample, seed: int) -> Exchange:
-    return Exchange(
-        sample.question,
-        sample.answer,
-        sample.call,
-        sample.result,
-        tuple(_exchange(past, seed) for past in sample.history if past.question),
-        source={"by": "grammar", "carrier": sample.carrier, "seed": seed},
-    )
-
-
 def sample_of(
-    exchange: Exchange, task: str, layout: Layout, example: Line | None = None
-) -> tuple[Sample, list[Line]]:
+    exchange: Exchange, task: str, layout: Layout, example: TextLine | None = None
+) -> tuple[Sample, list[TextLine]]:
     """Return the sample of one task and the lines that it needs said.
 
     Args:
@@ -122,12 +88,12 @@ def sample_of(
     return _dialogue(exchange, task, layout, asked, said)
 
 
-def _asked(exchange: Exchange) -> Line:
-    return Line(exchange.question, "user", language=exchange.language, source=exchange.source)
+def _asked(exchange: Exchange) -> TextLine:
+    return TextLine(exchange.question, "user", language=exchange.language, source=exchange.source)
 
 
-def _answered(exchange: Exchange) -> Line:
-    return Line(
+def _answered(exchange: Exchange) -> TextLine:
+    return TextLine(
         exchange.answer,
         "assistant",
         exchange.tags,
@@ -137,8 +103,8 @@ def _answered(exchange: Exchange) -> Line:
 
 
 def _dialogue(
-    exchange: Exchange, task: str, layout: Layout, asked: Line, said: Line
-) -> tuple[Sample, list[Line]]:
+    exchange: Exchange, task: str, layout: Layout, asked: TextLine, said: TextLine
+) -> tuple[Sample, list[TextLine]]:
     spoken_question, spoken_answer = task[0] == "A", task[2] == "A"
     turns: list[Any] = [["system", [{"prompt": layout.answer}]]]
     for past in exchange.history:
@@ -175,7 +141,7 @@ def write(
     known = {row["id"] for row in read_rows(root / "samples.jsonl")}
     said = {row["id"] for row in read_rows(root / "lines.jsonl")}
     samples = lines = 0
-    example: Line | None = None
+    example: TextLine | None = None
     with RowWriter(root / "lines.jsonl") as line_rows, RowWriter(root / "samples.jsonl") as rows:
         for exchange in exchanges:
             for task in tasks:

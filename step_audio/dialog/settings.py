@@ -7,8 +7,8 @@ from typing import Literal
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import SamplingParams
-from step_audio.dialog.errands import ErrandSettings
-from step_audio.dialog.generation import Patience
+from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class DialogSettings:
     max_prompt_ids: int = 4096
     mouths: int = 1
     recent_audio: int = 0
-    patience: Patience = field(default_factory=Patience)
+    patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
-    errands: ErrandSettings = field(default_factory=ErrandSettings)
+    errands: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)

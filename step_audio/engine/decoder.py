@@ -64,7 +64,7 @@ class KvCache:
         return twin
 
 
-class _Layer:
+class _DecoderLayer:
     """Weights of one layer, fused."""
 
     def __init__(self, weights: Mapping[str, Weight], prefix: str, decoder: Step1Decoder) -> None:
@@ -109,7 +109,8 @@ class Step1Decoder:
         self._head = self.linear([weights.get("lm_head.weight", embedding)])
         self._norm = self.vector(weights["model.norm.weight"])
         self._layers = [
-            _Layer(weights, f"model.layers.{i}.", self) for i in range(config.num_hidden_layers)
+            _DecoderLayer(weights, f"model.layers.{i}.", self)
+            for i in range(config.num_hidden_layers)
         ]
         self._slopes = alibi_slopes(config.num_attention_heads).to(device)
         # The bias of one query at position p against keys 0..p is the last p + 1 columns.

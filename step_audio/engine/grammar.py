@@ -1,7 +1,7 @@
 """Which ids may follow: text, groups of 2 + 3 audio ids, transcript, tool call, end of turn.
 
 One table, no state, no torch: the local engine and the processor inside vLLM both ask it. It lets
-through what `step_audio.dialog.interleave` reads without an anomaly, and nothing else; the rhythm
+through what `dialog.response.parser` reads without an anomaly, and nothing else; the rhythm
 of ten text ids to fifteen audio ids is the model's own.
 
     state = Place.START

@@ -46,7 +46,7 @@ def hash_of_text_tokenizer(folder: Path) -> str:
 
 
 class BpeTextTokenizer:
-    """Byte-level BPE from a `tokenizer.json`, as `step_audio.train.text_tokenizer` writes it."""
+    """Byte-level BPE from a `tokenizer.json`, as `nano.training.text_tokenizer` writes it."""
 
     def __init__(self, path: Path) -> None:
         """Load. Raises WeightsError: unreadable, or not byte-level."""

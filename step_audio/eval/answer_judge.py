@@ -15,12 +15,12 @@ from step_audio.core.errors import TokenError
 from step_audio.core.ports import TextTokenizer, Vocoder
 from step_audio.core.types import Pcm, TextDelta, TokenGroup, ToolCall, Transcript, Voice
 from step_audio.core.vocab import Vocab
-from step_audio.dialog.interleave import InterleaveParser, Parsed
+from step_audio.dialog.response.parser import Parsed, TokenParser
 from step_audio.eval.examinee import same_call
 
 
 @dataclass(slots=True)
-class Parts:
+class AnswerParts:
     """What one assistant turn holds."""
 
     heard: str = ""
@@ -68,10 +68,10 @@ class AnswerJudge:
             content *= self._sound(given)
         return 0.0 if given.anomalies else content
 
-    def parse(self, ids: Sequence[int]) -> Parts:
+    def parse(self, ids: Sequence[int]) -> AnswerParts:
         """Return what the ids of a turn hold; ids that are nothing count as anomalies."""
-        parser = InterleaveParser(self._text_tokenizer, self._vocab, lambda: "call")
-        parts = Parts()
+        parser = TokenParser(self._text_tokenizer, self._vocab, lambda: "call")
+        parts = AnswerParts()
         events: list[Parsed] = []
         try:
             for token_id in ids:
@@ -93,7 +93,7 @@ class AnswerJudge:
         parts.anomalies += parser.counts.anomalies
         return parts
 
-    def _sound(self, given: Parts) -> float:
+    def _sound(self, given: AnswerParts) -> float:
         if not given.groups:
             return 0.0
         if self._hear is None or self._vocoder is None or self._voice is None:

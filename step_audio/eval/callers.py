@@ -19,7 +19,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.sight.turns import TurnReader, TurnTimes
+from server.observability.turns import TurnReader, TurnTimes
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.types import Pcm
 
@@ -71,7 +71,7 @@ class CallPlan:
 
 
 @dataclass(slots=True)
-class Heard:
+class CallerAnswer:
     """What came of one question. Times in seconds; None: did not happen.
 
     `first_audio_s` counts from the end of the speech plus the silence window.
@@ -90,7 +90,7 @@ class Heard:
 class CallReport:
     """What one caller met. `refused`: it was told to try later."""
 
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[CallerAnswer] = field(default_factory=list)
     refused: bool = False
     errors: list[str] = field(default_factory=list)
 
@@ -163,7 +163,7 @@ class Caller:
                 if isinstance(ended, ConnectionClosed):
                     self.report.errors.append(f"closed_{ended.rcvd.code if ended.rcvd else 1006}")
 
-    async def _ask(self, socket: ClientConnection, question: Sequence[str]) -> Heard:
+    async def _ask(self, socket: ClientConnection, question: Sequence[str]) -> CallerAnswer:
         self._stopped_s = None
         self._quiet.clear()
         self._sound = list(reversed(question))
@@ -179,15 +179,15 @@ class Caller:
                 while turn.first_sound_s is None and turn.status == "cancelled":
                     turn = await self._done.get()  # a pause in the question was taken for its end
         except TimeoutError:
-            return Heard()
+            return CallerAnswer()
         heard = self._times(turn, end_s, window_s)
         if turn.first_sound_s is not None:
             over_s = turn.first_sound_s + turn.sound_s + sum(turn.dry_s)
             await asyncio.sleep(max(0.0, over_s - time.monotonic()))
         return heard
 
-    def _times(self, turn: TurnTimes, end_s: float, window_s: float) -> Heard:
-        heard = Heard(status=turn.status, dry_s=turn.dry_s, sound_s=turn.sound_s)
+    def _times(self, turn: TurnTimes, end_s: float, window_s: float) -> CallerAnswer:
+        heard = CallerAnswer(status=turn.status, dry_s=turn.dry_s, sound_s=turn.sound_s)
         if self._stopped_s is not None:
             heard.endpoint_delay_s = self._stopped_s - end_s
         if turn.first_sound_s is not None:

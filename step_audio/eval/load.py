@@ -15,7 +15,7 @@ import numpy as np
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm
-from step_audio.eval.callers import Caller, CallPlan, CallReport, Heard, trimmed
+from step_audio.eval.callers import Caller, CallerAnswer, CallPlan, CallReport, trimmed
 
 QUESTIONS: Final = (
     "What is twelve plus thirty?",
@@ -136,4 +136,4 @@ def _counts(names: Sequence[str]) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
-__all__ = ["QUESTIONS", "CallPlan", "Heard", "LoadReport", "run", "spoken_by", "spread_ms"]
+__all__ = ["QUESTIONS", "CallPlan", "CallerAnswer", "LoadReport", "run", "spoken_by", "spread_ms"]

@@ -21,7 +21,7 @@ from step_audio.core.errors import StepAudioError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.types import Pcm
 from step_audio.data.llm import ChatEndpoint
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.eval.examinee import AnswerRecord
 from step_audio.eval.stepeval_data import Dialogue, Recordings
 

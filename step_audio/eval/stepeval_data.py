@@ -38,7 +38,7 @@ MAX_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Message:
     """One turn: who, the words, and the name of the recording, "" where it is not spoken."""
 
     role: str
@@ -52,10 +52,10 @@ class Dialogue:
 
     id: str
     category: str
-    turns: tuple[Said, ...]
+    turns: tuple[Message, ...]
 
     @property
-    def questions(self) -> tuple[Said, ...]:
+    def questions(self) -> tuple[Message, ...]:
         """The turns of the user."""
         return tuple(turn for turn in self.turns if turn.role == "human")
 
@@ -136,14 +136,14 @@ def _dialogue(row: Mapping[str, Any], at: int) -> Dialogue:
     return Dialogue(str(at if name is None else name), category, turns)
 
 
-def _turn(raw: Any, at: int) -> Said:
+def _turn(raw: Any, at: int) -> Message:
     if not isinstance(raw, Mapping):
         raise InputError(f"row {at}: a turn is {type(raw).__name__}, not an object")
     role = str(_value(raw, "role", required=True)).lower()
     audio = _value(raw, "audio") or ""
     if isinstance(audio, Mapping):  # the form of an audio column
         audio = audio.get("path") or ""
-    return Said("human" if role in USERS else role, str(_value(raw, "text") or ""), str(audio))
+    return Message("human" if role in USERS else role, str(_value(raw, "text") or ""), str(audio))
 
 
 def _value(row: Mapping[str, Any], what: str, *, required: bool = False) -> Any:

@@ -64,7 +64,7 @@ SOURCES: Final[dict[str, tuple[Source, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedFile:
     """One file to fetch."""
 
     repository: str
@@ -75,7 +75,7 @@ class Wanted:
 
 def plan_download(
     hub: Hub, sources: tuple[Source, ...], folder: Path, revisions: Mapping[str, str]
-) -> list[Wanted]:
+) -> list[RequestedFile]:
     """Return every file of the sources and pin their commits in the folder.
 
     Args:
@@ -86,7 +86,7 @@ def plan_download(
         DownloadFailed: the hub lacks one. InputError: two files for one place.
     """
     pinned = _pinned(folder)
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, RequestedFile] = {}
     commits: dict[str, str] = {}
     for source in sources:
         repository = source.repository
@@ -101,13 +101,15 @@ def plan_download(
                 raise InputError(
                     f"{file.path} and {wanted[output].remote.path} both go to {output}"
                 )
-            wanted[output] = Wanted(repository, commit, file, output)
+            wanted[output] = RequestedFile(repository, commit, file, output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LOCK).write_text(json.dumps(commits, indent=1) + "\n", encoding="utf-8")
     return list(wanted.values())
 
 
-def download(hub: Hub, wanted: list[Wanted], folder: Path, progress: Callable[[int], None]) -> None:
+def download(
+    hub: Hub, wanted: list[RequestedFile], folder: Path, progress: Callable[[int], None]
+) -> None:
     """Fetch what is not there yet, smallest first, and write the manifest.
 
     Args:
@@ -131,12 +133,12 @@ def download(hub: Hub, wanted: list[Wanted], folder: Path, progress: Callable[[i
     record(folder)
 
 
-def _is_there(folder: Path, wanted: Wanted) -> bool:
+def _is_there(folder: Path, wanted: RequestedFile) -> bool:
     path = folder / wanted.output
     return path.is_file() and path.stat().st_size == wanted.remote.size
 
 
-def _part_size(folder: Path, wanted: Wanted) -> int:
+def _part_size(folder: Path, wanted: RequestedFile) -> int:
     part = folder / f"{wanted.output}.part"
     return min(part.stat().st_size, wanted.remote.size) if part.is_file() else 0
 

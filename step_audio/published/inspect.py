@@ -19,7 +19,7 @@ _VOICE: Final = ("flow.pt", "hift.pt")
 
 
 @dataclass(slots=True)
-class Report:
+class FolderReport:
     """Lines for people; `usable` is False when something that is needed is missing."""
 
     is_a: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Report:
         )
 
 
-def inspect(folder: Path) -> Report:
+def inspect(folder: Path) -> FolderReport:
     """Look at a folder as downloaded, or as this project lays it out.
 
     Raises:
@@ -62,7 +62,7 @@ def inspect(folder: Path) -> Report:
     """
     if not folder.is_dir():
         raise WeightsError(f"{folder} is no folder")
-    report = Report()
+    report = FolderReport()
     if (folder / "manifest.json").is_file():
         _whole(folder, report)
     if (folder / "config.json").is_file():
@@ -95,7 +95,7 @@ def language_model(folder: Path) -> Placement:
     return map_step1({n: t for n, t in tensors.items() if n not in scales}, sizes_of(config))
 
 
-def _language_model(folder: Path, report: Report) -> None:
+def _language_model(folder: Path, report: FolderReport) -> None:
     config = read_object(folder / "config.json", WeightsError)
     tensors, missing = read_headers(folder)
     total = sum(t.parameters for n, t in tensors.items() if not n.endswith(".scale"))
@@ -124,7 +124,7 @@ def _language_model(folder: Path, report: Report) -> None:
         report.runs.append("only with its own facts.json: the vocabulary is not the published one")
 
 
-def _ear(folder: Path, report: Report) -> None:
+def _ear(folder: Path, report: FolderReport) -> None:
     report.is_a.append("audio tokenizer")
     report.missing += [name for name in _EAR if not (folder / name).is_file()]
     published = list(folder.glob("*/model.pt"))
@@ -134,13 +134,13 @@ def _ear(folder: Path, report: Report) -> None:
     report.runs.append(f"as tokenizer/ of a weights folder, {how}")
 
 
-def _voice(folder: Path, report: Report) -> None:
+def _voice(folder: Path, report: FolderReport) -> None:
     report.is_a.append("vocoder: flow and waveform models")
     report.missing += [name for name in _VOICE if not (folder / name).is_file()]
     report.runs.append("as vocoder/ of a weights folder")
 
 
-def _whole(folder: Path, report: Report) -> None:
+def _whole(folder: Path, report: FolderReport) -> None:
     listed = read_object(folder / "manifest.json", WeightsError).get("files")
     names = sorted(listed) if isinstance(listed, dict) else []
     report.is_a.append(f"weights folder of this project, {len(names)} files listed")

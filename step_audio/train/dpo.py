@@ -22,7 +22,7 @@ from step_audio.core.errors import InputError
 from step_audio.data.shards import TokenShards
 from step_audio.train.batches import collate, shares
 from step_audio.train.scoring import Scorer, row_sums
-from step_audio.train.workers import Workers
+from step_audio.train.workers import TrainingProcesses
 
 REFERENCE_FILE: Final = "reference.safetensors"
 
@@ -74,7 +74,9 @@ class Dpo:
     def weight(self, units: Sequence[int]) -> float:
         return float(len(units))
 
-    def prepare(self, scorer: Scorer, out: Path, workers: Workers, micro_tokens: int) -> None:
+    def prepare(
+        self, scorer: Scorer, out: Path, workers: TrainingProcesses, micro_tokens: int
+    ) -> None:
         """Score every pair by the model as it is, once; a run that goes on reads the file."""
         path, lengths = out / REFERENCE_FILE, self.lengths()
         if not path.is_file():

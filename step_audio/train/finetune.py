@@ -28,7 +28,7 @@ from step_audio.train.plans import planned
 from step_audio.train.precision import bf16_gains
 from step_audio.train.scoring import Scorer
 from step_audio.train.sharded_run import ShardedRun
-from step_audio.train.workers import Workers, whole
+from step_audio.train.workers import TrainingProcesses, whole
 
 
 class Diverged(StepAudioError):
@@ -85,7 +85,9 @@ class Objective(Protocol):
     def lengths(self) -> NDArray[np.int64]:
         """Padded ids that each unit costs, (U,); 0 leaves it out."""
 
-    def prepare(self, scorer: Scorer, out: Path, workers: Workers, micro_tokens: int) -> None:
+    def prepare(
+        self, scorer: Scorer, out: Path, workers: TrainingProcesses, micro_tokens: int
+    ) -> None:
         """Compute once what the untouched model says; called before the first step."""
 
     def weight(self, units: Sequence[int]) -> float:
@@ -104,7 +106,7 @@ def finetune(
     out: Path,
     recipe: Recipe,
     *,
-    workers: Workers,
+    workers: TrainingProcesses,
     facts: Mapping[str, Any],
 ) -> ShardedRun:
     """Train to the end, going on where a checkpoint is; write the result to `out`/export.
@@ -170,7 +172,7 @@ def finetune(
     return run
 
 
-def _settled(recipe: Recipe, steps: int, out: Path, workers: Workers) -> Recipe:
+def _settled(recipe: Recipe, steps: int, out: Path, workers: TrainingProcesses) -> Recipe:
     """Return the recipe with nothing left open, the same on every worker and in every part of a
     run: what a measurement decided once is read from the plan when the run goes on."""
     bf16 = recipe.bf16
@@ -204,7 +206,7 @@ def _step(
     run: ShardedRun,
     *,
     recipe: Recipe,
-    workers: Workers,
+    workers: TrainingProcesses,
 ) -> None:
     run.set_learning_rate(recipe.learning_rate, recipe.warm_steps or 1, recipe.hold)
     batch = plan.batch(run.step)
@@ -236,7 +238,7 @@ def _step(
 
 
 def _check_memory(
-    plan: BatchPlan, source: Checkpoint, recipe: Recipe, workers: Workers, rows: int
+    plan: BatchPlan, source: Checkpoint, recipe: Recipe, workers: TrainingProcesses, rows: int
 ) -> None:
     longest = int(plan.lengths.max()) // rows
     need = memory.reckon(

@@ -19,14 +19,14 @@ from step_audio.train.lora import (
     save_adapter,
 )
 from step_audio.train.scoring import Scorer, checkpoint_layers
-from step_audio.train.workers import Workers, own_rows, shard, whole
+from step_audio.train.workers import TrainingProcesses, own_rows, shard, whole
 
 _PREFIX = "lm."
 
 
 def build(
     source: Checkpoint,
-    workers: Workers,
+    workers: TrainingProcesses,
     *,
     bf16: bool,
     lora: Lora | None = None,
@@ -76,7 +76,7 @@ def save(
     scorer: Scorer,
     source: Checkpoint,
     out: Path,
-    workers: Workers,
+    workers: TrainingProcesses,
     *,
     facts: Mapping[str, Any],
     lora: Lora | None = None,

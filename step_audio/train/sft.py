@@ -18,7 +18,7 @@ from step_audio.core.errors import InputError
 from step_audio.data.shards import TokenShards
 from step_audio.train.batches import collate
 from step_audio.train.scoring import Scorer
-from step_audio.train.workers import Workers
+from step_audio.train.workers import TrainingProcesses
 
 
 class Sft:
@@ -42,7 +42,9 @@ class Sft:
         found = self._shards.lengths
         return np.where(found <= self._max_length, found, 0)
 
-    def prepare(self, scorer: Scorer, out: Path, workers: Workers, micro_tokens: int) -> None:
+    def prepare(
+        self, scorer: Scorer, out: Path, workers: TrainingProcesses, micro_tokens: int
+    ) -> None:
         """Nothing to prepare."""
 
     def weight(self, units: Sequence[int]) -> float:

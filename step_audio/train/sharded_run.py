@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 from step_audio.core.json_files import read_object
 from step_audio.train.loop import TrainingRun
 from step_audio.train.plans import check_plan, keep_plan
-from step_audio.train.workers import Workers
+from step_audio.train.workers import TrainingProcesses
 
 KEPT: Final = 2
 _FOLDER: Final = re.compile(r"checkpoint-(\d{8})")
@@ -44,7 +44,7 @@ class ShardedRun(TrainingRun):
         plan: what must be the same when the run goes on, such as the data's hash.
     """
 
-    workers: Workers | None = None
+    workers: TrainingProcesses | None = None
     save_every: int = 500
     plan: Mapping[str, Any] | None = None
 

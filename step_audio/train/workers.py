@@ -22,7 +22,7 @@ from step_audio.train.loop import pick_device
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class TrainingProcesses:
     """This process among all."""
 
     device: torch.device
@@ -58,10 +58,10 @@ class Workers:
 
 
 @contextmanager
-def start(device: str = "auto") -> Iterator[Workers]:
+def start(device: str = "auto") -> Iterator[TrainingProcesses]:
     """Join the other processes when torchrun started us; leave them at the end."""
     if not dist.is_torchelastic_launched():
-        yield Workers(pick_device(device))
+        yield TrainingProcesses(pick_device(device))
         return
     kind = pick_device(device).type
     here = torch.device("cpu")
@@ -71,12 +71,14 @@ def start(device: str = "auto") -> Iterator[Workers]:
     dist.init_process_group("nccl" if kind == "cuda" else "gloo")
     try:
         mesh = init_device_mesh(kind, (dist.get_world_size(),))
-        yield Workers(here, dist.get_rank(), dist.get_world_size(), mesh)
+        yield TrainingProcesses(here, dist.get_rank(), dist.get_world_size(), mesh)
     finally:
         dist.destroy_process_group()
 
 
-def shard(model: nn.Module, layers: Sequence[nn.Module], workers: Workers, *, bf16: bool) -> None:
+def shard(
+    model: nn.Module, layers: Sequence[nn.Module], workers: TrainingProcesses, *, bf16: bool
+) -> None:
     """Shard a model (also one on the meta device) layer by layer; alone, change nothing."""
     if workers.mesh is None:
         return

@@ -16,9 +16,9 @@ def register() -> None:
     """Make Step1 known; vLLM calls this in each of its processes, perhaps more than once."""
     from transformers import AutoConfig
 
-    from step_audio.vllm_plugin.config import Step1Config
+    from step_audio.vllm_plugin.config import Step1HfConfig
 
-    AutoConfig.register(Step1Config.model_type, Step1Config, exist_ok=True)
+    AutoConfig.register(Step1HfConfig.model_type, Step1HfConfig, exist_ok=True)
 
     from vllm.platforms import current_platform
 

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 
-class Step1Config(PretrainedConfig):
+class Step1HfConfig(PretrainedConfig):
     """Published `config.json` under the names that vLLM sizes memory by.
 
     vLLM computes the KV cache from `num_key_value_heads` and the context from

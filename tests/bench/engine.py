@@ -14,7 +14,7 @@ import numpy as np
 
 from step_audio.core.ports import Services
 from step_audio.core.types import GenerationRequest, SamplingParams
-from step_audio.dialog.generation import Patience, generate
+from step_audio.dialog.response.token_stream import TokenTimeouts, generate
 from tests.bench.measure import report, setup
 
 PROMPT_IDS, IDS, WARM_UP = 150, 200, 2
@@ -33,7 +33,7 @@ async def measure(services: Services, seed: int) -> tuple[float, float]:
     )
     began = time.perf_counter()
     at: list[float] = []
-    async with aclosing(generate(services.engine, request, Patience(60, 60))) as ids:
+    async with aclosing(generate(services.engine, request, TokenTimeouts(60, 60))) as ids:
         async for _ in ids:
             at.append(time.perf_counter())
     return (at[0] - began) * 1000, (len(at) - 1) / (at[-1] - at[0])

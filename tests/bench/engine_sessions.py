@@ -16,7 +16,7 @@ import numpy as np
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.types import GenerationRequest, SamplingParams
-from step_audio.dialog.generation import Patience, generate
+from step_audio.dialog.response.token_stream import TokenTimeouts, generate
 from step_audio.runtime import Runtime
 from tests.bench.measure import setup
 
@@ -35,7 +35,7 @@ async def draw(services: Services, seed: int) -> int:
         request_id=f"bench-{seed}",  # of no form, in which what it draws could end early
     )
     count = 0
-    async for _ in generate(services.engine, request, Patience(300, 300)):
+    async for _ in generate(services.engine, request, TokenTimeouts(300, 300)):
         count += 1
     assert count == IDS, f"only {count} ids came"
     return count

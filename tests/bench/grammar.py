@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from step_audio.core.config import load_profile
-from step_audio.core.profile import LocalEngine
+from step_audio.core.profile import LocalEngineSection
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import open_weights
 from step_audio.engine.batch import Forms
@@ -39,7 +39,7 @@ def main() -> None:
     """Measure; the last line is JSON."""
     run = setup(__doc__, runs=15)
     profile = load_profile(run.profile)
-    assert isinstance(profile.engine, LocalEngine), "measures the local engine"
+    assert isinstance(profile.engine, LocalEngineSection), "measures the local engine"
     use_threads(1)
     weights = open_weights(profile.weights, profile.origin)
     folder = weights.folder / profile.engine.folder

@@ -28,7 +28,7 @@ import numpy as np
 
 from server.serving import calm
 from step_audio.core.config import load_profile
-from step_audio.core.profile import ScriptedEngine
+from step_audio.core.profile import ScriptedEngineSection
 from step_audio.core.types import Pcm
 from step_audio.eval.callers import RATE_HZ, CallPlan
 from step_audio.eval.load import QUESTIONS, LoadReport, run, spoken_by, spread_ms
@@ -93,7 +93,7 @@ def overhead(profile: str, sessions: int, turns: int) -> None:
     question: Pcm = speechlike(1.5, RATE_HZ)
     environ = {"STEP_AUDIO__ENGINE__TOKENS_PER_S": "200"}
     engine = load_profile(profile, environ).engine
-    assert isinstance(engine, ScriptedEngine)
+    assert isinstance(engine, ScriptedEngineSection)
     model_s = Script(engine).first_sound_s
     with serving(profile, environ) as (url, _):
         asyncio.run(run(CallPlan(url, 1, [question], manual=True), min(4, sessions)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from step_audio.cli.parts import Parts
+from step_audio.cli.parts import CommandParts
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
@@ -28,7 +28,7 @@ class Setup:
     """What to measure, and how often."""
 
     profile: str
-    parts: Parts
+    parts: CommandParts
     voice: str
     runs: int
 

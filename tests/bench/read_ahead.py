@@ -15,10 +15,10 @@ import numpy as np
 
 from step_audio.core.ports import Services
 from step_audio.core.types import GenerationRequest, SamplingParams, TokenGroup
-from step_audio.dialog.context import Context
-from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.generation import Patience, generate
-from step_audio.dialog.prompt import PromptBuilder
+from step_audio.dialog.prompting.context_window import ContextWindow
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.prompt import PromptBuilder
+from step_audio.dialog.response.token_stream import TokenTimeouts, generate
 from tests.bench.measure import setup
 
 SECONDS = (1, 2, 5, 10, 20)
@@ -33,7 +33,7 @@ def spoken(seconds: float, seed: int) -> tuple[TokenGroup, ...]:
 
 
 async def first_id_ms(
-    services: Services, context: Context, question: tuple[TokenGroup, ...], *, ahead: bool
+    services: Services, context: ContextWindow, question: tuple[TokenGroup, ...], *, ahead: bool
 ) -> float:
     """Return the time from the end of the question to the first id."""
     talk = Conversation()
@@ -50,7 +50,7 @@ async def first_id_ms(
         request_id="bench",
         session="bench",
     )
-    async with aclosing(generate(services.engine, request, Patience(60, 60))) as ids:
+    async with aclosing(generate(services.engine, request, TokenTimeouts(60, 60))) as ids:
         async for _ in ids:
             break
     return (time.perf_counter() - began) * 1000
@@ -61,7 +61,7 @@ async def main() -> None:
     run = setup(__doc__, runs=7)
     services, settings = run.parts.services(), run.parts.settings()
     builder = PromptBuilder(services.text_tokenizer, services.vocab)
-    context = Context(builder, services.vocab, max_ids=settings.max_prompt_ids)
+    context = ContextWindow(builder, services.vocab, max_ids=settings.max_prompt_ids)
     await first_id_ms(services, context, spoken(2, 9999), ahead=False)  # warm up
     out: dict[str, dict[str, float]] = {"with_ms": {}, "without_ms": {}}
     for seconds in SECONDS:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.ports import Engine, Stage, Vocoder
 from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
-from step_audio.eval.judge import Judge
 from step_audio.eval.wer import word_error_rate
+from step_audio.nano.exam.judge import Judge
 
 
 class RememberedEngine:
@@ -102,7 +102,7 @@ class _Stream:
         return self._known[key]
 
 
-class Ear:
+class TurnAudio:
     """A judge that hears equal sound once: of formats without loss it is."""
 
     def __init__(self, judge: Judge) -> None:

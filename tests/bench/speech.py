@@ -26,8 +26,8 @@ import httpx
 import numpy as np
 import uvicorn
 
+from server.admission.limits import ServerSettings
 from server.app import create_app
-from server.limits import ServerSettings
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.config import load_profile
 from step_audio.core.decoding import decode_audio
@@ -35,11 +35,11 @@ from step_audio.core.encoding import FORMATS, AudioFormat
 from step_audio.core.ports import Engine, Stage, Vocoder
 from step_audio.core.profile import Profile
 from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
-from step_audio.data.domain.generate import generate
-from step_audio.dialog.session import Assistant
-from step_audio.eval.judge import domain_judge
+from step_audio.dialog.assistant import Assistant
+from step_audio.nano.domain.generate import generate
+from step_audio.nano.exam.judge import domain_judge
 from step_audio.runtime import Runtime
-from tests.bench.remembered import Ear, RememberedEngine, RememberedVoice
+from tests.bench.remembered import RememberedEngine, RememberedVoice, TurnAudio
 
 PCM_HZ = 24_000
 
@@ -110,7 +110,7 @@ def read_by_rest(
 
 def words(name: str, sentences: Sequence[str], formats: Sequence[AudioFormat]) -> None:
     """Print the word errors of `say`, and of REST in each format."""
-    ear, rates = Ear(domain_judge()), dict[str, float]()
+    ear, rates = TurnAudio(domain_judge()), dict[str, float]()
     profile = load_profile(name)
     facts = {"profile": name, "sentences": len(sentences)}
 

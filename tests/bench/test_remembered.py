@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from step_audio.core.types import Pcm
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from tests.bench.remembered import RememberedEngine, RememberedVoice
 from tests.fakes import VOCAB, ScriptedEngine, group, services
 

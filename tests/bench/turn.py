@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from step_audio.core.types import GROUP_MS
-from step_audio.dialog.conversation import Conversation, UserAudio
-from step_audio.dialog.run import AudioChunk
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.response.pipeline import AudioChunk
 from tests.bench.measure import report, setup, speechlike
 
 RATE_HZ, SECONDS, WARM_UP = 24000, 2.5, 1

@@ -19,7 +19,7 @@ import soundfile
 
 from step_audio.core.config import load_profile
 from step_audio.core.decoding import decode_audio
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from step_audio.runtime import Runtime
 from tests.bench.speech import serving
 

@@ -9,7 +9,7 @@ import pytest
 
 from step_audio.core.config import load_profile, profile_names
 from step_audio.core.errors import ProfileError
-from step_audio.core.profile import LocalEngine, ScriptedEngine, VllmEngine
+from step_audio.core.profile import LocalEngineSection, ScriptedEngineSection, VllmEngineSection
 
 GOOD = """
 model_name: m
@@ -40,14 +40,14 @@ def test_these_profiles_ship() -> None:
     assert profile_names() == ("aqaa-130b", "chat-130b", "nano", "scripted", "tts-3b")
 
 
-ENGINES: dict[str, type[Any]] = {"nano": LocalEngine, "scripted": ScriptedEngine}
+ENGINES: dict[str, type[Any]] = {"nano": LocalEngineSection, "scripted": ScriptedEngineSection}
 
 
 @pytest.mark.parametrize("name", profile_names())
 def test_each_shipped_profile_validates(name: str) -> None:
     profile = load_profile(name, {})
     assert profile.weights.is_absolute()
-    assert isinstance(profile.engine, ENGINES.get(name, VllmEngine))
+    assert isinstance(profile.engine, ENGINES.get(name, VllmEngineSection))
     assert (profile.speech_engine is not None) == (profile.responder == "cascade")
 
 
@@ -65,7 +65,7 @@ def test_the_environment_overrides_nested_keys_and_their_types(profile: Path) ->
         "HOME": "/nowhere",
     }
     loaded = load_profile(str(profile), environ)
-    assert isinstance(loaded.engine, LocalEngine)
+    assert isinstance(loaded.engine, LocalEngineSection)
     assert loaded.engine.precision == "int8"
     assert loaded.threads == 3
     assert loaded.voice == "123"
@@ -80,7 +80,7 @@ def test_the_environment_can_change_the_kind_of_engine(profile: Path) -> None:
         "STEP_AUDIO__ENGINE__URL": "http://gpu:8000",
         "STEP_AUDIO__ENGINE__MODEL": "m",
     }
-    assert load_profile(str(profile), environ).engine == VllmEngine(
+    assert load_profile(str(profile), environ).engine == VllmEngineSection(
         kind="vllm", url=("http://gpu:8000",), model="m"
     )
 
@@ -92,7 +92,7 @@ def test_an_engine_may_have_several_addresses(profile: Path) -> None:
         "STEP_AUDIO__ENGINE__MODEL": "m",
     }
     engine = load_profile(str(profile), environ).engine
-    assert isinstance(engine, VllmEngine)
+    assert isinstance(engine, VllmEngineSection)
     assert engine.url == ("http://one:8000", "https://two:8000/prefix")
     profile.write_text(
         GOOD.replace("{kind: local}", "{kind: vllm, url: ['http://a:1', 'b:2'], model: m}")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from step_audio.core.arithmetic import evaluate
 from step_audio.core.errors import ToolError
-from step_audio.core.units import FACTORS, convert
+from step_audio.nano.tools.units import FACTORS, convert
 
 
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(1, 99))

@@ -6,9 +6,9 @@ import numpy as np
 
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm
-from step_audio.data.gates import Gate
-from step_audio.data.manifest import Line
-from step_audio.data.readers import Said
+from step_audio.data.gates import UtteranceGate
+from step_audio.data.manifest import TextLine
+from step_audio.data.readers import SpokenLine
 from step_audio.data.write import Exchange
 from tokenizer.turns import TurnTiming
 from tokenizer.vad import EnergyTurnDetector
@@ -30,14 +30,14 @@ class ToneReader:
     def __init__(self) -> None:
         self.read_texts: list[str] = []
 
-    def read(self, line: Line) -> Said:
+    def read(self, line: TextLine) -> SpokenLine:
         self.read_texts.append(line.text)
         if "unsayable" in line.text:
             raise InputError("cannot say unsayable")
         pause = np.random.default_rng(1).standard_normal(4000).astype(np.float32) * 1e-4
         sound = np.concatenate([pause, tone(0.06 * len(line.text), 100 + len(line.text)), pause])
-        return Said(sound, RATE, "tone", {"engine": "tone", "licence": "none"})
+        return SpokenLine(sound, RATE, "tone", {"engine": "tone", "licence": "none"})
 
 
-def gate(heard: str = "") -> Gate:
-    return Gate(EnergyTurnDetector(TurnTiming()), hear=lambda pcm, rate: heard)
+def gate(heard: str = "") -> UtteranceGate:
+    return UtteranceGate(EnergyTurnDetector(TurnTiming()), hear=lambda pcm, rate: heard)

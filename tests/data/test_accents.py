@@ -13,11 +13,11 @@ import yaml
 from step_audio.core.errors import InputError
 from step_audio.data import accents, synthesis
 from step_audio.data.accents import Phone, planner, read_plans, utterance
-from step_audio.data.domain import pronunciations
 from step_audio.data.speakers import speaker, speakers
 from step_audio.data.synthesis import Job, SynthesisError, synthesize, synthesize_many
-from step_audio.eval.judge import domain_judge
 from step_audio.eval.wer import word_error_rate
+from step_audio.nano.domain import pronunciations
+from step_audio.nano.exam.judge import domain_judge
 from tokenizer.preprocess import resample
 
 VOICES = Path("/usr/share/festival/voices")

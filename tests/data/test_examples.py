@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from step_audio.data.examples import Examples
-from step_audio.data.manifest import Line, Utterance, read_utterances
+from step_audio.data.manifest import SpokenUtterance, TextLine, read_utterances
 from step_audio.data.pack import pack, read_samples
-from step_audio.data.readers import Said, draw_voice
+from step_audio.data.readers import SpokenLine, draw_voice
 from step_audio.data.samples import SoundMissing
 from step_audio.data.shards import TokenShards
 from step_audio.data.speak import speak
 from step_audio.data.tags import Tags
 from step_audio.data.write import PUBLISHED, Exchange, write
-from step_audio.dialog.prompt import PromptBuilder
+from step_audio.dialog.prompting.prompt import PromptBuilder
 from tests.fakes import VOCAB, ByteTokenizer, MemoryVoices, group
 
 VOICES = {"user": ["una"], "assistant": ["ann", "bob"]}
@@ -28,13 +28,13 @@ TAGGED = [replace(text, answer=f"Slow {n}.", tags=Tags(speed=1)) for n, text in 
 class TwoVoices:
     """Each line is a noise of its own, said by the voice that is drawn for it."""
 
-    def read(self, line: Line) -> Said:
+    def read(self, line: TextLine) -> SpokenLine:
         noise = np.random.default_rng(int(line.id[:8], 16)).standard_normal(1600)
-        return Said((0.1 * noise).astype(np.float32), 16_000, draw_voice(line, VOICES), {})
+        return SpokenLine((0.1 * noise).astype(np.float32), 16_000, draw_voice(line, VOICES), {})
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> dict[str, Utterance]:
+def said(tmp_path: Path) -> dict[str, SpokenUtterance]:
     write(
         tmp_path, [e for both in zip(TEXTS, TAGGED, strict=True) for e in both], ["TTS"], PUBLISHED
     )
@@ -43,7 +43,7 @@ def said(tmp_path: Path) -> dict[str, Utterance]:
 
 
 def test_a_packed_tts_prompt_is_the_one_that_serves(
-    tmp_path: Path, said: dict[str, Utterance]
+    tmp_path: Path, said: dict[str, SpokenUtterance]
 ) -> None:
     builder = PromptBuilder(ByteTokenizer(), VOCAB)
     groups = {name: (group(n), group(n + 1)) for n, name in enumerate(said)}
@@ -69,7 +69,7 @@ def test_a_packed_tts_prompt_is_the_one_that_serves(
 
 
 def test_an_example_that_fits_stays_and_a_voice_of_one_line_has_none(
-    tmp_path: Path, said: dict[str, Utterance]
+    tmp_path: Path, said: dict[str, SpokenUtterance]
 ) -> None:
     kept = 0
     for sample in read_samples(tmp_path):

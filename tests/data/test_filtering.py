@@ -12,10 +12,10 @@ from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.types import Pcm
 from step_audio.data import filter as sieve
-from step_audio.data.gates import ALL, HIGH, Gate, speaker_count, with_bounds
-from step_audio.data.manifest import Line, Utterance, read_lines, read_utterances
+from step_audio.data.gates import ALL, HIGH, UtteranceGate, speaker_count, with_bounds
+from step_audio.data.manifest import SpokenUtterance, TextLine, read_lines, read_utterances
 from step_audio.data.pack import tokens
-from step_audio.data.readers import Said
+from step_audio.data.readers import SpokenLine
 from step_audio.data.speak import speak
 from step_audio.data.write import write
 from tests.data.sounds import PLAIN, RATE, ToneReader, gate, tone
@@ -79,7 +79,7 @@ def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -
         (spoken / name).unlink()
 
     class Longer(ToneReader):
-        def read(self, line: Line) -> Said:
+        def read(self, line: TextLine) -> SpokenLine:
             said = super().read(line)
             return replace(said, pcm=np.concatenate([said.pcm, said.pcm]))
 
@@ -92,14 +92,16 @@ def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -
 
 def test_a_recogniser_of_another_language_measures_nothing() -> None:
     sound = tone(1.0)
-    utterance = Utterance("id", "你好", "", "", 0.0, "tone", language="zh")
-    english = Gate(EnergyTurnDetector(TurnTiming()), lambda pcm, rate: "knee how", language="en")
+    utterance = SpokenUtterance("id", "你好", "", "", 0.0, "tone", language="zh")
+    english = UtteranceGate(
+        EnergyTurnDetector(TurnTiming()), lambda pcm, rate: "knee how", language="en"
+    )
     assert english.measure(utterance, sound, RATE)["error_rate"] is None
     assert english.measure(replace(utterance, language="en"), sound, RATE)["error_rate"] == 1.0
 
 
 def test_gates_hear_what_is_wrong_with_a_sound() -> None:
-    utterance = Utterance("id", "hello there", "", "", 0.0, "tone")
+    utterance = SpokenUtterance("id", "hello there", "", "", 0.0, "tone")
     pause = np.zeros(RATE, np.float32)
     good = np.concatenate([pause, tone(1.0), pause])
     scores = gate("hello there").measure(utterance, good, RATE)

@@ -18,8 +18,8 @@ from step_audio.data.samples import TASKS, Sample
 from step_audio.data.shards import TokenShards
 from step_audio.data.tags import SPEEDS, Tags
 from step_audio.data.write import PUBLISHED, write
-from step_audio.dialog.prompt import Audio, Heard, PromptBuilder, Spoken, Text, Turn
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.prompt import Audio, Heard, PromptBuilder, Spoken, Text, Turn
+from step_audio.dialog.prompting.system_prompts import load_prompt
 from tests.data.sounds import ASKED, PLAIN, RATE, gate
 from tests.fakes import VOCAB, ByteTokenizer, CountingTokenizer, group
 

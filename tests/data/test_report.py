@@ -8,8 +8,8 @@ from pathlib import Path
 
 from step_audio.core.errors import InputError
 from step_audio.data import filter as sieve
-from step_audio.data.manifest import Line
-from step_audio.data.readers import Said
+from step_audio.data.manifest import TextLine
+from step_audio.data.readers import SpokenLine
 from step_audio.data.report import report
 from step_audio.data.speak import speak
 from step_audio.data.write import write
@@ -20,7 +20,7 @@ def test_what_was_said_in_the_end_is_no_failure_of_the_report(tmp_path: Path) ->
     write(tmp_path, [PLAIN, replace(PLAIN, answer="Quite unsayable.")], ["TTS"])
 
     class Mute(ToneReader):
-        def read(self, line: Line) -> Said:
+        def read(self, line: TextLine) -> SpokenLine:
             raise InputError("out of order")
 
     speak(tmp_path, Mute())

@@ -12,13 +12,19 @@ from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.core.types import SamplingParams, Voice
 from step_audio.data.llm import EndpointError
-from step_audio.data.manifest import Line
-from step_audio.data.readers import EndpointReader, MachineReader, ProfileReader, Said, continuation
+from step_audio.data.manifest import TextLine
+from step_audio.data.readers import (
+    EndpointReader,
+    MachineReader,
+    ProfileReader,
+    SpokenLine,
+    continuation,
+)
 from step_audio.data.speak import speak
 from step_audio.data.tags import Tags
 from step_audio.data.write import write
-from step_audio.dialog.prompt import PromptBuilder, Text, Turn
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
+from step_audio.dialog.prompting.system_prompts import load_prompt
 from tests.data.sounds import PLAIN, RATE, ToneReader, tone
 from tests.endpoint import serving
 from tests.fakes import VOCAB, ByteTokenizer, MemoryVoices, ScriptedEngine, group, services
@@ -51,7 +57,7 @@ def test_an_unforeseen_error_ends_speaking_at_once(tmp_path: Path) -> None:
     write(tmp_path, [replace(PLAIN, answer=f"Hello {n}.") for n in range(50)], ["TTS"])
 
     class Broken(ToneReader):
-        def read(self, line: Line) -> Said:
+        def read(self, line: TextLine) -> SpokenLine:
             super().read(line)
             raise KeyboardInterrupt
 
@@ -76,21 +82,21 @@ def test_sound_comes_from_any_speech_endpoint() -> None:
     with serving(lambda body: wav_bytes(tone(0.5), RATE)) as endpoint:
         voices = {"user": ["ann", "bob"], "assistant": ["cy"]}
         reader = EndpointReader(endpoint.url, "tts", voices, tagged=True)
-        said = reader.read(Line("Hello.", tags=Tags(speed=1)))
-        asked = {reader.read(Line(f"hello {n}", "user")).speaker for n in range(8)}
+        said = reader.read(TextLine("Hello.", tags=Tags(speed=1)))
+        asked = {reader.read(TextLine(f"hello {n}", "user")).speaker for n in range(8)}
     assert (said.rate_hz, said.speaker, asked) == (RATE, "cy", {"ann", "bob"})
     assert endpoint.requests[0][2]["input"] == "（慢速2）Hello."
     with serving(lambda body: b"not a sound") as endpoint:
         reader = EndpointReader(endpoint.url, "tts", {"assistant": ["cy"]})
         with pytest.raises(EndpointError, match="no sound"):
-            reader.read(Line("Hello."))
+            reader.read(TextLine("Hello."))
         with pytest.raises(InputError, match="understand"):
-            reader.read(Line("Hello.", tags=Tags(speed=1)))
+            reader.read(TextLine("Hello.", tags=Tags(speed=1)))
 
 
 def test_machine_voices_refuse_what_they_cannot_do() -> None:
     with pytest.raises(InputError, match="cannot do happy"):
-        MachineReader().read(Line("hello", tags=Tags(emotion="happy")))
+        MachineReader().read(TextLine("hello", tags=Tags(emotion="happy")))
 
 
 @pytest.mark.parametrize("clone", [False, True])
@@ -99,7 +105,7 @@ def test_a_profile_reads_lines_and_goes_on_in_an_example_s_voice(clone: bool) ->
     parts = replace(services(engine), voices=_ExampleVoices())
     voices = {"user": ["ann", "bob"], "assistant": ["ann"]}
     reader = ProfileReader(parts, voices, SamplingParams(), clone=clone)
-    line = Line("Next.", tags=Tags(speed=2))
+    line = TextLine("Next.", tags=Tags(speed=2))
     said = reader.read(line)
     assert (len(said.pcm), said.rate_hz, said.speaker) == (2 * 960, 8000, "ann")
     assert said.source["engine"] == ("clone" if clone else "profile")
@@ -110,13 +116,13 @@ def test_a_profile_reads_lines_and_goes_on_in_an_example_s_voice(clone: bool) ->
     if clone:
         wanted = continuation(builder, VOCAB.bos, "tts_any_voice", "（慢速1）Next.", voice)
         assert list(request.prompt) == wanted
-    assert {reader.read(Line(f"hello {n}", "user")).speaker for n in range(8)} == {"ann", "bob"}
+    assert {reader.read(TextLine(f"hello {n}", "user")).speaker for n in range(8)} == {"ann", "bob"}
 
 
 def test_a_voice_without_an_example_cannot_be_cloned() -> None:
     reader = ProfileReader(services(ScriptedEngine([[]])), {}, SamplingParams(), clone=True)
     with pytest.raises(InputError, match="no example"):
-        reader.read(Line("Next.", "rms"))
+        reader.read(TextLine("Next.", "rms"))
 
 
 def test_the_clone_prompt_ends_where_the_voice_goes_on() -> None:

@@ -15,7 +15,8 @@ from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges
 from step_audio.data.pack import read_samples
 from step_audio.data.samples import TASKS
 from step_audio.data.tags import Tags
-from step_audio.data.write import Exchange, grammar, write
+from step_audio.data.write import Exchange, write
+from step_audio.nano.corpus.exchanges import grammar
 from tests.data.sounds import ASKED, PLAIN
 from tests.endpoint import serving
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.limits import ServerSettings
-from server.sight.metrics import Metrics
+from server.admission.limits import ServerSettings
+from server.observability.metrics import Metrics
 from step_audio.core.measures import MEASURES
 from tests.server.conftest import Connect, connect
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from pydantic_core import PydanticUndefined
 
-from server.realtime.events import EVENTS
-from server.realtime.shapes.beta import Beta
+from server.realtime.wire.client_events import EVENTS
+from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 
@@ -27,9 +27,9 @@ BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DO
 
 SECTIONS: Final = (
     ("", profile.Profile),
-    ("engine (kind: local)", profile.LocalEngine),
-    ("engine, speech_engine (kind: vllm)", profile.VllmEngine),
-    ("engine (kind: scripted)", profile.ScriptedEngine),
+    ("engine (kind: local)", profile.LocalEngineSection),
+    ("engine, speech_engine (kind: vllm)", profile.VllmEngineSection),
+    ("engine (kind: scripted)", profile.ScriptedEngineSection),
     ("tokenizer", profile.TokenizerSection),
     ("turn_detector", profile.TurnDetectorSection),
     ("turns", profile.TurnsSection),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.realtime.events import EVENTS
+from server.realtime.wire.client_events import EVENTS
 from step_audio.core.profile import Profile, Section
 from tests.docs.tables import BLOCK, DOCS, SECTIONS, SERVER_EVENTS, TABLES, filled
 

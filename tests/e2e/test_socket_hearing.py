@@ -11,8 +11,8 @@ from step_audio.core.config import load_profile
 from step_audio.core.ports import AudioTokenizer, TurnDetector
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, TokenGroup
-from step_audio.dialog.ear import Detection, Ear, Stopped
-from step_audio.dialog.question import Question
+from step_audio.dialog.turns.input_audio import Detection, Stopped, TurnAudio
+from step_audio.dialog.turns.utterance import Utterance
 from step_audio.runtime import Runtime
 
 AUDIO = Path(__file__).parents[1] / "golden" / "audio"
@@ -28,14 +28,14 @@ def ear() -> tuple[AudioTokenizer, TurnDetector]:
 
 
 def whole(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm, rate: int) -> tuple[TokenGroup, ...]:
-    question = Question(ear[0], rate)
+    question = Utterance(ear[0], rate)
     question.push(pcm)
     return question.finish()
 
 
 def over_the_socket(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm) -> tuple[TokenGroup, ...]:
-    """Hear 24 kHz in chunks of 20 ms, as `Hearing` does, with the turn found by the detector."""
-    listener = Ear(ear[0], RATE, ear[1])
+    """Hear 24 kHz in chunks of 20 ms, as `TurnAudio` does, with the turn found by the detector."""
+    listener = TurnAudio(ear[0], RATE, ear[1])
     listener.detect(Detection(silence_ms=500, threshold=0.5))
     sound = np.concatenate((pcm, np.zeros(RATE, np.float32)))
     heard = [e for at in range(0, len(sound), 480) for e in listener.push(sound[at : at + 480])]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from step_audio.core.errors import InputError, TokenError
 from step_audio.core.types import CallRule, Form, TokenGroup
 from step_audio.core.vocab import Vocab
-from step_audio.dialog.interleave import InterleaveParser
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.prompting.layout import interleave
+from step_audio.dialog.response.parser import TokenParser
 from step_audio.engine.grammar import TABLE, Grammar, Kind, Place, State, from_args, to_args
 from tests.fakes import VOCAB, ByteTokenizer, group, numbered, text_ids
 
@@ -66,7 +66,7 @@ def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form
     # Letters only: half a UTF-8 character is the text tokenizer's matter.
     grammar = Grammar(VOCAB, form)
     drawable = {300 + byte for byte in range(97, 123)} | {6, 7, 8, 3}
-    parser = InterleaveParser(ByteTokenizer(), VOCAB, numbered("call"))
+    parser = TokenParser(ByteTokenizer(), VOCAB, numbered("call"))
     place: State = Place.START
     groups = 0
     for _ in range(data.draw(st.integers(0, 60))):

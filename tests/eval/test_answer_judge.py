@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from step_audio.core.types import Pcm
-from step_audio.dialog.prompt import Call, Heard, Part, PromptBuilder, Spoken, Text
+from step_audio.dialog.prompting.prompt import Call, Heard, Part, PromptBuilder, Spoken, Text
 from step_audio.eval.answer_judge import AnswerJudge
 from tests.fakes import VOCAB, ByteTokenizer, MemoryVoices, SineVocoder, group
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
 from step_audio.cli import main
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError

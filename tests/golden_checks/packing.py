@@ -10,10 +10,10 @@ import numpy as np
 from step_audio.core.audio import read_audio
 from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import Vocab, from_text, to_text
-from step_audio.dialog.instruction import leading_tag
-from step_audio.dialog.interleave import InterleaveParser
-from step_audio.dialog.prompt import Audio, PromptBuilder, Text, Turn
-from step_audio.dialog.prompts import load_prompt
+from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.prompting.tts_prompts import leading_tag
+from step_audio.dialog.response.parser import TokenParser
 from tests.fakes import DUMMY_PREFIX, ByteTokenizer, numbered
 from tests.golden_checks.component import Component, Errors, arrays, differing, facts, gap
 from tokenizer.grouping import interleave
@@ -73,7 +73,7 @@ def _ids(folder: Path) -> Errors:
     for at, case in enumerate(facts(folder / "token_packing" / "interleave.json")["cases"]):
         groups = interleave(case["vq02"], case["vq06"])
         ids, wanted = VOCAB.ids(groups), case["wav2token_ids"]
-        parser = InterleaveParser(ByteTokenizer(), VOCAB, numbered("call_"))
+        parser = TokenParser(ByteTokenizer(), VOCAB, numbered("call_"))
         parsed = [event for token_id in ids for event in parser.push(token_id)]
         text = case["token_string"]
         vocoder_ids = [VOCAB.vocoder_code(i) for i in ids]

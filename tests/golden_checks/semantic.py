@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from step_audio.voices.speaker_encoder import SpeakerEncoder
 from tests.golden_checks.component import (
     Component,
     Errors,
@@ -20,7 +21,6 @@ from tests.golden_checks.component import (
 )
 from tokenizer.features import log_mel, whisper_bank
 from tokenizer.semantic import SemanticTokenizer
-from tokenizer.speaker import SpeakerEncoder
 
 
 @cache

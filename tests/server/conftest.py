@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from server.admission.limits import ServerSettings
 from server.app import create_app
-from server.limits import ServerSettings
-from server.sight.metrics import Metrics
+from server.observability.metrics import Metrics
 from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, SineVocoder, services
 

@@ -11,7 +11,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from step_audio.core.audio import float_to_pcm16
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, group, text_ids
 
 GROUPS = 40

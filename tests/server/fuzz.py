@@ -25,9 +25,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.limits import ServerSettings
-from server.pace import PaceLimits
-from step_audio.dialog.packing import interleave
+from server.admission.limits import ServerSettings
+from server.admission.pace import PaceLimits
+from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 from tokenizer.vad import EnergyTurnDetector

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import uvicorn
 
+from server.admission.limits import ServerSettings
 from server.app import WEB, create_app
-from server.limits import ServerSettings
 from server.serving import configured
 from step_audio.cli.certificate import KeyPair
 from step_audio.core.ports import Services
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from server.admission import CALM_S, MEMORY_S, Admission
+from server.admission.sessions import CALM_S, MEMORY_S, Admission
 
 
 def seen(*rtfs: float, sessions: int, limit: int = 100, at_s: float = 0.0) -> Admission:

@@ -10,7 +10,7 @@ import pytest
 from step_audio.core.audio import pcm16_to_float, wav_bytes
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect

@@ -7,16 +7,16 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from server.admission.limits import ServerSettings
+from server.admission.pace import PaceLimits
 from server.app import create_app
-from server.limits import ServerSettings
-from server.pace import PaceLimits
-from server.sight.metrics import Metrics
+from server.observability.metrics import Metrics
 from step_audio.core.keys import Keyring
-from step_audio.dialog.packing import interleave
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import URL, Talk, slow_line, sound, talking
+from tests.server.wire import URL, SessionState, slow_line, sound, talking
 
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(4)], VOCAB)]
@@ -121,7 +121,7 @@ def test_a_server_that_leaves_waits_for_what_a_slow_line_has_not_yet_carried() -
         TestClient(slow_line(app, 0.05), base_url="http://localhost") as client,
         client.websocket_connect(URL) as socket,
     ):
-        talk = Talk(socket)
+        talk = SessionState(socket)
         talk.next()
         talk.ask()
         talk.send("response.create")

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 
-from server.limits import ServerSettings
-from server.sight.metrics import Metrics
+from server.admission.limits import ServerSettings
+from server.observability.metrics import Metrics
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
 from tests.fakes import VOCAB, ScriptedEngine, group

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
 from step_audio.core.keys import Keyring
 from tests.fakes import VOCAB, group
 from tests.server.conftest import Connect

@@ -1,6 +1,6 @@
 import pytest
 
-from server.pace import Bucket, Flooded, Pace, PaceLimits
+from server.admission.pace import Bucket, Flooded, Pace, PaceLimits
 
 SLOW = PaceLimits(
     messages_per_s=10, messages_burst=5, bytes_per_s=100, bytes_burst=1000, patience_s=1.0

@@ -15,14 +15,14 @@ from starlette.testclient import TestClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from server import errors
-from server.chat.route import chat_router
-from server.limits import ServerSettings, Slots
-from server.speech import speech_router
-from server.voices import VoiceNames
+from server.admission.limits import ServerSettings, Slots
+from server.http import errors
+from server.routes.chat.route import chat_router
+from server.routes.speech import speech_router
+from server.voice_names import VoiceNames
 from step_audio.core.errors import Overloaded
 from step_audio.core.types import GenerationRequest
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from tests.fakes import VOCAB, ScriptedEngine, group, services
 from tests.server.loopback import serving
 

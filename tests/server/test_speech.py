@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError

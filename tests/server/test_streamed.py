@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from server.admission.limits import ServerSettings
 from server.app import create_app
-from server.limits import ServerSettings
 from step_audio.core.ports import Stage
 from step_audio.core.types import GenerationRequest, Pcm, TokenGroup, Voice
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, services
 
 SPEECH = VOCAB.ids([group(n) for n in range(20)])

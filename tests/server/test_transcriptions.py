@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server import uploads
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
+from server.http import uploads
 from step_audio.core.audio import wav_bytes
 from step_audio.core.encoding import AudioFormat, open_encoder
 from step_audio.core.errors import EngineError
@@ -123,7 +123,7 @@ def test_what_cannot_be_transcribed_says_why(
 def test_sound_that_is_too_long_is_refused_before_it_is_decoded(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.transcriptions.MAX_UPLOAD_S", 0.5)
+    monkeypatch.setattr("server.routes.transcriptions.MAX_UPLOAD_S", 0.5)
     got = connect([HEARD]).post(PATH, files={"file": ("a.wav", WAV)})
     assert (got.status_code, error(got)["code"]) == (413, "audio_too_long")
 

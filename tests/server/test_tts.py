@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring

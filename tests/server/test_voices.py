@@ -10,7 +10,7 @@ from step_audio.core.audio import wav_bytes
 from step_audio.core.errors import VoiceNotFound, VoiceRefused
 from step_audio.core.ports import VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
-from step_audio.dialog.session import Assistant
+from step_audio.dialog.assistant import Assistant
 from tests.fakes import MemoryVoices, ScriptedEngine, services, text_ids
 from tests.server.conftest import Connect
 from tests.server.test_http import error

@@ -6,7 +6,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from server.limits import ServerSettings
+from server.admission.limits import ServerSettings
 from step_audio.core.keys import Keyring
 from tests.fakes import ScriptedEngine, services
 from tests.server.loopback import serving

@@ -11,9 +11,9 @@ from mcp.server import MCPServer
 
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.types import ToolCall
+from step_audio.nano.tools.toolbox import NanoTools, WallClock
 from step_audio.tools.boxes import ToolBoxes
 from step_audio.tools.mcp import McpAddress, McpTools
-from step_audio.tools.nano import NanoTools, WallClock
 from tests.tools.loopback import serving
 
 

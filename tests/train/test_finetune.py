@@ -28,10 +28,10 @@ from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora, merge_adapter
 from step_audio.train.sft import Sft
 from step_audio.train.sharded_run import ShardedRun
-from step_audio.train.workers import Workers
+from step_audio.train.workers import TrainingProcesses
 from tests.train.tiny_training import VOCAB, write_pack, write_pairs, write_published
 
-ALONE = Workers(torch.device("cpu"))
+ALONE = TrainingProcesses(torch.device("cpu"))
 RECIPE = Recipe(
     steps=12,
     batch_tokens=256,
@@ -166,7 +166,7 @@ def test_a_run_whose_gradient_is_not_finite_ends_with_its_last_good_checkpoint(
 
 
 def test_all_processes_stop_after_the_same_step_when_one_is_told_to(tmp_path: Path) -> None:
-    class Told(Workers):
+    class Told(TrainingProcesses):
         """Another process was told to stop; this one was not."""
 
         def total(self, values: Sequence[float]) -> list[float]:

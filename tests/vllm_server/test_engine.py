@@ -14,7 +14,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.types import Form, GenerationRequest, SamplingParams
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import open_weights
-from step_audio.dialog.prompt import PromptBuilder, Text, Turn
+from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 from step_audio.engine.grammar import Grammar
 from step_audio.engine.local import LocalEngine
 from step_audio.engine.text import load_text_tokenizer

@@ -68,7 +68,7 @@ def run_js(code: str) -> Any:
     return json.loads(done.stdout)
 
 
-class Lines:
+class SessionRegistry:
     """A program that answers each line of JSON with one; what it complains of is left to see."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:

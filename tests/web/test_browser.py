@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.admission.limits import ServerSettings
 from server.app import WEB
-from server.limits import ServerSettings
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.keys import Keyring
 from step_audio.core.ports import Services
 from step_audio.core.types import Pcm
-from step_audio.dialog.packing import interleave
+from step_audio.dialog.prompting.layout import interleave
 from step_audio.runtime import Runtime
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
 from tests.web.heard import Heard, heard
-from tests.web.node import Lines
+from tests.web.node import SessionRegistry
 from tokenizer.vad import EnergyTurnDetector
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def nano(page: Path, runtime: Runtime, parts: Services) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lines]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionRegistry]:
     """Yield the program that drives one Chromium for all tests."""
     OUT.mkdir(parents=True, exist_ok=True)
     folder = tmp_path_factory.mktemp("browser")
@@ -94,12 +94,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lines]:
         "QUESTION": str(folder / "question.wav"),
         "SAMPLE": str(folder / "sample.wav"),
     }
-    with Lines(["node", str(HERE / "drive.mjs")], environment) as program:
+    with SessionRegistry(["node", str(HERE / "drive.mjs")], environment) as program:
         yield program
 
 
 @pytest.fixture
-def drive(browser: Lines) -> Drive:
+def drive(browser: SessionRegistry) -> Drive:
     def run(step: str, port: int) -> dict[str, Any]:
         found = browser.ask({"step": step, "url": f"http://127.0.0.1:{port}/"})
         assert "failed" not in found, f"{found['failed']}\nthe page's console: {found['troubles']}"
@@ -134,7 +134,7 @@ def serious(found: list[Any]) -> list[Any]:
 
 
 def test_a_question_into_the_microphone_is_answered_aloud(drive: Drive, nano: int) -> None:
-    judging = pytest.importorskip("step_audio.eval.judge")
+    judging = pytest.importorskip("step_audio.nano.exam.judge")
     found = drive("talk", nano)
     bubbles = dict(found["bubbles"])
     assert "capital" in bubbles["user"]

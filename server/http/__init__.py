@@ -1,0 +1,1 @@
+"""Helpers of the routes: bodies, errors, uploads, streams."""

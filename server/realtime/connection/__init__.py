@@ -1,0 +1,1 @@
+"""Sockets of a realtime session: they may drop and come back, the session stays."""

@@ -1,0 +1,306 @@
+"""A session and the sockets it is spoken over: they may come and go, it stays.
+
+Whoever offers the subprotocol `step-audio-resume` is told a token after `session.created`. When
+the socket drops, the session lives on for a while: answers go on as far as the outlet has room,
+tools keep running. A socket that offers `step-audio-resume.TOKEN.EVENT`, EVENT being the last
+event that arrived, takes it over and gets what comes after that event, each event once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import time
+from collections import deque
+from contextlib import ExitStack
+from typing import Any, Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server.admission.limits import ServerSettings
+from server.admission.pace import Flooded, Pace
+from server.http.errors import RequestError
+from server.observability.watch import Watch
+from server.realtime.connection.expiry import (
+    EXPIRED,
+    WARNING,
+    Due,
+    Expiry,
+    ExpiryLimits,
+    expired_event,
+    warning_event,
+)
+from server.realtime.connection.replay_buffer import ReplayBuffer
+from server.realtime.session.dispatch import RealtimeSession
+from server.realtime.session.send_queue import SendQueue
+from server.realtime.wire.response_events import error_event
+from server.realtime.wire.versions.version import ProtocolVersion
+from step_audio.dialog.assistant import Assistant
+
+_LOG = logging.getLogger(__name__)
+
+GONE: Final = (WebSocketDisconnect, OSError)
+GOING: Final = 1012
+POLICY: Final = 1008
+TRY_LATER: Final = 1013
+
+
+class SessionHost:
+    """One session. `run` keeps it alive, `serve` speaks it over one socket at a time.
+
+    Attributes:
+        held_s: for how long in all events waited for a slow client, or for one that was gone.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        settings: ServerSettings,
+        watch: Watch,
+        *,
+        shape: ProtocolVersion | None = None,
+        resumable: bool = False,
+    ) -> None:
+        self.finished = asyncio.Event()
+        self.token = secrets.token_urlsafe(32) if resumable else None
+        self._assistant, self._settings, self._shape = assistant, settings, shape
+        self._watch, self._observe = watch, assistant.services.recorder.observe
+        self._limits = ExpiryLimits(
+            settings.idle_timeout_s,
+            settings.session_timeout_s,
+            settings.warning_s,
+            grace_s=settings.drain_s,
+        )
+        self._lifetime = Expiry(self._limits, time.monotonic())
+        self._outlet = SendQueue()
+        self._pace = Pace(settings.pace)
+        self._session: RealtimeSession | None = None
+        self._open = asyncio.Event()
+        self._over = asyncio.Event()
+        self._handled = 0
+        self._sent = ReplayBuffer()
+        self._unsent: deque[str] = deque()
+        self._handling: asyncio.Future[None] | None = None
+        self._attached: tuple[asyncio.Event, asyncio.Event] | None = None
+        """Of the socket in use: told to leave, has left."""
+        self._broken = False
+        self._expired = False
+        self._commands = 0
+        self._left_s: float | None = None
+        self.held_s = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way, or on its way to a client that is there."""
+        waiting = len(self._outlet) + len(self._unsent) if self._attached is not None else 0
+        return waiting > 0 or (self._session is not None and self._session.floor.busy)
+
+    async def run(self, held: ExitStack) -> None:
+        """Keep the session until it is over; `held` is closed then."""
+        with held:
+            try:
+                self._broken = True
+                async with asyncio.TaskGroup() as tasks:
+                    self._session = RealtimeSession(
+                        self._assistant,
+                        self._outlet,
+                        tasks,
+                        self._shape,
+                        expires_at=int(time.time() + self._limits.session_s),
+                        voice_names=self._settings.voice_names,
+                    )
+                    if self.token is not None:
+                        window_s = self._settings.resume_window_s
+                        facts = {"token": self.token, "window_s": window_s}
+                        self._outlet.send({"type": "session.resumable", **facts})
+                    self._open.set()
+                    await self._until_over()
+                    self._broken = False
+                    self._over.set()
+                    await self._session.close()
+            finally:
+                self._over.set()
+                self._open.set()
+                self._watch.ended(time.monotonic())
+        self.finished.set()
+
+    def end(self) -> None:
+        """Let the session be over."""
+        self._over.set()
+
+    async def serve(self, socket: WebSocket, last: str | None = None) -> int | None:
+        """Speak over an accepted socket; return the code to close it with, None when it is gone.
+
+        Args:
+            last: id of the last event that the client has, on a resumption.
+
+        Raises:
+            RequestError: what follows `last` is no longer known. Flooded.
+        """
+        leave, left = asyncio.Event(), asyncio.Event()
+        old, self._attached = self._attached, (leave, left)
+        try:
+            if old is not None:  # the old socket has not noticed yet that it is dead
+                old[0].set()
+                await old[1].wait()
+            await self._open.wait()
+            again = [] if last is None else self._after(last)
+            if self._left_s is not None:
+                self.held_s += time.monotonic() - self._left_s
+                self._left_s = None
+            return await self._speak(socket, again, leave)
+        finally:
+            left.set()
+            if self._attached == (leave, left):
+                self._attached, self._left_s = None, time.monotonic()
+                if self.token is None:
+                    self.end()
+
+    async def _speak(self, socket: WebSocket, again: list[str], leave: asyncio.Event) -> int | None:
+        reader = asyncio.create_task(self._read(socket), name="socket.read")
+        writer = asyncio.create_task(self._write(socket, again), name="socket.write")
+        over = asyncio.create_task(self._over.wait(), name="session.over")
+        replaced = asyncio.create_task(leave.wait(), name="socket.replaced")
+        tasks: tuple[asyncio.Task[Any], ...] = (reader, writer, over, replaced)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Not gather: frameworks around us know their own cancellation by its message.
+            await asyncio.wait(tasks)
+        return None if leave.is_set() else self._code(reader, writer)
+
+    def _code(self, reader: asyncio.Task[int], writer: asyncio.Task[None]) -> int | None:
+        """Return the close code that the ends of reader and writer mean."""
+        for task in (reader, writer):
+            how = None if task.cancelled() else task.exception()
+            if isinstance(how, Flooded):
+                self.end()
+                raise how
+            if isinstance(how, TimeoutError):
+                return TRY_LATER  # it does not read what it is sent
+            if isinstance(how, GONE):
+                return None
+            if isinstance(how, Exception):
+                _LOG.error("realtime session failed", exc_info=how)
+                self.end()
+                return 1011
+        if self._expired and not writer.cancelled():
+            self.end()
+            return POLICY
+        if not reader.cancelled():
+            self.end()  # closed on purpose
+            return reader.result()
+        return 1011 if self._broken else GOING
+
+    async def _read(self, socket: WebSocket) -> int:
+        """Handle messages until the client leaves; return the close code. Raises Flooded."""
+        settings = self._settings
+        assert self._session is not None
+        while True:
+            await self._outlet.room()
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                if message.get("code") in (1000, 1001):
+                    self.end()
+                raise WebSocketDisconnect(message.get("code", 1006))
+            text = message.get("text")
+            size = len(text or message.get("bytes") or b"")
+            if size > settings.max_message_bytes:
+                return 1009
+            if wait_s := self._pace.hold(size, time.monotonic()):
+                await asyncio.sleep(wait_s)
+            if self._handling is not None:
+                await asyncio.shield(self._handling)
+            self._handled += 1
+            if text is None:
+                refused = RequestError("send text messages, sound as base64", code="invalid_json")
+                self._outlet.send(error_event(refused, event_id=None))
+            else:
+                self._watch.received(text, time.monotonic())
+                # A socket that drops must not leave an event half carried out.
+                self._handling = asyncio.ensure_future(self._session.handle(text))
+                await asyncio.shield(self._handling)
+                self._handling = None
+
+    async def _write(self, socket: WebSocket, again: list[str]) -> None:
+        for text in again:
+            await self._send(socket, text)
+        while not self._expired:
+            while self._unsent:
+                await self._send(socket, self._unsent[0])
+                self._unsent.popleft()
+            self._observe("queue_depth.outlet", len(self._outlet))
+            event = await self._outlet.take()
+            self._watch.sent(event, time.monotonic())
+            # ASCII, since what clients had echoed may hold half a surrogate pair.
+            text = json.dumps(event)
+            if self.token is not None:
+                self._sent.add(event["event_id"], text)
+            self._unsent.append(text)
+            self._expired = event["type"] == "error" and event["error"]["code"] == EXPIRED
+        await self._send(socket, self._unsent.pop())
+
+    async def _send(self, socket: WebSocket, text: str) -> None:
+        began_s = time.monotonic()
+        async with asyncio.timeout(self._settings.send_timeout_s):
+            await socket.send_text(text)
+        self.held_s += time.monotonic() - began_s
+
+    def _after(self, last: str) -> list[str]:
+        """Return what was sent after an event. Raises RequestError: it is not known."""
+        missed = self._sent.after(last)
+        self._unsent.clear()  # they are among them
+        facts = {"type": "session.resumed", "received": self._handled}
+        resumed = json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts})
+        return [resumed, *missed]
+
+    async def _until_over(self) -> None:
+        """Wait for the end: of the client, of a socket that does not come back, of the time."""
+        window_s = self._settings.resume_window_s
+        look_s = self._lifetime.look_again_s()
+        if self.token is not None:
+            look_s = min(look_s, max(0.02, window_s / 4))
+        while not self._over.is_set():
+            try:
+                async with asyncio.timeout(look_s):
+                    await self._over.wait()
+            except TimeoutError:
+                now_s = time.monotonic()
+                gone = self._attached is None and self._left_s is not None
+                if gone and now_s - (self._left_s or 0.0) > window_s:
+                    return
+                if self._times_out(now_s):
+                    await self._last_words()
+                    return
+
+    def _times_out(self, now_s: float) -> bool:
+        """Warn of the end of the time, or say that it is over."""
+        session = self._session
+        assert session is not None
+        if session.active or session.commands != self._commands:
+            self._commands = session.commands
+            self._lifetime.touch(now_s)
+        due = self._lifetime.look(now_s, answering=session.floor.busy)
+        if due is None:
+            return False
+        what, reason, left_s = due
+        if what is Due.END:
+            self._observe(f"guard_stops.{reason}", 1)
+            self._outlet.send(expired_event(reason, self._limits))
+            return True
+        if self.token is not None or WARNING in session.talk.config.include:
+            self._outlet.send(warning_event(reason, left_s))
+        return False
+
+    async def _last_words(self) -> None:
+        """Wait until a socket in use has taken what is left."""
+        if self._attached is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.send_timeout_s):
+                await self._over.wait()

@@ -1,0 +1,203 @@
+"""The websocket route of /v1/realtime: who gets a session, new or resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket
+
+from server.admission.limits import ServerSettings, Slots, deny
+from server.admission.pace import Flooded
+from server.admission.sessions import Admission
+from server.http.errors import RequestError, error_response
+from server.observability.meter import TurnMeter
+from server.observability.spans import TurnSpans
+from server.observability.trace import TraceWriter
+from server.observability.turns import TurnTimes
+from server.observability.watch import Watch, Watches
+from server.realtime.connection.registry import SessionRegistry
+from server.realtime.connection.session_host import GONE, TRY_LATER, SessionHost
+from server.realtime.wire.response_events import error_event
+from server.realtime.wire.versions.negotiate import STATELESS, asked_version, version_of
+from step_audio.core.errors import Overloaded
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.ids import new_id
+
+SUBPROTOCOL: Final = "realtime"
+RESUME: Final = "step-audio-resume"
+TRACE: Final = "step-audio-trace"
+POLICY: Final = 1008
+TOO_LARGE: Final = 1009
+BROKEN: Final = 1011
+_TELL_S: Final = 1.0
+_SLOW_CLIENT_S: Final = 0.2
+"""A turn in which events waited so long for the client tells nothing of the machine."""
+_REASONS: Final = {
+    1009: "the message is too large",
+    1011: "internal error; see the server's log",
+    1012: "the server is leaving; connect again",
+    1013: "nothing was read for too long; read faster, or try again later",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What the sessions of one server share."""
+
+    assistant: Assistant
+    settings: ServerSettings
+    slots: Slots
+    lines: SessionRegistry
+    admission: Admission
+    tracer: Any = None
+    """Of OpenTelemetry, None for no spans."""
+
+
+def realtime_router(house: ServerContext) -> APIRouter:
+    """Return the websocket routes; a session holds one of the slots until it is over."""
+    router = APIRouter()
+    recorder = house.assistant.services.recorder
+
+    async def talk(socket: WebSocket, dialect: str | None) -> None:
+        wish = _wish(socket.scope.get("subprotocols", ()))
+        if wish is not None and wish[0]:
+            await _resume(socket, house, *wish)
+            return
+        held = ExitStack()
+        try:
+            _admit(house, held)
+        except Overloaded as full:
+            recorder.observe("guard_stops.full", 1)
+            await deny(socket, error_response(503, str(full), code=full.code))
+            return
+        line = _line(socket, house, dialect, resumable=wish is not None)
+        house.lines.begin(line, held)
+        await _accept(socket)
+        await _serve(socket, house, line)
+        if line.token is None:
+            await line.finished.wait()
+
+    @router.websocket("/v1/realtime")
+    async def realtime(socket: WebSocket) -> None:
+        offered = socket.scope.get("subprotocols", ())
+        await talk(socket, asked_version(socket.headers, offered))
+
+    @router.websocket("/v1/realtime/stateless")
+    async def stateless(socket: WebSocket) -> None:
+        await talk(socket, STATELESS)
+
+    return router
+
+
+def _admit(house: ServerContext, held: ExitStack) -> None:
+    """Take a slot. Raises Overloaded: the machine has no room for one more."""
+    recorder, slots = house.assistant.services.recorder, house.slots
+    allowed = house.settings.max_sessions
+    if house.settings.measured:
+        allowed = house.admission.allowed(slots.taken, time.monotonic())
+    recorder.observe("session_limit", allowed)
+    if slots.taken >= allowed:
+        raise Overloaded(f"{slots.taken} sessions are all that runs smoothly; try again later")
+    held.enter_context(slots.take())
+    recorder.observe("sessions", slots.taken)
+    held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
+
+
+def _line(
+    socket: WebSocket, house: ServerContext, dialect: str | None, *, resumable: bool
+) -> SessionHost:
+    held_s = 0.0
+
+    def learn(turn: TurnTimes, now_s: float) -> None:
+        nonlocal held_s
+        waited_s, held_s = line.held_s - held_s, line.held_s
+        if waited_s > _SLOW_CLIENT_S:  # its network was measured, not this machine
+            return
+        if turn.status == "completed" and turn.rtf is not None:
+            dry, taken = bool(turn.dry_s), house.slots.taken
+            house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
+
+    meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
+    watches: list[Watch] = [meter]
+    traces, offered = house.settings.traces, socket.scope.get("subprotocols", ())
+    if traces is not None and TRACE in offered:
+        model = house.assistant.services.model_name
+        watches.append(TraceWriter(traces, model, time.monotonic(), dialect=dialect))
+    if house.tracer is not None:
+        watches.append(TurnSpans(house.tracer, new_id()))
+    shape, watch = version_of(dialect), Watches(watches)
+    line = SessionHost(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
+    return line
+
+
+async def _resume(socket: WebSocket, house: ServerContext, token: str, last: str) -> None:
+    recorder = house.assistant.services.recorder
+    line = house.lines.find(token)
+    if line is None:
+        recorder.observe("resumes.unknown", 1)
+        message = "no such session; it may be over: begin a new one"
+        await deny(socket, error_response(404, message, code="session_not_found"))
+        return
+    await _accept(socket)
+    recorder.observe("resumes.resumed", 1)
+    await _serve(socket, house, line, last)
+
+
+async def _accept(socket: WebSocket) -> None:
+    offered = socket.scope.get("subprotocols", ())
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+
+
+async def _serve(
+    socket: WebSocket, house: ServerContext, line: SessionHost, last: str | None = None
+) -> None:
+    observe, reason = house.assistant.services.recorder.observe, ""
+    told: Exception | None = None
+    try:
+        code = await line.serve(socket, last)
+    except Flooded as flood:
+        observe("guard_stops.flood", 1)
+        code, reason, told = POLICY, str(flood), flood
+    except RequestError as refused:
+        code, reason = POLICY, str(refused)
+    if code == TRY_LATER:
+        observe("guard_stops.slow", 1)
+    elif code == TOO_LARGE:
+        told = RequestError(_REASONS[code], code="message_too_large")
+    elif code == BROKEN:
+        told = RuntimeError()
+    if told is not None:
+        await _tell(socket, told)
+    if code is not None:
+        # The client may have closed first.
+        with contextlib.suppress(*GONE, RuntimeError):
+            await socket.close(code, reason or _REASONS.get(code))
+
+
+async def _tell(socket: WebSocket, error: Exception) -> None:
+    """Say why the socket is closed next, if the client still reads; also its reason says so."""
+    event = {"event_id": f"event_{new_id()}", **error_event(error, event_id=None)}
+    with contextlib.suppress(*GONE, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_TELL_S):
+            await socket.send_text(json.dumps(event))
+
+
+def _wish(subprotocols: Sequence[str]) -> tuple[str, str] | None:
+    """Return (token, last event) of a resumption, empty for a first call; None: no wish.
+
+    A subprotocol, because browsers cannot set headers and addresses are written into logs.
+    """
+    for offered in subprotocols:
+        name, _, rest = offered.partition(".")
+        if name == RESUME:
+            token, _, last = rest.partition(".")
+            return token, last
+    return None

@@ -1,0 +1,1 @@
+"""One realtime session: events in, commands, responses, events out."""

@@ -1,0 +1,186 @@
+"""The input audio buffer: appended sound in, turns out, to the client and to the floor."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from server.http.errors import RequestError
+from server.realtime.session.idle_timeout import IdleTimer
+from server.realtime.session.state import SessionState
+from server.realtime.session.transcription import InputTranscription
+from server.realtime.session.turn_controller import TurnController
+from server.realtime.wire import client_events as wire
+from server.realtime.wire.items import item_events, shown_before
+from step_audio.core.errors import StepAudioError
+from step_audio.core.types import TokenGroup
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.turns.input_audio import EarEvent, Paused, Started, Stopped
+from step_audio.dialog.turns.unfinished import goes_on
+
+MIN_QUESTION_MS: Final = 100
+_WORDS_S: Final = 0.2
+"""So long, after all the silence that ends a turn, the words of an early answer are waited for."""
+_BLOCKS_PER_S: Final = 10
+"""A long append is heard in pieces, so that a turn in it is acted on before the next one."""
+
+
+class InputAudio:
+    """Carries out the input_audio_buffer events of one session."""
+
+    def __init__(self, talk: SessionState, floor: TurnController) -> None:
+        self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
+        self._floor, self._observe = floor, talk.assistant.services.recorder.observe
+        self._format = talk.config.input_format
+        self._ear = self._assistant.ear(self._format.rate_hz)
+        self._ahead = talk.assistant.read_ahead(talk.config.session_id)
+        self._captions = InputTranscription(talk, floor)
+        self._item_id = f"item_{new_id()}"
+        self._quiet = IdleTimer()
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Follow the session's settings; an open turn is dropped when they change the ear."""
+        detection, encoding = self._talk.config.turn_detection, self._talk.config.input_format
+        speaking = self._ear.speaking
+        if encoding != self._format:
+            self._ear = self._assistant.ear(encoding.rate_hz, heard_ms=self._ear.now_ms)
+            self._format = encoding
+        turns = self._assistant.settings.turns
+        self._ear.detect(detection.of_ear(turns) if detection else None)
+        if speaking and not self._ear.speaking:
+            self._floor.over(answer=False)
+
+    async def append(self, event: wire.BufferAppend) -> None:
+        """Take sound. Raises RequestError, AudioError."""
+        pcm = self._format.decode(event.audio, "audio")
+        block = self._format.rate_hz // _BLOCKS_PER_S
+        for at in range(0, len(pcm), block):
+            for heard in await self._assistant.hear(self._ear, pcm[at : at + block]):
+                self._on(heard)
+            if self._ear.speaking:
+                self._floor.confirm(self._ear.spoken_ms)
+                await self._watch_words()
+            self._read_ahead()
+            await self._watch_silence()
+
+    async def _watch_words(self) -> None:
+        """With semantic_vad: end the turn after its silence, unless its words sound unfinished.
+
+        What the person said is known from the early answer, where the model writes it down first.
+        """
+        detection = self._talk.config.turn_detection
+        if detection is None or detection.kind != "semantic_vad":
+            return  # the detector itself ends the turn
+        if self._ear.silent_ms < detection.silence_ms:
+            return
+        words = await self._floor.words(_WORDS_S)
+        if words is None or not goes_on(words):
+            self._on(await self._assistant.end_turn(self._ear))
+
+    async def _watch_silence(self) -> None:
+        """After an answer and long silence, commit the silence and let the model speak."""
+        detection = self._talk.config.turn_detection
+        if detection is None:
+            return
+        quiet = self._floor.quiet and not self._ear.speaking
+        silence = self._quiet.hear(self._ear.now_ms, detection.idle_ms, quiet=quiet)
+        if silence is None:
+            return
+        taken = await self._assistant.take_silence(self._ear)
+        self._tell("timeout_triggered", audio_start_ms=silence[0], audio_end_ms=silence[1])
+        self._commit(*taken)
+        self._floor.over(answer=detection.create_response)
+
+    def _read_ahead(self) -> None:
+        question, config = self._ear.question, self._talk.config
+        if question is not None and self._ahead.due(question):
+            system = self._assistant.system_text(config.system)
+            tools = self._assistant.told_tools(config.tool_specs, config.choice)
+            self._ahead.follow(self._talk.conversation, question, system, tools)
+
+    @property
+    def open(self) -> bool:
+        """Whether a turn that the server finds is being spoken."""
+        return self._ear.speaking
+
+    async def close(self) -> None:
+        """Stop what runs ahead of the question and behind it."""
+        await self._captions.close()
+        await self._ahead.close()
+
+    async def commit(self, _: wire.BufferCommit) -> None:
+        """End the question here. Raises RequestError: it is too short."""
+        length_ms = self._ear.duration_ms
+        if length_ms < MIN_QUESTION_MS:
+            raise RequestError(
+                f"the buffer holds {length_ms} ms; append at least {MIN_QUESTION_MS} ms",
+                code="input_audio_buffer_commit_empty",
+            )
+        detected = self._ear.speaking
+        taken = await self._assistant.take(self._ear)
+        assert taken is not None
+        self._floor.touch()
+        self._commit(*taken)
+        if detected:
+            self._floor.over(answer=False)
+
+    async def clear(self, _: wire.BufferClear) -> None:
+        """Forget what was appended, and say so."""
+        self.forget()
+        self._outlet.send({"type": "input_audio_buffer.cleared"})
+
+    def forget(self) -> None:
+        """Forget what was appended."""
+        speaking = self._ear.speaking
+        self._ear.clear()
+        if speaking:
+            self._floor.over(answer=False)
+
+    def _on(self, heard: EarEvent) -> None:
+        detection = self._talk.config.turn_detection
+        assert detection is not None
+        match heard:
+            case Started():
+                if not heard.again:
+                    self._tell("speech_started", audio_start_ms=heard.at_ms)
+                self._floor.speech(interrupt=detection.interrupt_response, again=heard.again)
+            case Paused() if self._floor.yielding:
+                self._ear.clear()
+                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
+                self._outlet.send({"type": "input_audio_buffer.cleared"})
+                self._item_id = f"item_{new_id()}"
+                self._floor.false_alarm()
+            case Paused():
+                self._floor.pause(self._item_id, heard.groups)
+            case Stopped():
+                self._observe("endpoint_delay_s", (self._ear.now_ms - heard.at_ms) / 1000)
+                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
+                try:
+                    self._commit(heard.groups, heard.duration_s)
+                except StepAudioError:
+                    self._floor.over(answer=False)
+                    raise
+                self._floor.over(answer=detection.create_response)
+
+    def _tell(self, what: str, **facts: int) -> None:
+        self._outlet.send({"type": f"input_audio_buffer.{what}", "item_id": self._item_id, **facts})
+
+    def _commit(self, groups: tuple[TokenGroup, ...], duration_s: float) -> None:
+        item = UserAudio(self._item_id, groups)
+        self._item_id = f"item_{new_id()}"
+        self._floor.commit(item, duration_s)
+        previous = shown_before(self._talk.conversation, item.item_id)
+        facts = {"item_id": item.item_id, "previous_item_id": previous}
+        self._outlet.send({"type": "input_audio_buffer.committed", **facts})
+        for out in item_events(self._talk.conversation, item):
+            self._outlet.send(out)
+        self._captions.want(item)
+
+
+def spoken(item: wire.ClientItem) -> str | None:
+    """Return the base64 sound of a user message, None when it has none."""
+    if not isinstance(item, wire.MessageItem) or item.role != "user":
+        return None
+    found: Any = next((part.audio for part in item.content if part.audio), None)
+    return str(found) if found else None

@@ -1,0 +1,75 @@
+"""Transcripts of spoken questions that no answer brings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Final
+
+from server.realtime.session.state import SessionState
+from server.realtime.session.turn_controller import TurnController
+from server.realtime.wire.response_events import failed_transcript, transcript_events
+from step_audio.core.errors import Overloaded, StepAudioError
+from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.transcription import transcript_of
+
+_LOG = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 16
+_GRACE_S: Final = 0.3
+"""A client that commits mostly asks for an answer next, and the answer brings the transcript."""
+
+
+class InputTranscription:
+    """Asks the model what was said, once it is clear that no answer will tell."""
+
+    def __init__(self, talk: SessionState, floor: TurnController) -> None:
+        self._talk, self._floor = talk, floor
+        self._waiting: deque[UserAudio] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def want(self, item: UserAudio) -> None:
+        """See to it that the client learns what was said, if it wants to know."""
+        if self._talk.config.transcription is None:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._fail(item, Overloaded("too many questions wait for their transcripts"))
+            return
+        self._waiting.append(item)
+        if self._task is None or self._task.done():
+            self._task = self._talk.tasks.create_task(self._work(), name="captions")
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(_GRACE_S)
+            await self._floor.free()
+            await self._caption(self._waiting.popleft())
+
+    async def _caption(self, item: UserAudio) -> None:
+        talk = self._talk
+        if item.item_id in talk.told or not talk.conversation.has(item.item_id):
+            return
+        talk.told.add(item.item_id)  # an answer that begins meanwhile does not tell it again
+        try:
+            text = await transcript_of(talk.assistant, item.groups)
+        except StepAudioError as error:
+            self._fail(item, error)
+            return
+        except Exception:
+            _LOG.exception("transcription failed")
+            self._fail(item, StepAudioError("internal error; see the server's log"))
+            return
+        if talk.conversation.has(item.item_id):
+            talk.conversation.transcribe(item.item_id, text)
+        for event in transcript_events(item.item_id, text, talk.spoken_s.get(item.item_id, 0.0)):
+            talk.outlet.send(event)
+
+    def _fail(self, item: UserAudio, error: StepAudioError) -> None:
+        self._talk.outlet.send(failed_transcript(item.item_id, error))

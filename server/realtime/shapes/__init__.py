@@ -1,1 +1,0 @@
-"""Dialects of the protocol: everything inside is GA, and each other shape is one file here."""

@@ -1,0 +1,308 @@
+"""What clients may send: one model an event. Unknown fields are ignored, wrong ones refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from server.http.errors import RequestError
+from step_audio.core.delivery import SPEEDS, VOLUMES
+
+MAX_TEXT_CHARS: Final = 20_000
+MAX_TOOLS: Final = 64
+MAX_AUDIO_MS: Final = 24 * 3600 * 1000
+"""Longer than anything is said; a time beyond it means the end."""
+
+Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+ShortWords = Annotated[str, Field(max_length=100)]
+Level = Annotated[int, Field(ge=1, le=5)]
+Id = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Wire(BaseModel):
+    """Base of the wire models. `model_fields_set` tells a null from an absent field."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class Pcm24(Wire):
+    type: Literal["audio/pcm"]
+    rate: Literal[24000] = 24000
+
+
+class G711(Wire):
+    type: Literal["audio/pcmu", "audio/pcma"]
+    rate: Literal[8000] = 8000
+
+
+AudioFormat = Annotated[Pcm24 | G711, Field(discriminator="type")]
+
+
+class ServerVad(Wire):
+    type: Literal["server_vad"]
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = 300
+    silence_duration_ms: Annotated[int, Field(ge=100, le=10_000)] | None = None
+    idle_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] | None = None
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class SemanticVad(Wire):
+    type: Literal["semantic_vad"]
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class AudioInput(Wire):
+    format: AudioFormat | None = None
+    transcription: dict[str, Any] | None = None
+    noise_reduction: dict[str, Any] | None = None
+    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = None
+
+
+class VoiceRef(Wire):
+    id: Id
+
+
+class AudioOutput(Wire):
+    format: AudioFormat | None = None
+    voice: Id | VoiceRef | None = None
+    speed: Annotated[float, Field(ge=SPEEDS[0], le=SPEEDS[1])] | None = None
+    volume: Annotated[float, Field(ge=VOLUMES[0], le=VOLUMES[1])] | None = None
+
+
+class SessionAudio(Wire):
+    input: AudioInput | None = None
+    output: AudioOutput | None = None
+
+
+class Tool(Wire):
+    type: Literal["function"]
+    name: Id
+    description: Words = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class NamedTool(Wire):
+    type: Literal["function"]
+    name: Id
+
+
+Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_length=1)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+"""Of the beta shape."""
+MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
+
+
+class StylePatch(Wire):
+    """An extension: how to speak; null takes a wish back."""
+
+    role: Words | None = None
+    emotion: ShortWords | None = None
+    dialect: ShortWords | None = None
+    mode: Literal["speech", "sing", "rap"] | None = None
+    speed: Level | None = None
+    loudness: Level | None = None
+
+
+class SessionPatch(Wire):
+    """A part of a session; what is absent stays as it is."""
+
+    type: Literal["realtime"] | None = None
+    output_modalities: Modalities | None = None
+    instructions: Words | None = None
+    style: StylePatch | None = None
+    audio: SessionAudio | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    max_output_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    include: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)] | None = (
+        None
+    )
+
+
+class ContentPart(Wire):
+    type: Literal["input_text", "input_audio", "output_text", "output_audio", "text", "audio"]
+    text: Words | None = None
+    audio: str | None = None
+    transcript: Words | None = None
+
+
+class MessageItem(Wire):
+    type: Literal["message"]
+    id: Id | None = None
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[ContentPart], Field(min_length=1, max_length=64)]
+
+
+class FunctionCallItem(Wire):
+    type: Literal["function_call"]
+    id: Id | None = None
+    call_id: Id | None = None
+    name: Id
+    arguments: Words
+
+
+class FunctionOutputItem(Wire):
+    type: Literal["function_call_output"]
+    id: Id | None = None
+    call_id: Id
+    output: Words
+
+
+ClientItem = Annotated[
+    MessageItem | FunctionCallItem | FunctionOutputItem, Field(discriminator="type")
+]
+
+
+class ItemReference(Wire):
+    type: Literal["item_reference"]
+    id: Id
+
+
+ContextItem = Annotated[
+    MessageItem | FunctionCallItem | FunctionOutputItem | ItemReference,
+    Field(discriminator="type"),
+]
+
+
+class ResponseParams(Wire):
+    """What one response does differently from the session."""
+
+    instructions: Words | None = None
+    output_modalities: Modalities | None = None
+    style: StylePatch | None = None
+    audio: SessionAudio | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    max_output_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    metadata: dict[str, Any] | None = None
+    conversation: Literal["auto", "none"] = "auto"
+    input: Annotated[list[ContextItem], Field(max_length=64)] | None = None
+    history: Annotated[list[ClientItem], Field(max_length=512)] | None = None
+    """Of the stateless dialect, as `interrupt_current_response`."""
+    interrupt_current_response: bool = False
+
+
+class SessionRestore(Wire):
+    pass
+
+
+class SessionUpdate(Wire):
+    session: SessionPatch
+
+
+class BufferAppend(Wire):
+    audio: str
+
+
+class BufferCommit(Wire):
+    pass
+
+
+class BufferClear(Wire):
+    pass
+
+
+class ItemCreate(Wire):
+    item: ClientItem
+    previous_item_id: Id | None = None
+
+
+class ItemRetrieve(Wire):
+    item_id: Id
+
+
+class ItemTruncate(Wire):
+    item_id: Id
+    content_index: Annotated[int, Field(ge=0)]
+    audio_end_ms: Annotated[int, Field(ge=0), AfterValidator(lambda ms: min(ms, MAX_AUDIO_MS))]
+
+
+class ItemDelete(Wire):
+    item_id: Id
+
+
+class ResponseCreate(Wire):
+    response: ResponseParams | None = None
+
+
+class ResponseCancel(Wire):
+    response_id: Id | None = None
+
+
+EVENTS: Final[dict[str, type[Wire]]] = {
+    "session.update": SessionUpdate,
+    "session.restore": SessionRestore,
+    "input_audio_buffer.append": BufferAppend,
+    "input_audio_buffer.commit": BufferCommit,
+    "input_audio_buffer.clear": BufferClear,
+    "conversation.item.create": ItemCreate,
+    "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.truncate": ItemTruncate,
+    "conversation.item.delete": ItemDelete,
+    "response.create": ResponseCreate,
+    "response.cancel": ResponseCancel,
+}
+
+
+def decode(text: str) -> dict[str, Any]:
+    """Return a message as a JSON object. Raises RequestError: it is none."""
+    try:
+        raw = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise RequestError("the message is not JSON", code="invalid_json") from None
+    if not isinstance(raw, dict):
+        raise RequestError("a message must be a JSON object", code="invalid_json")
+    return raw
+
+
+def parse(raw: dict[str, Any]) -> Wire:
+    """Return the event a client sent. Raises RequestError: unknown, or a field is wrong."""
+    kind = raw.get("type")
+    model = EVENTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        shown = kind[:64] if isinstance(kind, str) else kind.__class__.__name__
+        raise RequestError(f"unknown event type {shown!r}", code="unknown_event", param="type")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = _place(raw, first["loc"])
+        raise RequestError(f"{param}: {first['msg']}", param=param) from None
+
+
+def _place(raw: dict[str, Any], location: tuple[int | str, ...]) -> str:
+    """Return where in the client's event something is wrong, without the tags of unions."""
+    here: Any = raw
+    place: list[str] = []
+    for at, part in enumerate(location):
+        known = isinstance(part, int) if isinstance(here, list) else isinstance(here, dict)
+        if known and isinstance(here, dict):
+            known = part in here or at == len(location) - 1
+        if known:
+            place.append(str(part))
+            inside = isinstance(here, list) or part in here
+            here = here[part] if inside else None
+    return ".".join(place)
+
+
+def _finite(number: str) -> float:
+    # What is echoed must be JSON again, and infinity is not.
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is too large")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,1 @@
+"""Protocol versions. Inside, everything is GA; each other version is one file here."""

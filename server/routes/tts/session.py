@@ -1,0 +1,220 @@
+"""One speech socket: text comes in pieces, is read sentence by sentence, and leaves as sound."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final
+from uuid import uuid4
+
+from server.http.errors import RequestError
+from server.http.resampled import ResampledChunks
+from server.routes.speech import MAX_INPUT_CHARS
+from server.routes.tts.events import Create, CreateData, Done, Flush, TextAppend, parse
+from server.voice_names import VoiceNames
+from step_audio.core.encoding import AudioFormat, open_encoder
+from step_audio.core.errors import StepAudioError
+from step_audio.core.ports import Stage
+from step_audio.core.types import Pcm
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.sentences import SentenceSplitter
+from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
+
+MAX_WHOLE_BYTES: Final = 8 << 20
+"""The last event repeats all the sound; of more than this it does not."""
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class SpeechSession:
+    """Follows the events of one client. `handle` waits while enough sentences stand in line."""
+
+    def __init__(self, assistant: Assistant, names: VoiceNames, send: Send) -> None:
+        self._assistant, self._names, self._put = assistant, names, send
+        self._session_id = uuid4().hex
+        self._reading: _SocketReading | None = None
+        self._newest: _SocketReading | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether text of the client is being read, who may well be silent meanwhile."""
+        return self._newest is not None and self._newest.is_busy
+
+    async def open(self) -> None:
+        """Greet."""
+        await self._send("tts.connection.done")
+
+    async def handle(self, message: str) -> None:
+        """Carry out one message; what is wrong with it is told to the client.
+
+        Raises:
+            OSError, TimeoutError: the client took no sound; there is nobody left to tell.
+        """
+        if self._task is not None and self._task.done():
+            self._task.result()
+        try:
+            await self._carry_out(message)
+        except StepAudioError as error:
+            await self._fail(error)
+
+    async def close(self) -> None:
+        """Stop reading and free the engine."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._task = self._reading = None
+
+    async def _carry_out(self, message: str) -> None:
+        event = parse(message)
+        if isinstance(event, Create):
+            if self._reading is not None:
+                raise RequestError("a text is being read; end it with tts.text.done", code="busy")
+            if self._task is not None:
+                await self._task
+            voice = self._names.resolve_field(event.data.voice_id, "data.voice_id")
+            self._reading = _SocketReading(self._assistant, event.data, voice, self._send)
+            self._newest = self._reading
+            self._task = asyncio.create_task(self._read(self._reading), name="tts.read")
+            await self._send("tts.response.created")
+            return
+        reading = self._reading
+        if reading is None:
+            raise RequestError("send tts.create first", code="no_session")
+        match event:
+            case TextAppend(data=data):
+                await reading.add(data.text)
+            case Flush():
+                await reading.flush()
+            case Done():
+                self._reading = None
+                await reading.end()
+
+    async def _read(self, reading: _SocketReading) -> None:
+        try:
+            await reading.run()
+        except StepAudioError as error:
+            self._reading = None
+            await self._fail(error)
+
+    async def _fail(self, error: StepAudioError) -> None:
+        param = error.param if isinstance(error, RequestError) else None
+        facts = {"code": error.code, "message": str(error), "details": {"param": param}}
+        await self._send("tts.response.error", **facts)
+
+    async def _send(self, kind: str, **data: Any) -> None:
+        facts = {"session_id": self._session_id, **data}
+        await self._put({"event_id": f"event_{uuid4().hex}", "type": kind, "data": facts})
+
+
+class _SocketReading:
+    """One text from `tts.create` to `tts.text.done`: a line of sentences and whoever reads it."""
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        wanted: CreateData,
+        voice: str,
+        send: Callable[..., Awaitable[None]],
+    ) -> None:
+        self._assistant, self._voice, self._send = assistant, voice, send
+        self._manner = ReadingStyle(
+            wanted.speed_ratio, wanted.volume_ratio, wanted.instruction or ""
+        )
+        audio_format: AudioFormat = wanted.response_format
+        self._rate_hz = wanted.sample_rate
+        self._encoder: Stage[Pcm, bytes] = open_encoder(audio_format, self._rate_hz)
+        self._splitter = SentenceSplitter()
+        self._line: asyncio.Queue[str | _Flushed | None] = asyncio.Queue(64)
+        self._chars = 0
+        self._whole: list[bytes] = []
+        self._whole_bytes = 0
+        self._speaking = self._over = False
+        self._tag = ""  # the style that holds until the next
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is text left to read."""
+        return not self._over and (self._speaking or not self._line.empty())
+
+    async def add(self, text: str) -> None:
+        """Take more text. Raises RequestError: more than is read at a time."""
+        self._chars += len(text)
+        if self._chars > MAX_INPUT_CHARS:
+            raise RequestError(
+                f"a text may hold {MAX_INPUT_CHARS} characters; begin another",
+                code="string_above_max_length",
+                param="data.text",
+            )
+        for sentence in self._splitter.push(text):
+            await self._stand(sentence)
+
+    async def flush(self) -> None:
+        """Take what there is for a sentence."""
+        for sentence in self._splitter.flush():
+            await self._stand(sentence)
+        await self._stand(_Flushed())
+
+    async def end(self) -> None:
+        """Take no more."""
+        for sentence in self._splitter.flush():
+            await self._stand(sentence)
+        await self._stand(None)
+
+    async def _stand(self, entry: str | _Flushed | None) -> None:
+        if not self._over:
+            await self._line.put(entry)
+
+    async def run(self) -> None:
+        """Read until the end. Raises StepAudioError: the engine broke; nothing more is read."""
+        try:
+            while (entry := await self._line.get()) is not None:
+                if isinstance(entry, _Flushed):
+                    await self._send("tts.text.flushed")
+                else:
+                    self._speaking = True
+                    await self._sentence(entry)
+                    self._speaking = False
+            await self._sound(b"".join(self._encoder.flush()), 0.0, status="finished")
+            whole = b"".join(self._whole) if self._whole_bytes <= MAX_WHOLE_BYTES else b""
+            await self._send("tts.response.audio.done", audio=base64.b64encode(whole).decode())
+        finally:
+            # Whoever still waits to add text must not wait for ever.
+            self._over = True
+            while not self._line.empty():
+                self._line.get_nowait()
+
+    async def _sentence(self, sentence: str) -> None:
+        if styled(sentence):
+            await self._send("tts.response.sentence.start", text=sentence)
+            await self._say(self._tag + sentence)
+            await self._send("tts.response.sentence.end", text=sentence)
+        self._tag = last_tag(sentence) or self._tag
+
+    async def _say(self, sentence: str) -> None:
+        resampled = ResampledChunks(self._rate_hz)
+        async with aclosing(self._assistant.say(sentence, self._voice, self._manner)) as chunks:
+            async for chunk in chunks:
+                for pcm in resampled.push(chunk):
+                    await self._encode(pcm)
+        for pcm in resampled.flush():
+            await self._encode(pcm)
+
+    async def _encode(self, pcm: Pcm) -> None:
+        data = b"".join(self._encoder.push(pcm))
+        await self._sound(data, len(pcm) / self._rate_hz)
+
+    async def _sound(self, data: bytes, seconds: float, *, status: str = "unfinished") -> None:
+        self._whole_bytes += len(data)
+        if self._whole_bytes <= MAX_WHOLE_BYTES:
+            self._whole.append(data)
+        audio = base64.b64encode(data).decode()
+        await self._send(
+            "tts.response.audio.delta", audio=audio, status=status, duration=round(seconds, 3)
+        )
+
+
+class _Flushed:
+    """Stands in line where the client asked to flush."""

@@ -1,0 +1,302 @@
+"""The assistant: all parts of a deployment behind what its callers ask of them.
+
+The command line and the websocket both stand on `Assistant`; nothing here knows of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from step_audio.core.ports import Engine, Services, ToolSpec
+from step_audio.core.types import (
+    LIVE,
+    Pcm,
+    SamplingParams,
+    TextDelta,
+    TokenGroup,
+)
+from step_audio.dialog.ids import new_id
+from step_audio.dialog.prompting.context_window import ContextWindow, Usage
+from step_audio.dialog.prompting.conversation import Answer, Conversation
+from step_audio.dialog.prompting.prompt import PromptBuilder
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.prompting.tool_syntax import tool_syntax_of
+from step_audio.dialog.response.cascade import Cascade
+from step_audio.dialog.response.options import AnswerOptions
+from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.prefill import Prefiller
+from step_audio.dialog.response.read_aloud import ReadAloud
+from step_audio.dialog.response.responder import DirectResponder, ReadingResponder, Responder
+from step_audio.dialog.response.speech_output import SpeechOutput
+from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.style_tags import ReadingStyle
+from step_audio.dialog.tool_calls.background import BackgroundCalls
+from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
+from step_audio.dialog.turns.input_audio import EarEvent, Stopped, TurnAudio
+from step_audio.dialog.turns.utterance import Utterance
+from step_audio.dialog.workers import WorkerThreads
+
+
+class Assistant:
+    """All that a caller can ask of the loaded parts. Shared by every session."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: DialogSettings = DialogSettings(),  # noqa: B008 - frozen
+        responder: Responder | None = None,
+    ) -> None:
+        self.services = services
+        self.settings = settings
+        self._system = load_prompt(settings.answer_prompt)
+        self._dialect = tool_syntax_of(settings.dialect)
+        self._context = ContextWindow(
+            PromptBuilder(services.text_tokenizer, services.vocab, dialect=self._dialect),
+            services.vocab,
+            max_ids=settings.max_prompt_ids,
+            recent_audio=settings.recent_audio,
+        )
+        self._speller = WorkerThreads("reader", observe=services.recorder.observe)
+        self._synthesizer = SpeechSynthesizer(
+            services,
+            new_id,
+            system=settings.read_prompt,
+            takes_examples=settings.takes_examples,
+            languages=settings.languages,
+            patience=settings.patience,
+            reader=self._speller,
+        )
+        self._responder = responder or self._own_responder()
+        self._ear = WorkerThreads("tokenizer", observe=services.recorder.observe)
+        self._mouth = SpeechOutput(services, settings.mouths)
+        self._reader = ReadAloud(
+            self._synthesizer,
+            self._mouth,
+            settings.reading,
+            takes_style_tags=settings.takes_style_tags,
+            languages=settings.languages,
+        )
+
+    def _engines(self) -> list[Engine]:
+        services = self.services
+        return [engine for engine in (services.engine, services.speech_engine) if engine]
+
+    def _own_responder(self) -> Responder:
+        settings = self.settings
+        if settings.responder == "speech":
+            return ReadingResponder()
+        cascade = settings.responder == "cascade"
+        return DirectResponder(
+            self.services,
+            new_id,
+            self._context,
+            patience=settings.patience,
+            voiceover=Cascade(self._synthesizer, settings.reading) if cascade else None,
+            dialect=self._dialect,
+            read=lambda text, voice: self._synthesizer.groups(
+                text, voice, settings.reading, priority=LIVE
+            ),
+        )
+
+    async def ready(self) -> bool:
+        """Return whether the engines can answer now."""
+        return all([await engine.ready() for engine in self._engines()])
+
+    async def aclose(self) -> None:
+        """Stop the engines and the worker threads."""
+        self._speller.close()
+        self._ear.close()
+        self._mouth.close()
+        for engine in self._engines():
+            await engine.aclose()
+
+    def ear(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
+        """Return a fresh input for samples at `rate_hz`; see `hear`."""
+        return TurnAudio(
+            self.services.audio_tokenizer,
+            rate_hz,
+            self.services.turn_detector,
+            max_s=self.settings.max_question_s,
+            heard_ms=heard_ms,
+        )
+
+    async def hear(self, ear: TurnAudio, pcm: Pcm) -> list[EarEvent]:
+        """Tokenise more sound and return what was decided. Raises AudioError: too long."""
+        return await self._ear.run(lambda: ear.push(pcm))
+
+    async def take(self, ear: TurnAudio) -> tuple[tuple[TokenGroup, ...], float] | None:
+        """End the question of an ear and return its groups and seconds; None without one."""
+        return await self._ear.run(ear.take)
+
+    async def end_turn(self, ear: TurnAudio) -> Stopped:
+        """End the detected turn of an ear that is in a pause."""
+        return await self._ear.run(ear.end)
+
+    async def take_silence(self, ear: TurnAudio) -> tuple[tuple[TokenGroup, ...], float]:
+        """Return the groups and seconds of the silence that an ear has just heard."""
+        return await self._ear.run(ear.take_silence)
+
+    def question(self, rate_hz: int) -> Utterance:
+        """Return the buffer of a spoken question whose samples come at `rate_hz`."""
+        return Utterance(self.services.audio_tokenizer, rate_hz, max_s=self.settings.max_question_s)
+
+    async def listen(self, question: Utterance, pcm: Pcm) -> None:
+        """Tokenise more of a question. Raises AudioError: too long."""
+        await self._ear.run(lambda: question.push(pcm))
+
+    def read_ahead(self, session: str) -> Prefiller:
+        """Return what tells the engine of a session's questions while they are spoken."""
+        return Prefiller(self.services.engine, self._context, session)
+
+    async def finish(self, question: Utterance) -> tuple[TokenGroup, ...]:
+        """Return the groups of a whole question."""
+        return await self._ear.run(question.finish)
+
+    async def answer(
+        self,
+        conversation: Conversation,
+        *,
+        until: str | None = None,
+        answer_id: str | None = None,
+        voice: str | None = None,
+        instructions: str | None = None,
+        sampling: SamplingParams | None = None,
+        client_tools: Sequence[ToolSpec] = (),
+        choice: ToolChoice = FREE,
+        aloud: bool = True,
+        session: str = "",
+        usage: Usage | None = None,
+        go_ahead: Callable[[], Awaitable[None]] | None = None,
+        errands: BackgroundCalls | None = None,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield the answer to an item; closing the generator aborts the engine.
+
+        Args:
+            conversation: is extended by what is said, called and returned.
+            until: id of the item to answer, with what came before it; the newest by default.
+            answer_id: item id of the answer; a fresh one by default.
+            voice: name of a voice; the default voice of the services by default.
+            instructions: of the client, in place of the system prompt where the checkpoint
+                takes them.
+            sampling: instead of the settings'.
+            client_tools: that the client runs; they come before the server's of the same name.
+            choice: whether a tool is called; a required one is called first, the result answered.
+            aloud: False leaves the sound out.
+            session: whose answer it is; the same as given to `read_ahead`.
+            usage: is told how many ids were read and written, while they are.
+            go_ahead: awaited before a tool is run.
+            errands: of the session, for calls that take long; None: they are waited for.
+
+        Raises:
+            VoiceNotFound, EngineError, ToolError.
+        """
+        options = AnswerOptions(
+            until=until or conversation.last_id,
+            answer_id=answer_id or f"item_{new_id()}",
+            voice=self.services.voices.get(voice or self.services.default_voice),
+            system=self.system_text(instructions),
+            sampling=sampling or self.settings.sampling,
+            client_tools=frozenset(tool.name for tool in client_tools),
+            tools=self.told_tools(client_tools, choice),
+            choice=choice.among(
+                [tool.name for tool in client_tools],
+                [tool.name for tool in self.services.tools.specs()],
+            ),
+            aloud=aloud,
+            session=session,
+            usage=usage or Usage(),
+            go_ahead=go_ahead,
+            errands=errands,
+        )
+        response = self._responder.respond(conversation, options)
+        speaker = options.voice if aloud else None
+        async with aclosing(self._mouth.speak(response, speaker)) as events:
+            async for event in events:
+                yield event
+
+    async def announce(
+        self,
+        conversation: Conversation,
+        text: str,
+        *,
+        answer_id: str | None = None,
+        voice: str | None = None,
+        aloud: bool = True,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield a text that the assistant says of its own accord, as an answer of its own.
+
+        Raises:
+            VoiceNotFound, EngineError.
+        """
+        answer = Answer(answer_id or f"item_{new_id()}")
+        conversation.add(answer)
+        answer.add(TextDelta(text))
+        yield TextDelta(text)
+        if aloud:
+            speaker = self.services.voices.get(voice or self.services.default_voice)
+            read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
+            groups = noted(answer, read)
+            async with aclosing(self._mouth.speak(groups, speaker)) as events:
+                async for event in events:
+                    yield event
+
+    async def say(
+        self,
+        text: str,
+        voice: str | None = None,
+        manner: ReadingStyle = ReadingStyle(),  # noqa: B008 - frozen
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Yield a text read aloud; closing the generator aborts the engine.
+
+        Args:
+            text: of any length; it may carry style tags (dialog/styles.py).
+            voice: name of a voice; the default voice of the services by default.
+            manner: how to read it. A model that knows style tags is told, for the others speed
+                and loudness are done to the sound.
+
+        Raises:
+            VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
+            UnreadableText: a sentence in letters that the model was not taught.
+        """
+        speaker = self.services.voices.get(voice or self.services.default_voice)
+        async with aclosing(self._reader.read(text, speaker, manner)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def errands(self, wake: Callable[[], None]) -> BackgroundCalls:
+        """Return what carries out a session's tool calls; `wake` is called when there is news."""
+        services = self.services
+        return BackgroundCalls(
+            services.tools,
+            services.recorder,
+            services.clock,
+            self._dialect.failure,
+            settings=self.settings.errands,
+            wake=wake,
+        )
+
+    def told_tools(
+        self, client_tools: Sequence[ToolSpec], choice: ToolChoice = FREE
+    ) -> tuple[ToolSpec, ...]:
+        """Return the tools that the model is told of when a client has these: those, then ours."""
+        if self._dialect.schema_role is None or choice.forbids:
+            return ()
+        taken = {tool.name for tool in client_tools}
+        own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
+        return (*client_tools, *own)
+
+    def system_text(self, instructions: str | None) -> str:
+        """Return the text of the system turn for what a client wants said there."""
+        return (self.settings.takes_instructions and instructions) or self._system
+
+
+async def noted(
+    answer: Answer, groups: AsyncGenerator[TokenGroup, None]
+) -> AsyncGenerator[TokenGroup, None]:
+    """Pass groups on and add them to an answer."""
+    async with aclosing(groups):
+        async for group in groups:
+            answer.add(group)
+            yield group

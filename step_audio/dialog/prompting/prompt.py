@@ -1,0 +1,187 @@
+"""Turns -> token ids: the one place that knows the chat and TTS layouts.
+
+A turn is `<|BOT|>role\\n content <|EOT|>`. Serving and training build their ids here, so they
+cannot drift apart. Source: Step-Audio report, arXiv:2502.11946; published chat and TTS scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from step_audio.core.errors import TokenError
+from step_audio.core.ports import TextTokenizer
+from step_audio.core.types import Role, TokenGroup, Voice
+from step_audio.core.vocab import Vocab
+from step_audio.dialog.prompting.layout import GROUP_RUN, TEXT_RUN, interleave
+from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
+from step_audio.dialog.prompting.tts_prompts import tts_system_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text of any role."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Speech as groups: a spoken question, or an answer without text (TTS)."""
+
+    groups: tuple[TokenGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the model writes down of a spoken question before it answers."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call, at the end of a turn. `arguments` is JSON text, without spaces if you can."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A spoken answer: 10 text ids, 15 audio ids, and so on."""
+
+    text: str
+    groups: tuple[TokenGroup, ...]
+
+
+Part = Text | Audio | Heard | Call | Spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation, in the order its parts were said."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+class PromptBuilder:
+    """Turns to ids for one text tokenizer and vocabulary. Stateless, shared.
+
+    `text_run` and `group_run` are the rhythm of spoken answers; other than 10 ids and 3 groups
+    only to train a model that is to be compared. `dialect` is how calls and results are written.
+    """
+
+    def __init__(
+        self,
+        text_tokenizer: TextTokenizer,
+        vocab: Vocab,
+        *,
+        text_run: int = TEXT_RUN,
+        group_run: int = GROUP_RUN,
+        dialect: ToolSyntax | None = None,
+    ) -> None:
+        self.text_tokenizer = text_tokenizer
+        self._vocab = vocab
+        self.text_run, self.group_run = text_run, group_run
+        self.dialect = dialect or MarkerSyntax()
+        self._newline = text_tokenizer.encode("\n")
+
+    def chat(self, turns: Iterable[Turn]) -> list[int]:
+        """Return the ids of all turns and of the header that asks the assistant to go on."""
+        ids = [token_id for turn in turns for token_id in self.turn(turn)]
+        return ids + self.header("assistant")
+
+    def tts(self, text: str, voice: Voice, *, speaker: str = "") -> list[int]:
+        """Return the published TTS prompt: system, the voice's example, then the text.
+
+        Args:
+            text: what to read, style tags included.
+            voice: its `prompt_text` and `prompt_groups` are the example to imitate.
+            speaker: the voice's name when the model was trained on it, "" when cloned.
+        """
+        example = (
+            Turn("human", (Text(voice.prompt_text),)),
+            Turn("assistant", (Audio(voice.prompt_groups),)),
+        )
+        system = Turn("system", (Text(tts_system_prompt(text, speaker)),))
+        return [self._vocab.bos, *self.chat((system, *example, Turn("human", (Text(text),))))]
+
+    def training_sequence(
+        self, turns: Sequence[Turn], *, context: int = 0
+    ) -> tuple[list[int], list[bool]]:
+        """Return (ids, mask) of complete turns; the mask is true where the assistant wrote.
+
+        That is the content and the `<|EOT|>` of assistant turns: what the model must produce
+        when the header is given. Headers and all other turns are never marked.
+
+        Args:
+            turns: the sample, system turn included.
+            context: the first so many turns are history and not learned from, such as earlier
+                answers that the history shows as text although they were spoken.
+        """
+        ids: list[int] = []
+        mask: list[bool] = []
+        for at, turn in enumerate(turns):
+            header, content = self.header(turn.role), self.content(turn.parts, turn.role)
+            ids += [*header, *content, self._vocab.eot]
+            mask += [False] * len(header)
+            mask += [turn.role == "assistant" and at >= context] * (len(content) + 1)
+        return ids, mask
+
+    def turn(self, turn: Turn) -> list[int]:
+        """Return the ids of one complete turn."""
+        return [*self.header(turn.role), *self.content(turn.parts, turn.role), self._vocab.eot]
+
+    def header(self, role: Role) -> list[int]:
+        """Return `<|BOT|>role\\n`; results of tools have the role of the dialect."""
+        if role == "tool":
+            role = self.dialect.result_role
+        return [self._vocab.bot, *self.text_tokenizer.encode(f"{role}\n")]
+
+    def content(self, parts: Sequence[Part], role: Role = "assistant") -> list[int]:
+        """Return the ids of a turn's parts. Raises TokenError: a marker the vocabulary lacks."""
+        return [token_id for part in parts for token_id in self._part(part, role)]
+
+    def text(self, text: str) -> list[int]:
+        """Return the ids of text that follows something else.
+
+        A sentencepiece model puts a dummy space before what it believes to be the first word.
+        Encoding after a newline and cutting the newline off again keeps that out; it is also
+        how the published prompts were made.
+        """
+        ids = self.text_tokenizer.encode("\n" + text)
+        cut = len(self._newline)
+        return ids[cut:] if ids[:cut] == self._newline else self.text_tokenizer.encode(text)
+
+    def _part(self, part: Part, role: Role) -> list[int]:
+        match part:
+            case Text(text):
+                return self.text(text)
+            case Audio(groups):
+                vocab = self._vocab
+                return vocab.question_ids(groups) if role == "human" else vocab.ids(groups)
+            case Heard(text):
+                opened = _marker(self._vocab.heard_open, "transcript")
+                closed = _marker(self._vocab.heard_close, "transcript")
+                return [opened, *self.text(text), closed]
+            case Call(name, arguments):
+                written = self.text(self.dialect.write(name, arguments))
+                if self.dialect.calls_in_text:
+                    return written
+                return [_marker(self._vocab.call, "tool call"), *written]
+            case Spoken(text, groups):
+                return interleave(
+                    self.text(text),
+                    groups,
+                    self._vocab,
+                    text_run=self.text_run,
+                    group_run=self.group_run,
+                )
+
+
+def _marker(token_id: int | None, what: str) -> int:
+    if token_id is None:
+        raise TokenError(f"this vocabulary has no {what} marker; leave such parts out")
+    return token_id

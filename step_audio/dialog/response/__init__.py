@@ -1,0 +1,1 @@
+"""One response: ids from the engine, parsed, called tools, turned into sound."""

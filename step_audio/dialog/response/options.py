@@ -1,0 +1,49 @@
+"""How one answer is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from step_audio.core.ports import ToolSpec
+from step_audio.core.types import SamplingParams, Voice
+from step_audio.dialog.prompting.context_window import Usage
+from step_audio.dialog.tool_calls.background import BackgroundCalls
+from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """How one answer is asked for.
+
+    Attributes:
+        until: id of the item to answer, None in an empty conversation. The user may add items
+            meanwhile; the answer stays behind what it answers.
+        answer_id: item id under which the answer joins the conversation.
+        voice: who speaks it.
+        system: text of the system turn.
+        sampling: how ids are drawn.
+        client_tools: tools that the client runs: such a call ends the answer.
+        tools: all that the model is told of, where its dialect lists tools.
+        choice: whether a tool is called.
+        aloud: False where only the text is wanted: a voiceover is left out.
+        session: whose answer it is, for the engine's prefix cache.
+        usage: counts the ids while the answer runs.
+        go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
+            what a tool did cannot be.
+        errands: carry out the calls, and keep those that take long; None: they are waited for.
+    """
+
+    until: str | None
+    answer_id: str
+    voice: Voice
+    system: str
+    sampling: SamplingParams
+    client_tools: frozenset[str] = frozenset()
+    tools: tuple[ToolSpec, ...] = ()
+    choice: ToolChoice = FREE
+    aloud: bool = True
+    session: str = ""
+    usage: Usage = field(default_factory=Usage)
+    go_ahead: Callable[[], Awaitable[None]] | None = None
+    errands: BackgroundCalls | None = None

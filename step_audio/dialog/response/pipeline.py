@@ -1,0 +1,110 @@
+"""One answer on its way from ids to sound: a reader and a vocoder side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from step_audio.core.errors import StepAudioError
+from step_audio.core.ports import Vocoder
+from step_audio.core.types import (
+    LIVE,
+    Pcm,
+    TextDelta,
+    TokenGroup,
+    ToolCall,
+    ToolResult,
+    Transcript,
+    Voice,
+)
+from step_audio.dialog.response.responder import Response
+from step_audio.dialog.workers import WorkerThreads
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Sound that is ready to be played."""
+
+    pcm: Pcm
+    rate_hz: int
+
+
+AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Last entry of the outgoing queue."""
+
+    error: BaseException | None = None
+
+
+class ResponsePipeline:
+    """One answer under way: reader and vocoder side by side, joined by bounded queues."""
+
+    def __init__(
+        self,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        vocoder: Vocoder,
+        voice: Voice | None,
+        mouth: WorkerThreads,
+        priority: int = LIVE,
+    ) -> None:
+        """Args: `voice` is None for an answer without sound."""
+        self._response = response
+        self._vocoder = vocoder
+        self._voice = voice
+        self._mouth, self._priority = mouth, priority
+        self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
+        self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
+
+    async def events(self) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield what is ready. Closing cancels both tasks, and with them the engine."""
+        task = asyncio.create_task(self._work(), name="answer")
+        try:
+            while not isinstance(event := await self._out.get(), _End):
+                yield event
+            if event.error is not None:
+                raise event.error
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await self._response.aclose()
+
+    async def _work(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(), name="answer.read")
+                tasks.create_task(self._speak(), name="answer.speak")
+        except* StepAudioError as group:
+            await self._out.put(_End(group.exceptions[0]))
+        except* Exception as group:
+            await self._out.put(_End(group))
+        else:
+            await self._out.put(_End())
+
+    async def _read(self) -> None:
+        """Response -> words at once, groups to the vocoder."""
+        async for event in self._response:
+            if not isinstance(event, TokenGroup):
+                await self._out.put(event)
+            elif self._voice is not None:
+                await self._groups.put(event)
+        await self._groups.put(None)
+
+    async def _speak(self) -> None:
+        """Groups -> sound. The vocoder opens while the engine reads the prompt."""
+        voice = self._voice
+        if voice is None:
+            return
+        mouth, priority = self._mouth, self._priority
+        stage = await mouth.run(lambda: self._vocoder.open(voice), priority)
+        while (group := await self._groups.get()) is not None:
+            await self._chunks(await mouth.push(stage, group, priority))
+        await self._chunks(await mouth.flush(stage, priority))
+
+    async def _chunks(self, chunks: list[Pcm]) -> None:
+        for pcm in chunks:
+            if len(pcm):
+                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))

@@ -1,0 +1,283 @@
+"""What the assistant answers: ids from the engine, parsed, with tools in between.
+
+`DirectResponder` serves models that write text and sound themselves (AQAA, nano) and, with a
+`Cascade`, those that write text alone (chat).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from step_audio.core.errors import InputError, ToolError
+from step_audio.core.ports import Services
+from step_audio.core.types import (
+    GenerationRequest,
+    TextDelta,
+    TokenGroup,
+    ToolCall,
+    ToolResult,
+    Transcript,
+    Voice,
+)
+from step_audio.dialog.prompting.context_window import ContextWindow
+from step_audio.dialog.prompting.conversation import (
+    ROOT,
+    Answer,
+    Conversation,
+    UserAudio,
+)
+from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
+from step_audio.dialog.response.call_filter import CallFilter
+from step_audio.dialog.response.cascade import Cascade
+from step_audio.dialog.response.degeneration import DegenerationGuard
+from step_audio.dialog.response.options import AnswerOptions
+from step_audio.dialog.response.parser import Parsed, TokenParser
+from step_audio.dialog.response.token_stream import TokenTimeouts, generate
+from step_audio.dialog.tool_calls.background import BackgroundCalls
+from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
+from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
+
+Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
+
+
+Read = Callable[[str, Voice], AsyncGenerator[TokenGroup, None]]
+"""Reads a text aloud."""
+
+
+class Responder(Protocol):
+    """Answers an item of a conversation and records what it says there."""
+
+    def respond(
+        self, conversation: Conversation, options: AnswerOptions
+    ) -> AsyncGenerator[Response, None]: ...
+
+
+class ReadingResponder:
+    """Stands where a deployment only reads texts aloud."""
+
+    def respond(
+        self, conversation: Conversation, options: AnswerOptions
+    ) -> AsyncGenerator[Response, None]:
+        """Raise InputError: there is nobody to talk to."""
+        raise InputError("this deployment only reads aloud; send texts to /v1/audio/speech")
+
+
+class DirectResponder:
+    """One model hears, thinks and speaks; tool calls are carried out between its turns."""
+
+    def __init__(
+        self,
+        services: Services,
+        new_id: Callable[[], str],
+        context: ContextWindow,
+        *,
+        max_rounds: int = 3,
+        patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
+        voiceover: Cascade | None = None,
+        dialect: ToolSyntax | None = None,
+        read: Read | None = None,
+    ) -> None:
+        """Prepare. With a voiceover the model writes text only, and that speaks it.
+
+        Args: `read` speaks the words that bridge a long call; None: they are only written.
+        """
+        self._voiceover = voiceover
+        self._services = services
+        self._new_id = new_id
+        self._context = context
+        self._max_rounds = max_rounds
+        self._patience = patience
+        self._dialect = dialect or MarkerSyntax()
+        self._read = read
+
+    async def respond(
+        self, conversation: Conversation, options: AnswerOptions
+    ) -> AsyncGenerator[Response, None]:
+        """Yield the answer as it is generated; everything yielded is in the conversation.
+
+        A transcript comes first if the model writes one. The words in front of calls belong to the
+        same answer as those behind them; in the books they stand behind the results. Calls of
+        server-side tools run side by side and are followed by their results and another turn of
+        the model. One that takes long is bridged by a few words; one that takes longer still is
+        left to the errands, as if it had not been made yet. A call of a client's tool ends the
+        answer. A failed tool is told to the model, which may apologise.
+
+        Raises:
+            EngineError: the engine broke or was late.
+            InputError: the model's context is too small for any prompt.
+            ToolError: the model asked for more rounds of tools than allowed.
+        """
+        answer = Answer(options.answer_id)
+        tail, choice = options.until, options.choice
+        question = conversation.last_question(until=tail)
+        for _ in range(self._max_rounds):
+            resumed = answer.started
+            calls: list[ToolCall] = []
+            turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
+            if self._voiceover is not None and options.aloud:
+                turn = self._voiceover.speak(turn, options.voice)
+            async with aclosing(turn) as events:
+                async for event in events:
+                    if isinstance(event, ToolCall):
+                        calls.append(event)
+                        continue
+                    if not isinstance(event, Transcript):
+                        if not answer.started:
+                            conversation.add(answer, after=tail or ROOT)
+                            tail = answer.item_id
+                        tail = behind(answer, tail, conversation)
+                        if resumed and isinstance(event, TextDelta):
+                            event, resumed = apart(event, answer), False  # noqa: PLW2901
+                        answer.add(event)
+                    elif isinstance(question, UserAudio):
+                        conversation.transcribe(question.item_id, event.text)
+                    yield event
+            if not calls:
+                return
+            if choice.requires:
+                choice = FREE  # the result may be answered
+            work = ToolRound(conversation, calls, options.client_tools, tail)
+            async with aclosing(self._carry_out(work, options, answer)) as done:
+                async for done_or_said in done:
+                    yield done_or_said
+            tail = work.tail
+            if not work.results or len(work.internal) < len(calls):
+                return
+        raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
+
+    async def _held_to(
+        self, choice: ToolChoice, turn: AsyncGenerator[Parsed, None]
+    ) -> AsyncGenerator[Parsed, None]:
+        """Pass a turn on without forbidden calls; count what became of required ones."""
+        recorder, called = self._services.recorder, False
+        async with aclosing(turn) as events:
+            async for event in events:
+                if isinstance(event, ToolCall) and choice.forbids:
+                    recorder.observe("tool_choices.dropped", 1)
+                    continue
+                called |= isinstance(event, ToolCall)
+                yield event
+        if choice.requires:
+            recorder.observe(f"tool_choices.{'met' if called else 'unmet'}", 1)
+
+    async def _turn(
+        self,
+        conversation: Conversation,
+        options: AnswerOptions,
+        tail: str | None,
+        choice: ToolChoice,
+    ) -> AsyncGenerator[Parsed, None]:
+        """One assistant turn: prompt, generate, parse; ended early when it has lost its way."""
+        vocab, recorder = self._services.vocab, self._services.recorder
+        prompt = self._context.prompt(conversation, options.system, tail, options.tools)
+        in_text = self._dialect.calls_in_text
+        opening = choice.opening(self._dialect) if in_text else ""
+        request = GenerationRequest(
+            prompt=(*prompt.ids, *self._context.text(opening)) if opening else prompt.ids,
+            sampling=options.sampling,
+            stop_ids=frozenset({vocab.eot}),
+            request_id=self._new_id(),
+            form="answer" if self._voiceover is None else "text",
+            calls=None if in_text else choice.rule(self._context.text),
+            session=options.session,
+        )
+        parser = TokenParser(self._services.text_tokenizer, vocab, self._new_call_id)
+        sieve = CallFilter(self._dialect, self._new_call_id) if in_text else None
+        if sieve is not None and opening:
+            sieve.push(TextDelta(opening))
+        guard, usage = DegenerationGuard(vocab), options.usage
+        usage.input_text += len(prompt.ids) - prompt.audio_ids
+        usage.input_audio += prompt.audio_ids
+        usage.left_out = prompt.left_out
+        recorder.observe("prompt_ids", len(prompt.ids))
+        recorder.observe("prompt_left_out_ids", prompt.left_out)
+        clock, count = self._services.clock, 0
+        asked_s = first_s = clock.now_s()
+        async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
+            async for token_id in ids:
+                if not count:
+                    first_s = clock.now_s()
+                    recorder.observe("first_token_s", first_s - asked_s)
+                count += 1
+                sounds = vocab.is_audio(token_id)
+                usage.output_audio += sounds
+                usage.output_text += not sounds
+                events = _sifted(sieve, parser.push(token_id))
+                for event in events:
+                    yield event
+                if sieve is not None and sieve.over:
+                    break
+                reason = guard.push(token_id, events)
+                if reason is not None:
+                    recorder.observe(f"answers_ended.{reason}", 1)
+                    break
+        for event in [*_sifted(sieve, parser.flush()), *(sieve.flush() if sieve else ())]:
+            yield event
+        usage.cut_off = count >= options.sampling.max_tokens
+        if count > 1 and (took_s := clock.now_s() - first_s) > 0:
+            recorder.observe("tokens_per_s", (count - 1) / took_s)
+        recorder.observe("answer_anomalies", parser.counts.anomalies)
+
+    async def _carry_out(
+        self, work: ToolRound, options: AnswerOptions, answer: Answer
+    ) -> AsyncGenerator[Response, None]:
+        """Run the calls of one turn side by side; yield them, what is said meanwhile, results."""
+        for call in work.calls:  # in the books by now: whoever hears of it may answer at once
+            yield call
+        errands = options.errands or self._own_errands()
+        if options.go_ahead is not None and work.internal:
+            await options.go_ahead()
+        tasks = [(call, errands.send(call)) for call in work.internal]
+        try:
+            async for event in self._meanwhile(errands, [task for _, task in tasks], options):
+                work.said(answer)
+                answer.add(event)
+                yield event
+        except BaseException:  # the answer was cut off; what was asked of tools was not
+            for call, task in tasks:
+                work.put_off(call)
+                errands.defer(call, task)
+            raise
+        for call, task in tasks:
+            if task.done():
+                yield work.returned(task.result())
+            else:
+                work.put_off(call)
+                errands.defer(call, task)
+
+    async def _meanwhile(
+        self,
+        errands: BackgroundCalls,
+        tasks: Sequence[asyncio.Task[ToolResult]],
+        options: AnswerOptions,
+    ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
+        """Wait for calls, as long as an answer may, and say a few words when that takes long."""
+        settings = errands.settings
+        wait_s = settings.wait_s
+        if settings.bridge and not await errands.settled(tasks, settings.bridge_after_s):
+            yield TextDelta(f"{settings.bridge} ")
+            if self._read is not None and options.aloud:
+                async with aclosing(self._read(settings.bridge, options.voice)) as groups:
+                    async for group in groups:
+                        yield group
+            wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
+        await errands.settled(tasks, wait_s)
+
+    def _new_call_id(self) -> str:
+        return f"call_{self._new_id()}"
+
+    def _own_errands(self) -> BackgroundCalls:
+        services = self._services
+        return BackgroundCalls(
+            services.tools, services.recorder, services.clock, self._dialect.failure
+        )
+
+
+def _sifted(sieve: CallFilter | None, events: Iterable[Parsed]) -> list[Parsed]:
+    """Return events with the calls taken out of their text, where calls stand there."""
+    if sieve is None:
+        return list(events)
+    return [out for event in events for out in sieve.push(event)]

@@ -1,0 +1,56 @@
+"""The vocoder of a deployment, and the threads that it works in. Shared by every session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from step_audio.core.ports import Services
+from step_audio.core.types import LIVE, TokenGroup, Voice
+from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk, ResponsePipeline
+from step_audio.dialog.response.responder import Response
+from step_audio.dialog.workers import WorkerThreads
+
+
+class SpeechOutput:
+    """Speaks answers as they are written.
+
+    Attributes:
+        worker: the threads, for what else is done to the sound.
+        rate_hz: of the sound.
+    """
+
+    def __init__(self, services: Services, streams: int) -> None:
+        """Args: so many `streams` may be in the vocoder at once."""
+        self.worker = WorkerThreads("vocoder", streams, services.recorder.observe)
+        self.rate_hz = services.vocoder.sample_rate_hz
+        self._services = services
+
+    async def speak(
+        self,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        voice: Voice | None,
+        priority: int = LIVE,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield a response with its groups as sound; closing it aborts the engine.
+
+        Args:
+            voice: None for an answer without sound.
+            priority: `BATCH` for sound that nobody waits for.
+
+        Raises:
+            StepAudioError: whatever broke the response.
+        """
+        clock, recorder = self._services.clock, self._services.recorder
+        run = ResponsePipeline(response, self._services.vocoder, voice, self.worker, priority)
+        start_s, silent = clock.now_s(), True
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                if silent and isinstance(event, AudioChunk):
+                    recorder.observe("first_audio_s", clock.now_s() - start_s)
+                    silent = False
+                yield event
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.worker.close()

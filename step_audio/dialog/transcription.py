@@ -1,0 +1,58 @@
+"""The words of a recording, asked of the model that also answers."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.system_prompts import load_prompt
+
+
+async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
+    """Return the groups of a recording, (T,); other streams are heard in between.
+
+    Raises:
+        AudioError: longer than a question may be.
+    """
+    question = assistant.question(rate_hz)
+    for start in range(0, len(pcm), rate_hz):
+        await assistant.listen(question, pcm[start : start + rate_hz])
+    return await assistant.finish(question)
+
+
+class ModelTranscriber:
+    """A `Transcriber` for models that write down what they hear before they answer (nano) and
+    for those that are told to transcribe."""
+
+    def __init__(self, assistant: Assistant) -> None:
+        self._assistant = assistant
+
+    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
+        """Return the words, "" for none.
+
+        Raises:
+            AudioError: longer than a question may be.
+            EngineError: the engine broke or was late.
+        """
+        return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
+
+
+async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
+    """Return the words of a question that is heard already, "" for none.
+
+    Raises:
+        EngineError: the engine broke or was late.
+    """
+    conversation = Conversation()
+    conversation.add(UserAudio("recording", groups))
+    answer = assistant.answer(conversation, instructions=load_prompt("transcribe"), aloud=False)
+    text = ""
+    async with aclosing(answer) as events:
+        async for event in events:
+            if isinstance(event, Transcript):
+                return event.text.strip()
+            if isinstance(event, TextDelta):
+                text += event.text
+    return text.strip()

@@ -1,0 +1,1 @@
+"""Machine-made speech that nano's parts learn from."""

@@ -1,0 +1,51 @@
+"""How an answer must sound: speed, loudness and whisper, as earlier requests set them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from step_audio.nano.domain.carriers import load
+from step_audio.nano.domain.sample import QaSample
+
+NORMAL_LEVEL: Final = 3
+LEVELS: Final = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Speed and loudness from 1 (slow, soft) to 5 (fast, loud); 3 is normal."""
+
+    speed: int = NORMAL_LEVEL
+    loudness: int = NORMAL_LEVEL
+    whisper: bool = False
+
+
+def delivery(sample: QaSample) -> Delivery:
+    """Return how the answer of `sample` is spoken: its own request counts, and its history's."""
+    now = Delivery()
+    for turn in sample.history:
+        if turn.intent == "style" and turn.slots[0] not in load("talk")["style_manner"]:
+            now = _changed(now, turn.slots)
+    if sample.intent != "style":
+        return now
+    manner = load("talk")["style_manner"].get(sample.slots[0])
+    return _changed(now, (manner,) if manner else sample.slots)
+
+
+def _changed(now: Delivery, slots: tuple[str, ...]) -> Delivery:
+    if slots[0] == "speed":
+        return replace(now, speed=LEVELS[slots[1]])
+    if slots[0] == "volume":
+        return replace(now, loudness=LEVELS[slots[1]], whisper=False)
+    if slots[0] == "whisper":
+        return replace(now, whisper=True)
+    if slots[0] in ("faster", "slower"):
+        return replace(now, speed=_level(now.speed, up=slots[0] == "faster"))
+    if slots[0] in ("louder", "softer"):
+        return replace(now, loudness=_level(now.loudness, up=slots[0] == "louder"), whisper=False)
+    return Delivery()
+
+
+def _level(level: int, *, up: bool) -> int:
+    return min(5, level + 1) if up else max(1, level - 1)

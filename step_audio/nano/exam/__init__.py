@@ -1,0 +1,1 @@
+"""nano's examination: questions, judge, bars."""

@@ -1,0 +1,1 @@
+"""The tools that nano was trained with, and their seeded fakes."""

@@ -1,0 +1,245 @@
+"""LM samples, composed while training from spoken items and the grammar.
+
+Tasks, one vocabulary, one prompt builder (the one that serving uses):
+transcribe (audio to text), read (text to interleaved text and audio), spoken question (audio to
+transcript to tool call or answer), typed question (text only, free to generate).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from step_audio.core.types import TokenGroup
+from step_audio.data.spoken import SpokenItem
+from step_audio.dialog.prompting.layout import TEXT_RUN
+from step_audio.dialog.prompting.prompt import (
+    Audio,
+    Call,
+    Heard,
+    Part,
+    PromptBuilder,
+    Spoken,
+    Text,
+    Turn,
+)
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.nano.domain import QaSample, generate, generate_intent, greetings
+
+SOUNDING = 0.4
+"""Share of answers learned with their sound, which is nine tenths of an answer's ids."""
+
+REMEMBERED = 20_000
+"""Heard items that samples are drawn from, the newest."""
+
+UNRELATED = 0.4
+"""Share of questions of their own that come after something else. Where only follow-ups had a
+history, every second question of a conversation was taken for one."""
+
+
+INTERRUPTED = 0.15
+"""Share of past answers that nobody heard to their end."""
+
+GREETED = 0.06
+"""Share of questions that come after a greeting which nobody asked for, and of typed ones that are
+that greeting: many clients let the model speak first."""
+
+
+COPYING = ("repeat", "weather", "time", "count")
+COPIED = 0.35
+"""Share of typed questions of these intents, beside those that the domain draws of them: words that
+were never asked for have to be copied, and text is the cheapest place to learn it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmSample:
+    """ids with a mask over the positions whose id must be predicted."""
+
+    ids: list[int]
+    mask: list[bool]
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWeights:
+    """How often each task is drawn."""
+
+    transcribe: float = 0.15
+    read: float = 0.3
+    spoken: float = 0.35
+    typed: float = 0.2
+
+
+class SampleComposer:
+    """Draws samples from the shards added to it.
+
+    Args:
+        builder: turns to ids, as serving does it.
+        rng: every choice comes from here.
+        weights: the mix of tasks.
+    """
+
+    def __init__(
+        self, builder: PromptBuilder, rng: random.Random, weights: TaskWeights | None = None
+    ) -> None:
+        self.builder, self.random = builder, rng
+        self.shards: set[str] = set()
+        self.hearing: list[SpokenItem] = []
+        self.questions: list[tuple[SpokenItem, QaSample]] = []
+        self.speaking: list[SpokenItem] = []
+        self.answers: dict[str, list[SpokenItem]] = {}
+        self.set_weights(weights or TaskWeights())
+
+    def add(self, hearing: Sequence[SpokenItem], samples: Sequence[QaSample | None]) -> None:
+        """Add what was said to nano, and which question each item is, if any.
+
+        What was heard long ago is forgotten: the encoder may hear it otherwise by now.
+        """
+        self.hearing += [item for item in hearing if item.text]
+        self.questions += [(i, qa) for i, qa in zip(hearing, samples, strict=True) if qa]
+        del self.hearing[:-REMEMBERED]
+        del self.questions[:-REMEMBERED]
+
+    def add_answers(self, speaking: Sequence[SpokenItem]) -> None:
+        """Add texts spoken by the answer voice."""
+        self.speaking += speaking
+        for item in speaking:
+            self.answers.setdefault(item.text, []).append(item)
+
+    def set_weights(self, weights: TaskWeights) -> None:
+        """Change the mix from now on."""
+        self._tasks: list[Callable[[], LmSample]] = [
+            self.transcribe,
+            self.read,
+            self.spoken,
+            self.typed,
+        ]
+        self._weights = [weights.transcribe, weights.read, weights.spoken, weights.typed]
+
+    def draw(self) -> LmSample:
+        """Return the next sample."""
+        return self.random.choices(self._tasks, self._weights)[0]()
+
+    def transcribe(self) -> LmSample:
+        """Audio of anybody to its words."""
+        item = self.random.choice(self.hearing)
+        turns = (
+            _system("transcribe"),
+            Turn("human", (Audio(item.groups),)),
+            Turn("assistant", (Text(item.text),)),
+        )
+        return LmSample(*self.builder.training_sequence(turns), "transcribe")
+
+    def read(self) -> LmSample:
+        """Text to audio in the answer voice, as `SpeechSynthesizer` asks for it."""
+        item = self.random.choice(self.speaking)
+        turns = (
+            _system("read"),
+            Turn("human", (Text(item.text),)),
+            Turn("assistant", (Audio(item.groups),)),
+        )
+        return LmSample(*self.builder.training_sequence(turns), "read")
+
+    def spoken(self) -> LmSample:
+        """A spoken question to its transcript, then a call or an answer."""
+        item, qa = self.random.choice(self.questions)
+        question = Turn("human", (Audio(item.groups),))
+        return self._question(qa, question, (Heard(item.text),), "spoken")
+
+    def typed(self) -> LmSample:
+        """A typed question; the answer stops before its sound where none was synthesised."""
+        if self.random.random() < GREETED:
+            return self._greeting()
+        qa = self._typed_question()
+        while not qa.question:
+            qa = self._typed_question()
+        question = as_typed(qa.question, self.random)
+        return self._question(qa, Turn("human", (Text(question),)), (), "typed")
+
+    def _typed_question(self) -> QaSample:
+        if self.random.random() < COPIED:
+            return generate_intent(self.random, self.random.choice(COPYING), "train")
+        return generate(self.random, "train")
+
+    def _question(
+        self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
+    ) -> LmSample:
+        turns = [_system("answer"), *self._history(qa), question]
+        context = len(turns)
+        if qa.call is not None:
+            turns.append(Turn("assistant", (*heard, Call(*qa.call))))
+            turns.append(Turn("tool", (Text(qa.result or "{}"),)))
+            heard = ()
+        return self._answered(turns, qa.answer, task, context, heard)
+
+    def _greeting(self) -> LmSample:
+        """An answer to nothing at all."""
+        return self._answered([_system("answer")], self.random.choice(greetings()), "typed", 1)
+
+    def _answered(
+        self,
+        turns: list[Turn],
+        answer: str,
+        task: str,
+        context: int,
+        heard: tuple[Part, ...] = (),
+    ) -> LmSample:
+        """Return the turns with the answer behind them, its sound now and then."""
+        groups = self._groups(answer) if self.random.random() < SOUNDING else ()
+        turns.append(Turn("assistant", (*heard, Spoken(answer, groups))))
+        ids, mask = self.builder.training_sequence(turns, context=context)
+        if not groups:
+            # Without sound the turn stops where its first sound would stand.
+            cut = 1 + max(0, len(self.builder.text(answer)) - TEXT_RUN)
+            ids, mask = ids[:-cut], mask[:-cut]
+        return LmSample(ids, mask, task)
+
+    def _history(self, qa: QaSample) -> list[Turn]:
+        """Return what was said before: what the question follows up, or often something else."""
+        before = qa.history
+        if not before and self.random.random() < UNRELATED:
+            drawn = [generate(self.random, "train") for _ in range(self.random.choice((1, 1, 2)))]
+            before = tuple(past for past in drawn if past.question)
+        turns: list[Turn] = []
+        if self.random.random() < GREETED:
+            turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
+        for past in before:
+            turns.append(Turn("human", (Text(past.question),)))
+            if past.call is not None:
+                turns.append(Turn("assistant", (Call(*past.call),)))
+                turns.append(Turn("tool", (Text(past.result or "{}"),)))
+            # What a follow-up asks about was heard.
+            answer = past.answer if qa.history else self._as_heard(past.answer)
+            turns.append(Turn("assistant", (Text(answer),)))
+        return turns
+
+    def _as_heard(self, answer: str) -> str:
+        """Return a past answer, now and then broken off, as an interruption leaves it."""
+        if self.random.random() >= INTERRUPTED:
+            return answer
+        words = answer.split(" ")
+        return " ".join(words[: self.random.randrange(len(words))])
+
+    def _groups(self, answer: str) -> tuple[TokenGroup, ...]:
+        spoken = self.answers.get(answer)
+        return self.random.choice(spoken).groups if spoken else ()
+
+
+def as_typed(text: str, rng: random.Random) -> str:
+    """Return a question as people type it: often with a capital and a mark, sometimes shouting."""
+    dice = rng.random()
+    if dice < 0.45:
+        return text
+    if dice < 0.5:
+        return text.upper()
+    words = text.split(" ")
+    titled = rng.random() < 0.3
+    written = " ".join(
+        w[:1].upper() + w[1:] if i == 0 or titled else w for i, w in enumerate(words)
+    )
+    return written + rng.choice(("", "?", "?", "?", ".", "!"))
+
+
+def _system(prompt: str) -> Turn:
+    return Turn("system", (Text(load_prompt(prompt)),))

@@ -1,0 +1,1 @@
+"""Voices: read from folders, made from recordings, kept for users."""

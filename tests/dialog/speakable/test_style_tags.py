@@ -1,0 +1,68 @@
+import time
+
+import pytest
+
+from step_audio.dialog.speakable.style_tags import (
+    PLAIN,
+    Style,
+    last_tag,
+    style_asked,
+    style_named,
+    styled,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        *[("happy", "高兴1"), ("高兴2", "高兴2"), ("RAP", "RAP"), ("Sichuanese", "四川话")],
+        *[("广东话", "粤语"), ("humming", "哼唱"), ("very slow", "慢速2"), ("very fast", "快速2")],
+    ],
+)
+def test_a_tag_is_known_in_both_languages(name: str, tag: str) -> None:
+    style = style_named(name)
+    assert style is not None
+    assert style.tag == tag
+
+
+def test_inline_tags_hold_until_the_next() -> None:
+    spans = styled("Hello. (sad) Oh no. （高兴1）好了 (RAP)yo")
+    assert [(style.tag, text.strip()) for style, text in spans] == [
+        ("", "Hello."),
+        ("悲伤1", "Oh no."),
+        ("高兴1", "好了"),
+        ("RAP", "yo"),
+    ]
+
+
+def test_brackets_that_are_no_tag_are_text() -> None:
+    text = "He (my brother) left (3 pm)."
+    assert styled(text) == [(PLAIN, text)]
+
+
+def test_instructions_in_free_words_name_a_style() -> None:
+    assert style_asked("Speak in a cheerful and positive tone.").tag == "高兴1"
+    assert style_asked("Read very slowly, please, and softly.") == Style("慢速2", 0.75, 0.5)
+    assert style_asked("用四川话，很快") in (Style("四川话", 1.35), Style("快速2", 1.35))
+    assert style_asked("As a pirate would.") == PLAIN
+
+
+def test_a_tag_in_the_text_wins_over_instructions() -> None:
+    assert styled("(sad) Bye.", "happy") == [(Style("悲伤1"), " Bye.")]
+
+
+def test_a_text_of_tags_alone_has_nothing_to_say() -> None:
+    assert styled("(happy) ...") == []
+
+
+def test_a_bracket_before_many_spaces_takes_no_time() -> None:
+    begun = time.perf_counter()
+    text = "a(" + " " * 100_000
+    assert styled(text) == [(PLAIN, text)]
+    assert style_named(" happy ") == style_named("happy")
+    assert time.perf_counter() - begun < 1
+
+
+def test_the_last_tag_is_what_holds_for_the_text_behind() -> None:
+    assert last_tag("(sad) Oh. （快速1）Go (my brother)!") == "（快速1）"
+    assert last_tag("Oh (my brother).") == ""

@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from step_audio.core.errors import AudioError
+from step_audio.core.types import Pcm
+from step_audio.dialog.turns.input_audio import (
+    Detection,
+    EarEvent,
+    Paused,
+    Started,
+    Stopped,
+    TurnAudio,
+)
+from tests.fakes import CountingTokenizer, group
+from tokenizer.vad import EnergyTurnDetector
+
+RATE = 24_000
+NOISE = np.random.default_rng(0).uniform(-0.3, 0.3, RATE * 10).astype(np.float32)
+
+
+def speech(ms: int) -> Pcm:
+    return NOISE[: ms * RATE // 1000]
+
+
+def silence(ms: int) -> Pcm:
+    return np.zeros(ms * RATE // 1000, np.float32)
+
+
+def ear(detection: Detection | None = None, max_s: float = 60.0) -> TurnAudio:
+    made = TurnAudio(CountingTokenizer(), RATE, EnergyTurnDetector(), max_s=max_s)
+    made.detect(detection)
+    return made
+
+
+def hear(listener: TurnAudio, *sounds: Pcm) -> list[EarEvent]:
+    whole = np.concatenate(sounds)
+    return [e for at in range(0, len(whole), 480) for e in listener.push(whole[at : at + 480])]
+
+
+def test_a_turn_starts_pauses_and_stops_with_its_prefix() -> None:
+    listener = ear(Detection(prefix_ms=200))
+    started, paused, stopped = hear(listener, silence(1000), speech(600), silence(800))
+    assert isinstance(started, Started)
+    assert isinstance(paused, Paused)
+    assert isinstance(stopped, Stopped)
+    assert started.at_ms == pytest.approx(800, abs=40)
+    assert paused.at_ms == stopped.at_ms == pytest.approx(1600, abs=80)
+    assert paused.groups == ()
+    assert stopped.duration_s == pytest.approx(0.2 + 0.6 + 0.5, abs=0.1)
+    assert 0 <= len(stopped.groups) * 0.12 - (stopped.duration_s - 0.26) < 0.12
+    assert not listener.speaking
+
+
+@pytest.mark.parametrize("silence_ms", [500, 2000])
+def test_a_question_is_the_same_guessed_at_or_not_however_long_its_end_is(silence_ms: int) -> None:
+    found = []
+    for guess in (True, False):
+        detection = Detection(silence_ms=silence_ms, guess=guess)
+        stopped = hear(ear(detection), speech(600), silence(2500))[-1]
+        assert isinstance(stopped, Stopped)
+        found.append(stopped.groups)
+    assert found[0] == found[1]
+    assert 0.6 <= len(found[0]) * 0.12 < 0.6 + 0.24 + 0.2
+
+
+def test_a_guess_has_the_groups_that_the_turn_then_ends_with() -> None:
+    _, paused, stopped = hear(ear(Detection(guess=True)), speech(600), silence(800))
+    assert isinstance(paused, Paused)
+    assert isinstance(stopped, Stopped)
+    assert paused.groups == stopped.groups != ()
+
+
+def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
+    listener = ear(Detection(guess=True))
+    events = hear(listener, speech(600), silence(340), speech(600), silence(800))
+    assert [type(e) for e in events] == [Started, Paused, Started, Paused, Stopped]
+    assert [e.again for e in events if isinstance(e, Started)] == [False, True]
+    first, last = (e.groups for e in events if isinstance(e, Paused))
+    assert last[: len(first)] == first
+    assert len(last) > len(first)
+
+
+def test_a_turn_may_be_ended_in_its_pause_and_the_next_one_is_another() -> None:
+    listener = ear(Detection(guess=True, silence_ms=3000))
+    hear(listener, speech(600), silence(200))
+    assert listener.silent_ms == 0
+    hear(listener, silence(400))
+    assert listener.silent_ms == pytest.approx(600, abs=80)
+    stopped = listener.end()
+    assert stopped.at_ms == pytest.approx(600, abs=80)
+    assert stopped.groups
+    assert not listener.speaking
+    assert listener.silent_ms == 0
+    started, *_ = hear(listener, silence(300), speech(600), silence(400))
+    assert isinstance(started, Started)
+    assert not started.again
+
+
+def test_two_turns_share_no_sound() -> None:
+    listener = ear(Detection(prefix_ms=1000))
+    events = hear(listener, speech(600), silence(540), speech(600), silence(800))
+    total_s = sum(e.duration_s for e in events if isinstance(e, Stopped))
+    assert total_s <= 0.6 + 0.54 + 0.6 + 0.8
+    assert sum(isinstance(e, Stopped) for e in events) == 2
+
+
+def test_a_turn_that_never_ends_is_ended() -> None:
+    listener = ear(Detection(), max_s=1.0)
+    events = hear(listener, speech(2500))
+    stops = [e for e in events if isinstance(e, Stopped)]
+    assert len(stops) == 2
+    assert all(stop.duration_s <= 1.0 for stop in stops)
+
+
+def test_without_detection_the_caller_ends_the_question() -> None:
+    listener = ear(None, max_s=1.0)
+    assert hear(listener, speech(500)) == []
+    assert listener.duration_ms == 500
+    taken = listener.take()
+    assert taken == (tuple(group(n) for n in range(5)), 0.5)
+    assert listener.take() is None
+    with pytest.raises(AudioError, match="1 s"):
+        listener.push(speech(1500))
+
+
+def test_a_change_of_mind_drops_the_turn_and_time_goes_on() -> None:
+    listener = ear(Detection())
+    hear(listener, speech(500))
+    listener.detect(Detection())
+    still = listener.speaking
+    listener.detect(Detection(silence_ms=300))
+    assert (still, listener.speaking) == (True, False)
+    (started, *_) = hear(listener, silence(500), speech(500), silence(400))
+    assert started.at_ms == pytest.approx(1000 - 300, abs=40)
+
+
+@given(cuts=st.lists(st.integers(1, 2400), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=10)
+def test_turns_do_not_care_how_the_sound_is_cut(cuts: list[int]) -> None:
+    whole = np.concatenate((silence(300), speech(500), silence(700)))
+    listener, events, at = ear(Detection()), list[EarEvent](), 0
+    while at < len(whole):
+        step = cuts[len(events) % len(cuts)]
+        events += listener.push(whole[at : at + step])
+        at += step
+    wanted = hear(ear(Detection()), silence(300), speech(500), silence(700))
+    assert [(type(e), e.at_ms) for e in events] == [(type(e), e.at_ms) for e in wanted]
