@@ -106,7 +106,9 @@ class Runtime:
             mouths=profile.vocoder.max_batch,
             patience=self._patience(),
             dialect=tools.dialect,
-            errands=BackgroundCallSettings(tools.bridge, tools.bridge_after_s, tools.wait_s),
+            background_calls=BackgroundCallSettings(
+                tools.bridge, tools.bridge_after_s, tools.wait_s
+            ),
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),

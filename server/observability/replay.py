@@ -106,11 +106,11 @@ async def replay(
         voice_names: the operator's voices for names that clients send.
         patience_s: an event that does not come in this time is missing, and ends the replay.
     """
-    report, ids, outlet = ReplayReport(), _Ids(), SendQueue()
+    report, ids, send_queue = ReplayReport(), _Ids(), SendQueue()
     lanes = _Lanes(report, ids)
     async with asyncio.TaskGroup() as tasks:
         shape = version_of(trace.dialect)
-        session = RealtimeSession(assistant, outlet, tasks, shape, voice_names=voice_names)
+        session = RealtimeSession(assistant, send_queue, tasks, shape, voice_names=voice_names)
         for record in trace.records:
             clock.at_s = record["at_ms"] / 1000
             if isinstance(record.get("in"), str):
@@ -120,7 +120,7 @@ async def replay(
                 report.events += 1
                 try:
                     async with asyncio.timeout(patience_s):
-                        got = shortened(await outlet.take())
+                        got = shortened(await send_queue.take())
                 except TimeoutError:
                     report.differences.append(f"{record['out']['type']} never came")
                     break

@@ -55,54 +55,54 @@ class ServerContext:
     assistant: Assistant
     settings: ServerSettings
     slots: Slots
-    lines: SessionRegistry
+    registry: SessionRegistry
     admission: Admission
     tracer: Any = None
     """Of OpenTelemetry, None for no spans."""
 
 
-def realtime_router(house: ServerContext) -> APIRouter:
+def realtime_router(context: ServerContext) -> APIRouter:
     """Return the websocket routes; a session holds one of the slots until it is over."""
     router = APIRouter()
-    recorder = house.assistant.services.recorder
+    recorder = context.assistant.services.recorder
 
-    async def talk(socket: WebSocket, dialect: str | None) -> None:
+    async def serve_socket(socket: WebSocket, dialect: str | None) -> None:
         wish = _wish(socket.scope.get("subprotocols", ()))
         if wish is not None and wish[0]:
-            await _resume(socket, house, *wish)
+            await _resume(socket, context, *wish)
             return
         held = ExitStack()
         try:
-            _admit(house, held)
+            _admit(context, held)
         except Overloaded as full:
             recorder.observe("guard_stops.full", 1)
             await deny(socket, error_response(503, str(full), code=full.code))
             return
-        line = _line(socket, house, dialect, resumable=wish is not None)
-        house.lines.begin(line, held)
+        host = _host(socket, context, dialect, resumable=wish is not None)
+        context.registry.begin(host, held)
         await _accept(socket)
-        await _serve(socket, house, line)
-        if line.token is None:
-            await line.finished.wait()
+        await _serve(socket, context, host)
+        if host.token is None:
+            await host.finished.wait()
 
     @router.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", ())
-        await talk(socket, asked_version(socket.headers, offered))
+        await serve_socket(socket, asked_version(socket.headers, offered))
 
     @router.websocket("/v1/realtime/stateless")
     async def stateless(socket: WebSocket) -> None:
-        await talk(socket, STATELESS)
+        await serve_socket(socket, STATELESS)
 
     return router
 
 
-def _admit(house: ServerContext, held: ExitStack) -> None:
+def _admit(context: ServerContext, held: ExitStack) -> None:
     """Take a slot. Raises Overloaded: the machine has no room for one more."""
-    recorder, slots = house.assistant.services.recorder, house.slots
-    allowed = house.settings.max_sessions
-    if house.settings.measured:
-        allowed = house.admission.allowed(slots.taken, time.monotonic())
+    recorder, slots = context.assistant.services.recorder, context.slots
+    allowed = context.settings.max_sessions
+    if context.settings.measured:
+        allowed = context.admission.allowed(slots.taken, time.monotonic())
     recorder.observe("session_limit", allowed)
     if slots.taken >= allowed:
         raise Overloaded(f"{slots.taken} sessions are all that runs smoothly; try again later")
@@ -111,44 +111,46 @@ def _admit(house: ServerContext, held: ExitStack) -> None:
     held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
-def _line(
-    socket: WebSocket, house: ServerContext, dialect: str | None, *, resumable: bool
+def _host(
+    socket: WebSocket, context: ServerContext, dialect: str | None, *, resumable: bool
 ) -> SessionHost:
     held_s = 0.0
 
     def learn(turn: TurnTimes, now_s: float) -> None:
         nonlocal held_s
-        waited_s, held_s = line.held_s - held_s, line.held_s
+        waited_s, held_s = host.held_s - held_s, host.held_s
         if waited_s > _SLOW_CLIENT_S:  # its network was measured, not this machine
             return
         if turn.status == "completed" and turn.rtf is not None:
-            dry, taken = bool(turn.dry_s), house.slots.taken
-            house.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
+            dry, taken = bool(turn.dry_s), context.slots.taken
+            context.admission.answered(turn.rtf, dry=dry, sessions=taken, now_s=now_s)
 
-    meter = TurnMeter(house.assistant.services.recorder, time.monotonic(), learn)
+    meter = TurnMeter(context.assistant.services.recorder, time.monotonic(), learn)
     watches: list[Watch] = [meter]
-    traces, offered = house.settings.traces, socket.scope.get("subprotocols", ())
+    traces, offered = context.settings.traces, socket.scope.get("subprotocols", ())
     if traces is not None and TRACE in offered:
-        model = house.assistant.services.model_name
+        model = context.assistant.services.model_name
         watches.append(TraceWriter(traces, model, time.monotonic(), dialect=dialect))
-    if house.tracer is not None:
-        watches.append(TurnSpans(house.tracer, new_id()))
-    shape, watch = version_of(dialect), Watches(watches)
-    line = SessionHost(house.assistant, house.settings, watch, shape=shape, resumable=resumable)
-    return line
+    if context.tracer is not None:
+        watches.append(TurnSpans(context.tracer, new_id()))
+    version, watch = version_of(dialect), Watches(watches)
+    host = SessionHost(
+        context.assistant, context.settings, watch, version=version, resumable=resumable
+    )
+    return host
 
 
-async def _resume(socket: WebSocket, house: ServerContext, token: str, last: str) -> None:
-    recorder = house.assistant.services.recorder
-    line = house.lines.find(token)
-    if line is None:
+async def _resume(socket: WebSocket, context: ServerContext, token: str, last: str) -> None:
+    recorder = context.assistant.services.recorder
+    host = context.registry.find(token)
+    if host is None:
         recorder.observe("resumes.unknown", 1)
         message = "no such session; it may be over: begin a new one"
         await deny(socket, error_response(404, message, code="session_not_found"))
         return
     await _accept(socket)
     recorder.observe("resumes.resumed", 1)
-    await _serve(socket, house, line, last)
+    await _serve(socket, context, host, last)
 
 
 async def _accept(socket: WebSocket) -> None:
@@ -157,12 +159,12 @@ async def _accept(socket: WebSocket) -> None:
 
 
 async def _serve(
-    socket: WebSocket, house: ServerContext, line: SessionHost, last: str | None = None
+    socket: WebSocket, context: ServerContext, host: SessionHost, last: str | None = None
 ) -> None:
-    observe, reason = house.assistant.services.recorder.observe, ""
+    observe, reason = context.assistant.services.recorder.observe, ""
     told: Exception | None = None
     try:
-        code = await line.serve(socket, last)
+        code = await host.serve(socket, last)
     except Flooded as flood:
         observe("guard_stops.flood", 1)
         code, reason, told = POLICY, str(flood), flood

@@ -133,11 +133,11 @@ async def _sounds(
     assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
 ) -> AsyncGenerator[Pcm, None]:
     """Yield mono samples as they are made; half a second of silence for no words."""
-    manner = ReadingStyle(request.speed, request.volume, request.instructions or "")
+    reading_style = ReadingStyle(request.speed, request.volume, request.instructions or "")
     async with slots.wait(WAIT_S):
         resampled, silent = ResampledChunks(request.sample_rate), True
         if styled(request.input):
-            async with aclosing(assistant.say(request.input, voice, manner)) as chunks:
+            async with aclosing(assistant.say(request.input, voice, reading_style)) as chunks:
                 async for chunk in chunks:
                     for pcm in resampled.push(chunk):
                         silent = False

@@ -144,9 +144,9 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
         case "text":
             yield f"{text}\n".encode()
         case "srt":
-            yield _captions(said, ",").encode()
+            yield _subtitles(said, ",").encode()
         case "vtt":
-            yield f"WEBVTT\n\n{_captions(said, '.')}".encode()
+            yield f"WEBVTT\n\n{_subtitles(said, '.')}".encode()
         case "json":
             yield json.dumps({"text": text, "usage": _usage(listener)}).encode()
         case "verbose_json":
@@ -179,7 +179,7 @@ def _usage(listener: _Listener) -> dict[str, Any]:
     return {"type": "duration", "seconds": round(listener.seconds, 3)}
 
 
-def _captions(said: list[SpokenSegment], point: str) -> str:
+def _subtitles(said: list[SpokenSegment], point: str) -> str:
     """Return numbered captions; subtitles write times with a comma, WebVTT with a point."""
     lines = []
     for number, each in enumerate(said, start=1):

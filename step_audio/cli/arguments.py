@@ -183,9 +183,7 @@ def _examination(add: Add) -> None:
     command = add("replay", replay, "Go through a traced session again and compare its events.")
     command.add_argument("trace", type=Path, help="file as the server wrote it (server.traces)")
     _profile(command)
-    command = add(
-        "load", load, "Talk to a running server with many callers; print figures."
-    )
+    command = add("load", load, "Talk to a running server with many callers; print figures.")
     command.add_argument("--url", default="ws://127.0.0.1:8000/v1/realtime", help="of the endpoint")
     command.add_argument("--sessions", type=int, default=1, help="callers at a time")
     command.add_argument("--turns", type=int, default=5, help="questions of each caller")

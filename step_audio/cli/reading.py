@@ -82,7 +82,7 @@ class _FileReading:
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
         self._voice = args.voice or profile.voice
-        self._manner = ReadingStyle(speed=args.speed, instructions=args.instructions)
+        self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
         self._made_with = [
             profile.model_name,
@@ -127,7 +127,7 @@ class _FileReading:
 
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
         chunks, rate_hz = list[Pcm](), 0
-        async with aclosing(assistant.say(text, self._voice, self._manner)) as said:
+        async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
             async for chunk in said:
                 chunks.append(chunk.pcm)
                 rate_hz = chunk.rate_hz

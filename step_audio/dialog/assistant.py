@@ -69,11 +69,11 @@ class Assistant:
             reader=self._speller,
         )
         self._responder = responder or self._own_responder()
-        self._ear = WorkerThreads("tokenizer", observe=services.recorder.observe)
-        self._mouth = SpeechOutput(services, settings.mouths)
+        self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
+        self._speech_output = SpeechOutput(services, settings.mouths)
         self._reader = ReadAloud(
             self._synthesizer,
-            self._mouth,
+            self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             languages=settings.languages,
@@ -93,7 +93,7 @@ class Assistant:
             new_id,
             self._context,
             patience=settings.patience,
-            voiceover=Cascade(self._synthesizer, settings.reading) if cascade else None,
+            cascade=Cascade(self._synthesizer, settings.reading) if cascade else None,
             dialect=self._dialect,
             read=lambda text, voice: self._synthesizer.groups(
                 text, voice, settings.reading, priority=LIVE
@@ -107,12 +107,12 @@ class Assistant:
     async def aclose(self) -> None:
         """Stop the engines and the worker threads."""
         self._speller.close()
-        self._ear.close()
-        self._mouth.close()
+        self._turn_audio.close()
+        self._speech_output.close()
         for engine in self._engines():
             await engine.aclose()
 
-    def ear(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
+    def turn_audio(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
         """Return a fresh input for samples at `rate_hz`; see `hear`."""
         return TurnAudio(
             self.services.audio_tokenizer,
@@ -122,21 +122,21 @@ class Assistant:
             heard_ms=heard_ms,
         )
 
-    async def hear(self, ear: TurnAudio, pcm: Pcm) -> list[EarEvent]:
+    async def hear(self, turn_audio: TurnAudio, pcm: Pcm) -> list[EarEvent]:
         """Tokenise more sound and return what was decided. Raises AudioError: too long."""
-        return await self._ear.run(lambda: ear.push(pcm))
+        return await self._turn_audio.run(lambda: turn_audio.push(pcm))
 
-    async def take(self, ear: TurnAudio) -> tuple[tuple[TokenGroup, ...], float] | None:
+    async def take(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float] | None:
         """End the question of an ear and return its groups and seconds; None without one."""
-        return await self._ear.run(ear.take)
+        return await self._turn_audio.run(turn_audio.take)
 
-    async def end_turn(self, ear: TurnAudio) -> Stopped:
+    async def end_turn(self, turn_audio: TurnAudio) -> Stopped:
         """End the detected turn of an ear that is in a pause."""
-        return await self._ear.run(ear.end)
+        return await self._turn_audio.run(turn_audio.end)
 
-    async def take_silence(self, ear: TurnAudio) -> tuple[tuple[TokenGroup, ...], float]:
+    async def take_silence(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float]:
         """Return the groups and seconds of the silence that an ear has just heard."""
-        return await self._ear.run(ear.take_silence)
+        return await self._turn_audio.run(turn_audio.take_silence)
 
     def question(self, rate_hz: int) -> Utterance:
         """Return the buffer of a spoken question whose samples come at `rate_hz`."""
@@ -144,7 +144,7 @@ class Assistant:
 
     async def listen(self, question: Utterance, pcm: Pcm) -> None:
         """Tokenise more of a question. Raises AudioError: too long."""
-        await self._ear.run(lambda: question.push(pcm))
+        await self._turn_audio.run(lambda: question.push(pcm))
 
     def read_ahead(self, session: str) -> Prefiller:
         """Return what tells the engine of a session's questions while they are spoken."""
@@ -152,7 +152,7 @@ class Assistant:
 
     async def finish(self, question: Utterance) -> tuple[TokenGroup, ...]:
         """Return the groups of a whole question."""
-        return await self._ear.run(question.finish)
+        return await self._turn_audio.run(question.finish)
 
     async def answer(
         self,
@@ -169,7 +169,7 @@ class Assistant:
         session: str = "",
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
-        errands: BackgroundCalls | None = None,
+        background_calls: BackgroundCalls | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -208,11 +208,11 @@ class Assistant:
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
-            errands=errands,
+            background_calls=background_calls,
         )
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
-        async with aclosing(self._mouth.speak(response, speaker)) as events:
+        async with aclosing(self._speech_output.speak(response, speaker)) as events:
             async for event in events:
                 yield event
 
@@ -238,7 +238,7 @@ class Assistant:
             speaker = self.services.voices.get(voice or self.services.default_voice)
             read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
             groups = noted(answer, read)
-            async with aclosing(self._mouth.speak(groups, speaker)) as events:
+            async with aclosing(self._speech_output.speak(groups, speaker)) as events:
                 async for event in events:
                     yield event
 
@@ -246,7 +246,7 @@ class Assistant:
         self,
         text: str,
         voice: str | None = None,
-        manner: ReadingStyle = ReadingStyle(),  # noqa: B008 - frozen
+        reading_style: ReadingStyle = ReadingStyle(),  # noqa: B008 - frozen
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text read aloud; closing the generator aborts the engine.
 
@@ -261,11 +261,11 @@ class Assistant:
             UnreadableText: a sentence in letters that the model was not taught.
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
-        async with aclosing(self._reader.read(text, speaker, manner)) as chunks:
+        async with aclosing(self._reader.read(text, speaker, reading_style)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    def errands(self, wake: Callable[[], None]) -> BackgroundCalls:
+    def background_calls(self, wake: Callable[[], None]) -> BackgroundCalls:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""
         services = self.services
         return BackgroundCalls(
@@ -273,7 +273,7 @@ class Assistant:
             services.recorder,
             services.clock,
             self._dialect.failure,
-            settings=self.settings.errands,
+            settings=self.settings.background_calls,
             wake=wake,
         )
 

@@ -65,4 +65,4 @@ class DialogSettings:
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
-    errands: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)
+    background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)

@@ -16,7 +16,7 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import URL, SessionState, slow_line, sound, talking
+from tests.server.wire import URL, Talk, slow_line, sound, talking
 
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(4)], VOCAB)]
@@ -94,9 +94,9 @@ def test_a_machine_that_showed_itself_full_says_try_later(connect: Connect) -> N
     metrics = Metrics()
     settings = ServerSettings(max_sessions=100, measured=True)
     client = connect([ANSWER], settings=settings, metrics=metrics)
-    house = client.app.state.admission  # type: ignore[attr-defined]
+    context = client.app.state.admission  # type: ignore[attr-defined]
     with talking(client):
-        house.answered(0.9, dry=False, sessions=2, now_s=time.monotonic())
+        context.answered(0.9, dry=False, sessions=2, now_s=time.monotonic())
         assert refusal(client) == 503
         assert b"step_audio_session_limit 1.0" in metrics.text()
     assert refusal(client) == 101
@@ -121,7 +121,7 @@ def test_a_server_that_leaves_waits_for_what_a_slow_line_has_not_yet_carried() -
         TestClient(slow_line(app, 0.05), base_url="http://localhost") as client,
         client.websocket_connect(URL) as socket,
     ):
-        talk = SessionState(socket)
+        talk = Talk(socket)
         talk.next()
         talk.ask()
         talk.send("response.create")

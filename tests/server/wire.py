@@ -18,7 +18,7 @@ SECOND = base64.b64encode(float_to_pcm16(np.full(24000, 0.1, np.float32))).decod
 Event = dict[str, Any]
 
 
-class SessionState:
+class Talk:
     """One client connection."""
 
     def __init__(self, socket: WebSocketTestSession) -> None:
@@ -83,10 +83,10 @@ def slow_line(app: ASGIApp, delay_s: float) -> ASGIApp:
 
 
 @contextmanager
-def talking(client: TestClient, **options: Any) -> Iterator[SessionState]:
+def talking(client: TestClient, **options: Any) -> Iterator[Talk]:
     """Open a session and read its greeting; `options` are of the upgrade."""
     with client.websocket_connect(URL, **options) as socket:
-        talk = SessionState(socket)
+        talk = Talk(socket)
         assert talk.next()["type"] == "session.created"
         yield talk
 

@@ -49,7 +49,7 @@ class Expiry:
         self._active_s = now_s
         self._warned["idle"] = False
 
-    def look(self, now_s: float, *, answering: bool) -> tuple[Due, Reason, float] | None:
+    def look(self, now_s: float, *, response_task: bool) -> tuple[Due, Reason, float] | None:
         """Return what it is time for, why, and how many seconds are left; None: nothing.
 
         Each warning comes once; an idle one again after the session was active.
@@ -60,7 +60,7 @@ class Expiry:
             "duration": self._began_s + limits.session_s - now_s,
         }
         for reason, left_s in left.items():
-            spared = reason == "duration" and answering and left_s > -limits.grace_s
+            spared = reason == "duration" and response_task and left_s > -limits.grace_s
             if left_s <= 0 and not spared:
                 return Due.END, reason, 0.0
         whole: dict[Reason, float] = {"idle": limits.idle_s, "duration": limits.session_s}

@@ -16,40 +16,40 @@ class SessionRegistry:
     """The sessions of one server."""
 
     def __init__(self) -> None:
-        self._lines: dict[SessionHost, asyncio.Task[None]] = {}
+        self._registry: dict[SessionHost, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._registry)
 
-    def begin(self, line: SessionHost, held: ExitStack) -> None:
+    def begin(self, host: SessionHost, held: ExitStack) -> None:
         """Start a session. What it breaks with is logged."""
-        task = asyncio.create_task(line.run(held), name="session")
-        self._lines[line] = task
-        task.add_done_callback(lambda done: self._ended(line, done))
+        task = asyncio.create_task(host.run(held), name="session")
+        self._registry[host] = task
+        task.add_done_callback(lambda done: self._ended(host, done))
 
     def find(self, token: str) -> SessionHost | None:
         """Return the session of a token."""
         found: SessionHost | None = None
-        for line in self._lines:
-            if line.token is not None and secrets.compare_digest(line.token, token):
-                found = line
+        for host in self._registry:
+            if host.token is not None and secrets.compare_digest(host.token, token):
+                found = host
         return found
 
     def all(self) -> list[SessionHost]:
         """Return all sessions."""
-        return list(self._lines)
+        return list(self._registry)
 
     async def close(self) -> None:
         """End all sessions."""
-        tasks = list(self._lines.values())
-        for line in self._lines:
-            line.end()
+        tasks = list(self._registry.values())
+        for host in self._registry:
+            host.end()
         if tasks:
             _, stuck = await asyncio.wait(tasks, timeout=5.0)
             for task in stuck:
                 task.cancel()
 
-    def _ended(self, line: SessionHost, done: asyncio.Task[None]) -> None:
-        del self._lines[line]
+    def _ended(self, host: SessionHost, done: asyncio.Task[None]) -> None:
+        del self._registry[host]
         if not done.cancelled() and (error := done.exception()) is not None:
             _LOG.error("realtime session failed", exc_info=error)

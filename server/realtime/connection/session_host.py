@@ -61,12 +61,12 @@ class SessionHost:
         settings: ServerSettings,
         watch: Watch,
         *,
-        shape: ProtocolVersion | None = None,
+        version: ProtocolVersion | None = None,
         resumable: bool = False,
     ) -> None:
         self.finished = asyncio.Event()
         self.token = secrets.token_urlsafe(32) if resumable else None
-        self._assistant, self._settings, self._shape = assistant, settings, shape
+        self._assistant, self._settings, self._version = assistant, settings, version
         self._watch, self._observe = watch, assistant.services.recorder.observe
         self._limits = ExpiryLimits(
             settings.idle_timeout_s,
@@ -75,7 +75,7 @@ class SessionHost:
             grace_s=settings.drain_s,
         )
         self._lifetime = Expiry(self._limits, time.monotonic())
-        self._outlet = SendQueue()
+        self._send_queue = SendQueue()
         self._pace = Pace(settings.pace)
         self._session: RealtimeSession | None = None
         self._open = asyncio.Event()
@@ -95,8 +95,8 @@ class SessionHost:
     @property
     def busy(self) -> bool:
         """Whether an answer is under way, or on its way to a client that is there."""
-        waiting = len(self._outlet) + len(self._unsent) if self._attached is not None else 0
-        return waiting > 0 or (self._session is not None and self._session.floor.busy)
+        waiting = len(self._send_queue) + len(self._unsent) if self._attached is not None else 0
+        return waiting > 0 or (self._session is not None and self._session.turns.busy)
 
     async def run(self, held: ExitStack) -> None:
         """Keep the session until it is over; `held` is closed then."""
@@ -106,16 +106,16 @@ class SessionHost:
                 async with asyncio.TaskGroup() as tasks:
                     self._session = RealtimeSession(
                         self._assistant,
-                        self._outlet,
+                        self._send_queue,
                         tasks,
-                        self._shape,
+                        self._version,
                         expires_at=int(time.time() + self._limits.session_s),
                         voice_names=self._settings.voice_names,
                     )
                     if self.token is not None:
                         window_s = self._settings.resume_window_s
                         facts = {"token": self.token, "window_s": window_s}
-                        self._outlet.send({"type": "session.resumable", **facts})
+                        self._send_queue.send({"type": "session.resumable", **facts})
                     self._open.set()
                     await self._until_over()
                     self._broken = False
@@ -202,7 +202,7 @@ class SessionHost:
         settings = self._settings
         assert self._session is not None
         while True:
-            await self._outlet.room()
+            await self._send_queue.room()
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 if message.get("code") in (1000, 1001):
@@ -219,7 +219,7 @@ class SessionHost:
             self._handled += 1
             if text is None:
                 refused = RequestError("send text messages, sound as base64", code="invalid_json")
-                self._outlet.send(error_event(refused, event_id=None))
+                self._send_queue.send(error_event(refused, event_id=None))
             else:
                 self._watch.received(text, time.monotonic())
                 # A socket that drops must not leave an event half carried out.
@@ -234,8 +234,8 @@ class SessionHost:
             while self._unsent:
                 await self._send(socket, self._unsent[0])
                 self._unsent.popleft()
-            self._observe("queue_depth.outlet", len(self._outlet))
-            event = await self._outlet.take()
+            self._observe("queue_depth.outlet", len(self._send_queue))
+            event = await self._send_queue.take()
             self._watch.sent(event, time.monotonic())
             # ASCII, since what clients had echoed may hold half a surrogate pair.
             text = json.dumps(event)
@@ -285,16 +285,16 @@ class SessionHost:
         if session.active or session.commands != self._commands:
             self._commands = session.commands
             self._lifetime.touch(now_s)
-        due = self._lifetime.look(now_s, answering=session.floor.busy)
+        due = self._lifetime.look(now_s, response_task=session.turns.busy)
         if due is None:
             return False
         what, reason, left_s = due
         if what is Due.END:
             self._observe(f"guard_stops.{reason}", 1)
-            self._outlet.send(expired_event(reason, self._limits))
+            self._send_queue.send(expired_event(reason, self._limits))
             return True
-        if self.token is not None or WARNING in session.talk.config.include:
-            self._outlet.send(warning_event(reason, left_s))
+        if self.token is not None or WARNING in session.session_state.config.include:
+            self._send_queue.send(warning_event(reason, left_s))
         return False
 
     async def _last_words(self) -> None:

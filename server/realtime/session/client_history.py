@@ -31,10 +31,14 @@ class ClientHistory:
     """The turns of one session without a memory of its own."""
 
     def __init__(
-        self, talk: SessionState, floor: TurnController, hearing: InputAudio, history: ItemHandlers
+        self,
+        session_state: SessionState,
+        turns: TurnController,
+        hearing: InputAudio,
+        history: ItemHandlers,
     ) -> None:
-        self._conversation, self._outlet = talk.conversation, talk.outlet
-        self._floor, self._hearing, self._history = floor, hearing, history
+        self._conversation, self._send_queue = session_state.conversation, session_state.send_queue
+        self._turns, self._hearing, self._history = turns, hearing, history
         self._answered: set[str] = set()
 
     async def context(self, given: list[wire.ClientItem]) -> Conversation:
@@ -67,15 +71,15 @@ class ClientHistory:
 
     def restore(self) -> None:
         """Stop what runs and forget the turn; results of calls may still come."""
-        if self._floor.busy:
-            self._floor.cancel(None)
+        if self._turns.busy:
+            self._turns.cancel(None)
         self._hearing.forget()
         calls = [at.item_id for at in self._conversation if isinstance(at, Called)]
         for item in self._conversation:
             if item.item_id not in calls[-MAX_CALLS:]:
                 self._conversation.delete(item.item_id)
         self._answered.clear()
-        self._outlet.send({"type": "session.restored"})
+        self._send_queue.send({"type": "session.restored"})
 
     def _turn(self) -> Iterator[Item]:
         """Yield what the client has added and no response has answered yet."""

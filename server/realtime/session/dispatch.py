@@ -38,9 +38,9 @@ class RealtimeSession:
     def __init__(
         self,
         assistant: Assistant,
-        outlet: SendQueue,
+        send_queue: SendQueue,
         tasks: asyncio.TaskGroup,
-        shape: ProtocolVersion | None = None,
+        version: ProtocolVersion | None = None,
         *,
         expires_at: int | None = None,
         voice_names: Mapping[str, str] | None = None,
@@ -51,20 +51,22 @@ class RealtimeSession:
             expires_at: when the session ends at the latest, in seconds of Unix time.
             voice_names: the operator's voices for names that clients send.
         """
-        errands = assistant.errands(wake=self._news)
+        background_calls = assistant.background_calls(wake=self._news)
         config = first_config(assistant, expires_at)
-        if shape is not None and shape.stateless:
+        if version is not None and version.stateless:
             config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
         voices = VoiceNames(assistant.services, voice_names or {})
-        self.talk = SessionState(assistant, outlet, tasks, config, errands, voices)
-        self.floor = TurnController(self.talk)
-        self._outlet = outlet
+        self.session_state = SessionState(
+            assistant, send_queue, tasks, config, background_calls, voices
+        )
+        self.turns = TurnController(self.session_state)
+        self._send_queue = send_queue
         self.commands = 0
-        self._undecided = shape is None
-        outlet.shape = shape or Ga()
-        self._hearing = InputAudio(self.talk, self.floor)
-        self._history = history = ItemHandlers(self.talk, self.floor)
-        self._recital = ClientHistory(self.talk, self.floor, self._hearing, history)
+        self._undecided = version is None
+        send_queue.version = version or Ga()
+        self._hearing = InputAudio(self.session_state, self.turns)
+        self._history = history = ItemHandlers(self.session_state, self.turns)
+        self._client_history = ClientHistory(self.session_state, self.turns, self._hearing, history)
         self._handlers: dict[type[wire.Wire], Callable[[Any], Awaitable[None]]] = {
             wire.SessionUpdate: self._session_update,
             wire.SessionRestore: self._session_restore,
@@ -78,7 +80,7 @@ class RealtimeSession:
             wire.ResponseCreate: self._response_create,
             wire.ResponseCancel: self._response_cancel,
         }
-        outlet.send({"type": "session.created", "session": self.talk.config.wire()})
+        send_queue.send({"type": "session.created", "session": self.session_state.config.wire()})
 
     async def handle(self, text: str) -> None:
         """Carry out one client event; what is wrong with it becomes an error event."""
@@ -88,73 +90,80 @@ class RealtimeSession:
             given = raw.get("event_id")
             event_id = given if isinstance(given, str) else None
             event = wire.parse(self._shaped(raw))
-            streams = self.talk.config.turn_detection is not None
+            streams = self.session_state.config.turn_detection is not None
             self.commands += not (streams and isinstance(event, wire.BufferAppend))
             await self._handlers[type(event)](event)
         except StepAudioError as error:
-            self._outlet.send(error_event(error, event_id=event_id))
+            self._send_queue.send(error_event(error, event_id=event_id))
 
     def _shaped(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a client's event as GA; the first update tells the dialect of the unmarked."""
         if self._undecided and raw.get("type") == "session.update":
             self._undecided = False
             if looks_flat(raw):
-                self._outlet.shape = Stepfun()
-        return self._outlet.shape.inward(raw)
+                self._send_queue.version = Stepfun()
+        return self._send_queue.version.inward(raw)
 
     def _news(self) -> None:
-        self.floor.poke()
+        self.turns.poke()
 
     @property
     def active(self) -> bool:
         """Whether somebody speaks, or a tool is at work."""
-        at_work = self.talk.errands.open > 0
-        return at_work or self.floor.state is not S.LISTENING or self._hearing.open
+        at_work = self.session_state.background_calls.open > 0
+        return at_work or self.turns.state is not S.LISTENING or self._hearing.open
 
     async def close(self) -> None:
         """Stop what runs."""
-        await self.talk.errands.close()
+        await self.session_state.background_calls.close()
         await self._hearing.close()
-        await self.floor.close()
+        await self.turns.close()
 
     async def _session_update(self, event: wire.SessionUpdate) -> None:
-        self.talk.config = self._merged(event.session)
-        self.floor.touch()
+        self.session_state.config = self._merged(event.session)
+        self.turns.touch()
         self._hearing.reconfigure()
-        self._outlet.send({"type": "session.updated", "session": self.talk.config.wire()})
+        self._send_queue.send(
+            {"type": "session.updated", "session": self.session_state.config.wire()}
+        )
 
     async def _session_restore(self, _: wire.SessionRestore) -> None:
-        if not self._outlet.shape.stateless:
+        if not self._send_queue.version.stateless:
             said = "session.restore is an event of /v1/realtime/stateless"
             raise RequestError(said, code="unknown_event", param="type")
-        self._recital.restore()
+        self._client_history.restore()
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
         config = self._merged(params)
         self._check_choice(config)
-        if self._outlet.shape.stateless:
+        if self._send_queue.version.stateless:
             await self._recited(config, params)
             return
         context = await self._history.context(params)
         if params.conversation == "none" and context is not None:
-            self.floor.asides.ask(config, params.metadata, context)
+            self.turns.out_of_band.ask(config, params.metadata, context)
         else:
-            self.floor.ask(config, params.metadata, context)
+            self.turns.ask(config, params.metadata, context)
 
     async def _recited(self, config: SessionConfig, params: wire.ResponseParams) -> None:
         """Answer what a client recites; with nothing to answer, an interruption only stops."""
-        context = await self._recital.context(params.history or [])
+        context = await self._client_history.context(params.history or [])
         if params.interrupt_current_response:
-            if self.floor.busy:
-                self.floor.cancel(None)
+            if self.turns.busy:
+                self.turns.cancel(None)
             if not len(context):
                 return
-        self.floor.ask(config, params.metadata, context)
-        self._recital.answered()
+        self.turns.ask(config, params.metadata, context)
+        self._client_history.answered()
 
     def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
-        return merged(self.talk.config, patch, self.talk.assistant, self.talk.voices)
+        return merged(
+            self.session_state.config,
+            patch,
+            self.session_state.assistant,
+            self.session_state.voices,
+        )
 
     def _check_choice(self, config: SessionConfig) -> None:
         """Refuse to require a call that nobody could make. Raises RequestError."""
@@ -163,11 +172,15 @@ class RealtimeSession:
         missing = [name for name in choice.names if name not in known]
         if missing:
             said = f"no function {missing[0]!r} among the session's tools"
-        elif choice.requires and not known and not self.talk.assistant.services.tools.specs():
+        elif (
+            choice.requires
+            and not known
+            and not self.session_state.assistant.services.tools.specs()
+        ):
             said = "there is no tool to call; send tools, or another tool_choice"
         else:
             return
         raise RequestError(said, code="invalid_tool_choice", param="response.tool_choice")
 
     async def _response_cancel(self, event: wire.ResponseCancel) -> None:
-        self.floor.cancel(event.response_id)
+        self.turns.cancel(event.response_id)

@@ -28,38 +28,44 @@ _BLOCKS_PER_S: Final = 10
 class InputAudio:
     """Carries out the input_audio_buffer events of one session."""
 
-    def __init__(self, talk: SessionState, floor: TurnController) -> None:
-        self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
-        self._floor, self._observe = floor, talk.assistant.services.recorder.observe
-        self._format = talk.config.input_format
-        self._ear = self._assistant.ear(self._format.rate_hz)
-        self._ahead = talk.assistant.read_ahead(talk.config.session_id)
-        self._captions = InputTranscription(talk, floor)
+    def __init__(self, session_state: SessionState, turns: TurnController) -> None:
+        self._state, self._assistant, self._send_queue = (
+            session_state,
+            session_state.assistant,
+            session_state.send_queue,
+        )
+        self._turns, self._observe = turns, session_state.assistant.services.recorder.observe
+        self._format = session_state.config.input_format
+        self._turn_audio = self._assistant.turn_audio(self._format.rate_hz)
+        self._ahead = session_state.assistant.read_ahead(session_state.config.session_id)
+        self._input_transcription = InputTranscription(session_state, turns)
         self._item_id = f"item_{new_id()}"
-        self._quiet = IdleTimer()
+        self._idle_timer = IdleTimer()
         self.reconfigure()
 
     def reconfigure(self) -> None:
         """Follow the session's settings; an open turn is dropped when they change the ear."""
-        detection, encoding = self._talk.config.turn_detection, self._talk.config.input_format
-        speaking = self._ear.speaking
+        detection, encoding = self._state.config.turn_detection, self._state.config.input_format
+        speaking = self._turn_audio.speaking
         if encoding != self._format:
-            self._ear = self._assistant.ear(encoding.rate_hz, heard_ms=self._ear.now_ms)
+            self._turn_audio = self._assistant.turn_audio(
+                encoding.rate_hz, heard_ms=self._turn_audio.now_ms
+            )
             self._format = encoding
         turns = self._assistant.settings.turns
-        self._ear.detect(detection.of_ear(turns) if detection else None)
-        if speaking and not self._ear.speaking:
-            self._floor.over(answer=False)
+        self._turn_audio.detect(detection.of_ear(turns) if detection else None)
+        if speaking and not self._turn_audio.speaking:
+            self._turns.over(answer=False)
 
     async def append(self, event: wire.BufferAppend) -> None:
         """Take sound. Raises RequestError, AudioError."""
         pcm = self._format.decode(event.audio, "audio")
         block = self._format.rate_hz // _BLOCKS_PER_S
         for at in range(0, len(pcm), block):
-            for heard in await self._assistant.hear(self._ear, pcm[at : at + block]):
+            for heard in await self._assistant.hear(self._turn_audio, pcm[at : at + block]):
                 self._on(heard)
-            if self._ear.speaking:
-                self._floor.confirm(self._ear.spoken_ms)
+            if self._turn_audio.speaking:
+                self._turns.confirm(self._turn_audio.spoken_ms)
                 await self._watch_words()
             self._read_ahead()
             await self._watch_silence()
@@ -69,113 +75,115 @@ class InputAudio:
 
         What the person said is known from the early answer, where the model writes it down first.
         """
-        detection = self._talk.config.turn_detection
+        detection = self._state.config.turn_detection
         if detection is None or detection.kind != "semantic_vad":
             return  # the detector itself ends the turn
-        if self._ear.silent_ms < detection.silence_ms:
+        if self._turn_audio.silent_ms < detection.silence_ms:
             return
-        words = await self._floor.words(_WORDS_S)
+        words = await self._turns.words(_WORDS_S)
         if words is None or not goes_on(words):
-            self._on(await self._assistant.end_turn(self._ear))
+            self._on(await self._assistant.end_turn(self._turn_audio))
 
     async def _watch_silence(self) -> None:
         """After an answer and long silence, commit the silence and let the model speak."""
-        detection = self._talk.config.turn_detection
+        detection = self._state.config.turn_detection
         if detection is None:
             return
-        quiet = self._floor.quiet and not self._ear.speaking
-        silence = self._quiet.hear(self._ear.now_ms, detection.idle_ms, quiet=quiet)
+        quiet = self._turns.quiet and not self._turn_audio.speaking
+        silence = self._idle_timer.hear(self._turn_audio.now_ms, detection.idle_ms, quiet=quiet)
         if silence is None:
             return
-        taken = await self._assistant.take_silence(self._ear)
+        taken = await self._assistant.take_silence(self._turn_audio)
         self._tell("timeout_triggered", audio_start_ms=silence[0], audio_end_ms=silence[1])
         self._commit(*taken)
-        self._floor.over(answer=detection.create_response)
+        self._turns.over(answer=detection.create_response)
 
     def _read_ahead(self) -> None:
-        question, config = self._ear.question, self._talk.config
+        question, config = self._turn_audio.question, self._state.config
         if question is not None and self._ahead.due(question):
             system = self._assistant.system_text(config.system)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
-            self._ahead.follow(self._talk.conversation, question, system, tools)
+            self._ahead.follow(self._state.conversation, question, system, tools)
 
     @property
     def open(self) -> bool:
         """Whether a turn that the server finds is being spoken."""
-        return self._ear.speaking
+        return self._turn_audio.speaking
 
     async def close(self) -> None:
         """Stop what runs ahead of the question and behind it."""
-        await self._captions.close()
+        await self._input_transcription.close()
         await self._ahead.close()
 
     async def commit(self, _: wire.BufferCommit) -> None:
         """End the question here. Raises RequestError: it is too short."""
-        length_ms = self._ear.duration_ms
+        length_ms = self._turn_audio.duration_ms
         if length_ms < MIN_QUESTION_MS:
             raise RequestError(
                 f"the buffer holds {length_ms} ms; append at least {MIN_QUESTION_MS} ms",
                 code="input_audio_buffer_commit_empty",
             )
-        detected = self._ear.speaking
-        taken = await self._assistant.take(self._ear)
+        detected = self._turn_audio.speaking
+        taken = await self._assistant.take(self._turn_audio)
         assert taken is not None
-        self._floor.touch()
+        self._turns.touch()
         self._commit(*taken)
         if detected:
-            self._floor.over(answer=False)
+            self._turns.over(answer=False)
 
     async def clear(self, _: wire.BufferClear) -> None:
         """Forget what was appended, and say so."""
         self.forget()
-        self._outlet.send({"type": "input_audio_buffer.cleared"})
+        self._send_queue.send({"type": "input_audio_buffer.cleared"})
 
     def forget(self) -> None:
         """Forget what was appended."""
-        speaking = self._ear.speaking
-        self._ear.clear()
+        speaking = self._turn_audio.speaking
+        self._turn_audio.clear()
         if speaking:
-            self._floor.over(answer=False)
+            self._turns.over(answer=False)
 
     def _on(self, heard: EarEvent) -> None:
-        detection = self._talk.config.turn_detection
+        detection = self._state.config.turn_detection
         assert detection is not None
         match heard:
             case Started():
                 if not heard.again:
                     self._tell("speech_started", audio_start_ms=heard.at_ms)
-                self._floor.speech(interrupt=detection.interrupt_response, again=heard.again)
-            case Paused() if self._floor.yielding:
-                self._ear.clear()
-                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
-                self._outlet.send({"type": "input_audio_buffer.cleared"})
+                self._turns.speech(interrupt=detection.interrupt_response, again=heard.again)
+            case Paused() if self._turns.yielding:
+                self._turn_audio.clear()
+                self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
+                self._send_queue.send({"type": "input_audio_buffer.cleared"})
                 self._item_id = f"item_{new_id()}"
-                self._floor.false_alarm()
+                self._turns.false_alarm()
             case Paused():
-                self._floor.pause(self._item_id, heard.groups)
+                self._turns.pause(self._item_id, heard.groups)
             case Stopped():
-                self._observe("endpoint_delay_s", (self._ear.now_ms - heard.at_ms) / 1000)
-                self._tell("speech_stopped", audio_end_ms=self._ear.now_ms)
+                self._observe("endpoint_delay_s", (self._turn_audio.now_ms - heard.at_ms) / 1000)
+                self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
                 try:
                     self._commit(heard.groups, heard.duration_s)
                 except StepAudioError:
-                    self._floor.over(answer=False)
+                    self._turns.over(answer=False)
                     raise
-                self._floor.over(answer=detection.create_response)
+                self._turns.over(answer=detection.create_response)
 
     def _tell(self, what: str, **facts: int) -> None:
-        self._outlet.send({"type": f"input_audio_buffer.{what}", "item_id": self._item_id, **facts})
+        self._send_queue.send(
+            {"type": f"input_audio_buffer.{what}", "item_id": self._item_id, **facts}
+        )
 
     def _commit(self, groups: tuple[TokenGroup, ...], duration_s: float) -> None:
         item = UserAudio(self._item_id, groups)
         self._item_id = f"item_{new_id()}"
-        self._floor.commit(item, duration_s)
-        previous = shown_before(self._talk.conversation, item.item_id)
+        self._turns.commit(item, duration_s)
+        previous = shown_before(self._state.conversation, item.item_id)
         facts = {"item_id": item.item_id, "previous_item_id": previous}
-        self._outlet.send({"type": "input_audio_buffer.committed", **facts})
-        for out in item_events(self._talk.conversation, item):
-            self._outlet.send(out)
-        self._captions.want(item)
+        self._send_queue.send({"type": "input_audio_buffer.committed", **facts})
+        for out in item_events(self._state.conversation, item):
+            self._send_queue.send(out)
+        self._input_transcription.want(item)
 
 
 def spoken(item: wire.ClientItem) -> str | None:

@@ -16,16 +16,20 @@ from step_audio.dialog.prompting.conversation import Conversation, Item, UserAud
 class ItemHandlers:
     """Carries out the conversation.item events of one session."""
 
-    def __init__(self, talk: SessionState, floor: TurnController) -> None:
-        self._talk, self._assistant, self._outlet = talk, talk.assistant, talk.outlet
-        self._conversation, self._floor = talk.conversation, floor
+    def __init__(self, session_state: SessionState, turns: TurnController) -> None:
+        self._state, self._assistant, self._send_queue = (
+            session_state,
+            session_state.assistant,
+            session_state.send_queue,
+        )
+        self._conversation, self._turns = session_state.conversation, turns
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, AudioError, ItemNotFound, Overloaded."""
         if isinstance(event.item, wire.FunctionOutputItem):
-            self._floor.adopt()  # the call may stand in the context of a response under way
+            self._turns.adopt()  # the call may stand in the context of a response under way
         item = await self.item(event.item, self._conversation)
-        self._floor.touch()
+        self._turns.touch()
         try:
             self._conversation.add(item, after=event.previous_item_id)
         except DuplicateItem as error:
@@ -33,7 +37,7 @@ class ItemHandlers:
                 str(error), code="item_create_duplicate_item_id", param="item.id"
             ) from error
         for out in item_events(self._conversation, item):
-            self._outlet.send(out)
+            self._send_queue.send(out)
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.
@@ -61,10 +65,10 @@ class ItemHandlers:
         sound = spoken(given)
         if sound is None:
             return domain_item(given, item_id, conversation)
-        encoding = self._talk.config.input_format
+        encoding = self._state.config.input_format
         question = self._assistant.question(encoding.rate_hz)
         await self._assistant.listen(question, encoding.decode(sound, "item.content"))
-        self._talk.spoken_s[item_id] = question.duration_ms / 1000
+        self._state.spoken_s[item_id] = question.duration_ms / 1000
         return UserAudio(item_id, await self._assistant.finish(question))
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
@@ -75,20 +79,20 @@ class ItemHandlers:
             raise RequestError(
                 str(error), code="item_retrieve_invalid_item_id", param="item_id"
             ) from error
-        self._outlet.send({"type": "conversation.item.retrieved", "item": wire_item(item)})
+        self._send_queue.send({"type": "conversation.item.retrieved", "item": wire_item(item)})
 
     async def truncate(self, event: wire.ItemTruncate) -> None:
         """Cut an answer to what was heard. Raises ItemNotFound."""
-        self._floor.touch()
-        speed = self._talk.speeds.get(event.item_id, 1.0)
+        self._turns.touch()
+        speed = self._state.speeds.get(event.item_id, 1.0)
         self._conversation.truncate(event.item_id, round(event.audio_end_ms * speed))
         facts = {"content_index": event.content_index, "audio_end_ms": event.audio_end_ms}
-        self._outlet.send(
+        self._send_queue.send(
             {"type": "conversation.item.truncated", "item_id": event.item_id, **facts}
         )
 
     async def delete(self, event: wire.ItemDelete) -> None:
         """Remove an item. Raises ItemNotFound."""
-        self._floor.touch()
+        self._turns.touch()
         self._conversation.delete(event.item_id)
-        self._outlet.send({"type": "conversation.item.deleted", "item_id": event.item_id})
+        self._send_queue.send({"type": "conversation.item.deleted", "item_id": event.item_id})

@@ -36,21 +36,21 @@ class OutOfBandResponses:
         for speech in self._running:
             if response_id is not None and response_id == speech.response_id:
                 self._speaker.end(speech, "client_cancelled", interrupted=False)
-                speech.answering.stop()
+                speech.response_task.stop()
                 self._running.remove(speech)
                 return True
         return False
 
     def stop(self) -> list[ResponseTask]:
         """Abort all; return them, for their end to be waited for."""
-        answers = [speech.answering for speech in self._running]
-        for answering in answers:
-            answering.stop()
+        answers = [speech.response_task for speech in self._running]
+        for response_task in answers:
+            response_task.stop()
         return answers
 
-    def _ended(self, answering: ResponseTask, failure: StepAudioError | None) -> None:
+    def _ended(self, response_task: ResponseTask, failure: StepAudioError | None) -> None:
         for speech in self._running:
-            if speech.answering is answering:
+            if speech.response_task is response_task:
                 self._speaker.finish(speech, failure)
                 self._running.remove(speech)
                 return

@@ -33,14 +33,14 @@ class ResponseTask:
 
     def __init__(
         self,
-        outlet: SendQueue,
+        send_queue: SendQueue,
         *,
         on_audio: Callable[[ResponseTask], None],
         on_end: Callable[[ResponseTask, StepAudioError | None], None],
         keep: bool = False,
     ) -> None:
         self.translator: ResponseTranslator | None = None
-        self._outlet, self._on_audio, self._on_end = outlet, on_audio, on_end
+        self._send_queue, self._on_audio, self._on_end = send_queue, on_audio, on_end
         self._keep = keep
         self._held: list[AnswerEvent] = []
         self._sent: list[AudioChunk] = []
@@ -85,7 +85,7 @@ class ResponseTask:
         """Hold back what comes from now on. Whoever suspends sends the response's end."""
         self._open.clear()
         if self.translator is not None:
-            self._outlet.silence(self.translator.response_id)
+            self._send_queue.silence(self.translator.response_id)
         self.translator = None
 
     def resume(self, translator: ResponseTranslator, text: str, heard_ms: int) -> None:
@@ -100,7 +100,7 @@ class ResponseTask:
     def stop(self) -> None:
         """Abort; nothing of it leaves any more. Does not wait for the engine to notice."""
         if self.translator is not None:
-            self._outlet.silence(self.translator.response_id)
+            self._send_queue.silence(self.translator.response_id)
         self.translator = None
         if self._task is not None:
             self._task.cancel()
@@ -119,7 +119,7 @@ class ResponseTask:
                 if after is not None:
                     await after.stopped()
                 async for event in events:
-                    await self._outlet.room()
+                    await self._send_queue.room()
                     await self._room.wait()
                     self._take(event)
         except StepAudioError as error:
@@ -153,7 +153,7 @@ class ResponseTask:
 
     def _send(self, events: list[dict[str, object]]) -> None:
         for event in events:
-            self._outlet.send(event)
+            self._send_queue.send(event)
 
 
 def _after(chunks: list[AudioChunk], heard_ms: int) -> list[AnswerEvent]:

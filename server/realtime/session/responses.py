@@ -54,7 +54,7 @@ class ActiveResponse:
         begun: items of `conversation` before it.
     """
 
-    answering: ResponseTask
+    response_task: ResponseTask
     wanted: ResponseRequest
     conversation: Conversation
     answer_id: str
@@ -67,22 +67,25 @@ class ActiveResponse:
     @property
     def response_id(self) -> str | None:
         """Of the response that the client sees running."""
-        translator = self.answering.translator
+        translator = self.response_task.translator
         return translator.response_id if translator else None
 
     @property
     def calls(self) -> bool:
         """Whether the response that the client sees has called one of its tools."""
-        translator = self.answering.translator
+        translator = self.response_task.translator
         return translator is not None and translator.calls
 
 
 class Responses:
     """Starts answers and tells the client of them; who may speak is the floor's matter."""
 
-    def __init__(self, talk: SessionState) -> None:
-        self._talk, self._outlet = talk, talk.outlet
-        self._assistant, self._clock = talk.assistant, talk.assistant.services.clock
+    def __init__(self, session_state: SessionState) -> None:
+        self._state, self._send_queue = session_state, session_state.send_queue
+        self._assistant, self._clock = (
+            session_state.assistant,
+            session_state.assistant.services.clock,
+        )
 
     def prepare(
         self,
@@ -93,12 +96,12 @@ class Responses:
         after: ResponseTask | None = None,
     ) -> ActiveResponse:
         """Start an answer; nothing of it leaves before it is announced."""
-        into = wanted.conversation or self._talk.conversation
+        into = wanted.conversation or self._state.conversation
         keep = self._assistant.settings.turns.resume_ms > 0 and not wanted.aside
-        answering = ResponseTask(self._outlet, on_audio=on_audio, on_end=on_end, keep=keep)
+        response_task = ResponseTask(self._send_queue, on_audio=on_audio, on_end=on_end, keep=keep)
         question = into.last_question() if wanted.text is None else None
         speech = ActiveResponse(
-            answering,
+            response_task,
             wanted,
             into,
             f"item_{new_id()}",
@@ -106,26 +109,26 @@ class Responses:
             question if isinstance(question, UserAudio) else None,
             begun=len(into),
         )
-        answering.start(self._answer(speech), self._talk.tasks, after)
+        response_task.start(self._answer(speech), self._state.tasks, after)
         return speech
 
     def announce(self, speech: ActiveResponse) -> None:
         """Let an answer out."""
-        speech.answering.release(self._translator(speech))
+        speech.response_task.release(self._translator(speech))
 
     def end(self, speech: ActiveResponse, reason: str, *, interrupted: bool) -> None:
         """Tell the client that the response is over, after dropping its sound."""
-        translator = speech.answering.translator
+        translator = speech.response_task.translator
         if translator is None:
             return
-        unsent = self._outlet.silence(translator.response_id)
+        unsent = self._send_queue.silence(translator.response_id)
         unsent_ms = unsent // speech.wanted.config.output_format.bytes_per_ms
         self.cut(speech, interrupted=interrupted, sent_ms=translator.sound_ms - unsent_ms)
         self._emit(translator.finish("cancelled", reason=reason))
 
     def finish(self, speech: ActiveResponse, failure: StepAudioError | None) -> None:
         """Tell the client that the response is complete, what it reached or what broke it."""
-        translator = speech.answering.translator
+        translator = speech.response_task.translator
         if translator is None:
             return
         if failure is not None:
@@ -137,20 +140,20 @@ class Responses:
 
     def go_on(self, speech: ActiveResponse) -> None:
         """Say the rest of an answer that a sound broke into, as an item of its own."""
-        conversation = self._talk.conversation
+        conversation = self._state.conversation
         heard = conversation.get(speech.answer_id)
         assert isinstance(heard, Answer)
         rest = heard.go_on(f"item_{new_id()}")
         conversation.add(rest, after=heard.item_id)
         speech.answer_id, speech.heard_from_s, speech.question = rest.item_id, None, None
-        speech.answering.resume(self._translator(speech), rest.text, heard.duration_ms)
+        speech.response_task.resume(self._translator(speech), rest.text, heard.duration_ms)
 
     def heard_ms(self, speech: ActiveResponse) -> int | None:
         """Return how much of an answer can have been heard by now; None: all that was sent.
 
         In the time of the model's own speech: an answer sent twice as fast is heard in half of it.
         """
-        conversation = self._talk.conversation
+        conversation = self._state.conversation
         if speech.wanted.config.modality == "text" or not conversation.has(speech.answer_id):
             return None
         if speech.heard_from_s is None:
@@ -168,16 +171,16 @@ class Responses:
             interrupted: by speech, so that what was sent may not all have been heard.
             sent_ms: sound that was sent; None: all.
         """
-        if speech.conversation is not self._talk.conversation:
+        if speech.conversation is not self._state.conversation:
             return
         config = speech.wanted.config
         most_ms = None if sent_ms is None else int(sent_ms * config.pace)
         heard_ms = self.heard_ms(speech)
         if interrupted and heard_ms is not None:
             most_ms = heard_ms if most_ms is None else min(most_ms, heard_ms)
-        there = self._talk.conversation.has(speech.answer_id)
+        there = self._state.conversation.has(speech.answer_id)
         if most_ms is not None and config.modality == "audio" and there:
-            self._talk.conversation.truncate(speech.answer_id, most_ms)
+            self._state.conversation.truncate(speech.answer_id, most_ms)
 
     def _answer(self, speech: ActiveResponse) -> AsyncGenerator[AnswerEvent, None]:
         wanted, config = speech.wanted, speech.wanted.config
@@ -201,8 +204,8 @@ class Responses:
             aloud=config.modality == "audio",
             session=config.session_id,
             usage=speech.usage,
-            go_ahead=speech.answering.released,
-            errands=None if speech.wanted.aside else self._talk.errands,
+            go_ahead=speech.response_task.released,
+            background_calls=None if speech.wanted.aside else self._state.background_calls,
         )
 
     def _translator(self, speech: ActiveResponse) -> ResponseTranslator:
@@ -211,24 +214,24 @@ class Responses:
         if question is not None and question.transcript is not None:
             asked = False  # told with an earlier response
         question_id = question.item_id if question and asked and not wanted.aside else None
-        self._talk.speeds[speech.answer_id] = wanted.config.pace
+        self._state.speeds[speech.answer_id] = wanted.config.pace
         return ResponseTranslator(
             response_id=f"resp_{new_id()}",
             answer_id=speech.answer_id,
-            conversation_id=self._talk.conversation_id,
+            conversation_id=self._state.conversation_id,
             config=wanted.config,
-            before=lambda item_id: shown_before(self._talk.conversation, item_id),
+            before=lambda item_id: shown_before(self._state.conversation, item_id),
             metadata=wanted.metadata,
             question=question_id,
-            question_s=self._talk.spoken_s.get(question_id or "", 0.0),
+            question_s=self._state.spoken_s.get(question_id or "", 0.0),
             usage=speech.usage,
             aside=wanted.aside,
-            told=self._talk.told,
+            told=self._state.told,
         )
 
     def _emit(self, events: list[Event]) -> None:
         for event in events:
-            self._outlet.send(event)
+            self._send_queue.send(event)
 
 
 def _sampling(sampling: SamplingParams, config: SessionConfig) -> SamplingParams:

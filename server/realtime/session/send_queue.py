@@ -24,7 +24,7 @@ class SendQueue:
     """
 
     def __init__(self, limit: int = 64) -> None:
-        self.shape: ProtocolVersion = Ga()
+        self.version: ProtocolVersion = Ga()
         self._limit = limit
         self._name, self._numbers = token_hex(8), count(1)
         self._events: deque[dict[str, Any]] = deque()
@@ -67,7 +67,7 @@ class SendQueue:
             while not self._events:
                 self._filled.clear()
                 await self._filled.wait()
-            event = self.shape.outward(self._events.popleft())
+            event = self.version.outward(self._events.popleft())
             self._make_room()
             if event is not None:
                 return event

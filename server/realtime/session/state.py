@@ -32,10 +32,10 @@ class SessionState:
     """
 
     assistant: Assistant
-    outlet: SendQueue
+    send_queue: SendQueue
     tasks: asyncio.TaskGroup
     config: SessionConfig
-    errands: BackgroundCalls
+    background_calls: BackgroundCalls
     voices: VoiceNames
     conversation: Conversation = field(default_factory=Conversation)
     conversation_id: str = field(default_factory=lambda: f"conv_{new_id()}")

@@ -24,21 +24,21 @@ _GRACE_S: Final = 0.3
 class InputTranscription:
     """Asks the model what was said, once it is clear that no answer will tell."""
 
-    def __init__(self, talk: SessionState, floor: TurnController) -> None:
-        self._talk, self._floor = talk, floor
+    def __init__(self, session_state: SessionState, turns: TurnController) -> None:
+        self._state, self._turns = session_state, turns
         self._waiting: deque[UserAudio] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def want(self, item: UserAudio) -> None:
         """See to it that the client learns what was said, if it wants to know."""
-        if self._talk.config.transcription is None:
+        if self._state.config.transcription is None:
             return
         if len(self._waiting) >= MAX_WAITING:
             self._fail(item, Overloaded("too many questions wait for their transcripts"))
             return
         self._waiting.append(item)
         if self._task is None or self._task.done():
-            self._task = self._talk.tasks.create_task(self._work(), name="captions")
+            self._task = self._state.tasks.create_task(self._work(), name="captions")
 
     async def close(self) -> None:
         """Stop."""
@@ -49,16 +49,18 @@ class InputTranscription:
     async def _work(self) -> None:
         while self._waiting:
             await asyncio.sleep(_GRACE_S)
-            await self._floor.free()
+            await self._turns.free()
             await self._caption(self._waiting.popleft())
 
     async def _caption(self, item: UserAudio) -> None:
-        talk = self._talk
-        if item.item_id in talk.told or not talk.conversation.has(item.item_id):
+        session_state = self._state
+        if item.item_id in session_state.told or not session_state.conversation.has(item.item_id):
             return
-        talk.told.add(item.item_id)  # an answer that begins meanwhile does not tell it again
+        session_state.told.add(
+            item.item_id
+        )  # an answer that begins meanwhile does not tell it again
         try:
-            text = await transcript_of(talk.assistant, item.groups)
+            text = await transcript_of(session_state.assistant, item.groups)
         except StepAudioError as error:
             self._fail(item, error)
             return
@@ -66,10 +68,12 @@ class InputTranscription:
             _LOG.exception("transcription failed")
             self._fail(item, StepAudioError("internal error; see the server's log"))
             return
-        if talk.conversation.has(item.item_id):
-            talk.conversation.transcribe(item.item_id, text)
-        for event in transcript_events(item.item_id, text, talk.spoken_s.get(item.item_id, 0.0)):
-            talk.outlet.send(event)
+        if session_state.conversation.has(item.item_id):
+            session_state.conversation.transcribe(item.item_id, text)
+        for event in transcript_events(
+            item.item_id, text, session_state.spoken_s.get(item.item_id, 0.0)
+        ):
+            session_state.send_queue.send(event)
 
     def _fail(self, item: UserAudio, error: StepAudioError) -> None:
-        self._talk.outlet.send(failed_transcript(item.item_id, error))
+        self._state.send_queue.send(failed_transcript(item.item_id, error))

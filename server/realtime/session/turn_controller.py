@@ -28,16 +28,16 @@ class TurnController:
         asides: answers that are given whoever has the floor.
     """
 
-    def __init__(self, talk: SessionState) -> None:
+    def __init__(self, session_state: SessionState) -> None:
         self.state: State = S.LISTENING
-        self._talk, self._conversation = talk, talk.conversation
-        self._speaker = Responses(talk)
-        services = talk.assistant.services
+        self._state, self._conversation = session_state, session_state.conversation
+        self._speaker = Responses(session_state)
+        services = session_state.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
-        self._resume_ms = talk.assistant.settings.turns.resume_ms
+        self._resume_ms = session_state.assistant.settings.turns.resume_ms
         self._current: ActiveResponse | None = None
-        self.asides = OutOfBandResponses(self._speaker)
-        self._wishes: deque[ResponseRequest | str | None] = deque()
+        self.out_of_band = OutOfBandResponses(self._speaker)
+        self._waiting: deque[ResponseRequest | str | None] = deque()
         self._user_speaks = False
         self._free = asyncio.Event()
         self._free.set()
@@ -74,7 +74,7 @@ class TurnController:
                 fork.add(UserAudio(item_id, groups))
             except StepAudioError:  # the commit will say what is wrong
                 return
-            self._prepare(ResponseRequest(self._talk.config, conversation=fork))
+            self._prepare(ResponseRequest(self._state.config, conversation=fork))
             self._feed(E.GUESSED)
 
     async def words(self, within_s: float) -> str | None:
@@ -83,7 +83,7 @@ class TurnController:
         current = self._current
         if self.state is not S.SPECULATING or current is None:
             return None
-        await current.answering.begun(within_s)
+        await current.response_task.begun(within_s)
         question = current.conversation.last_question()
         return question.transcript if isinstance(question, UserAudio) else None
 
@@ -118,7 +118,7 @@ class TurnController:
         """Add the user's question. Raises Overloaded, DuplicateItem."""
         if self.state is S.YIELDING:
             self._feed(E.CONFIRMED)
-        self._talk.spoken_s[item.item_id] = duration_s
+        self._state.spoken_s[item.item_id] = duration_s
         if self.state is S.SPECULATING and self._current is not None:
             self._conversation.adopt(self._current.conversation)
         else:
@@ -134,7 +134,7 @@ class TurnController:
             self._feed(E.DROPPED)
         else:
             if self.state is not S.SPECULATING:
-                self._prepare(ResponseRequest(self._talk.config))
+                self._prepare(ResponseRequest(self._state.config))
             self._feed(E.COMMITTED)
 
     # --- what the client does -----------------------------------------------------------------
@@ -168,7 +168,7 @@ class TurnController:
 
     def cancel(self, response_id: str | None) -> None:
         """Stop a response under way, the conversation's by default. Raises RequestError."""
-        if self.asides.cancel(response_id):
+        if self.out_of_band.cancel(response_id):
             return
         running = self._current.response_id if self._current else None
         try:
@@ -202,9 +202,9 @@ class TurnController:
         Raises:
             Overloaded: too much waits already.
         """
-        if len(self._wishes) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             raise Overloaded("too many answers wait for the floor")
-        self._wishes.append(wish)
+        self._waiting.append(wish)
         self._next()
 
     def poke(self) -> None:
@@ -213,13 +213,13 @@ class TurnController:
 
     async def close(self) -> None:
         """Stop what runs."""
-        self._wishes.clear()
-        answers = self.asides.stop()
+        self._waiting.clear()
+        answers = self.out_of_band.stop()
         if self._current is not None:
-            self._current.answering.stop()
-            answers.append(self._current.answering)
-        for answering in answers:
-            await answering.stopped()
+            self._current.response_task.stop()
+            answers.append(self._current.response_task)
+        for response_task in answers:
+            await response_task.stopped()
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -243,36 +243,36 @@ class TurnController:
         elif action is A.CANCEL_RESPONSE:
             reason = "turn_detected" if self._user_speaks else "client_cancelled"
             self._speaker.end(current, reason, interrupted=self._user_speaks)
-            current.answering.stop()
+            current.response_task.stop()
         elif action is A.DISCARD:
             if current.conversation is not self._conversation:
                 self._observe("speculations.discarded", 1)
-            current.answering.stop()
+            current.response_task.stop()
         elif action is A.SUSPEND:
             if current.response_id is None:
                 self._speaker.cut(current, interrupted=True)
             self._speaker.end(current, "turn_detected", interrupted=True)
-            current.answering.suspend()
+            current.response_task.suspend()
         elif action is A.RESUME:
             self._speaker.go_on(current)
 
     def _prepare(self, wanted: ResponseRequest) -> None:
-        before = self._current.answering if self._current else None
+        before = self._current.response_task if self._current else None
         self._current = self._speaker.prepare(
             wanted, on_audio=self._audible, on_end=self._ended, after=before
         )
 
-    def _audible(self, answering: ResponseTask) -> None:
+    def _audible(self, response_task: ResponseTask) -> None:
         current = self._current
-        if current is None or current.answering is not answering:
+        if current is None or current.response_task is not response_task:
             return
         current.heard_from_s = self._clock.now_s()
         if self.state is S.THINKING:
             self._feed(E.FIRST_AUDIO)
 
-    def _ended(self, answering: ResponseTask, failure: StepAudioError | None) -> None:
+    def _ended(self, response_task: ResponseTask, failure: StepAudioError | None) -> None:
         current = self._current
-        if current is None or current.answering is not answering:
+        if current is None or current.response_task is not response_task:
             return
         if current.response_id is None:  # an early answer that failed
             self.touch()
@@ -287,18 +287,18 @@ class TurnController:
             return
         if self._user_speaks:  # over an answer that was not to be interrupted
             self.state, _ = step(self.state, E.SPEECH_STARTED)
-        elif self._wishes:
-            wish = self._wishes.popleft()
+        elif self._waiting:
+            wish = self._waiting.popleft()
             asked = (
                 wish
                 if isinstance(wish, ResponseRequest)
-                else ResponseRequest(self._talk.config, text=wish)
+                else ResponseRequest(self._state.config, text=wish)
             )
             self._prepare(asked)
             self._feed(E.COMMITTED)
-        elif (news := self._talk.errands.take()) is not None:
+        elif (news := self._state.background_calls.take()) is not None:
             text = note(news, self._conversation)
-            self._prepare(ResponseRequest(self._talk.config.after_calls, text=text))
+            self._prepare(ResponseRequest(self._state.config.after_calls, text=text))
             self._feed(E.COMMITTED)
 
     def _may_resume(self) -> bool:

@@ -45,16 +45,16 @@ class SessionStyle:
 
     def wire(self, *, takes_instructions: bool) -> dict[str, Any]:
         """Return the object of the protocol; `applied` names the wishes that take effect."""
-        wishes = {
+        waiting = {
             "role": self.role,
             "emotion": self.emotion,
             "dialect": self.dialect,
             "mode": None if self.mode == "speech" else self.mode,
         }
-        applied = [name for name, wish in wishes.items() if wish and takes_instructions]
+        applied = [name for name, wish in waiting.items() if wish and takes_instructions]
         levels = {"speed": self.speed, "loudness": self.loudness}
         applied += [name for name, level in levels.items() if level != NORMAL]
-        return {**wishes, "mode": self.mode, **levels, "applied": applied}
+        return {**waiting, "mode": self.mode, **levels, "applied": applied}
 
 
 PLAIN: Final = SessionStyle()

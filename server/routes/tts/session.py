@@ -120,7 +120,7 @@ class _SocketReading:
         send: Callable[..., Awaitable[None]],
     ) -> None:
         self._assistant, self._voice, self._send = assistant, voice, send
-        self._manner = ReadingStyle(
+        self._reading_style = ReadingStyle(
             wanted.speed_ratio, wanted.volume_ratio, wanted.instruction or ""
         )
         audio_format: AudioFormat = wanted.response_format
@@ -195,7 +195,9 @@ class _SocketReading:
 
     async def _say(self, sentence: str) -> None:
         resampled = ResampledChunks(self._rate_hz)
-        async with aclosing(self._assistant.say(sentence, self._voice, self._manner)) as chunks:
+        async with aclosing(
+            self._assistant.say(sentence, self._voice, self._reading_style)
+        ) as chunks:
             async for chunk in chunks:
                 for pcm in resampled.push(chunk):
                     await self._encode(pcm)

@@ -46,4 +46,4 @@ class AnswerOptions:
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
-    errands: BackgroundCalls | None = None
+    background_calls: BackgroundCalls | None = None

@@ -48,14 +48,14 @@ class ResponsePipeline:
         response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
         vocoder: Vocoder,
         voice: Voice | None,
-        mouth: WorkerThreads,
+        speech_output: WorkerThreads,
         priority: int = LIVE,
     ) -> None:
         """Args: `voice` is None for an answer without sound."""
         self._response = response
         self._vocoder = vocoder
         self._voice = voice
-        self._mouth, self._priority = mouth, priority
+        self._speech_output, self._priority = speech_output, priority
         self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
 
@@ -98,11 +98,11 @@ class ResponsePipeline:
         voice = self._voice
         if voice is None:
             return
-        mouth, priority = self._mouth, self._priority
-        stage = await mouth.run(lambda: self._vocoder.open(voice), priority)
+        speech_output, priority = self._speech_output, self._priority
+        stage = await speech_output.run(lambda: self._vocoder.open(voice), priority)
         while (group := await self._groups.get()) is not None:
-            await self._chunks(await mouth.push(stage, group, priority))
-        await self._chunks(await mouth.flush(stage, priority))
+            await self._chunks(await speech_output.push(stage, group, priority))
+        await self._chunks(await speech_output.flush(stage, priority))
 
     async def _chunks(self, chunks: list[Pcm]) -> None:
         for pcm in chunks:

@@ -22,18 +22,22 @@ class ReadAloud:
     def __init__(
         self,
         synthesizer: SpeechSynthesizer,
-        mouth: SpeechOutput,
+        speech_output: SpeechOutput,
         sampling: SamplingParams,
         *,
         takes_style_tags: bool,
         languages: tuple[LanguageCode, ...] = (),
     ) -> None:
-        self._synthesizer, self._mouth, self._sampling = synthesizer, mouth, sampling
+        self._synthesizer, self._speech_output, self._sampling = (
+            synthesizer,
+            speech_output,
+            sampling,
+        )
         self._takes_style_tags = takes_style_tags
         self._languages = languages
 
     async def read(
-        self, text: str, speaker: Voice, manner: ReadingStyle
+        self, text: str, speaker: Voice, reading_style: ReadingStyle
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text as sound; closing the generator aborts the engine.
 
@@ -41,23 +45,23 @@ class ReadAloud:
             EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
-        spans = styled(text, manner.instructions)
+        spans = styled(text, reading_style.instructions)
         if not spans:
             raise InputError("there is nothing to say in this text; send words")
         for _, said in spans:
             refuse_unreadable(said, self._languages)
         for style, said in spans:
-            async with aclosing(self._span(style, said, speaker, manner)) as chunks:
+            async with aclosing(self._span(style, said, speaker, reading_style)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     async def _span(
-        self, style: Style, text: str, speaker: Voice, manner: ReadingStyle
+        self, style: Style, text: str, speaker: Voice, reading_style: ReadingStyle
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield text of one style."""
         taught = self._takes_style_tags
-        rate_hz = self._mouth.rate_hz
-        speed, volume = manner.speed, manner.volume
+        rate_hz = self._speech_output.rate_hz
+        speed, volume = reading_style.speed, reading_style.volume
         if not (taught and style.tag):
             # What is asked is refused out of range; what a tag adds to it only stops there.
             speed = _with(speed, style.speed, SPEEDS)
@@ -66,8 +70,8 @@ class ReadAloud:
         groups = self._synthesizer.groups(
             text, speaker, self._sampling, tag=style.tag if taught else ""
         )
-        worker = self._mouth.worker
-        async with aclosing(self._mouth.speak(groups, speaker, BATCH)) as events:
+        worker = self._speech_output.worker
+        async with aclosing(self._speech_output.speak(groups, speaker, BATCH)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
                     for pcm in await worker.push(delivery, event.pcm, BATCH):

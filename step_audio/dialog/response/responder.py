@@ -76,7 +76,7 @@ class DirectResponder:
         *,
         max_rounds: int = 3,
         patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
-        voiceover: Cascade | None = None,
+        cascade: Cascade | None = None,
         dialect: ToolSyntax | None = None,
         read: Read | None = None,
     ) -> None:
@@ -84,7 +84,7 @@ class DirectResponder:
 
         Args: `read` speaks the words that bridge a long call; None: they are only written.
         """
-        self._voiceover = voiceover
+        self._cascade = cascade
         self._services = services
         self._new_id = new_id
         self._context = context
@@ -117,8 +117,8 @@ class DirectResponder:
             resumed = answer.started
             calls: list[ToolCall] = []
             turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
-            if self._voiceover is not None and options.aloud:
-                turn = self._voiceover.speak(turn, options.voice)
+            if self._cascade is not None and options.aloud:
+                turn = self._cascade.speak(turn, options.voice)
             async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
@@ -180,7 +180,7 @@ class DirectResponder:
             sampling=options.sampling,
             stop_ids=frozenset({vocab.eot}),
             request_id=self._new_id(),
-            form="answer" if self._voiceover is None else "text",
+            form="answer" if self._cascade is None else "text",
             calls=None if in_text else choice.rule(self._context.text),
             session=options.session,
         )
@@ -227,44 +227,46 @@ class DirectResponder:
         """Run the calls of one turn side by side; yield them, what is said meanwhile, results."""
         for call in work.calls:  # in the books by now: whoever hears of it may answer at once
             yield call
-        errands = options.errands or self._own_errands()
+        background_calls = options.background_calls or self._own_errands()
         if options.go_ahead is not None and work.internal:
             await options.go_ahead()
-        tasks = [(call, errands.send(call)) for call in work.internal]
+        tasks = [(call, background_calls.send(call)) for call in work.internal]
         try:
-            async for event in self._meanwhile(errands, [task for _, task in tasks], options):
+            async for event in self._meanwhile(
+                background_calls, [task for _, task in tasks], options
+            ):
                 work.said(answer)
                 answer.add(event)
                 yield event
         except BaseException:  # the answer was cut off; what was asked of tools was not
             for call, task in tasks:
                 work.put_off(call)
-                errands.defer(call, task)
+                background_calls.defer(call, task)
             raise
         for call, task in tasks:
             if task.done():
                 yield work.returned(task.result())
             else:
                 work.put_off(call)
-                errands.defer(call, task)
+                background_calls.defer(call, task)
 
     async def _meanwhile(
         self,
-        errands: BackgroundCalls,
+        background_calls: BackgroundCalls,
         tasks: Sequence[asyncio.Task[ToolResult]],
         options: AnswerOptions,
     ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
         """Wait for calls, as long as an answer may, and say a few words when that takes long."""
-        settings = errands.settings
+        settings = background_calls.settings
         wait_s = settings.wait_s
-        if settings.bridge and not await errands.settled(tasks, settings.bridge_after_s):
+        if settings.bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
             yield TextDelta(f"{settings.bridge} ")
             if self._read is not None and options.aloud:
                 async with aclosing(self._read(settings.bridge, options.voice)) as groups:
                     async for group in groups:
                         yield group
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
-        await errands.settled(tasks, wait_s)
+        await background_calls.settled(tasks, wait_s)
 
     def _new_call_id(self) -> str:
         return f"call_{self._new_id()}"

@@ -63,15 +63,19 @@ class Bench:
         parts = replace(services(self.engine), tools=self.tools)
         self.assistant = Assistant(
             parts,
-            DialogSettings(errands=settings or BackgroundCallSettings(bridge="", wait_s=None)),
+            DialogSettings(
+                background_calls=settings or BackgroundCallSettings(bridge="", wait_s=None)
+            ),
         )
         self.news = asyncio.Event()
-        self.errands: BackgroundCalls = self.assistant.errands(self.news.set)
+        self.background_calls: BackgroundCalls = self.assistant.background_calls(self.news.set)
         self.talk = Conversation()
         self.talk.add(UserAudio("q", (group(7),)))
 
     def answer(self) -> AsyncGenerator[AnswerEvent, None]:
-        return self.assistant.answer(self.talk, answer_id="a", errands=self.errands)
+        return self.assistant.answer(
+            self.talk, answer_id="a", background_calls=self.background_calls
+        )
 
     def kinds(self) -> list[type]:
         return [type(item) for item in self.talk]
@@ -125,11 +129,13 @@ async def test_a_call_that_takes_too_long_is_told_later_at_the_end() -> None:
     bench.talk.add(UserAudio("q2", (group(8),)))
     bench.tools.gates["look"].set()
     await asyncio.wait_for(bench.news.wait(), 5)
-    news = bench.errands.take()
+    news = bench.background_calls.take()
     assert isinstance(news, LateResult)
     assert note(news, bench.talk) is None
     assert bench.kinds() == [UserAudio, Answer, UserAudio, Called, Returned]
-    late = bench.assistant.answer(bench.talk, answer_id="b", errands=bench.errands)
+    late = bench.assistant.answer(
+        bench.talk, answer_id="b", background_calls=bench.background_calls
+    )
     assert words(await collect(late)) == "A bird."
 
 
@@ -140,8 +146,8 @@ async def test_of_two_calls_the_one_in_time_is_answered_now() -> None:
     events = await collect(bench.answer())
     assert words(events) == "A bird."
     assert bench.kinds() == [UserAudio, Called, Returned, Answer]
-    assert bench.errands.open == 1
-    await bench.errands.close()
+    assert bench.background_calls.open == 1
+    await bench.background_calls.close()
 
 
 async def test_an_interruption_loses_no_result() -> None:
@@ -157,7 +163,7 @@ async def test_an_interruption_loses_no_result() -> None:
     assert bench.kinds() == [UserAudio]
     bench.tools.gates["look"].set()
     await asyncio.wait_for(bench.news.wait(), 5)
-    assert isinstance(bench.errands.take(), LateResult)
+    assert isinstance(bench.background_calls.take(), LateResult)
 
 
 async def test_without_a_session_a_call_is_waited_for() -> None:
@@ -172,7 +178,7 @@ async def test_a_server_tool_beside_a_clients_is_answered_before_the_client_is_w
     bench = Bench([8, *text_ids("look {}"), 8, *text_ids("door {}")], ANSWER)
     bench.tools.gates["look"].set()
     answer = bench.assistant.answer(
-        bench.talk, client_tools=[ToolSpec("door", "", {})], errands=bench.errands
+        bench.talk, client_tools=[ToolSpec("door", "", {})], background_calls=bench.background_calls
     )
     events = await collect(answer)
     assert [type(event) for event in events] == [ToolCall, ToolCall, ToolResult]

@@ -40,7 +40,7 @@ class GatedTools:
         return ToolResult(call.call_id, call.name, '{"ok":true}')
 
 
-def errands(tools: GatedTools, recorder: MemoryRecorder | None = None) -> BackgroundCalls:
+def background_calls(tools: GatedTools, recorder: MemoryRecorder | None = None) -> BackgroundCalls:
     return BackgroundCalls(
         tools, recorder or MemoryRecorder(), FixedClock(), lambda e: f"failed: {e}"
     )
@@ -48,7 +48,7 @@ def errands(tools: GatedTools, recorder: MemoryRecorder | None = None) -> Backgr
 
 async def test_calls_run_side_by_side() -> None:
     tools = GatedTools()
-    kept = errands(tools)
+    kept = background_calls(tools)
     tasks = [kept.send(ToolCall(f"c{n}", "look", "{}")) for n in range(3)]
     assert not await kept.settled(tasks, 0.01)
     assert tools.most == 3
@@ -59,7 +59,7 @@ async def test_calls_run_side_by_side() -> None:
 
 async def test_a_failure_is_a_result_that_the_model_can_read() -> None:
     recorder = MemoryRecorder()
-    kept = errands(GatedTools(), recorder)
+    kept = background_calls(GatedTools(), recorder)
     tasks = [kept.send(ToolCall("c1", name, "{}")) for name in ("boom", "slow")]
     await kept.settled(tasks, None)
     assert [task.result().output for task in tasks] == ["failed: no such luck", "failed: too slow"]
@@ -86,7 +86,7 @@ async def test_a_deferred_result_is_news_when_it_comes() -> None:
 async def test_deferring_what_has_ended_meanwhile_loses_nothing() -> None:
     tools = GatedTools()
     tools.gate.set()
-    kept = errands(tools)
+    kept = background_calls(tools)
     task = kept.send(CALL)
     await kept.settled([task], None)
     kept.defer(CALL, task)
@@ -96,7 +96,7 @@ async def test_deferring_what_has_ended_meanwhile_loses_nothing() -> None:
 
 async def test_cancelling_the_wait_leaves_the_call_going() -> None:
     tools = GatedTools()
-    kept = errands(tools)
+    kept = background_calls(tools)
     task = kept.send(CALL)
     waiting = asyncio.create_task(kept.settled([task], None))
     await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_a_timer_is_news_when_it_rings() -> None:
 
 
 async def test_closing_drops_calls_timers_and_news() -> None:
-    kept = errands(GatedTools())
+    kept = background_calls(GatedTools())
     task = kept.send(CALL)
     kept.defer(CALL, task)
     await kept.send(ToolCall("c2", "ring", "{}"))
@@ -126,7 +126,7 @@ async def test_closing_drops_calls_timers_and_news() -> None:
 
 
 async def test_more_than_so_many_at_a_time_fail() -> None:
-    kept = errands(GatedTools())
+    kept = background_calls(GatedTools())
     tasks = [kept.send(CALL) for _ in range(MAX_OPEN + 1)]
     result = await tasks[-1]
     assert "open" in result.output

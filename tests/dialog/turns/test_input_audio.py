@@ -28,7 +28,7 @@ def silence(ms: int) -> Pcm:
     return np.zeros(ms * RATE // 1000, np.float32)
 
 
-def ear(detection: Detection | None = None, max_s: float = 60.0) -> TurnAudio:
+def turn_audio(detection: Detection | None = None, max_s: float = 60.0) -> TurnAudio:
     made = TurnAudio(CountingTokenizer(), RATE, EnergyTurnDetector(), max_s=max_s)
     made.detect(detection)
     return made
@@ -40,7 +40,7 @@ def hear(listener: TurnAudio, *sounds: Pcm) -> list[EarEvent]:
 
 
 def test_a_turn_starts_pauses_and_stops_with_its_prefix() -> None:
-    listener = ear(Detection(prefix_ms=200))
+    listener = turn_audio(Detection(prefix_ms=200))
     started, paused, stopped = hear(listener, silence(1000), speech(600), silence(800))
     assert isinstance(started, Started)
     assert isinstance(paused, Paused)
@@ -58,7 +58,7 @@ def test_a_question_is_the_same_guessed_at_or_not_however_long_its_end_is(silenc
     found = []
     for guess in (True, False):
         detection = Detection(silence_ms=silence_ms, guess=guess)
-        stopped = hear(ear(detection), speech(600), silence(2500))[-1]
+        stopped = hear(turn_audio(detection), speech(600), silence(2500))[-1]
         assert isinstance(stopped, Stopped)
         found.append(stopped.groups)
     assert found[0] == found[1]
@@ -66,14 +66,14 @@ def test_a_question_is_the_same_guessed_at_or_not_however_long_its_end_is(silenc
 
 
 def test_a_guess_has_the_groups_that_the_turn_then_ends_with() -> None:
-    _, paused, stopped = hear(ear(Detection(guess=True)), speech(600), silence(800))
+    _, paused, stopped = hear(turn_audio(Detection(guess=True)), speech(600), silence(800))
     assert isinstance(paused, Paused)
     assert isinstance(stopped, Stopped)
     assert paused.groups == stopped.groups != ()
 
 
 def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
-    listener = ear(Detection(guess=True))
+    listener = turn_audio(Detection(guess=True))
     events = hear(listener, speech(600), silence(340), speech(600), silence(800))
     assert [type(e) for e in events] == [Started, Paused, Started, Paused, Stopped]
     assert [e.again for e in events if isinstance(e, Started)] == [False, True]
@@ -83,7 +83,7 @@ def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
 
 
 def test_a_turn_may_be_ended_in_its_pause_and_the_next_one_is_another() -> None:
-    listener = ear(Detection(guess=True, silence_ms=3000))
+    listener = turn_audio(Detection(guess=True, silence_ms=3000))
     hear(listener, speech(600), silence(200))
     assert listener.silent_ms == 0
     hear(listener, silence(400))
@@ -99,7 +99,7 @@ def test_a_turn_may_be_ended_in_its_pause_and_the_next_one_is_another() -> None:
 
 
 def test_two_turns_share_no_sound() -> None:
-    listener = ear(Detection(prefix_ms=1000))
+    listener = turn_audio(Detection(prefix_ms=1000))
     events = hear(listener, speech(600), silence(540), speech(600), silence(800))
     total_s = sum(e.duration_s for e in events if isinstance(e, Stopped))
     assert total_s <= 0.6 + 0.54 + 0.6 + 0.8
@@ -107,7 +107,7 @@ def test_two_turns_share_no_sound() -> None:
 
 
 def test_a_turn_that_never_ends_is_ended() -> None:
-    listener = ear(Detection(), max_s=1.0)
+    listener = turn_audio(Detection(), max_s=1.0)
     events = hear(listener, speech(2500))
     stops = [e for e in events if isinstance(e, Stopped)]
     assert len(stops) == 2
@@ -115,7 +115,7 @@ def test_a_turn_that_never_ends_is_ended() -> None:
 
 
 def test_without_detection_the_caller_ends_the_question() -> None:
-    listener = ear(None, max_s=1.0)
+    listener = turn_audio(None, max_s=1.0)
     assert hear(listener, speech(500)) == []
     assert listener.duration_ms == 500
     taken = listener.take()
@@ -126,7 +126,7 @@ def test_without_detection_the_caller_ends_the_question() -> None:
 
 
 def test_a_change_of_mind_drops_the_turn_and_time_goes_on() -> None:
-    listener = ear(Detection())
+    listener = turn_audio(Detection())
     hear(listener, speech(500))
     listener.detect(Detection())
     still = listener.speaking
@@ -140,10 +140,10 @@ def test_a_change_of_mind_drops_the_turn_and_time_goes_on() -> None:
 @settings(deadline=None, max_examples=10)
 def test_turns_do_not_care_how_the_sound_is_cut(cuts: list[int]) -> None:
     whole = np.concatenate((silence(300), speech(500), silence(700)))
-    listener, events, at = ear(Detection()), list[EarEvent](), 0
+    listener, events, at = turn_audio(Detection()), list[EarEvent](), 0
     while at < len(whole):
         step = cuts[len(events) % len(cuts)]
         events += listener.push(whole[at : at + step])
         at += step
-    wanted = hear(ear(Detection()), silence(300), speech(500), silence(700))
+    wanted = hear(turn_audio(Detection()), silence(300), speech(500), silence(700))
     assert [(type(e), e.at_ms) for e in events] == [(type(e), e.at_ms) for e in wanted]

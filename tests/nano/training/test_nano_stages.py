@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def profile(trained: Path, tmp_path: Path) -> Path:
-    text = (Path(lm.__file__).parents[1] / "profiles" / "nano.yaml").read_text()
+    text = (Path(lm.__file__).parents[2] / "profiles" / "nano.yaml").read_text()
     path = tmp_path / "smoke.yaml"
     path.write_text(text.replace("../weights/nano", str(trained / "packed")))
     return path

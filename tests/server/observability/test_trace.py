@@ -18,7 +18,7 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import URL, SessionState
+from tests.server.wire import URL, Talk
 from tokenizer.vad import EnergyTurnDetector
 
 HEARD = [6, *text_ids("what time is it"), 7]
@@ -33,7 +33,7 @@ def traced(
     settings = ServerSettings(traces=folder, voice_names={"anna": "slt"})
     client = connect([ANSWER], settings=settings, detector=EnergyTurnDetector())
     with client.websocket_connect(URL, subprotocols=protocols) as socket:
-        talk = SessionState(socket)
+        talk = Talk(socket)
         talk.next()
         if voice is not None:
             talk.send("session.update", session={"voice": voice})

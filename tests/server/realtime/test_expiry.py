@@ -22,28 +22,28 @@ LIMITS = ExpiryLimits(idle_s=100, session_s=1000, warning_s=30, grace_s=20)
 
 def test_idleness_is_warned_of_once_and_then_ended() -> None:
     life = Expiry(LIMITS, 0.0)
-    assert life.look(69, answering=False) is None
-    assert life.look(70, answering=False) == (Due.WARNING, "idle", 30.0)
-    assert life.look(80, answering=False) is None
-    assert life.look(100, answering=False) == (Due.END, "idle", 0.0)
+    assert life.look(69, response_task=False) is None
+    assert life.look(70, response_task=False) == (Due.WARNING, "idle", 30.0)
+    assert life.look(80, response_task=False) is None
+    assert life.look(100, response_task=False) == (Due.END, "idle", 0.0)
 
 
 def test_what_happens_begins_the_idle_time_anew_with_its_warning() -> None:
     life = Expiry(LIMITS, 0.0)
-    life.look(70, answering=False)
+    life.look(70, response_task=False)
     life.touch(75)
-    assert life.look(100, answering=False) is None
-    assert life.look(145, answering=False) == (Due.WARNING, "idle", 30.0)
+    assert life.look(100, response_task=False) is None
+    assert life.look(145, response_task=False) == (Due.WARNING, "idle", 30.0)
 
 
 def test_the_longest_session_ends_whatever_happens_but_not_amid_a_word() -> None:
     life = Expiry(LIMITS, 0.0)
     life.touch(969)
-    assert life.look(970, answering=True) == (Due.WARNING, "duration", 30.0)
+    assert life.look(970, response_task=True) == (Due.WARNING, "duration", 30.0)
     life.touch(1000)
-    assert life.look(1010, answering=True) is None
-    assert life.look(1010, answering=False) == (Due.END, "duration", 0.0)
-    assert life.look(1020, answering=True) == (Due.END, "duration", 0.0)
+    assert life.look(1010, response_task=True) is None
+    assert life.look(1010, response_task=False) == (Due.END, "duration", 0.0)
+    assert life.look(1020, response_task=True) == (Due.END, "duration", 0.0)
 
 
 def test_an_idle_session_is_told_why_and_closed(connect: Connect) -> None:

@@ -6,7 +6,7 @@ from server.realtime.session.idle_timeout import IdleTimer
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import SessionState, kinds, sound, talking
+from tests.server.wire import Talk, kinds, sound, talking
 from tokenizer.vad import EnergyTurnDetector
 
 ANSWER = [6, *text_ids("hi"), 7, *interleave(text_ids("It is noon."), [group(0)] * 2, VOCAB)]
@@ -33,7 +33,7 @@ def test_a_word_or_no_limit_begins_the_time_anew() -> None:
     assert quiet.hear(3000, 1000, quiet=True) == (2000, 3000)
 
 
-def configured(talk: SessionState, **more: object) -> None:
+def configured(talk: Talk, **more: object) -> None:
     detection = {"type": "server_vad", "silence_duration_ms": 300, "idle_timeout_ms": LIMIT_MS}
     hear = {"turn_detection": {**detection, **more}}
     talk.send("session.update", session={"type": "realtime", "audio": {"input": hear}})
@@ -41,7 +41,7 @@ def configured(talk: SessionState, **more: object) -> None:
     assert told["idle_timeout_ms"] == LIMIT_MS
 
 
-def spoken_turn(talk: SessionState) -> None:
+def spoken_turn(talk: Talk) -> None:
     talk.hear(0.6, level=0.3)
     talk.hear(0.5)
     talk.until("response.done")

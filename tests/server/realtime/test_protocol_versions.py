@@ -12,7 +12,7 @@ from step_audio.core.g711 import encode
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import SECOND, URL, Event, SessionState, kinds, talking
+from tests.server.wire import SECOND, URL, Event, Talk, kinds, talking
 from tokenizer.vad import EnergyTurnDetector
 
 HEARD = [6, *text_ids("what time is it"), 7]
@@ -22,7 +22,7 @@ MARK = {"openai-beta": "realtime=v1"}
 
 def beta(
     connect: Connect, scripts: Any = (ANSWER,), **options: Any
-) -> AbstractContextManager[SessionState]:
+) -> AbstractContextManager[Talk]:
     return talking(connect(scripts, **options), headers=MARK)
 
 

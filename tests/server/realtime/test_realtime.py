@@ -7,7 +7,7 @@ from step_audio.core.errors import EngineError
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import URL, SessionState, kinds, sound, talking
+from tests.server.wire import URL, Talk, kinds, sound, talking
 
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(4)], VOCAB)]
@@ -15,7 +15,7 @@ ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(n) for n in range(
 
 def test_the_session_is_shown_at_once_and_truthfully(connect: Connect) -> None:
     with connect().websocket_connect(URL) as socket:
-        event = SessionState(socket).next()
+        event = Talk(socket).next()
     session = event["session"]
     assert session["type"] == "realtime"
     assert session["object"] == "realtime.session"

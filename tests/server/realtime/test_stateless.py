@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import SECOND, Event, SessionState, kinds, talking
+from tests.server.wire import SECOND, Event, Talk, kinds, talking
 from tokenizer.vad import EnergyTurnDetector
 
 ADDRESS = "ws://localhost/v1/realtime/stateless?model=step-overture-preview"
@@ -20,9 +20,9 @@ LAMP = {"type": "function", "function": {"name": "lamp", "description": "", "par
 
 
 @contextmanager
-def stateless(client: TestClient) -> Iterator[SessionState]:
+def stateless(client: TestClient) -> Iterator[Talk]:
     with client.websocket_connect(ADDRESS) as socket:
-        yield SessionState(socket)
+        yield Talk(socket)
 
 
 def message(role: str, text: str, item_id: str = "m") -> Event:
@@ -36,7 +36,7 @@ def shown(engine: ScriptedEngine, at: int = -1) -> str:
     return bytes(i - 300 for i in engine.requests[at].prompt if 300 <= i < 556).decode()
 
 
-def spoken(talk: SessionState, **response: Any) -> list[Event]:
+def spoken(talk: Talk, **response: Any) -> list[Event]:
     """Speak for a second, ask for an answer and return all until it is done."""
     talk.send("input_audio_buffer.append", audio=SECOND)
     talk.send("input_audio_buffer.commit")
@@ -44,7 +44,7 @@ def spoken(talk: SessionState, **response: Any) -> list[Event]:
     return talk.until("response.done")
 
 
-def restore(talk: SessionState) -> None:
+def restore(talk: Talk) -> None:
     talk.send("session.restore", event_id="evt_1")
     assert talk.next()["type"] == "session.restored"
 

@@ -17,7 +17,7 @@ CALL = [8, *text_ids("look {}")]
 BRIDGE = VOCAB.ids([group(7)])
 ANSWER = interleave(text_ids("A bird."), [group(1)] * 2, VOCAB)
 OTHER = interleave(text_ids("Yes."), [group(2)], VOCAB)
-IMPATIENT = DialogSettings(errands=BackgroundCallSettings("One moment.", 0.0, 0.0))
+IMPATIENT = DialogSettings(background_calls=BackgroundCallSettings("One moment.", 0.0, 0.0))
 
 
 class LateTools:

@@ -4,14 +4,14 @@ from step_audio.core.errors import EngineError
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import SessionState, talking
+from tests.server.wire import Talk, talking
 
 HEARD = [6, *text_ids("what time is it"), 7]
 ANSWER = [*HEARD, *interleave(text_ids("It is noon."), [group(0), group(1)], VOCAB)]
 KIND = "conversation.item.input_audio_transcription"
 
 
-def captioned(talk: SessionState) -> None:
+def captioned(talk: Talk) -> None:
     talk.send("session.update", session={"audio": {"input": {"transcription": {"model": "x"}}}})
     assert talk.next()["type"] == "session.updated"
 

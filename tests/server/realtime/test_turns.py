@@ -9,7 +9,7 @@ from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from tests.fakes import VOCAB, FixedClock, MemoryRecorder, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
-from tests.server.wire import Event, SessionState, kinds, sound, talking
+from tests.server.wire import Event, Talk, kinds, sound, talking
 from tokenizer.vad import EnergyTurnDetector
 
 HEARD = [6, *text_ids("what time is it"), 7]
@@ -29,7 +29,7 @@ def settle(engine: ScriptedEngine, requests: int) -> None:
     assert len(engine.requests) == requests
 
 
-def turn(talk: SessionState) -> list[Event]:
+def turn(talk: Talk) -> list[Event]:
     """Speak for 600 ms and fall silent; return what comes until the answer is done."""
     talk.hear(0.3)
     talk.hear(0.6, 0.3)
@@ -354,11 +354,11 @@ def test_a_real_interruption_is_confirmed_by_its_length(connect: Connect) -> Non
 
 
 def test_no_sound_of_a_silenced_response_is_left_in_the_outlet() -> None:
-    outlet = SendQueue()
+    send_queue = SendQueue()
     for response in ("a", "b"):
-        outlet.send(
+        send_queue.send(
             {"type": "response.output_audio.delta", "response_id": response, "delta": "AAAA" * 16}
         )
-    assert outlet.silence("a") == 48
-    assert outlet.silence("a") == 0
-    assert outlet.silence("b") == 48
+    assert send_queue.silence("a") == 48
+    assert send_queue.silence("a") == 0
+    assert send_queue.silence("b") == 48
