@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,14 @@ def voice_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "voice-folder"
     monkeypatch.setenv("STEP_AUDIO__VOICE_FOLDER", str(folder))
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line a reason what was left out, and how many tests that is."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        where = report.longrepr
+        reason = where[2] if isinstance(where, tuple) else str(where)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"left out: {count} tests, {reason}")

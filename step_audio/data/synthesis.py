@@ -21,7 +21,7 @@ from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.types import Pcm
 from step_audio.data.accents import Phone, planner, read_plans, utterance
 from step_audio.data.hts_voice import voice_file, without_aperiodicity
-from step_audio.data.speakers import EngineName, Speaker
+from step_audio.data.speakers import SPEAKERS, EngineName, Speaker
 
 PACKAGES: Final[dict[EngineName, str]] = {
     "flite": "flite",
@@ -46,6 +46,8 @@ _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ,.?!:;'-]*")
 _VOICE = re.compile(r"[A-Za-z0-9_+-]+")
 _FLITE_F0_HZ: Final = {"slt": 165.0, "awb": 120.0, "kal16": 95.0}
 _WORDS_PER_MINUTE = 160
+_NO_VOICE = re.compile(r"unbound variable ?: ?voice_")
+"""What festival prints for a voice that is not installed: 2.4 without a space, 2.5 with one."""
 
 
 class SynthesisError(StepAudioError):
@@ -239,6 +241,23 @@ def _accented(job: Job, plan: list[Phone], index: int) -> str:
     return f'(voice_{job.speaker.voice})\n(utt.save.wave (utt.synth {said}) "{index}.wav" \'riff)\n'
 
 
+def missing_packages(engines: Iterable[EngineName] = ("flite", "espeak", "festival")) -> list[str]:
+    """Return what has to be installed (`apt install ...`) before these engines speak; [] if all do.
+
+    One word is spoken by each voice of an engine that has its data in a package of its own.
+    """
+    missing = []
+    for engine in engines:
+        asked = [s for s in SPEAKERS if s.engine == engine]
+        asked = asked if engine == "festival" else asked[:1]
+        try:
+            for voice in asked:
+                synthesize("yes", voice)
+        except EngineMissing as error:
+            missing.append(PACKAGES[error.engine])
+    return missing
+
+
 def _run(
     engine: EngineName,
     command: list[str],
@@ -255,7 +274,7 @@ def _run(
     except subprocess.TimeoutExpired:
         raise SynthesisError(f"{command[0]} gave no speech within {timeout_s:.0f} s") from None
     errors = done.stderr.decode("utf-8", "replace").strip()
-    if "unbound variable: voice_" in errors:
+    if _NO_VOICE.search(errors):
         raise EngineMissing(engine)
     if done.returncode != 0:
         raise SynthesisError(f"{command[0]} ended with {done.returncode}: {errors[-200:]}")

@@ -1,5 +1,5 @@
-import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,12 +7,16 @@ import pytest
 from step_audio.core.errors import InputError
 from step_audio.data import synthesis
 from step_audio.data.speakers import SPEAKERS, Speaker, draw_training_speaker, speaker, speakers
-from step_audio.data.synthesis import EngineMissing, Job, synthesize, synthesize_many
-
-needs_engines = pytest.mark.skipif(
-    not all(shutil.which(program) for program in ("flite", "espeak-ng", "festival")),
-    reason="training only: apt install flite espeak-ng festival festvox-kdlpc16k",
+from step_audio.data.synthesis import (
+    PACKAGES,
+    EngineMissing,
+    Job,
+    missing_packages,
+    synthesize,
+    synthesize_many,
 )
+from tests.machine_voices import needs_machine_voices
+
 ONE_OF_EACH = ("flite-rms", "espeak-en-us+klatt4", "festival-ked")
 
 
@@ -57,6 +61,20 @@ def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> N
         synthesize("hello", speaker("festival-ked"))
 
 
+@pytest.mark.parametrize("printed", ["unbound variable: voice_", "unbound variable : voice_"])
+def test_a_voice_that_festival_lacks_names_its_package(
+    printed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways in which versions of festival print it."""
+    program = tmp_path / "festival"
+    program.write_text(f"#!/bin/sh\necho 'SIOD ERROR: {printed}ked_diphone' >&2\nexit 255\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(EngineMissing, match="festvox-kdlpc16k"):
+        synthesize("hello", speaker("festival-ked"))
+    assert missing_packages(("festival",)) == [PACKAGES["festival"]]
+
+
 def test_streamed_wav_with_a_false_size_is_read_to_its_end() -> None:
     data = np.array([1, -2, 3], dtype="<i2").tobytes()
     head = b"RIFF\x24\xf0\xff\x7fWAVEfmt \x10\0\0\0\x01\0\x01\0\x22\x56\0\0\x44\xac\0\0\x02\0\x10\0"
@@ -65,7 +83,7 @@ def test_streamed_wav_with_a_false_size_is_read_to_its_end() -> None:
     assert (pcm * 32768).tolist() == [1.0, -2.0, 3.0]
 
 
-@needs_engines
+@needs_machine_voices
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_same_arguments_give_same_samples(name: str) -> None:
     first, rate = synthesize("Twelve plus thirty is forty two.", speaker(name))
@@ -76,7 +94,7 @@ def test_same_arguments_give_same_samples(name: str) -> None:
     np.testing.assert_array_equal(first, again)
 
 
-@needs_engines
+@needs_machine_voices
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_rate_shortens_and_pitch_keeps_the_length(name: str) -> None:
     def seconds(**factors: float) -> float:
@@ -87,7 +105,7 @@ def test_rate_shortens_and_pitch_keeps_the_length(name: str) -> None:
     assert seconds(pitch=1.2) == pytest.approx(seconds(), rel=0.1)
 
 
-@needs_engines
+@needs_machine_voices
 def test_many_jobs_come_back_in_order_and_equal_single_ones() -> None:
     jobs = [Job(f"number {w}", speaker(n)) for w in ("one", "seven") for n in ONE_OF_EACH]
     for job, (pcm, rate) in zip(jobs, synthesize_many(iter(jobs), block=4), strict=True):
@@ -96,14 +114,14 @@ def test_many_jobs_come_back_in_order_and_equal_single_ones() -> None:
         np.testing.assert_array_equal(pcm, alone)
 
 
-@needs_engines
+@needs_machine_voices
 def test_unknown_flite_voice_is_not_silently_replaced() -> None:
     stranger = Speaker("x", "flite", "stranger", "m", "none", "train")
     with pytest.raises(synthesis.SynthesisError, match="stranger"):
         synthesize("hello", stranger)
 
 
-@needs_engines
+@needs_machine_voices
 def test_every_espeak_variant_of_the_table_is_installed() -> None:
     listing = subprocess.run(
         ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True

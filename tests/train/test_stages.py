@@ -4,7 +4,6 @@ rejection sampling, DPO, merge."""
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from step_audio.core.weights import open_weights
 from step_audio.data.shards import TokenShards
 from step_audio.engine.step1 import Step1, Step1Config
 from step_audio.engine.weights import load_step1, save_step1
+from tests.machine_voices import needs_machine_voices
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(
-        not all(shutil.which(program) for program in ("espeak-ng", "flite", "festival")),
-        reason="training only: apt install espeak-ng flite festival festvox-kallpc16k",
-    ),
+    needs_machine_voices,
 ]
 
 

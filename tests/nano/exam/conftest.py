@@ -1,17 +1,15 @@
 import importlib.util
-import shutil
 
 import pytest
+
+from step_audio.data.synthesis import missing_packages
 
 
 @pytest.fixture(scope="session")
 def speech_tools() -> None:
-    """Skip where the training-only dependencies are missing."""
-    missing = [p for p in ("flite", "espeak-ng", "festival") if shutil.which(p) is None]
+    """Skip where machine voices or the recogniser are missing."""
+    packages = missing_packages()
+    if packages:
+        pytest.skip(f"machine voices: apt install {' '.join(packages)}")
     if importlib.util.find_spec("pocketsphinx") is None:
-        missing.append("pocketsphinx")
-    if missing:
-        pytest.skip(
-            f"training only: {', '.join(missing)} missing; apt install flite espeak-ng festival "
-            "festvox-kdlpc16k, pip install 'step-audio[train]'"
-        )
+        pytest.skip("recogniser: pip install 'step-audio[train]'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,9 @@ from step_audio.engine.weights import load_step1
 from step_audio.nano.corpus import corpus
 from step_audio.nano.training import flow, flow_data, hearing, hift, lm, lm_data, pack, tokenizers
 from step_audio.nano.training.lm_embedding import semantic_digits
+from tests.machine_voices import needs_machine_voices
 
-pytestmark = pytest.mark.skipif(
-    not all(shutil.which(program) for program in ("espeak-ng", "flite", "festival")),
-    reason="training only: apt install espeak-ng flite festival festvox-kallpc16k",
-)
+pytestmark = needs_machine_voices
 
 
 @pytest.fixture(scope="module")
