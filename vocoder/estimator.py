@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from step_audio.core.types import MEL_BANDS
+
 
 @dataclass(frozen=True, slots=True)
 class EstimatorConfig:
@@ -37,7 +39,7 @@ class EstimatorConfig:
     """
 
     in_channels: int = 320
-    out_channels: int = 80
+    out_channels: int = MEL_BANDS
     channels: tuple[int, ...] = (256, 256)
     attention_head_dim: int = 64
     n_blocks: int = 4

@@ -15,11 +15,13 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from step_audio.core.errors import WeightsError
+from step_audio.core.types import MEL_BANDS, SPEAKER_SIZE
 from vocoder.encoder import EncoderConfig
 from vocoder.estimator import EstimatorConfig
+from vocoder.grid import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vocoder.length_regulator import LengthRegulatorConfig
 
-MEL_RATE_HZ = 22050 / 256
+MEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
 
 _REFERENCE = re.compile(r"<([A-Za-z_]\w*)>")
 _MAX_YAML_BYTES = 1 << 20
@@ -45,8 +47,8 @@ class FlowConfig:
     """
 
     input_size: int = 512
-    output_size: int = 80
-    spk_embed_dim: int = 192
+    output_size: int = MEL_BANDS
+    spk_embed_dim: int = SPEAKER_SIZE
     vocab_size: int = 5121
     input_frame_rate: float = 125 / 3
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from step_audio.core.errors import WeightsError
-from step_audio.core.types import GROUP_MS
+from step_audio.core.types import GROUP_MS, MEL_BANDS, SPEAKER_SIZE
 from step_audio.core.vocab import AUDIO_SIZE, GROUP_SIZE
 from vocoder.flow import FlowModel
 from vocoder.flow_config import FlowConfig, from_dict, from_published
@@ -88,10 +88,10 @@ def check_fits_tokens(config: FlowConfig, path: Path) -> None:
             f"{path}: input_frame_rate is {rate:g}, but 5 ids span 120 ms, {TOKEN_RATE_HZ:.2f} a "
             "second: speech would come out at the wrong speed; use the yaml of Step-Audio"
         )
-    if config.output_size != 80 or config.spk_embed_dim != 192:
+    if config.output_size != MEL_BANDS or config.spk_embed_dim != SPEAKER_SIZE:
         raise WeightsError(
             f"{path}: {config.output_size} mel bands and {config.spk_embed_dim} speaker features; "
-            "the vocoder works with 80 and 192"
+            f"the vocoder works with {MEL_BANDS} and {SPEAKER_SIZE}"
         )
 
 

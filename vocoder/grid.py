@@ -11,7 +11,6 @@ from step_audio.core.types import GROUP_MS
 
 SAMPLE_RATE_HZ = 22_050
 HOP_SAMPLES = 256
-MEL_BANDS = 80
 GROUP_SAMPLES = SAMPLE_RATE_HZ * GROUP_MS // 1000
 
 

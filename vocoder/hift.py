@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from step_audio.core.types import MEL_BANDS
 from vocoder.f0 import F0Predictor
+from vocoder.grid import SAMPLE_RATE_HZ
 from vocoder.source import HarmonicSource, draw_phase
 from vocoder.stft import ShortStft
 from vocoder.weight_norm import NormedConv1d, NormedConvTranspose1d
@@ -28,10 +30,10 @@ Dilations = tuple[tuple[int, ...], ...]
 class HiftConfig:
     """Trained facts of a waveform generator; the defaults are the published ones."""
 
-    in_channels: int = 80
+    in_channels: int = MEL_BANDS
     base_channels: int = 512
     nb_harmonics: int = 8
-    sampling_rate: int = 22050
+    sampling_rate: int = SAMPLE_RATE_HZ
     nsf_alpha: float = 0.1
     nsf_sigma: float = 0.003
     nsf_voiced_threshold: float = 10.0

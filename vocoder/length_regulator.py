@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from step_audio.core.types import MEL_BANDS
+
 
 @dataclass(frozen=True, slots=True)
 class LengthRegulatorConfig:
@@ -24,7 +26,7 @@ class LengthRegulatorConfig:
         sampling_ratios: one convolution per entry; every published entry is 1.
     """
 
-    channels: int = 80
+    channels: int = MEL_BANDS
     sampling_ratios: tuple[int, ...] = (1, 1, 1, 1)
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from step_audio.core.errors import AudioError
+from step_audio.core.types import MEL_BANDS
+from vocoder.grid import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 LOG_FLOOR = 1e-5
 _MAGNITUDE_EPS = 1e-9
@@ -33,9 +35,9 @@ class MelConfig:
     """Trained facts of the mel that a vocoder was made for."""
 
     n_fft: int = 1024
-    num_mels: int = 80
-    sampling_rate: int = 22050
-    hop_size: int = 256
+    num_mels: int = MEL_BANDS
+    sampling_rate: int = SAMPLE_RATE_HZ
+    hop_size: int = HOP_SAMPLES
     win_size: int = 1024
     fmin: float = 0.0
     fmax: float = 8000.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vocoder.grid import MEL_BANDS
+from step_audio.core.types import MEL_BANDS
 
 _BLOCK_FRAMES = 32
 _WORD = (1 << 64) - 1

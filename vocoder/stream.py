@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import ShapeError, StepAudioError
-from step_audio.core.types import Pcm, TokenGroup, Voice
+from step_audio.core.types import MEL_BANDS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import GROUP_SIZE, vocoder_codes
 from vocoder.batching import SharedFlow
 from vocoder.flow import FlowInput, FlowModel
-from vocoder.grid import GROUP_SAMPLES, MEL_BANDS, SAMPLE_RATE_HZ, frames_until
+from vocoder.grid import GROUP_SAMPLES, SAMPLE_RATE_HZ, frames_until
 from vocoder.noise import mel_noise
 
 _WHOLE = 1_000_000  # groups, more than any answer has

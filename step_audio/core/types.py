@@ -21,6 +21,10 @@ TokenId = NewType("TokenId", int)
 GROUP_MS = 120
 LINGUISTIC_PER_GROUP = 2
 SEMANTIC_PER_GROUP = 3
+MEL_BANDS = 80
+"""Of the mel between the flow and the waveform generator."""
+SPEAKER_SIZE = 192
+"""Numbers of a speaker vector (CAM++)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Voice:
     prompt_text: str = ""
     prompt_groups: tuple[TokenGroup, ...] = ()
     prompt_mel: NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros((0, 80), dtype=np.float32)
+        default_factory=lambda: np.zeros((0, MEL_BANDS), dtype=np.float32)
     )
 
 

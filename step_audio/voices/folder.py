@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 
 from step_audio.core.errors import InputError, VoiceNotFound, WeightsError
 from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
-from step_audio.core.types import GROUP_MS, TokenGroup, Voice, VoiceFacts
+from step_audio.core.types import GROUP_MS, MEL_BANDS, SPEAKER_SIZE, TokenGroup, Voice, VoiceFacts
 from step_audio.core.weights import Weights
-
-EMBEDDING_SIZE = 192
-MELS = 80
 
 
 class FolderVoices:
@@ -78,10 +75,10 @@ def read_voice(folder: Path, name: str, *, prompt: bool, mel: bool) -> Voice:
         WeightsError: a file is missing or not of the shape above.
     """
     text, groups = _prompt(folder / "prompt.json") if prompt else ("", ())
-    prompt_mel = np.zeros((0, MELS), dtype=np.float32)
+    prompt_mel = np.zeros((0, MEL_BANDS), dtype=np.float32)
     if mel:
-        prompt_mel = _array(folder / "prompt_mel.npy", (-1, MELS))
-    embedding = _array(folder / "embedding.npy", (EMBEDDING_SIZE,))
+        prompt_mel = _array(folder / "prompt_mel.npy", (-1, MEL_BANDS))
+    embedding = _array(folder / "embedding.npy", (SPEAKER_SIZE,))
     return Voice(name, embedding, text, groups, prompt_mel)
 
 

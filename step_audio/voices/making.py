@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
 from step_audio.core.resampling import resample
-from step_audio.core.types import Pcm, TokenGroup, Voice
+from step_audio.core.types import GROUP_MS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import vocoder_codes
 from vocoder.flow import FlowBatch, FlowModel
 from vocoder.grid import GROUP_SAMPLES, SAMPLE_RATE_HZ, frames_until
@@ -73,7 +73,7 @@ class VoiceMaker:
         return Voice(name, vector.astype(np.float32), text, groups, mel), note
 
     def _groups(self, pcm: Pcm) -> tuple[TokenGroup, ...]:
-        whole = len(pcm) // (self._tokenizer.sample_rate_hz * 120 // 1000)
+        whole = len(pcm) // (self._tokenizer.sample_rate_hz * GROUP_MS // 1000)
         stage = self._tokenizer.open()
         groups = (*stage.push(pcm), *stage.flush())[:whole]
         if not groups:

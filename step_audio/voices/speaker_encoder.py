@@ -7,18 +7,15 @@ CosyVoice uses it (`campplus.onnx`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError, WeightsError
-from step_audio.core.types import Pcm
+from step_audio.core.types import SPEAKER_SIZE, Pcm
 from tokenizer.fbank import MELS, Fbank
 from tokenizer.graph import Graph
 from tokenizer.preprocess import check_pcm
-
-EMBEDDING_SIZE: Final = 192
 
 _INPUTS = (("tensor(float)", (1, None, MELS)),)
 
@@ -46,10 +43,10 @@ class SpeakerEncoder:
             WeightsError: the graph gives something else.
         """
         vector = self._graph.run(self.features(pcm)[None])
-        if vector.shape != (EMBEDDING_SIZE,) or not np.isfinite(vector).all():
+        if vector.shape != (SPEAKER_SIZE,) or not np.isfinite(vector).all():
             raise WeightsError(
                 f"{self._path} made {vector.shape} of this sound, "
-                f"expected {EMBEDDING_SIZE} finite numbers"
+                f"expected {SPEAKER_SIZE} finite numbers"
             )
         return vector.astype(np.float32)
 

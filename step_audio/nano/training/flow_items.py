@@ -16,10 +16,9 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.types import SPEAKER_SIZE, Pcm, TokenGroup
 from step_audio.data.spoken import to_codes
 from step_audio.nano.training.flow_shards import (
-    EMBEDDING_SIZE,
     FlowItem,
     write_flow_shard,
 )
@@ -86,6 +85,6 @@ def speaker_vector(name: str) -> NDArray[np.float32]:
     vectors tell them apart as well as measured ones would.
     """
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    vector = np.random.default_rng(seed).standard_normal(EMBEDDING_SIZE).astype(np.float32)
+    vector = np.random.default_rng(seed).standard_normal(SPEAKER_SIZE).astype(np.float32)
     unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
     return unit

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from step_audio.core.errors import InputError
+from step_audio.core.types import SPEAKER_SIZE
 
 MEL_BANDS = 80
-EMBEDDING_SIZE = 192
 EMBEDDINGS = "embeddings.safetensors"
 
 
@@ -105,8 +105,8 @@ def read_embeddings(folder: Path) -> dict[str, NDArray[np.float32]]:
         vectors = load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read: {error}; prepare the folder again") from error
-    if any(v.shape != (EMBEDDING_SIZE,) for v in vectors.values()):
-        raise InputError(f"{path}: every speaker vector must have {EMBEDDING_SIZE} numbers")
+    if any(v.shape != (SPEAKER_SIZE,) for v in vectors.values()):
+        raise InputError(f"{path}: every speaker vector must have {SPEAKER_SIZE} numbers")
     return vectors
 
 
