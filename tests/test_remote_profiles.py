@@ -16,6 +16,7 @@ from mcp.server import MCPServer
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
+from step_audio.core.config import load_profile
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.engine.text import load_text_tokenizer
@@ -234,3 +235,13 @@ def test_an_exported_model_is_whole(deployed: pytest.MonkeyPatch, tmp_path: Path
     config = json.loads((out / "config.json").read_text())
     assert config["model_type"] == "step1"
     assert (out / "model.safetensors").stat().st_size > 4 * 32 * VOCAB.size
+
+
+@pytest.mark.parametrize("name", ["tts-3b", "chat-130b", "aqaa-130b"])
+def test_no_prompt_made_for_nano_reaches_a_published_model(name: str) -> None:
+    dialog = load_profile(name).dialog
+    made_for_nano = {"answer", "transcribe"}
+    assert dialog.transcribe_prompt not in made_for_nano
+    # tts-3b holds no conversations, so nobody asks it with a prompt for answers.
+    assert name == "tts-3b" or dialog.answer_prompt not in made_for_nano
+    assert dialog.takes_examples, "texts are asked for by the published reading prompts"

@@ -13,7 +13,13 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from step_audio.core.decoding import AudioTooLong
-from step_audio.core.errors import EngineUnavailable, InputError, Overloaded, StepAudioError
+from step_audio.core.errors import (
+    CannotTranscribe,
+    EngineUnavailable,
+    InputError,
+    Overloaded,
+    StepAudioError,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,6 +118,8 @@ def status_of(error: StepAudioError) -> int:
         return 413
     if isinstance(error, Overloaded | EngineUnavailable):
         return 503
+    if isinstance(error, CannotTranscribe):
+        return 501
     return 400 if isinstance(error, InputError) else 500
 
 

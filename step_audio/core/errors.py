@@ -115,6 +115,18 @@ class EngineRefused(EngineError):
         self.where, self.status, self.why = where, status, why
 
 
+class CannotTranscribe(StepAudioError):
+    """The model of this profile was not taught to write down what it hears."""
+
+    code = "transcription_unsupported"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"{model} was not taught to transcribe; use a profile that was, such as chat-130b"
+        )
+        self.model = model
+
+
 class Overloaded(StepAudioError):
     """A bounded queue or the session limit is full; try again later."""
 

@@ -139,6 +139,8 @@ class DialogSection(Section):
 
     answer_prompt: str = "answer"
     read_prompt: str = "read"
+    transcribe_prompt: str = "transcribe"
+    """Empty: the model was not taught to transcribe; who asks for words gets status 501."""
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
     takes_style_tags: bool = False

@@ -33,7 +33,8 @@ class DialogSettings:
     Attributes:
         responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
             speech: there are no conversations, only texts to read aloud.
-        answer_prompt, read_prompt: names of system prompts.
+        answer_prompt, read_prompt, transcribe_prompt: names of system prompts; an empty
+            transcribe_prompt says that the model was not taught to transcribe.
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
@@ -52,6 +53,7 @@ class DialogSettings:
     responder: Literal["direct", "cascade", "speech"] = "direct"
     answer_prompt: str = "answer"
     read_prompt: str = "read"
+    transcribe_prompt: str = "transcribe"
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False

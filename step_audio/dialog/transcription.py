@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from step_audio.core.errors import CannotTranscribe
 from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
@@ -43,11 +44,15 @@ async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) ->
     """Return the words of a question that is heard already, "" for none.
 
     Raises:
+        CannotTranscribe: the model was not taught to.
         EngineError: the engine broke or was late.
     """
+    prompt = assistant.settings.transcribe_prompt
+    if not prompt:
+        raise CannotTranscribe(assistant.services.model_name)
     conversation = Conversation()
     conversation.add(UserAudio("recording", groups))
-    answer = assistant.answer(conversation, instructions=load_prompt("transcribe"), aloud=False)
+    answer = assistant.answer(conversation, instructions=load_prompt(prompt), aloud=False)
     text = ""
     async with aclosing(answer) as events:
         async for event in events:

@@ -13,6 +13,7 @@ from step_audio.core.audio import wav_bytes
 from step_audio.core.encoding import AudioFormat, open_encoder
 from step_audio.core.errors import EngineError
 from step_audio.core.types import GenerationRequest
+from step_audio.dialog.settings import DialogSettings
 from tests.fakes import ScriptedEngine, text_ids
 from tests.server.conftest import Connect
 from tests.server.test_http import error
@@ -160,3 +161,9 @@ def test_no_file_of_an_upload_stays(
 
 def test_the_longest_upload_is_documented() -> None:
     assert uploads.MAX_UPLOAD_S == 600
+
+
+def test_a_profile_whose_model_cannot_transcribe_says_so(connect: Connect) -> None:
+    client = connect([HEARD], dialog=DialogSettings(transcribe_prompt=""))
+    got = client.post(PATH, files={"file": ("a.wav", WAV)})
+    assert (got.status_code, got.json()["error"]["code"]) == (501, "transcription_unsupported")
