@@ -34,7 +34,7 @@ from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
-from step_audio.dialog.turns.input_audio import EarEvent, Stopped, TurnAudio
+from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
 from step_audio.dialog.turns.utterance import Utterance
 from step_audio.dialog.workers import WorkerThreads
 
@@ -122,7 +122,7 @@ class Assistant:
             heard_ms=heard_ms,
         )
 
-    async def hear(self, turn_audio: TurnAudio, pcm: Pcm) -> list[EarEvent]:
+    async def hear(self, turn_audio: TurnAudio, pcm: Pcm) -> list[TurnEvent]:
         """Tokenise more sound and return what was decided. Raises AudioError: too long."""
         return await self._turn_audio.run(lambda: turn_audio.push(pcm))
 

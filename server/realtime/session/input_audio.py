@@ -15,7 +15,7 @@ from step_audio.core.errors import StepAudioError
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import UserAudio
-from step_audio.dialog.turns.input_audio import EarEvent, Paused, Started, Stopped
+from step_audio.dialog.turns.input_audio import Paused, Started, Stopped, TurnEvent
 from step_audio.dialog.turns.unfinished import goes_on
 
 MIN_QUESTION_MS: Final = 100
@@ -143,7 +143,7 @@ class InputAudio:
         if speaking:
             self._turns.over(answer=False)
 
-    def _on(self, heard: EarEvent) -> None:
+    def _on(self, heard: TurnEvent) -> None:
         detection = self._state.config.turn_detection
         assert detection is not None
         match heard:

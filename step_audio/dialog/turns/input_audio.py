@@ -20,6 +20,9 @@ from step_audio.dialog.turns.utterance import Utterance
 
 _DETECTOR_DELAY_MS: Final = 1000
 """How long after a first word the detector may speak up; sound is kept that much longer."""
+_PIECE_MS: Final = 20
+"""Sound is heard in such pieces, shorter than a frame of any detector: a turn's end and the next
+one's start never stand in the same piece, and what follows an end belongs to the next turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Stopped:
     duration_s: float
 
 
-EarEvent = Started | Paused | Stopped
+TurnEvent = Started | Paused | Stopped
 
 
 class TurnAudio:
@@ -139,7 +142,7 @@ class TurnAudio:
         self._recent = _Recent(self._rate_hz)
         self._turns = None
 
-    def push(self, pcm: Pcm) -> list[EarEvent]:
+    def push(self, pcm: Pcm) -> list[TurnEvent]:
         """Take samples and return what was decided.
 
         Raises:
@@ -150,7 +153,11 @@ class TurnAudio:
             self._question.push(pcm)
             self._samples += len(pcm)
             return []
-        return self._detected(pcm, self._detection, self._detector)
+        out: list[TurnEvent] = []
+        piece = self._rate_hz * _PIECE_MS // 1000
+        for at in range(0, len(pcm), piece):
+            out += self._detected(pcm[at : at + piece], self._detection, self._detector)
+        return out
 
     def take(self) -> tuple[tuple[TokenGroup, ...], float] | None:
         """End the question here and return its groups and seconds; None without one."""
@@ -182,7 +189,7 @@ class TurnAudio:
     def _open(self) -> Utterance:
         return Utterance(self._audio_tokenizer, self._rate_hz, max_s=self._max_s)
 
-    def _detected(self, pcm: Pcm, detection: Detection, detector: TurnDetector) -> list[EarEvent]:
+    def _detected(self, pcm: Pcm, detection: Detection, detector: TurnDetector) -> list[TurnEvent]:
         if self._turns is None:
             self._turns = _Turns(detector, detection, self._rate_hz, self.now_ms)
         if self._question is not None and not self._fits(self._question, pcm):
@@ -194,7 +201,7 @@ class TurnAudio:
         self._samples += len(pcm)
         if self._question is not None:
             self._question.push(pcm)
-        out: list[EarEvent] = []
+        out: list[TurnEvent] = []
         for kind, at_ms in self._turns.push(pcm):
             if kind is SpeechEventKind.STARTED:
                 out.append(self._start(at_ms, detection.prefix_ms))
@@ -259,7 +266,9 @@ class _Recent:
             self._chunks.popleft()
 
     def since(self, sample: int) -> tuple[int, Pcm]:
-        """Return what is kept from `sample` on, and where that begins."""
+        """Return what is kept from `sample` on, and where that begins; at first nothing is kept."""
+        if not self._chunks:
+            return sample, np.zeros(0, np.float32)
         first = self._chunks[0][0]
         pcm = np.concatenate([chunk for _, chunk in self._chunks])
         start = max(first, sample)

@@ -7,17 +7,30 @@ from step_audio.core.errors import AudioError
 from step_audio.core.types import Pcm
 from step_audio.dialog.turns.input_audio import (
     Detection,
-    EarEvent,
     Paused,
     Started,
     Stopped,
     TurnAudio,
+    TurnEvent,
 )
 from tests.fakes import CountingTokenizer, group
+from tokenizer.turns import Thresholds, TurnStream, TurnTiming
 from tokenizer.vad import EnergyTurnDetector
 
 RATE = 24_000
 NOISE = np.random.default_rng(0).uniform(-0.3, 0.3, RATE * 10).astype(np.float32)
+
+
+class LevelTurns:
+    """A detector with Silero's frames of 32 ms, by level alone."""
+
+    sample_rate_hz = 16_000
+
+    def open(self, *, silence_ms: int | None = None, threshold: float | None = None) -> TurnStream:
+        timing = TurnTiming().ending_after(silence_ms)
+        return TurnStream(
+            lambda frame: float(np.abs(frame).max()), 512, 32, Thresholds(0.5, 0.35), timing
+        )
 
 
 def speech(ms: int) -> Pcm:
@@ -34,7 +47,7 @@ def turn_audio(detection: Detection | None = None, max_s: float = 60.0) -> TurnA
     return made
 
 
-def hear(listener: TurnAudio, *sounds: Pcm) -> list[EarEvent]:
+def hear(listener: TurnAudio, *sounds: Pcm) -> list[TurnEvent]:
     whole = np.concatenate(sounds)
     return [e for at in range(0, len(whole), 480) for e in listener.push(whole[at : at + 480])]
 
@@ -140,10 +153,35 @@ def test_a_change_of_mind_drops_the_turn_and_time_goes_on() -> None:
 @settings(deadline=None, max_examples=10)
 def test_turns_do_not_care_how_the_sound_is_cut(cuts: list[int]) -> None:
     whole = np.concatenate((silence(300), speech(500), silence(700)))
-    listener, events, at = turn_audio(Detection()), list[EarEvent](), 0
+    listener, events, at = turn_audio(Detection()), list[TurnEvent](), 0
     while at < len(whole):
         step = cuts[len(events) % len(cuts)]
         events += listener.push(whole[at : at + step])
         at += step
     wanted = hear(turn_audio(Detection()), silence(300), speech(500), silence(700))
     assert [(type(e), e.at_ms) for e in events] == [(type(e), e.at_ms) for e in wanted]
+
+
+@pytest.mark.parametrize("lead", range(0, 13_000, 2_560))
+def test_speech_that_resumes_in_the_push_that_ended_a_turn_starts_the_next_one(lead: int) -> None:
+    """People pause for about `silence_ms`: a turn's end and the next one's start in one push."""
+    rate = 16_000
+    both = 0
+    for pause_ms in range(496, 620, 4):
+        listener = TurnAudio(CountingTokenizer(), rate, LevelTurns())
+        listener.detect(Detection(silence_ms=500, prefix_ms=100))
+        one = np.ones(rate, np.float32)
+        gap = np.zeros(pause_ms * rate // 1000, np.float32)
+        sound = np.concatenate([np.zeros(lead, np.float32), one, gap, one])
+        found = [
+            e for at in range(0, len(sound), 1600) for e in listener.push(sound[at : at + 1600])
+        ]
+        starts = [e for e in found if isinstance(e, Started) and not e.again]
+        if len(starts) == 2:
+            both += 1
+            # The second turn has its first word: of the push that ended the first one, at most
+            # the piece of 20 ms is lost in which that was decided.
+            second = (lead + rate + len(gap)) * 1000 // rate
+            assert starts[1].at_ms <= second + 20
+            assert listener.duration_ms >= 980
+    assert both
