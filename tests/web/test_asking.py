@@ -1,4 +1,4 @@
-"""Who has the floor: the microphone, a question that asks itself, and who thinks better of it."""
+"""Who speaks: the microphone, a question that asks itself, and who thinks better of it."""
 
 from tests.web.node import DOM, needs_node, run_js
 

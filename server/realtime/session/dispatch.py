@@ -1,4 +1,4 @@
-"""One realtime session: client events in, server events out through the outlet."""
+"""One realtime session: client events in, server events out through the send queue."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from server.realtime.wire.versions.version import Ga, ProtocolVersion, looks_fla
 from server.voice_names import VoiceNames
 from step_audio.core.errors import StepAudioError
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.turns.table import S
 
 
 class RealtimeSession:
     """State of one client. `handle` is called with one message after the other.
 
     Attributes:
-        floor: who speaks; what the server wants to say of its own accord goes there.
-        talk: settings, conversation, and what else the parts share.
+        turns: who speaks; what the server wants to say of its own accord goes there.
+        session_state: settings, conversation, and what else the parts share.
         commands: events that were carried out; sound is left out where the server finds the turns,
             since it streams in whether somebody speaks or not.
     """
@@ -45,7 +44,7 @@ class RealtimeSession:
         expires_at: int | None = None,
         voice_names: Mapping[str, str] | None = None,
     ) -> None:
-        """Greet the client; `shape` None: GA, unless its first update is of another.
+        """Greet the client; `version` None: GA, unless its first update is of another.
 
         Args:
             expires_at: when the session ends at the latest, in seconds of Unix time.
@@ -111,7 +110,7 @@ class RealtimeSession:
     def active(self) -> bool:
         """Whether somebody speaks, or a tool is at work."""
         at_work = self.session_state.background_calls.open > 0
-        return at_work or self.turns.state is not S.LISTENING or self._hearing.open
+        return at_work or not self.turns.idle or self._hearing.open
 
     async def close(self) -> None:
         """Stop what runs."""

@@ -1,4 +1,4 @@
-"""The input audio buffer: appended sound in, turns out, to the client and to the floor."""
+"""The input audio buffer: sound in, turns out, to the client and to the turn controller."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class InputAudio:
                 if not heard.again:
                     self._tell("speech_started", audio_start_ms=heard.at_ms)
                 self._turns.speech(interrupt=detection.interrupt_response, again=heard.again)
-            case Paused() if self._turns.yielding:
+            case Paused() if self._turns.interrupted:
                 self._turn_audio.clear()
                 self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
                 self._send_queue.send({"type": "input_audio_buffer.cleared"})

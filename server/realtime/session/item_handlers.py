@@ -95,4 +95,5 @@ class ItemHandlers:
         """Remove an item. Raises ItemNotFound."""
         self._turns.touch()
         self._conversation.delete(event.item_id)
+        self._turns.deleted(event.item_id)
         self._send_queue.send({"type": "conversation.item.deleted", "item_id": event.item_id})

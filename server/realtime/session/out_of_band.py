@@ -14,7 +14,7 @@ MAX_ASIDES: Final = 4
 
 
 class OutOfBandResponses:
-    """Those that are under way, whoever has the floor."""
+    """Those that are under way, whoever speaks."""
 
     def __init__(self, speaker: Responses) -> None:
         self._speaker = speaker
@@ -57,4 +57,4 @@ class OutOfBandResponses:
 
 
 def _ignore(_: ResponseTask) -> None:
-    """The floor takes no notice of sound beside the conversation."""
+    """Turns take no notice of sound outside the conversation."""

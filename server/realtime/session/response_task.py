@@ -7,9 +7,9 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
-from server.realtime.session.send_queue import SendQueue
+from server.realtime.session.send_queue import SOUND, SendQueue
 from server.realtime.wire.response_events import ResponseTranslator
 from step_audio.core.errors import StepAudioError
 from step_audio.core.types import TextDelta
@@ -25,8 +25,8 @@ class ResponseTask:
     """Runs an answer in a task of its own. What leaves does so through a translator.
 
     Args:
-        outlet: where events go.
-        on_audio: called when the first sound leaves, and again after a `resume`.
+        send_queue: where events go.
+        on_audio: called when the first sound goes to the socket, and again after a `resume`.
         on_end: called after the last event, or with what broke; not when `stop` was called.
         keep: whether what was sent is kept, for `resume`.
     """
@@ -143,17 +143,19 @@ class ResponseTask:
             self._room.clear()
 
     def _pass(self, translator: ResponseTranslator, event: AnswerEvent) -> None:
+        first = False
         if isinstance(event, AudioChunk):
             if self._keep:
                 self._sent.append(event)
-            if self._silent:
-                self._silent = False
-                self._on_audio(self)
-        self._send(translator.on(event))
+            first, self._silent = self._silent, False
+        self._send(translator.on(event), first_sound=first)
 
-    def _send(self, events: list[dict[str, object]]) -> None:
+    def _send(self, events: list[dict[str, Any]], *, first_sound: bool = False) -> None:
         for event in events:
-            self._send_queue.send(event)
+            # The queue may hold many events in front of it: sound counts from when it is sent.
+            heard = first_sound and event["type"] == SOUND
+            self._send_queue.send(event, (lambda: self._on_audio(self)) if heard else None)
+            first_sound = first_sound and not heard
 
 
 def _after(chunks: list[AudioChunk], heard_ms: int) -> list[AnswerEvent]:

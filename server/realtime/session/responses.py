@@ -52,6 +52,7 @@ class ActiveResponse:
         started_s: when it was started. heard_from_s: when its first sound left.
         question: the spoken item that it answers.
         begun: items of `conversation` before it.
+        last_response_id: of the newest response that the client saw of it.
     """
 
     response_task: ResponseTask
@@ -63,6 +64,7 @@ class ActiveResponse:
     heard_from_s: float | None = None
     usage: Usage = field(default_factory=Usage)
     begun: int = 0
+    last_response_id: str | None = None
 
     @property
     def response_id(self) -> str | None:
@@ -78,7 +80,7 @@ class ActiveResponse:
 
 
 class Responses:
-    """Starts answers and tells the client of them; who may speak is the floor's matter."""
+    """Starts responses and tells the client of them; when is for the turn controller to say."""
 
     def __init__(self, session_state: SessionState) -> None:
         self._state, self._send_queue = session_state, session_state.send_queue
@@ -156,9 +158,9 @@ class Responses:
         conversation = self._state.conversation
         if speech.wanted.config.modality == "text" or not conversation.has(speech.answer_id):
             return None
-        if speech.heard_from_s is None:
-            return 0
         said = conversation.get(speech.answer_id)
+        if speech.heard_from_s is None:
+            return 0 if isinstance(said, Answer) and said.duration_ms else None
         elapsed_ms = (self._clock.now_s() - speech.heard_from_s) * 1000
         heard_ms = int(elapsed_ms * speech.wanted.config.pace)
         return heard_ms if isinstance(said, Answer) and heard_ms < said.duration_ms else None
@@ -215,8 +217,9 @@ class Responses:
             asked = False  # told with an earlier response
         question_id = question.item_id if question and asked and not wanted.aside else None
         self._state.speeds[speech.answer_id] = wanted.config.pace
+        speech.last_response_id = f"resp_{new_id()}"
         return ResponseTranslator(
-            response_id=f"resp_{new_id()}",
+            response_id=speech.last_response_id,
             answer_id=speech.answer_id,
             conversation_id=self._state.conversation_id,
             config=wanted.config,

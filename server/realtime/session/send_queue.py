@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from secrets import token_hex
 from typing import Any
 
 from server.realtime.wire.versions.version import Ga, ProtocolVersion
 
-_SOUND = "response.output_audio.delta"
+SOUND = "response.output_audio.delta"
 
 
 class SendQueue:
@@ -20,14 +21,14 @@ class SendQueue:
     cancelled. The bound is overshot by what two producers make of one input each.
 
     Attributes:
-        shape: the dialect in which events leave; GA until told otherwise.
+        version: the protocol version in which events leave; GA until told otherwise.
     """
 
     def __init__(self, limit: int = 64) -> None:
         self.version: ProtocolVersion = Ga()
         self._limit = limit
         self._name, self._numbers = token_hex(8), count(1)
-        self._events: deque[dict[str, Any]] = deque()
+        self._events: deque[tuple[dict[str, Any], Callable[[], None] | None]] = deque()
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -40,23 +41,23 @@ class SendQueue:
         """Wait until the client has taken enough."""
         await self._room.wait()
 
-    def send(self, event: dict[str, Any]) -> None:
-        """Queue an event under a fresh id."""
+    def send(self, event: dict[str, Any], on_taken: Callable[[], None] | None = None) -> None:
+        """Queue an event under a fresh id; `on_taken` is called when it goes to the socket."""
         event_id = f"event_{self._name}{next(self._numbers):08x}"
-        self._events.append({"event_id": event_id, **event})
+        self._events.append(({"event_id": event_id, **event}, on_taken))
         self._filled.set()
         if len(self._events) >= self._limit:
             self._room.clear()
 
     def silence(self, response_id: str) -> int:
         """Drop the sound of a response that was not yet sent; return how many bytes it was."""
-        kept: deque[dict[str, Any]] = deque()
+        kept: deque[tuple[dict[str, Any], Callable[[], None] | None]] = deque()
         dropped = 0
-        for event in self._events:
-            if event["type"] == _SOUND and event["response_id"] == response_id:
+        for event, on_taken in self._events:
+            if event["type"] == SOUND and event["response_id"] == response_id:
                 dropped += len(event["delta"])
             else:
-                kept.append(event)
+                kept.append((event, on_taken))
         self._events = kept
         self._make_room()
         return dropped * 3 // 4
@@ -67,10 +68,14 @@ class SendQueue:
             while not self._events:
                 self._filled.clear()
                 await self._filled.wait()
-            event = self.version.outward(self._events.popleft())
+            queued, on_taken = self._events.popleft()
+            event = self.version.outward(queued)
             self._make_room()
-            if event is not None:
-                return event
+            if event is None:
+                continue
+            if on_taken is not None:
+                on_taken()
+            return event
 
     def _make_room(self) -> None:
         if len(self._events) < self._limit:

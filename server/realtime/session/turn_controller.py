@@ -1,44 +1,53 @@
-"""Who speaks: feeds the turn table and does what it says, one answer at a time."""
+"""Carries out what the turn machine decides for one session, and feeds back what came of it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
 from server.http.errors import RequestError
 from server.realtime.session.out_of_band import OutOfBandResponses
 from server.realtime.session.response_task import ResponseTask
 from server.realtime.session.responses import ActiveResponse, ResponseRequest, Responses
 from server.realtime.session.state import SessionState
+from server.realtime.wire.response_events import error_event
 from server.realtime.wire.session_config import SessionConfig
-from step_audio.core.errors import Overloaded, StepAudioError, TurnError
+from step_audio.core.errors import StepAudioError, TurnError
 from step_audio.core.types import TokenGroup
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.tool_calls.background import note
-from step_audio.dialog.turns.table import A, Action, E, Event, S, State, step
+from step_audio.dialog.turns import machine
+from step_audio.dialog.turns.machine import Command, Event, Phase, Request, TurnState
 
-MAX_WAITING: Final = 16
+_LOG = logging.getLogger(__name__)
+
+CONVERSATION = "conversation"
+"""Request for a response to the conversation as it is when the response begins."""
+NEWS = "news"
+"""Request for a response that tells what came of a tool call, or an announcement."""
 
 
 class TurnController:
-    """The turn machine of one session at work.
+    """The turns of one session.
 
     Attributes:
-        asides: answers that are given whoever has the floor.
+        state: what the machine knows; only `_feed` changes it.
+        out_of_band: responses outside the conversation, which no turn starts or ends.
     """
 
     def __init__(self, session_state: SessionState) -> None:
-        self.state: State = S.LISTENING
-        self._state, self._conversation = session_state, session_state.conversation
-        self._speaker = Responses(session_state)
+        self.state = TurnState()
+        self._session, self._conversation = session_state, session_state.conversation
+        self._responses = Responses(session_state)
         services = session_state.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
         self._resume_ms = session_state.assistant.settings.turns.resume_ms
         self._current: ActiveResponse | None = None
-        self.out_of_band = OutOfBandResponses(self._speaker)
-        self._waiting: deque[ResponseRequest | str | None] = deque()
-        self._user_speaks = False
+        self.out_of_band = OutOfBandResponses(self._responses)
+        self._events: deque[Event] = deque()
+        self._feeding = False
         self._free = asyncio.Event()
         self._free.set()
 
@@ -46,96 +55,83 @@ class TurnController:
 
     def speech(self, *, interrupt: bool, again: bool) -> None:
         """The user began to speak, or goes on after a pause."""
-        self._user_speaks = True
-        audible = self.state in (S.THINKING, S.SPEAKING)
-        if self.state is S.YIELDING or (audible and not interrupt):
-            return
-        if interrupt and self._may_resume() and not again:
-            self._feed(E.DISTURBED)
-            return
-        if interrupt and not audible and self._current is not None:
-            # All was sent, and perhaps not all was heard.
-            self._speaker.cut(self._current, interrupted=True)
-        self._feed(E.SPEECH_STARTED)
+        current = self._current
+        unheard = current is not None and self._responses.heard_ms(current) not in (None, 0)
+        delays = self._resume_ms > 0 and current is not None
+        self._feed(machine.SpeechStarted(interrupt, again, delays, unheard))
 
     def confirm(self, spoken_ms: int) -> None:
         """The user has spoken for so long: no false alarm, if long enough."""
-        if self.state is S.YIELDING and spoken_ms >= self._resume_ms:
-            self._feed(E.CONFIRMED)
+        if spoken_ms >= self._resume_ms:
+            self._feed(machine.SpeechConfirmed())
 
     def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
-        """The user fell silent; with groups, an early answer is worth it."""
-        if self.state is not S.HEARING:
-            return
-        self._feed(E.PAUSED)
-        if groups:
+        """The user fell silent; with groups, an early response is worth it."""
+        early: ResponseRequest | None = None
+        if groups and self.state.phase is Phase.HEARING:
             fork = self._conversation.fork()
             try:
                 fork.add(UserAudio(item_id, groups))
+                early = ResponseRequest(self._session.config, conversation=fork)
             except StepAudioError:  # the commit will say what is wrong
-                return
-            self._prepare(ResponseRequest(self._state.config, conversation=fork))
-            self._feed(E.GUESSED)
+                pass
+        self._feed(machine.Paused(early))
 
     async def words(self, within_s: float) -> str | None:
-        """Return what an early answer takes the question for; None: there is none, it does not
+        """Return what an early response takes the question for; None: there is none, it does not
         say, or not in time."""
         current = self._current
-        if self.state is not S.SPECULATING or current is None:
+        if self.state.phase is not Phase.SPECULATING or current is None:
             return None
         await current.response_task.begun(within_s)
         question = current.conversation.last_question()
         return question.transcript if isinstance(question, UserAudio) else None
 
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is under way that the client knows of."""
-        return self.state in (S.THINKING, S.SPEAKING, S.YIELDING)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether an answer was given, its sound has been played, and nobody speaks since."""
-        current = self._current
-        if self.state is not S.LISTENING or self._user_speaks or current is None:
-            return False
-        return current.heard_from_s is None or self._speaker.heard_ms(current) is None
-
-    async def free(self) -> None:
-        """Wait until no answer is under way."""
-        await self._free.wait()
-
-    @property
-    def yielding(self) -> bool:
-        """Whether an answer waits for the end of a sound that may be no speech."""
-        return self.state is S.YIELDING
-
     def false_alarm(self) -> None:
-        """The sound that broke into an answer ended at once: the answer goes on."""
-        self._user_speaks = False
-        self._feed(E.FALSE_ALARM)
+        """The sound that interrupted a response ended at once: the response goes on."""
+        self._feed(machine.FalseAlarm())
 
     def commit(self, item: UserAudio, duration_s: float) -> None:
         """Add the user's question. Raises Overloaded, DuplicateItem."""
-        if self.state is S.YIELDING:
-            self._feed(E.CONFIRMED)
-        self._state.spoken_s[item.item_id] = duration_s
-        if self.state is S.SPECULATING and self._current is not None:
+        self._feed(machine.SpeechConfirmed())
+        self._session.spoken_s[item.item_id] = duration_s
+        if self.state.phase is Phase.SPECULATING and self._current is not None:
             self._conversation.adopt(self._current.conversation)
         else:
             self._conversation.add(item)
 
     def over(self, *, answer: bool) -> None:
-        """The user's turn is over."""
-        self._user_speaks = False
-        if self.state in (S.THINKING, S.SPEAKING):
-            if answer:
-                self.when_free()
-        elif not answer:
-            self._feed(E.DROPPED)
-        else:
-            if self.state is not S.SPECULATING:
-                self._prepare(ResponseRequest(self._state.config))
-            self._feed(E.COMMITTED)
+        """The user's turn is over. Raises Overloaded."""
+        self._feed(machine.TurnOver(CONVERSATION if answer else None))
+
+    # --- what is known ------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether a response is under way that the client knows of."""
+        return self.state.busy
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody speaks and nothing is made."""
+        return self.state.phase is Phase.LISTENING
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a response waits for the end of a sound that may be no speech."""
+        return self.state.phase is Phase.INTERRUPTED
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a response was given, its sound has been played, and nobody speaks since."""
+        current = self._current
+        if not self.idle or self.state.user_speaks or current is None:
+            return False
+        return self._responses.heard_ms(current) is None
+
+    async def free(self) -> None:
+        """Wait until no response is under way."""
+        await self._free.wait()
 
     # --- what the client does -----------------------------------------------------------------
 
@@ -147,34 +143,33 @@ class TurnController:
     ) -> None:
         """Answer now, to the conversation or to `context` in its place.
 
-        An answer that has called a tool of the client is as good as over: this one follows it.
+        A response that has called a tool of the client is as good as over: this one follows it.
 
         Raises:
-            RequestError: an answer is under way. Overloaded.
+            RequestError: a response is under way. Overloaded.
         """
-        self.touch()
-        if self.state is S.YIELDING:
-            self._feed(E.CONFIRMED)
-        if self.busy and self._current is not None and self._current.calls:
-            self.when_free(ResponseRequest(config, metadata, context))
-            return
-        if self.state not in (S.LISTENING, S.HEARING, S.PAUSING):
+        follows = self._current is not None and self._current.calls
+        try:
+            self._feed(machine.Asked(ResponseRequest(config, metadata, context), follows))
+        except TurnError as error:
             raise RequestError(
-                "a response is already in progress; cancel it or wait for response.done",
-                code="conversation_already_has_active_response",
-            )
-        self._prepare(ResponseRequest(config, metadata, context))
-        self._feed(E.COMMITTED)
+                str(error), code="conversation_already_has_active_response"
+            ) from None
 
     def cancel(self, response_id: str | None) -> None:
         """Stop a response under way, the conversation's by default. Raises RequestError."""
         if self.out_of_band.cancel(response_id):
             return
-        running = self._current.response_id if self._current else None
+        current = self._current
+        known = current is not None and response_id in (
+            None,
+            current.response_id,
+            current.last_response_id,
+        )
         try:
-            if running is None or response_id not in (None, running):
-                raise TurnError("nothing to cancel")
-            self._feed(E.CLIENT_CANCEL)
+            if not known:
+                raise TurnError("no response of that id")
+            self._feed(machine.Cancelled())
         except TurnError:
             raise RequestError(
                 "Cancellation failed: no active response found", code="response_cancel_not_active"
@@ -190,30 +185,28 @@ class TurnController:
                 self._conversation.add(item)
 
     def touch(self) -> None:
-        """The conversation or the settings change: an early answer no longer holds."""
-        if self.state is S.SPECULATING:
-            self._feed(E.STALE)
+        """The conversation or the settings change: an early response no longer holds."""
+        self._feed(machine.Stale())
+
+    def deleted(self, item_id: str) -> None:
+        """An item was deleted: a response that waits to go on in it has nowhere to go."""
+        if self.interrupted and self._current is not None and self._current.answer_id == item_id:
+            self._feed(machine.Cancelled())
 
     # --- what the server wants ----------------------------------------------------------------
 
-    def when_free(self, wish: ResponseRequest | str | None = None) -> None:
-        """Answer the conversation as it then is, or say a text, as soon as nobody speaks.
-
-        Raises:
-            Overloaded: too much waits already.
-        """
-        if len(self._waiting) >= MAX_WAITING:
-            raise Overloaded("too many answers wait for the floor")
-        self._waiting.append(wish)
-        self._next()
+    def when_free(self, wanted: ResponseRequest | str = CONVERSATION) -> None:
+        """Answer the conversation as it then is, as soon as nobody speaks. Raises Overloaded."""
+        self._feed(machine.Wanted(wanted))
 
     def poke(self) -> None:
         """There is news from a tool: tell it as soon as nobody speaks."""
-        self._next()
+        if NEWS not in self.state.waiting:  # each response of this kind asks for the next one
+            self._report(machine.Wanted(NEWS))
 
     async def close(self) -> None:
         """Stop what runs."""
-        self._waiting.clear()
+        self.state = TurnState()
         answers = self.out_of_band.stop()
         if self._current is not None:
             self._current.response_task.stop()
@@ -224,87 +217,118 @@ class TurnController:
     # --- the machine --------------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        self.state, actions = step(self.state, event)
-        for action in actions:
-            self._do(action)
-        self._next()
-        (self._free.clear if self.busy else self._free.set)()
+        """Tell the machine and carry out what it says.
 
-    def _do(self, action: Action) -> None:
+        What a command brings about at once is fed when the command is done. A command that raises
+        is an event too, so that no phase outlives its response.
+
+        Raises:
+            TurnError, Overloaded: the event does not fit; nothing changed.
+            StepAudioError: of a command.
+        """
+        self._events.append(event)
+        if self._feeding:
+            return
+        failure: StepAudioError | None = None
+        self._feeding = True
+        try:
+            while self._events:
+                failure = self._step(self._events.popleft()) or failure
+        finally:
+            self._events.clear()
+            self._feeding = False
+            (self._free.clear if self.busy else self._free.set)()
+        if failure is not None:
+            raise failure
+
+    def _step(self, event: Event) -> StepAudioError | None:
+        self.state, commands = machine.on(self.state, event)
+        for command in commands:
+            try:
+                self._carry_out(command)
+            except StepAudioError as error:
+                self._events.appendleft(machine.CommandFailed())
+                return error
+            except Exception:
+                _LOG.exception("turn command failed", extra={"command": type(command).__name__})
+                self._events.appendleft(machine.CommandFailed())
+                return StepAudioError("internal error; see the server's log")
+        return None
+
+    def _report(self, event: Event) -> None:
+        """Feed what no client asked for: what is wrong with it is told as an error event."""
+        try:
+            self._feed(event)
+        except StepAudioError as error:
+            self._session.send_queue.send(error_event(error, event_id=None))
+
+    def _carry_out(self, command: Command) -> None:
+        if isinstance(command, machine.Start):
+            self._start(command.request, held=command.held)
+            return
         current = self._current
-        assert current is not None
-        if action is A.START_RESPONSE:
-            self._speaker.announce(current)
-        elif action is A.RELEASE:
-            current.conversation = self._conversation
-            self._observe("speculations.committed", 1)
-            self._observe("speculation_saved_s", self._clock.now_s() - current.started_s)
-            self._speaker.announce(current)
-        elif action is A.CANCEL_RESPONSE:
-            reason = "turn_detected" if self._user_speaks else "client_cancelled"
-            self._speaker.end(current, reason, interrupted=self._user_speaks)
-            current.response_task.stop()
-        elif action is A.DISCARD:
-            if current.conversation is not self._conversation:
-                self._observe("speculations.discarded", 1)
-            current.response_task.stop()
-        elif action is A.SUSPEND:
-            if current.response_id is None:
-                self._speaker.cut(current, interrupted=True)
-            self._speaker.end(current, "turn_detected", interrupted=True)
-            current.response_task.suspend()
-        elif action is A.RESUME:
-            self._speaker.go_on(current)
+        if current is None:
+            return  # nothing was said yet, or it could not be started
+        match command:
+            case machine.Release():
+                current.conversation = self._conversation
+                self._observe("speculations.committed", 1)
+                self._observe("speculation_saved_s", self._clock.now_s() - current.started_s)
+                self._responses.announce(current)
+            case machine.Cancel(by_speech):
+                reason = "turn_detected" if by_speech else "client_cancelled"
+                self._responses.end(current, reason, interrupted=by_speech)
+                current.response_task.stop()
+            case machine.Discard():
+                if current.conversation is not self._conversation:
+                    self._observe("speculations.discarded", 1)
+                current.response_task.stop()
+            case machine.Suspend():
+                if current.response_id is None:
+                    self._responses.cut(current, interrupted=True)
+                self._responses.end(current, "turn_detected", interrupted=True)
+                current.response_task.suspend()
+            case machine.Resume():
+                self._responses.go_on(current)
+            case machine.Truncate():
+                self._responses.cut(current, interrupted=True)
 
-    def _prepare(self, wanted: ResponseRequest) -> None:
+    def _start(self, request: Request, *, held: bool) -> None:
         before = self._current.response_task if self._current else None
-        self._current = self._speaker.prepare(
+        self._current = None
+        wanted = self._resolved(request)
+        self._current = self._responses.prepare(
             wanted, on_audio=self._audible, on_end=self._ended, after=before
         )
+        if not held:
+            self._responses.announce(self._current)
+
+    def _resolved(self, request: Request) -> ResponseRequest:
+        """Return a request with the settings of now. Raises Overloaded: no room for news."""
+        if isinstance(request, ResponseRequest):
+            return request
+        config, calls = self._session.config, self._session.background_calls
+        news = calls.take() if request == NEWS else None
+        if calls.news and NEWS not in self.state.waiting:
+            self._events.append(machine.Wanted(NEWS))
+        if news is None:
+            return ResponseRequest(config)
+        return ResponseRequest(config.after_calls, text=note(news, self._conversation))
 
     def _audible(self, response_task: ResponseTask) -> None:
         current = self._current
         if current is None or current.response_task is not response_task:
             return
         current.heard_from_s = self._clock.now_s()
-        if self.state is S.THINKING:
-            self._feed(E.FIRST_AUDIO)
+        self._report(machine.FirstAudio())
 
     def _ended(self, response_task: ResponseTask, failure: StepAudioError | None) -> None:
         current = self._current
         if current is None or current.response_task is not response_task:
             return
-        if current.response_id is None:  # an early answer that failed
-            self.touch()
+        if current.response_id is None:  # an early response that failed
+            self._report(machine.ResponseEnded(failed=True))
             return
         self.adopt()
-        self._speaker.finish(current, failure)
-        self._feed(E.FAILED if failure else E.RESPONSE_DONE)
-
-    def _next(self) -> None:
-        """Give the floor to what waits for it, once nobody has it."""
-        if self.state is not S.LISTENING:
-            return
-        if self._user_speaks:  # over an answer that was not to be interrupted
-            self.state, _ = step(self.state, E.SPEECH_STARTED)
-        elif self._waiting:
-            wish = self._waiting.popleft()
-            asked = (
-                wish
-                if isinstance(wish, ResponseRequest)
-                else ResponseRequest(self._state.config, text=wish)
-            )
-            self._prepare(asked)
-            self._feed(E.COMMITTED)
-        elif (news := self._state.background_calls.take()) is not None:
-            text = note(news, self._conversation)
-            self._prepare(ResponseRequest(self._state.config.after_calls, text=text))
-            self._feed(E.COMMITTED)
-
-    def _may_resume(self) -> bool:
-        current = self._current
-        if not self._resume_ms or current is None:
-            return False
-        if self.state is S.LISTENING:
-            return self._speaker.heard_ms(current) not in (None, 0)
-        return self.state is S.SPEAKING
+        self._responses.finish(current, failure)
+        self._report(machine.ResponseEnded(failed=failure is not None))

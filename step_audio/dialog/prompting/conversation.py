@@ -195,8 +195,19 @@ class Conversation:
         return other
 
     def adopt(self, other: Conversation) -> None:
-        """Become one with a fork: what either is told from now on, both know."""
+        """Become one with a fork: what either is told from now on, both know.
+
+        Transcripts that came while the fork was apart are kept.
+        """
+        told = {
+            item.item_id: item.transcript
+            for item in self._items
+            if isinstance(item, UserAudio) and item.transcript is not None
+        }
         self._items = other._items
+        for at, item in enumerate(self._items):
+            if isinstance(item, UserAudio) and item.transcript is None and item.item_id in told:
+                self._items[at] = replace(item, transcript=told[item.item_id])
 
     def get(self, item_id: str) -> Item:
         """Return an item. Raises ItemNotFound."""

@@ -1,7 +1,7 @@
 """Tool calls under way in one conversation, and what comes of them later.
 
 A call is sent and waited for a while; what takes longer is deferred, and its result is news when
-it comes. News is told when the floor is free: the session takes it, nothing pushes it.
+it comes. News is told when nobody speaks: the session takes it, nothing pushes it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ class BackgroundCalls:
                 self._tell(LateResult(call, done.result()))
 
         task.add_done_callback(tell)
+
+    @property
+    def news(self) -> int:
+        """How much news waits to be taken."""
+        return len(self._news)
 
     def take(self) -> News | None:
         """Return the oldest news, None without any."""

@@ -1,4 +1,4 @@
-"""Tools of the server in a session: what they bring is told when the floor is free."""
+"""Tools of the server in a session: what they bring is told when nobody speaks."""
 
 import asyncio
 import threading
