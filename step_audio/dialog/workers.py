@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,12 +41,12 @@ class WorkerThreads:
         self._observe(f"queue_depth.{self._name}", self._open + len(self._patient))
         if priority > LIVE:
             await self._free_thread()
-        loop = asyncio.get_running_loop()
         self._open += 1
-        begun = self._pool.submit(call)
-        # A call that has begun keeps its thread after whoever waited for it is gone.
-        begun.add_done_callback(lambda _: self._told(loop))
-        return await asyncio.wrap_future(begun)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        finally:
+            self._open -= 1
+            self._wake()
 
     async def push(self, stage: Stage[In, Out], item: In, priority: int = LIVE) -> list[Out]:
         """Return everything that became ready; the work is done in the thread, not lazily."""
@@ -71,15 +70,6 @@ class WorkerThreads:
             except asyncio.CancelledError:
                 self._wake()  # it may have been our turn
                 raise
-
-    def _told(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A thread is free. Called in that thread, or where a call was cancelled."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._ended)
-
-    def _ended(self) -> None:
-        self._open -= 1
-        self._wake()
 
     def _wake(self) -> None:
         """Let the next patient call look whether it may begin."""

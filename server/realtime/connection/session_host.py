@@ -120,21 +120,12 @@ class SessionHost:
                     await self._until_over()
                     self._broken = False
                     self._over.set()
-                    await self._stop_handling()
                     await self._session.close()
             finally:
                 self._over.set()
                 self._open.set()
-                await self._stop_handling()
                 self._watch.ended(time.monotonic())
-                self.finished.set()
-
-    async def _stop_handling(self) -> None:
-        """Stop the event that is being carried out: it must not outlive its session."""
-        handling, self._handling = self._handling, None
-        if handling is not None and not handling.done():
-            handling.cancel()
-            await asyncio.wait([handling])
+        self.finished.set()
 
     def end(self) -> None:
         """Let the session be over."""

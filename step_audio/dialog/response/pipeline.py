@@ -77,12 +77,10 @@ class ResponsePipeline:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(), name="answer.read")
                 tasks.create_task(self._speak(), name="answer.speak")
+        except* StepAudioError as group:
+            await self._out.put(_End(group.exceptions[0]))
         except* Exception as group:
-            # What the caller can handle goes first; a part that failed beside it is in its notes.
-            broken = sorted(group.exceptions, key=lambda e: not isinstance(e, StepAudioError))
-            for other in broken[1:]:
-                broken[0].add_note(f"beside it failed: {other!r}")
-            await self._out.put(_End(broken[0]))
+            await self._out.put(_End(group))
         else:
             await self._out.put(_End())
 

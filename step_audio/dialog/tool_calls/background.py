@@ -135,7 +135,7 @@ class BackgroundCalls:
         try:
             if full:
                 raise ToolError(f"{MAX_OPEN} calls and timers are open; wait for one")
-            result = await _called(self._tools, call)
+            result = await self._tools.call(call)
             end = "done"
         except ToolError as error:
             end = "late" if isinstance(error, ToolLate) else "failed"
@@ -158,21 +158,6 @@ class BackgroundCalls:
     def _tell(self, news: News) -> None:
         self._news.append(news)
         self._wake()
-
-
-async def _called(tools: ToolBox, call: ToolCall) -> ToolResult:
-    """Carry out a call. Raises ToolError: also when the tool's own work was cancelled.
-
-    Client libraries cancel what they wait for when a connection breaks. Only a cancellation of
-    our own task may pass: a task that ends as cancelled by itself would be waited for for ever.
-    """
-    try:
-        return await tools.call(call)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ToolError(f"{call.name[:40]} was cancelled before it had a result") from None
 
 
 def note(news: News, conversation: Conversation) -> str | None:
