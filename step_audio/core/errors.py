@@ -9,6 +9,14 @@ class StepAudioError(Exception):
     code = "internal_error"
 
 
+class PartFailed(StepAudioError):
+    """A part raised what it should not: a bug of ours, or of a library. The log has the chain."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"internal error in the {part}; see the server's log")
+        self.part = part
+
+
 class InputError(StepAudioError):
     """Something from outside is wrong; the message says what and what to do."""
 

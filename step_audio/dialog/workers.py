@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,16 +38,24 @@ class WorkerThreads:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T], priority: int = LIVE) -> T:
-        """Return what `call` returns. Cancelling stops the wait, not a call that has begun."""
+        """Return what `call` returns.
+
+        Cancelling stops the wait, not a call that has begun: its thread counts as busy until the
+        call has ended.
+        """
         self._observe(f"queue_depth.{self._name}", self._open + len(self._patient))
         if priority > LIVE:
             await self._free_thread()
+        loop = asyncio.get_running_loop()
+        begun = self._pool.submit(call)
         self._open += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-        finally:
-            self._open -= 1
-            self._wake()
+
+        def ended(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._ended)
+
+        begun.add_done_callback(ended)
+        return await asyncio.wrap_future(begun)
 
     async def push(self, stage: Stage[In, Out], item: In, priority: int = LIVE) -> list[Out]:
         """Return everything that became ready; the work is done in the thread, not lazily."""
@@ -70,6 +79,10 @@ class WorkerThreads:
             except asyncio.CancelledError:
                 self._wake()  # it may have been our turn
                 raise
+
+    def _ended(self) -> None:
+        self._open -= 1
+        self._wake()
 
     def _wake(self) -> None:
         """Let the next patient call look whether it may begin."""

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
@@ -78,6 +79,10 @@ class McpTools:
                 await self._connected()
         except (ToolError, TimeoutError) as error:
             return str(error) or "time-out"
+        except asyncio.CancelledError:  # the package lets those of its own tasks out
+            if asked_to_stop():
+                raise
+            return "cancelled from within"
         return None
 
     async def _retry(self) -> None:

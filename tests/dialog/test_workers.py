@@ -58,3 +58,22 @@ async def test_texts_use_every_thread_that_is_free(held: threading.Event) -> Non
     held.set()
     await first
     worker.close()
+
+
+async def test_a_call_that_was_given_up_keeps_its_thread_until_it_has_ended(
+    held: threading.Event,
+) -> None:
+    """B9: a batch call went in behind it and stood before the next live one."""
+    worker, order = WorkerThreads("voice"), list[str]()
+    given_up = asyncio.create_task(worker.run(lambda: held.wait(10)))
+    await settle()
+    text = asyncio.create_task(worker.run(lambda: order.append("text"), BATCH))
+    await settle()
+    given_up.cancel()  # a barge-in: the thread still works on it
+    await settle()
+    live = asyncio.create_task(worker.run(lambda: order.append("live"), LIVE))
+    await settle()
+    held.set()
+    await asyncio.wait_for(asyncio.gather(text, live), 10)
+    assert order == ["live", "text"]
+    worker.close()

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from server.realtime.session.send_queue import SOUND, SendQueue
 from server.realtime.wire.response_events import ResponseTranslator
-from step_audio.core.errors import StepAudioError
+from step_audio.core.cancellation import asked_to_stop
+from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.types import TextDelta
 from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
 
@@ -124,9 +125,15 @@ class ResponseTask:
                     self._take(event)
         except StepAudioError as error:
             failure = error
+        except asyncio.CancelledError:
+            if asked_to_stop():
+                raise
+            # Raised from within: without an end the turn would wait for this answer for ever.
+            _LOG.exception("response cancelled from within")
+            failure = PartFailed("response")
         except Exception:
             _LOG.exception("response failed")
-            failure = StepAudioError("internal error; see the server's log")
+            failure = PartFailed("response")
         if failure is None or self._sent:  # else nobody ever heard of this answer
             await self.released()
         self._ended = True

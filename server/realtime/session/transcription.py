@@ -10,7 +10,8 @@ from typing import Final
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire.response_events import failed_transcript, transcript_events
-from step_audio.core.errors import Overloaded, StepAudioError
+from step_audio.core.cancellation import asked_to_stop
+from step_audio.core.errors import Overloaded, PartFailed, StepAudioError
 from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.transcription import transcript_of
 
@@ -64,9 +65,15 @@ class InputTranscription:
         except StepAudioError as error:
             self._fail(item, error)
             return
+        except asyncio.CancelledError:
+            if asked_to_stop():
+                raise
+            _LOG.exception("transcription cancelled from within")
+            self._fail(item, PartFailed("transcription"))
+            return
         except Exception:
             _LOG.exception("transcription failed")
-            self._fail(item, StepAudioError("internal error; see the server's log"))
+            self._fail(item, PartFailed("transcription"))
             return
         if session_state.conversation.has(item.item_id):
             session_state.conversation.transcribe(item.item_id, text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 
-from step_audio.core.errors import StepAudioError
+from step_audio.core.cancellation import asked_to_stop
+from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Vocoder
 from step_audio.core.types import (
     LIVE,
@@ -20,6 +22,8 @@ from step_audio.core.types import (
 )
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
 class _End:
     """Last entry of the outgoing queue."""
 
-    error: BaseException | None = None
+    error: StepAudioError | None = None
 
 
 class ResponsePipeline:
@@ -75,12 +79,14 @@ class ResponsePipeline:
     async def _work(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(), name="answer.read")
-                tasks.create_task(self._speak(), name="answer.speak")
+                tasks.create_task(
+                    named("language model's answer", self._read()), name="answer.read"
+                )
+                tasks.create_task(named("vocoder", self._speak()), name="answer.speak")
         except* StepAudioError as group:
-            await self._out.put(_End(group.exceptions[0]))
-        except* Exception as group:
-            await self._out.put(_End(group))
+            first = group.exceptions[0]
+            assert isinstance(first, StepAudioError)  # the group is of our own two tasks: flat
+            await self._out.put(_End(first))
         else:
             await self._out.put(_End())
 
@@ -108,3 +114,25 @@ class ResponsePipeline:
         for pcm in chunks:
             if len(pcm):
                 await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
+
+
+async def named(part: str, work: Awaitable[None]) -> None:
+    """Await a part's work; whatever breaks it is a StepAudioError afterwards.
+
+    Raises:
+        StepAudioError: raised by the work. PartFailed: it raised something else, or was cancelled
+            from within.
+    """
+    try:
+        await work
+    except StepAudioError:
+        raise
+    except asyncio.CancelledError as stray:
+        # Not ours: a TaskGroup would take the part for ended, and its neighbour wait for ever.
+        if asked_to_stop():
+            raise
+        _LOG.exception("part cancelled from within", extra={"part": part})
+        raise PartFailed(part) from stray
+    except Exception as error:
+        _LOG.exception("part failed", extra={"part": part})
+        raise PartFailed(part) from error

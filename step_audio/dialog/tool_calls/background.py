@@ -7,17 +7,23 @@ it comes. News is told when nobody speaks: the session takes it, nothing pushes 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
 
+_LOG = logging.getLogger(__name__)
+
 MAX_OPEN: Final = 32
+_CLOSE_S: Final = 5.0
+"""So long a tool that was told to stop is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,9 @@ class BackgroundCalls:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            _, stuck = await asyncio.wait(tasks, timeout=_CLOSE_S)
+            if stuck:
+                _LOG.warning("tools do not stop", extra={"calls": len(stuck)})
 
     async def _carry_out(self, call: ToolCall, *, full: bool) -> ToolResult:
         start_s, end = self._clock.now_s(), "cancelled"
@@ -140,12 +148,23 @@ class BackgroundCalls:
         except ToolError as error:
             end = "late" if isinstance(error, ToolLate) else "failed"
             result = ToolResult(call.call_id, call.name, self._failure(error))
+        except asyncio.CancelledError:
+            if asked_to_stop():
+                raise
+            end, result = "failed", self._broken(call)
+        except Exception:
+            end, result = "failed", self._broken(call)
         finally:
             self._recorder.observe(f"tool_calls.{end}", 1)
             self._recorder.observe("tool_s", self._clock.now_s() - start_s)
         if result.after_s is not None:
             self._announce(result.after_s, result.announcement)
         return result
+
+    def _broken(self, call: ToolCall) -> ToolResult:
+        """Return what the model is told of a tool that raised what it should not."""
+        _LOG.exception("tool broke", extra={"tool": call.name})
+        return ToolResult(call.call_id, call.name, self._failure(ToolError("the tool broke off")))
 
     def _announce(self, after_s: float, text: str) -> None:
         def ring() -> None:

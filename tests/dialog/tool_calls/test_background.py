@@ -1,6 +1,8 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
@@ -132,3 +134,29 @@ async def test_more_than_so_many_at_a_time_fail() -> None:
     assert "open" in result.output
     assert not any(task.done() for task in tasks[:-1])
     await kept.close()
+
+
+class BrokenTools(GatedTools):
+    """Raises what no tool should."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ValueError("a bug")])
+async def test_a_tool_that_cancels_itself_or_breaks_has_failed(error: BaseException) -> None:
+    """B10: a cancelled future inside a client library looks like the end of our own task."""
+    result = await background_calls(BrokenTools(error)).send(CALL)
+    assert result == ToolResult("c1", "look", "failed: the tool broke off")
+
+
+async def test_a_call_that_is_cancelled_by_us_ends_as_cancelled() -> None:
+    task = background_calls(GatedTools()).send(CALL)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

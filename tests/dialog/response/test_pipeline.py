@@ -1,0 +1,93 @@
+"""Parts that break: the answer ends, and says which part it was."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+
+import numpy as np
+import pytest
+
+from step_audio.core.errors import EngineError, PartFailed, StepAudioError
+from step_audio.core.ports import Stage, Vocoder
+from step_audio.core.types import Pcm, TextDelta, TokenGroup, Voice
+from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
+from step_audio.dialog.response.responder import Response
+from step_audio.dialog.workers import WorkerThreads
+from tests.fakes import SineVocoder, group
+
+VOICE = Voice("rms", np.zeros(192, np.float32))
+
+
+async def breaking(error: BaseException) -> AsyncGenerator[Response, None]:
+    yield TextDelta("so ")
+    yield group(1)
+    raise error
+
+
+async def whole() -> AsyncGenerator[Response, None]:
+    for n in range(3):
+        yield group(n)
+
+
+class BrokenVocoder(SineVocoder):
+    """Breaks on its first group."""
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        return _Broken()
+
+
+class _Broken:
+    def push(self, item: TokenGroup, /) -> Iterable[Pcm]:
+        raise IndexError("a bug")
+
+    def flush(self) -> Iterable[Pcm]:
+        return ()
+
+
+async def said(
+    response: AsyncGenerator[Response, None], vocoder: Vocoder, into: list[AnswerEvent]
+) -> None:
+    worker = WorkerThreads("vocoder")
+    try:
+        async for event in ResponsePipeline(response, vocoder, VOICE, worker).events():
+            into.append(event)
+    finally:
+        worker.close()
+
+
+async def test_an_answer_that_is_cancelled_from_within_ends_with_an_error() -> None:
+    """B10: the vocoder waited for more groups for ever."""
+    seen: list[AnswerEvent] = []
+    with pytest.raises(PartFailed) as failed:
+        async with asyncio.timeout(10):
+            await said(breaking(asyncio.CancelledError()), SineVocoder(), seen)
+    assert failed.value.part == "language model's answer"
+    assert seen[0] == TextDelta("so ")
+
+
+@pytest.mark.parametrize(
+    ("response", "vocoder", "part"),
+    [
+        (breaking(KeyError("a bug")), SineVocoder(), "language model's answer"),
+        (whole(), BrokenVocoder(), "vocoder"),
+    ],
+)
+async def test_what_breaks_an_answer_is_named_and_logged_with_its_cause(
+    response: AsyncGenerator[Response, None],
+    vocoder: Vocoder,
+    part: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """B18: a group of exceptions hid which part it was."""
+    with caplog.at_level(logging.ERROR), pytest.raises(PartFailed, match=part) as failed:
+        await said(response, vocoder, [])
+    assert isinstance(failed.value.__cause__, LookupError)
+    (record,) = [r for r in caplog.records if r.message == "part failed"]
+    assert record.__dict__["part"] == part
+    assert record.exc_info is not None
+
+
+async def test_an_error_on_purpose_passes_as_it_is() -> None:
+    with pytest.raises(StepAudioError) as failed:
+        await said(breaking(EngineError("the engine died")), SineVocoder(), [])
+    assert type(failed.value) is EngineError
