@@ -20,6 +20,8 @@ from step_audio.dialog.turns.utterance import Utterance
 
 _DETECTOR_DELAY_MS: Final = 1000
 """How long after a first word the detector may speak up; sound is kept that much longer."""
+PAUSE_MS: Final = 240
+"""Silence after which a detector finds a pause."""
 _PIECE_MS: Final = 20
 """Sound is heard in such pieces, shorter than a frame of any detector: a turn's end and the next
 one's start never stand in the same piece, and what follows an end belongs to the next turn."""
@@ -127,8 +129,11 @@ class TurnAudio:
 
     @property
     def spoken_ms(self) -> int:
-        """How long the detected turn has lasted, prefix left out."""
-        return self.now_ms - self._began_ms if self.speaking else 0
+        """How long the detected turn has certainly lasted, prefix left out.
+
+        The newest sound may be the silence behind it, which is known only when it is a pause.
+        """
+        return max(0, self.now_ms - self._began_ms - PAUSE_MS) if self.speaking else 0
 
     def detect(self, detection: Detection | None) -> None:
         """Find turns from now on, or leave that to the caller; an open question is dropped."""
