@@ -54,6 +54,7 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.class_names
 
 # A folder of goldens, laid out as tests/golden is.
 GOLDEN ?= tests/golden

@@ -114,11 +114,19 @@ class ScriptedEngine:
 
 
 class SineVocoder:
-    """120 ms of sine a group at 8 kHz; the first linguistic code is the pitch."""
+    """120 ms of sine a group at 8 kHz; the first linguistic code is the pitch.
+
+    Attributes:
+        seeds: those that streams were opened with.
+    """
 
     sample_rate_hz = 8000
 
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        self.seeds.append(seed)
         return _SineStage()
 
 

@@ -164,6 +164,7 @@ class Sampling(Section):
     repetition_window: int = Field(default=0, ge=0, le=1000)
     max_tokens: int = Field(default=2048, ge=1, le=32768)
     seed: int | None = Field(default=None, ge=0)
+    """Of the ids and of the vocoder's noise. Left out: drawn anew for each answer."""
 
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]

@@ -5,6 +5,7 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -70,7 +71,7 @@ class Assistant:
         )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
-        self._speech_output = SpeechOutput(services, settings.mouths)
+        self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
             self._speech_output,
@@ -212,7 +213,8 @@ class Assistant:
         )
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
-        async with aclosing(self._speech_output.speak(response, speaker)) as events:
+        spoken = self._speech_output.speak(response, speaker, seed=self.settings.sampling.seed)
+        async with aclosing(spoken) as events:
             async for event in events:
                 yield event
 
@@ -238,7 +240,8 @@ class Assistant:
             speaker = self.services.voices.get(voice or self.services.default_voice)
             read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
             groups = noted(answer, read)
-            async with aclosing(self._speech_output.speak(groups, speaker)) as events:
+            spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
+            async with aclosing(spoken) as events:
                 async for event in events:
                     yield event
 

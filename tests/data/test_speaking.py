@@ -27,7 +27,15 @@ from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from tests.data.sounds import PLAIN, RATE, ToneReader, tone
 from tests.endpoint import serving
-from tests.fakes import VOCAB, ByteTokenizer, MemoryVoices, ScriptedEngine, group, services
+from tests.fakes import (
+    VOCAB,
+    ByteTokenizer,
+    MemoryVoices,
+    ScriptedEngine,
+    SineVocoder,
+    group,
+    services,
+)
 
 
 class _ExampleVoices(MemoryVoices):
@@ -117,6 +125,17 @@ def test_a_profile_reads_lines_and_goes_on_in_an_example_s_voice(clone: bool) ->
         wanted = continuation(builder, VOCAB.bos, "tts_any_voice", "（慢速1）Next.", voice)
         assert list(request.prompt) == wanted
     assert {reader.read(TextLine(f"hello {n}", "user")).speaker for n in range(8)} == {"ann", "bob"}
+
+
+def test_each_line_draws_its_own_noise_and_the_same_when_it_is_read_again() -> None:
+    vocoder = SineVocoder()
+    parts = replace(services(ScriptedEngine([[*VOCAB.ids([group(5)])]] * 4)), vocoder=vocoder)
+    reader = ProfileReader(parts, {"assistant": ["rms"]}, SamplingParams())
+    takes = [TextLine("Next.", take=n) for n in range(3)]
+    for line in [*takes, takes[0]]:
+        reader.read(line)
+    assert len(set(vocoder.seeds)) == 3
+    assert vocoder.seeds[3] == vocoder.seeds[0]
 
 
 def test_a_voice_without_an_example_cannot_be_cloned() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from step_audio.core.errors import (
     VoiceNotFound,
 )
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import TextDelta, ToolCall, ToolResult, Transcript
+from step_audio.core.types import SamplingParams, TextDelta, ToolCall, ToolResult, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import Usage
 from step_audio.dialog.prompting.conversation import (
@@ -33,6 +34,7 @@ from tests.fakes import (
     ByteTokenizer,
     MemoryRecorder,
     ScriptedEngine,
+    SineVocoder,
     group,
     services,
     text_ids,
@@ -200,6 +202,24 @@ async def test_time_to_first_sound_is_observed() -> None:
     assert isinstance(bundle.recorder, MemoryRecorder)
     assert ("first_audio_s", 0.0) in bundle.recorder.seen
     assert ("answer_anomalies", 0) in bundle.recorder.seen
+
+
+async def _vocoder_seeds(settings: DialogSettings) -> list[int]:
+    """Return the seeds of three equal answers."""
+    vocoder = SineVocoder()
+    parts = replace(services(ScriptedEngine([ANSWER] * 3)), vocoder=vocoder)
+    assistant = Assistant(parts, settings)
+    for _ in range(3):
+        await collect(assistant.answer(asked(), answer_id="a"))
+    return vocoder.seeds
+
+
+async def test_the_vocoder_draws_other_noise_for_each_answer() -> None:
+    assert len(set(await _vocoder_seeds(DialogSettings()))) == 3
+
+
+async def test_a_seeded_deployment_speaks_equal_answers_equally() -> None:
+    assert await _vocoder_seeds(DialogSettings(sampling=SamplingParams(seed=5))) == [5, 5, 5]
 
 
 async def test_text_is_read_aloud_sentence_by_sentence() -> None:

@@ -93,6 +93,7 @@ class LoggedVocoder(SineVocoder):
     """Writes down when its streams are fed and let go; each window lasts until `go_on` is set."""
 
     def __init__(self, log: list[str]) -> None:
+        super().__init__()
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.fed, self.let_go = asyncio.Event(), asyncio.Event()

@@ -23,7 +23,7 @@ class TextPart(Body):
     text: Words
 
 
-class InputAudio(Body):
+class AudioData(Body):
     """Sound as base64; what it is, its first bytes say."""
 
     data: Annotated[str, Field(min_length=1)]
@@ -34,7 +34,7 @@ class AudioPart(Body):
     """Sound of the user."""
 
     type: Literal["input_audio"]
-    input_audio: InputAudio
+    input_audio: AudioData
 
 
 class RefusalPart(Body):

@@ -54,11 +54,13 @@ class ResponsePipeline:
         voice: Voice | None,
         speech_output: WorkerThreads,
         priority: int = LIVE,
+        *,
+        seed: int,
     ) -> None:
-        """Args: `voice` is None for an answer without sound."""
+        """Args: `voice` is None for an answer without sound; `seed` is of the vocoder's noise."""
         self._response = response
         self._vocoder = vocoder
-        self._voice = voice
+        self._voice, self._seed = voice, seed
         self._speech_output, self._priority = speech_output, priority
         self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
@@ -105,7 +107,7 @@ class ResponsePipeline:
         if voice is None:
             return
         speech_output, priority = self._speech_output, self._priority
-        stage = await speech_output.run(lambda: self._vocoder.open(voice), priority)
+        stage = await speech_output.run(lambda: self._vocoder.open(voice, self._seed), priority)
         while (group := await self._groups.get()) is not None:
             await self._chunks(await speech_output.push(stage, group, priority))
         await self._chunks(await speech_output.flush(stage, priority))

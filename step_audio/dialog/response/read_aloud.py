@@ -71,7 +71,8 @@ class ReadAloud:
             text, speaker, self._sampling, tag=style.tag if taught else ""
         )
         worker = self._speech_output.worker
-        async with aclosing(self._speech_output.speak(groups, speaker, BATCH)) as events:
+        spoken = self._speech_output.speak(groups, speaker, BATCH, seed=self._sampling.seed)
+        async with aclosing(spoken) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):
                     for pcm in await worker.push(delivery, event.pcm, BATCH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -20,29 +21,44 @@ class SpeechOutput:
         rate_hz: of the sound.
     """
 
-    def __init__(self, services: Services, streams: int) -> None:
-        """Args: so many `streams` may be in the vocoder at once."""
+    def __init__(self, services: Services, streams: int, rng: random.Random) -> None:
+        """Join the vocoder with its threads.
+
+        Args:
+            streams: so many may be in the vocoder at once.
+            rng: draws a seed for each stream that brings none.
+        """
         self.worker = WorkerThreads("vocoder", streams, services.recorder.observe)
         self.rate_hz = services.vocoder.sample_rate_hz
-        self._services = services
+        self._services, self._rng = services, rng
 
     async def speak(
         self,
         response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
         voice: Voice | None,
         priority: int = LIVE,
+        *,
+        seed: int | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a response with its groups as sound; closing it aborts the engine.
 
         Args:
             voice: None for an answer without sound.
             priority: `BATCH` for sound that nobody waits for.
+            seed: of the vocoder's noise; None: drawn, so that no two answers share their noise.
 
         Raises:
             StepAudioError: whatever broke the response.
         """
         clock, recorder = self._services.clock, self._services.recorder
-        run = ResponsePipeline(response, self._services.vocoder, voice, self.worker, priority)
+        run = ResponsePipeline(
+            response,
+            self._services.vocoder,
+            voice,
+            self.worker,
+            priority,
+            seed=self._rng.getrandbits(32) if seed is None else seed,
+        )
         start_s, silent = clock.now_s(), True
         async with aclosing(run.events()) as events:
             async for event in events:

@@ -26,6 +26,7 @@ class SlowVocoder(SineVocoder):
     """Says that an answer is over when the test does."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate = threading.Event()
 
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
