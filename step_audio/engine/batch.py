@@ -199,18 +199,33 @@ class Batch:
     def _admit_waiting(self) -> None:
         while (resting := self._to_rest()) is not None:
             # It goes on later where it stopped: ids, cache and generator are its own.
+            asks = self._asks()
+            assert asks is not None
+            self._waiting.remove(asks)
             self._active.remove(resting)
-            self._admit(self._waiting.pop(0))
+            self._admit(asks)
             self.add(resting)
         while self._waiting and len(self._active) < self._max_rows:
             self._admit(self._waiting.pop(0))
 
     def _to_rest(self) -> Generation | None:
-        """Return the running request that has to make room for a more urgent one, if any."""
-        if not self._waiting or len(self._active) < self._max_rows:
+        """Return the running request that has to make room for another one, if any.
+
+        One whose reader takes nothing makes room for anybody: a client that is gone, or slow, must
+        not keep a row that others wait for. Else one makes room for a more urgent one.
+        """
+        asks = self._asks()
+        if asks is None or len(self._active) < self._max_rows:
             return None
+        stalled = [g for g in self._active if not g.sink.has_room()]
+        if stalled:
+            return max(stalled, key=lambda g: g.request.priority)
         last = max(self._active, key=lambda g: g.request.priority)
-        return last if last.request.priority > self._waiting[0].request.priority else None
+        return last if last.request.priority > asks.request.priority else None
+
+    def _asks(self) -> Generation | None:
+        """Return the first waiting request that could use a row now."""
+        return next((g for g in self._waiting if g.sink.has_room()), None)
 
     def _admit(self, generation: Generation) -> None:
         self._active.append(generation)

@@ -231,6 +231,27 @@ def test_a_full_sink_rests_its_request_only(decoder: Step1Decoder) -> None:
     assert ids_of(slow) == alone(decoder, request([1, 2]))
 
 
+def test_a_request_whose_reader_takes_nothing_gives_its_row_to_who_waits(
+    decoder: Step1Decoder,
+) -> None:
+    """B13: dropped clients that may be resumed held their rows for the whole window."""
+    wanted = [request(prompt) for prompt in prompts(3)]
+    alone_ids = [alone(decoder, one) for one in wanted]
+    batch = Batch(decoder, max_rows=1)
+    stalled = [Generation(one, Collected(room=4), decoder.config, FORMS) for one in wanted[:2]]
+    for generation in stalled:
+        batch.add(generation)
+    waiting = add(batch, decoder, wanted[2])
+    run(batch)
+    assert ids_of(waiting) == alone_ids[2]
+    for generation in stalled:  # their clients come back: they go on where they stopped
+        assert isinstance(generation.sink, Collected)
+        assert generation.sink.ids == alone_ids[stalled.index(generation)][:4]
+        generation.sink.room = 10**9
+    run(batch)
+    assert [ids_of(generation) for generation in stalled] == alone_ids[:2]
+
+
 def test_a_known_prefix_is_not_computed_again(
     decoder: Step1Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
