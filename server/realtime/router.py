@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from server.admission.limits import ServerSettings, Slots, deny
 from server.admission.pace import Flooded
+from server.admission.place import Place
 from server.admission.sessions import Admission
 from server.http.errors import RequestError, error_response
 from server.observability.meter import TurnMeter
@@ -62,25 +63,24 @@ class ServerContext:
 
 
 def realtime_router(context: ServerContext) -> APIRouter:
-    """Return the websocket routes; a session holds one of the slots until it is over."""
+    """Return the websocket routes; a session holds one of the slots while a socket is there."""
     router = APIRouter()
-    recorder = context.assistant.services.recorder
 
     async def serve_socket(socket: WebSocket, dialect: str | None) -> None:
         wish = _wish(socket.scope.get("subprotocols", ()))
         if wish is not None and wish[0]:
             await _resume(socket, context, *wish)
             return
-        held = ExitStack()
-        try:
-            _admit(context, held)
-        except Overloaded as full:
-            recorder.observe("guard_stops.full", 1)
-            await deny(socket, error_response(503, str(full), code=full.code))
+        place = Place(lambda held: _admit(context, held))
+        if not await _let_in(socket, context, place):
             return
-        host = _host(socket, context, dialect, resumable=wish is not None)
-        context.registry.begin(host, held)
-        await _accept(socket)
+        host = _host(socket, context, dialect, place, resumable=wish is not None)
+        context.registry.begin(host)
+        try:
+            await _accept(socket)
+        except BaseException:
+            host.end()  # nobody knows of it
+            raise
         await _serve(socket, context, host)
         if host.token is None:
             await host.finished.wait()
@@ -111,8 +111,24 @@ def _admit(context: ServerContext, held: ExitStack) -> None:
     held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
+async def _let_in(socket: WebSocket, context: ServerContext, place: Place) -> bool:
+    """Take a place, or refuse the socket; return whether there was one."""
+    try:
+        place.take()
+    except Overloaded as full:
+        context.assistant.services.recorder.observe("guard_stops.full", 1)
+        await deny(socket, error_response(503, str(full), code=full.code))
+        return False
+    return True
+
+
 def _host(
-    socket: WebSocket, context: ServerContext, dialect: str | None, *, resumable: bool
+    socket: WebSocket,
+    context: ServerContext,
+    dialect: str | None,
+    place: Place,
+    *,
+    resumable: bool,
 ) -> SessionHost:
     held_s = 0.0
 
@@ -135,7 +151,7 @@ def _host(
         watches.append(TurnSpans(context.tracer, new_id()))
     version, watch = version_of(dialect), Watches(watches)
     host = SessionHost(
-        context.assistant, context.settings, watch, version=version, resumable=resumable
+        context.assistant, context.settings, watch, place, version=version, resumable=resumable
     )
     return host
 
@@ -148,9 +164,17 @@ async def _resume(socket: WebSocket, context: ServerContext, token: str, last: s
         message = "no such session; it may be over: begin a new one"
         await deny(socket, error_response(404, message, code="session_not_found"))
         return
-    await _accept(socket)
-    recorder.observe("resumes.resumed", 1)
-    await _serve(socket, context, host, last)
+    # A socket that the server still takes for alive hands its place on; a client that was gone asks
+    # for one like everybody else, and may come again while its session waits.
+    if not await _let_in(socket, context, host.place):
+        recorder.observe("resumes.full", 1)
+        return
+    try:
+        await _accept(socket)
+        recorder.observe("resumes.resumed", 1)
+        await _serve(socket, context, host, last)
+    finally:
+        host.leave_place()
 
 
 async def _accept(socket: WebSocket) -> None:
@@ -170,7 +194,10 @@ async def _serve(
         code, reason, told = POLICY, str(flood), flood
     except RequestError as refused:
         code, reason = POLICY, str(refused)
-    if code == TRY_LATER:
+    except Overloaded as full:
+        observe("guard_stops.full", 1)
+        code, reason = TRY_LATER, str(full)
+    if code == TRY_LATER and not reason:
         observe("guard_stops.slow", 1)
     elif code == TOO_LARGE:
         told = RequestError(_REASONS[code], code="message_too_large")

@@ -113,6 +113,11 @@ class EngineLost(EngineError):
         self.where, self.why = where, why
 
 
+class EngineGone(EngineLost):
+    """Nobody answers at an engine's address, or the connection was cut: what comes back there may
+    be another engine."""
+
+
 class EngineRefused(EngineError):
     """An engine understood a request and refused it; asking again changes nothing."""
 

@@ -18,7 +18,7 @@ from step_audio.core.errors import EngineError, InputError, StepAudioError, Toke
 from step_audio.core.types import CallRule, Form, GenerationRequest
 from step_audio.core.vocab import Vocab
 from step_audio.engine.decoder import KvCache, Step1Decoder
-from step_audio.engine.grammar import Grammar, Opening, Place, State
+from step_audio.engine.grammar import Grammar, Opening, Position, State
 from step_audio.engine.prefix import PrefixCache
 from step_audio.engine.sampling import check_sampling, draw, forbid, range_mask, repeated_id
 from step_audio.engine.step1 import Step1Config
@@ -41,7 +41,7 @@ class Forms:
         """Args: vocab is None for a model of which only ids are known: it has no forms."""
         known = vocab is not None and vocab.size <= vocab_size
         self._vocab, self._size = vocab if known else None, vocab_size
-        self._masks: dict[tuple[Form, bool | None, Place], Tensor] = {}
+        self._masks: dict[tuple[Form, bool | None, Position], Tensor] = {}
 
     def grammar(self, form: Form, calls: CallRule | None = None) -> Grammar:
         """Return the grammar of a form. Raises InputError: this model has none, or no calls."""
@@ -94,7 +94,7 @@ class Generation:
         self.request, self.sink = request, sink
         self._forms, form = forms, request.form
         self._grammar = None if form is None else forms.grammar(form, request.calls)
-        self._place: State = Place.START
+        self._place: State = Position.START
         self.cancelled = False  # set from any thread; the next step drops the request
         self.ids = list(request.prompt)  # prompt and drawn ids
         self.cache: KvCache | None = None
@@ -136,7 +136,7 @@ class Generation:
             return True
         if self._grammar is not None:
             self._place = self._grammar.follow(self._place, token_id)
-            if self._place is Place.END:
+            if self._place is Position.END:
                 return True
         self.ids.append(token_id)
         self.sink.put(token_id)
@@ -199,18 +199,33 @@ class Batch:
     def _admit_waiting(self) -> None:
         while (resting := self._to_rest()) is not None:
             # It goes on later where it stopped: ids, cache and generator are its own.
+            asks = self._asks()
+            assert asks is not None
+            self._waiting.remove(asks)
             self._active.remove(resting)
-            self._admit(self._waiting.pop(0))
+            self._admit(asks)
             self.add(resting)
         while self._waiting and len(self._active) < self._max_rows:
             self._admit(self._waiting.pop(0))
 
     def _to_rest(self) -> Generation | None:
-        """Return the running request that has to make room for a more urgent one, if any."""
-        if not self._waiting or len(self._active) < self._max_rows:
+        """Return the running request that has to make room for another one, if any.
+
+        One whose reader takes nothing makes room for anybody: a client that is gone, or slow, must
+        not keep a row that others wait for. Else one makes room for a more urgent one.
+        """
+        asks = self._asks()
+        if asks is None or len(self._active) < self._max_rows:
             return None
+        stalled = [g for g in self._active if not g.sink.has_room()]
+        if stalled:
+            return max(stalled, key=lambda g: g.request.priority)
         last = max(self._active, key=lambda g: g.request.priority)
-        return last if last.request.priority > self._waiting[0].request.priority else None
+        return last if last.request.priority > asks.request.priority else None
+
+    def _asks(self) -> Generation | None:
+        """Return the first waiting request that could use a row now."""
+        return next((g for g in self._waiting if g.sink.has_room()), None)
 
     def _admit(self, generation: Generation) -> None:
         self._active.append(generation)

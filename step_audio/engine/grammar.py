@@ -4,7 +4,7 @@ One table, no state, no torch: the local engine and the processor inside vLLM bo
 through what `dialog.response.parser` reads without an anomaly, and nothing else; the rhythm
 of ten text ids to fifteen audio ids is the model's own.
 
-    state = Place.START
+    state = Position.START
     ranges = grammar.allowed(state)       # what may be drawn
     state = grammar.follow(state, drawn)  # after the draw
 
@@ -31,7 +31,7 @@ Range = tuple[int, int]
 """Half-open: first id, and the id after the last one."""
 
 
-class Place(Enum):
+class Position(Enum):
     """Where in its turn the model is."""
 
     START = auto()
@@ -61,7 +61,7 @@ class Opening:
     ids: tuple[int, ...] = ()
 
 
-State = Place | Opening
+State = Position | Opening
 
 
 class Kind(Enum):
@@ -76,9 +76,9 @@ class Kind(Enum):
     END = auto()
 
 
-P, K = Place, Kind
+P, K = Position, Kind
 
-TABLE: Final[dict[tuple[Place, Kind], Place]] = {
+TABLE: Final[dict[tuple[Position, Kind], Position]] = {
     (P.START, K.TEXT): P.ANSWER,
     (P.START, K.LINGUISTIC): P.ONE,
     (P.START, K.HEARD_OPEN): P.HEARD,
@@ -148,7 +148,7 @@ class Grammar:
                 return P.DUE
         return TABLE[place, kind]
 
-    def after(self, ids: Iterable[int], place: State = Place.START) -> State:
+    def after(self, ids: Iterable[int], place: State = Position.START) -> State:
         """Return where the model is after these ids. Raises TokenError: one is not allowed."""
         for token_id in ids:
             place = self.follow(place, token_id)
@@ -176,7 +176,7 @@ class Grammar:
         openings = self.calls.openings if self.calls else ()
         return [opening for opening in openings if opening[: len(ids)] == ids]
 
-    def _kinds(self, place: Place) -> frozenset[Kind]:
+    def _kinds(self, place: Position) -> frozenset[Kind]:
         """Return the kinds of ids that may follow."""
         kinds = frozenset(kind for at, kind in TABLE if at is place) & _KINDS[self.form]
         if self.calls is not None and not self.calls.must:
@@ -200,10 +200,10 @@ class Grammar:
         return {token_id: kind for token_id, kind in marked.items() if token_id is not None}
 
     @cached_property
-    def _ranges(self) -> Mapping[Place, tuple[Range, ...]]:
-        return {place: self._allowed(place) for place in Place}
+    def _ranges(self) -> Mapping[Position, tuple[Range, ...]]:
+        return {place: self._allowed(place) for place in Position}
 
-    def _allowed(self, place: Place) -> tuple[Range, ...]:
+    def _allowed(self, place: Position) -> tuple[Range, ...]:
         base = self.vocab.audio_base
         kinds = self._kinds(place)
         ranges = [(i, i + 1) for i, kind in self._marked.items() if kind in kinds]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from step_audio.core.errors import (
     EngineError,
+    EngineGone,
     EngineLost,
     EngineRefused,
     EngineUnavailable,
@@ -67,6 +68,7 @@ class VllmEngine:
         self._servers = {at: VllmServer(at, model, self._client) for at in addresses}
         self._fleet = Fleet(addresses, now_s)
         self._abilities: dict[str, Abilities] = {}
+        self._probing = {at: asyncio.Lock() for at in addresses}
         self._vocab, self._text_tokenizer, self._now_s = vocab, text_tokenizer, now_s
         self._first_s, self._next_s = first_token_timeout_s, next_token_timeout_s
 
@@ -101,10 +103,10 @@ class VllmEngine:
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
-                    self._failed(address)
+                    self._fleet.failed(address)
                     raise EngineLost(address, f"no id for {self._next_s:.1f} s") from None
                 except EngineLost:
-                    self._failed(address)
+                    self._fleet.failed(address)
                     raise
 
     async def prefill(self, prompt: tuple[int, ...], session: str) -> None:
@@ -124,11 +126,11 @@ class VllmEngine:
         try:
             async with asyncio.timeout(self._first_s):
                 abilities = await self._able(address)
-                with self._fleet.serving(address):
+                with self._fleet.serving(address), self._trusting(address, abilities):
                     await self._servers[address].complete(self._ask(request, abilities))
             self._fleet.worked(address, session)
         except EngineLost as lost:
-            self._failed(address)
+            self._fleet.failed(address)
             _LOG.debug("nothing prefilled", extra={"where": address, "error": lost.why})
         except (EngineError, TimeoutError) as error:
             _LOG.debug("nothing prefilled", extra={"where": address, "error": str(error)})
@@ -184,7 +186,7 @@ class VllmEngine:
                 self._fleet.worked(address, request.session)
                 return address, ids, pieces
             await pieces.aclose()
-            self._failed(address)
+            self._fleet.failed(address)
             _LOG.warning("engine failed", extra={"where": address, "why": why, "attempt": attempt})
             if not untried and last_chance:
                 await asyncio.sleep(_AGAIN_S)
@@ -200,7 +202,7 @@ class VllmEngine:
         ask = self._ask(request, abilities)
         ask["request_id"] = f"{request.request_id}-{attempt}"
         spelled = self._spelled(abilities)
-        with self._fleet.serving(address):
+        with self._fleet.serving(address), self._trusting(address, abilities):
             async with aclosing(self._servers[address].stream(ask)) as pieces:
                 async for piece in pieces:
                     if spelled is None:
@@ -262,13 +264,14 @@ class VllmEngine:
         return SpelledIds(self._text_tokenizer, self._vocab)
 
     async def _able(self, address: str) -> Abilities:
-        """Return what a server can do; asked once, and again after it failed."""
-        if address not in self._abilities:
-            abilities = await self._servers[address].probe(self._vocab.bot)
-            if not abilities.rules:
-                _LOG.warning("engine without the speech rules", extra={"where": address})
-            self._abilities[address] = abilities
-        return self._abilities[address]
+        """Return what a server can do; asked once, and again when it may be another one."""
+        async with self._probing[address]:  # one asks for all
+            if address not in self._abilities:
+                abilities = await self._servers[address].probe(self._vocab.bot)
+                if not abilities.rules:
+                    _LOG.warning("engine without the speech rules", extra={"where": address})
+                self._abilities[address] = abilities
+            return self._abilities[address]
 
     async def _ready(self, address: str) -> bool:
         if not await self._servers[address].healthy():
@@ -282,6 +285,17 @@ class VllmEngine:
         self._fleet.worked(address)
         return True
 
-    def _failed(self, address: str) -> None:
-        self._fleet.failed(address)
-        self._abilities.pop(address, None)
+    @contextmanager
+    def _trusting(self, address: str, abilities: Abilities) -> Iterator[None]:
+        """Forget what a server can do when it breaks off or refuses: it may be another one by now.
+
+        One that is late or full is the one it was. To probe it again would cost it four requests
+        more for each that failed.
+        """
+        try:
+            yield
+        except (EngineGone, EngineRefused) as error:
+            about_request = isinstance(error, EngineRefused) and error.status in _ABOUT_THE_REQUEST
+            if not about_request and self._abilities.get(address) is abilities:
+                del self._abilities[address]
+            raise

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import httpx
 
-from step_audio.core.errors import EngineError, EngineLost, EngineRefused
+from step_audio.core.errors import EngineError, EngineGone, EngineLost, EngineRefused
 from step_audio.core.types import BATCH
 
 _MOST_LINE_BYTES: Final = 8 * 2**20
 _MOST_REPLY_BYTES: Final = 2**20
 _MOST_WHY_CHARS: Final = 300
+_CUT: Final = (httpx.NetworkError, httpx.ProtocolError, httpx.ConnectTimeout)
+"""No connection, or one that broke: a server that is late or full keeps its connections."""
 _TRY_ELSEWHERE: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -64,8 +66,8 @@ def connection(api_key: str | None = None, *, connect_timeout_s: float = 1.0) ->
 class VllmServer:
     """A server at one address, serving one model.
 
-    Every method raises EngineLost when the server is not there, fails or breaks off, and
-    EngineRefused for what it will refuse again.
+    Every method raises EngineLost when the server fails or is late, EngineGone when it is not there
+    or breaks off, and EngineRefused for what it will refuse again.
     """
 
     def __init__(self, address: str, model: str, client: httpx.AsyncClient) -> None:
@@ -165,7 +167,8 @@ class VllmServer:
                 yield reply
         except httpx.HTTPError as error:
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise EngineLost(self.address, why[:_MOST_WHY_CHARS]) from None
+            cut = isinstance(error, _CUT)
+            raise (EngineGone if cut else EngineLost)(self.address, why[:_MOST_WHY_CHARS]) from None
 
 
 async def _events(reply: httpx.Response, where: str) -> AsyncGenerator[bytes, None]:

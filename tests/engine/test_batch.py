@@ -12,7 +12,7 @@ from step_audio.core.errors import EngineError, InputError, StepAudioError, Toke
 from step_audio.core.types import BATCH, Form, GenerationRequest, SamplingParams
 from step_audio.engine.batch import Batch, Forms, Generation, check_request
 from step_audio.engine.decoder import Step1Decoder
-from step_audio.engine.grammar import Grammar, Place
+from step_audio.engine.grammar import Grammar, Position
 from step_audio.engine.step1 import Step1Config
 from tests.fakes import VOCAB
 
@@ -132,7 +132,7 @@ def test_only_what_continues_the_form_is_drawn(
             assert all(VOCAB.is_audio(i) for i in got)
         if form == "text":
             assert not any(VOCAB.is_audio(i) for i in got)
-            assert place not in (Place.ONE, Place.TWO, Place.THREE, Place.FOUR)
+            assert place not in (Position.ONE, Position.TWO, Position.THREE, Position.FOUR)
     assert ends or form != "text"
 
 
@@ -229,6 +229,27 @@ def test_a_full_sink_rests_its_request_only(decoder: Step1Decoder) -> None:
     slow.sink.room = 10**9
     run(batch)
     assert ids_of(slow) == alone(decoder, request([1, 2]))
+
+
+def test_a_request_whose_reader_takes_nothing_gives_its_row_to_who_waits(
+    decoder: Step1Decoder,
+) -> None:
+    """B13: dropped clients that may be resumed held their rows for the whole window."""
+    wanted = [request(prompt) for prompt in prompts(3)]
+    alone_ids = [alone(decoder, one) for one in wanted]
+    batch = Batch(decoder, max_rows=1)
+    stalled = [Generation(one, Collected(room=4), decoder.config, FORMS) for one in wanted[:2]]
+    for generation in stalled:
+        batch.add(generation)
+    waiting = add(batch, decoder, wanted[2])
+    run(batch)
+    assert ids_of(waiting) == alone_ids[2]
+    for generation in stalled:  # their clients come back: they go on where they stopped
+        assert isinstance(generation.sink, Collected)
+        assert generation.sink.ids == alone_ids[stalled.index(generation)][:4]
+        generation.sink.room = 10**9
+    run(batch)
+    assert [ids_of(generation) for generation in stalled] == alone_ids[:2]
 
 
 def test_a_known_prefix_is_not_computed_again(

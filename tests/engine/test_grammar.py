@@ -15,7 +15,7 @@ from step_audio.core.types import CallRule, Form, TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.response.parser import TokenParser
-from step_audio.engine.grammar import TABLE, Grammar, Kind, Place, State, from_args, to_args
+from step_audio.engine.grammar import TABLE, Grammar, Kind, Position, State, from_args, to_args
 from tests.fakes import VOCAB, ByteTokenizer, group, numbered, text_ids
 
 GRAMMAR = Grammar(VOCAB)
@@ -32,7 +32,7 @@ def members(grammar: Grammar, place: State) -> set[int]:
 @pytest.mark.parametrize("vocab", [VOCAB, replace(VOCAB, call=None, heard_open=None)])
 def test_the_ranges_hold_exactly_the_ids_that_may_follow(form: Form, vocab: Vocab) -> None:
     grammar = Grammar(vocab, form)
-    for place in Place:
+    for place in Position:
         ranges = grammar.allowed(place)
         assert all(low < high for low, high in ranges)
         assert all(a[1] < b[0] for a, b in pairwise(ranges))
@@ -48,17 +48,17 @@ def test_the_ranges_hold_exactly_the_ids_that_may_follow(form: Form, vocab: Voca
 @pytest.mark.parametrize("form", FORMS)
 def test_something_may_always_follow_until_the_end(form: Form) -> None:
     grammar, seen = Grammar(VOCAB, form), set[State]()
-    ahead: set[State] = {Place.START}
+    ahead: set[State] = {Position.START}
     while ahead:
         place = ahead.pop()
         seen.add(place)
-        if place is Place.END:
+        if place is Position.END:
             assert grammar.allowed(place) == ()
             continue
         assert grammar.allowed(place)
         reached = {grammar.follow(place, i) for i in members(grammar, place)}
         ahead |= reached - seen
-    assert Place.END in seen
+    assert Position.END in seen
 
 
 @given(data=st.data(), form=st.sampled_from(FORMS))
@@ -67,19 +67,24 @@ def test_what_is_let_through_parses_without_an_anomaly(data: st.DataObject, form
     grammar = Grammar(VOCAB, form)
     drawable = {300 + byte for byte in range(97, 123)} | {6, 7, 8, 3}
     parser = TokenParser(ByteTokenizer(), VOCAB, numbered("call"))
-    place: State = Place.START
+    place: State = Position.START
     groups = 0
     for _ in range(data.draw(st.integers(0, 60))):
         ids = sorted(i for i in members(grammar, place) if i in drawable or VOCAB.is_audio(i))
         token_id = data.draw(st.sampled_from(ids))
         place = grammar.follow(place, token_id)
-        if place is Place.END:
+        if place is Position.END:
             break
         groups += sum(isinstance(e, TokenGroup) for e in parser.push(token_id))
-    inside: dict[State, int] = {Place.ONE: 1, Place.TWO: 2, Place.THREE: 3, Place.FOUR: 4}
+    inside: dict[State, int] = {
+        Position.ONE: 1,
+        Position.TWO: 2,
+        Position.THREE: 3,
+        Position.FOUR: 4,
+    }
     open_ids = inside.get(place, 0)
     calls = list(parser.flush())
-    nameless = place is Place.NAME and not calls
+    nameless = place is Position.NAME and not calls
     assert parser.counts.anomalies == open_ids + nameless
     assert parser.counts.groups == groups
 
@@ -97,9 +102,9 @@ def test_the_layouts_that_models_learn_from_are_let_through() -> None:
         text_ids("only text"),
         VOCAB.ids(GROUPS),
     ):
-        assert GRAMMAR.after([*ids, VOCAB.eot]) is Place.END
-    assert Grammar(VOCAB, "speech").after([*VOCAB.ids(GROUPS), VOCAB.eot]) is Place.END
-    assert Grammar(VOCAB, "text").after([*text_ids("yes"), VOCAB.eot]) is Place.END
+        assert GRAMMAR.after([*ids, VOCAB.eot]) is Position.END
+    assert Grammar(VOCAB, "speech").after([*VOCAB.ids(GROUPS), VOCAB.eot]) is Position.END
+    assert Grammar(VOCAB, "text").after([*text_ids("yes"), VOCAB.eot]) is Position.END
 
 
 def test_a_group_is_never_left_before_its_fifth_id() -> None:
@@ -109,17 +114,17 @@ def test_a_group_is_never_left_before_its_fifth_id() -> None:
         others = (*text_ids("a"), VOCAB.eot, VOCAB.call, VOCAB.heard_open)
         assert all(i not in members(GRAMMAR, place) for i in others)
         assert one[length] in members(GRAMMAR, place)
-    assert GRAMMAR.after(one) is Place.ANSWER
+    assert GRAMMAR.after(one) is Position.ANSWER
 
 
 def test_ids_of_control_and_ids_beyond_the_vocabulary_are_never_drawn() -> None:
-    for place in Place:
+    for place in Position:
         ids = members(PUBLISHED, place)
         assert not {0 - 1, 1, 4, PUBLISHED.vocab.size, PUBLISHED.vocab.size + 4000} & ids
 
 
 def test_every_row_of_the_table_is_reachable_and_total() -> None:
-    assert {place for place, _ in TABLE} | {Place.END} == set(Place)
+    assert {place for place, _ in TABLE} | {Position.END} == set(Position)
     assert {kind for _, kind in TABLE} == set(Kind)
 
 
@@ -166,7 +171,7 @@ def test_a_turn_that_must_call_hears_and_calls_and_does_nothing_else() -> None:
         place = MUST.after(heard)
         assert VOCAB.call in members(MUST, place)
         assert members(MUST, place) <= {VOCAB.call, VOCAB.heard_open}
-        assert MUST.after([*heard, 8, *text_ids('lamp {"on":true}'), VOCAB.eot]) is Place.END
+        assert MUST.after([*heard, 8, *text_ids('lamp {"on":true}'), VOCAB.eot]) is Position.END
 
 
 def test_only_the_given_tools_can_be_called() -> None:
@@ -176,15 +181,15 @@ def test_only_the_given_tools_can_be_called() -> None:
     assert members(MUST, MUST.after([8, *text_ids("look {")])) == set(text_ids('"}'))
     with pytest.raises(TokenError, match="may not follow"):
         MUST.after([8, *text_ids("lend")])
-    assert MUST.after([8, *text_ids("look {}")]) is Place.CALL
+    assert MUST.after([8, *text_ids("look {}")]) is Position.CALL
     free = Grammar(VOCAB, calls=CallRule(must=True))
-    assert free.after([8, *text_ids("anything")]) is Place.CALL
+    assert free.after([8, *text_ids("anything")]) is Position.CALL
 
 
 def test_a_turn_that_must_not_call_has_no_way_to() -> None:
-    for place in Place:
+    for place in Position:
         assert VOCAB.call not in members(NEVER, place)
-    assert NEVER.after([*HEARD, *text_ids("noon"), VOCAB.eot]) is Place.END
+    assert NEVER.after([*HEARD, *text_ids("noon"), VOCAB.eot]) is Position.END
 
 
 def test_something_may_always_follow_where_a_call_is_due() -> None:
@@ -193,10 +198,10 @@ def test_something_may_always_follow_where_a_call_is_due() -> None:
         place = ahead.pop()
         seen.add(place)
         reached = {MUST.follow(place, i) for i in members(MUST, place)}
-        assert reached or place is Place.END
+        assert reached or place is Position.END
         ahead |= reached - seen
-    assert Place.END in seen
-    assert Place.ANSWER not in seen
+    assert Position.END in seen
+    assert Position.ANSWER not in seen
 
 
 @pytest.mark.parametrize("calls", [MUST.calls, NEVER.calls, CallRule(must=True)])

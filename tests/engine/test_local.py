@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 import pytest
@@ -92,6 +92,25 @@ async def test_a_slow_consumer_gets_everything_through_a_small_queue(decoder: St
         got.append(token_id)
     await engine.aclose()
     assert got == want
+
+
+async def test_consumers_that_stop_taking_keep_nobody_from_the_engine(
+    decoder: Step1Decoder,
+) -> None:
+    """B13: as many dropped clients as there are rows blocked the engine."""
+    engine = LocalEngine(decoder, max_streams=2, backlog=4)
+    want = await collect(engine, SHORT)
+    async with AsyncExitStack() as gone:
+        streams = [engine.generate(ENDLESS) for _ in range(2)]
+        for stream in streams:
+            await gone.enter_async_context(aclosing(stream))
+            await anext(stream)
+        async with asyncio.timeout(20):
+            assert await collect(engine, SHORT) == want
+        # One comes back, and its answer goes on as if it had never stopped.
+        rest = [token_id async for token_id in streams[0]]
+    assert rest[: len(want) - 1] == want[1:]
+    await engine.aclose()
 
 
 async def test_a_warm_up_leaves_the_answer_unchanged(engine: LocalEngine) -> None:

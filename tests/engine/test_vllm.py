@@ -331,3 +331,43 @@ async def test_a_server_that_was_restarted_serves_again() -> None:
         assert await ids_of(engine, request(form="speech")) == IDS
         assert "allowed_token_ids" in server.answers[-1], "what it can do was found out anew"
     await engine.aclose()
+
+
+def probes(server: FakeVllm) -> int:
+    return sum(not body.get("stream") for body in server.requests)
+
+
+@pytest.mark.parametrize("fault", ["status 503", "no first id", "error after ids"])
+async def test_a_server_that_is_full_or_late_is_not_probed_again(fault: Fault) -> None:
+    """B17: each request that failed cost an overloaded server four more."""
+    server = FakeVllm()
+    async with engine_of(server, first_s=0.5) as engine:
+        assert await ids_of(engine) == IDS
+        asked = probes(server)
+        server.faults = [fault] * 4
+        for _ in range(2):
+            with pytest.raises(EngineError):
+                await ids_of(engine)
+        server.faults = []
+        assert await ids_of(engine) == IDS
+    assert probes(server) == asked
+
+
+async def test_a_server_that_was_away_is_probed_when_it_is_back() -> None:
+    server = FakeVllm()
+    async with engine_of(server) as engine:
+        assert await ids_of(engine) == IDS
+        asked = probes(server)
+        server.faults = ["reset before the answer"]
+        assert await ids_of(engine) == IDS
+    assert probes(server) == 2 * asked
+
+
+async def test_requests_that_come_together_probe_once() -> None:
+    server = FakeVllm()
+    async with engine_of(server) as engine:
+        await ids_of(engine)
+        asked = probes(server)
+        server.faults = ["reset before the answer"] * 5
+        assert await asyncio.gather(*(ids_of(engine) for _ in range(5))) == [IDS] * 5
+    assert probes(server) <= 2 * asked

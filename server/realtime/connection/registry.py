@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import ExitStack
+from typing import Final
 
 from server.realtime.connection.session_host import SessionHost
 
 _LOG = logging.getLogger(__name__)
+
+MAX_ABSENT: Final = 64
+"""Sessions without a socket that are kept for a resumption: they hold no place, only memory."""
 
 
 class SessionRegistry:
@@ -21,9 +24,16 @@ class SessionRegistry:
     def __len__(self) -> int:
         return len(self._registry)
 
-    def begin(self, host: SessionHost, held: ExitStack) -> None:
-        """Start a session. What it breaks with is logged."""
-        task = asyncio.create_task(host.run(held), name="session")
+    def begin(self, host: SessionHost) -> None:
+        """Start a session. What it breaks with is logged.
+
+        Those that have waited longest for their clients end when too many do.
+        """
+        absent = [waiting for waiting in self._registry if waiting.absent_s is not None]
+        absent.sort(key=lambda waiting: waiting.absent_s or 0.0)
+        for longest in absent[MAX_ABSENT - 1 :]:
+            longest.end()
+        task = asyncio.create_task(host.run(), name="session")
         self._registry[host] = task
         task.add_done_callback(lambda done: self._ended(host, done))
 

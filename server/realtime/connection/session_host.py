@@ -1,9 +1,10 @@
 """A session and the sockets it is spoken over: they may come and go, it stays.
 
 Whoever offers the subprotocol `step-audio-resume` is told a token after `session.created`. When
-the socket drops, the session lives on for a while: answers go on as far as the outlet has room,
-tools keep running. A socket that offers `step-audio-resume.TOKEN.EVENT`, EVENT being the last
-event that arrived, takes it over and gets what comes after that event, each event once.
+the socket drops, the session lives on for a while, without a place among the server's sessions:
+answers go on as far as the send queue has room, tools keep running. A socket that offers
+`step-audio-resume.TOKEN.EVENT`, EVENT being the last event that arrived, takes it over if there is
+a place for it, and gets what comes after that event, each event once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import logging
 import secrets
 import time
 from collections import deque
-from contextlib import ExitStack
 from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.admission.limits import ServerSettings
 from server.admission.pace import Flooded, Pace
+from server.admission.place import Place
 from server.http.errors import RequestError
 from server.observability.watch import Watch
 from server.realtime.connection.expiry import (
@@ -33,11 +34,14 @@ from server.realtime.connection.expiry import (
     expired_event,
     warning_event,
 )
+from server.realtime.connection.inbox import Inbox
 from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.send_queue import SendQueue
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.versions.version import ProtocolVersion
+from step_audio.core.cancellation import asked_to_stop
+from step_audio.core.errors import PartFailed
 from step_audio.dialog.assistant import Assistant
 
 _LOG = logging.getLogger(__name__)
@@ -60,11 +64,14 @@ class SessionHost:
         assistant: Assistant,
         settings: ServerSettings,
         watch: Watch,
+        place: Place,
         *,
         version: ProtocolVersion | None = None,
         resumable: bool = False,
     ) -> None:
+        """Args: `place` is held while a socket is there; the caller took it for the first one."""
         self.finished = asyncio.Event()
+        self.place = place
         self.token = secrets.token_urlsafe(32) if resumable else None
         self._assistant, self._settings, self._version = assistant, settings, version
         self._watch, self._observe = watch, assistant.services.recorder.observe
@@ -80,10 +87,10 @@ class SessionHost:
         self._session: RealtimeSession | None = None
         self._open = asyncio.Event()
         self._over = asyncio.Event()
-        self._handled = 0
+        self._inbox = Inbox(settings.max_message_bytes)
+        self._received = 0
         self._sent = ReplayBuffer()
         self._unsent: deque[str] = deque()
-        self._handling: asyncio.Future[None] | None = None
         self._attached: tuple[asyncio.Event, asyncio.Event] | None = None
         """Of the socket in use: told to leave, has left."""
         self._broken = False
@@ -98,34 +105,63 @@ class SessionHost:
         waiting = len(self._send_queue) + len(self._unsent) if self._attached is not None else 0
         return waiting > 0 or (self._session is not None and self._session.turns.busy)
 
-    async def run(self, held: ExitStack) -> None:
-        """Keep the session until it is over; `held` is closed then."""
-        with held:
-            try:
-                self._broken = True
-                async with asyncio.TaskGroup() as tasks:
-                    self._session = RealtimeSession(
-                        self._assistant,
-                        self._send_queue,
-                        tasks,
-                        self._version,
-                        expires_at=int(time.time() + self._limits.session_s),
-                        voice_names=self._settings.voice_names,
-                    )
-                    if self.token is not None:
-                        window_s = self._settings.resume_window_s
-                        facts = {"token": self.token, "window_s": window_s}
-                        self._send_queue.send({"type": "session.resumable", **facts})
-                    self._open.set()
+    @property
+    def absent_s(self) -> float | None:
+        """For how long no socket has been there; None: one is, or the first is on its way."""
+        if self._attached is not None or self._left_s is None:
+            return None
+        return time.monotonic() - self._left_s
+
+    async def run(self) -> None:
+        """Keep the session until it is over, whatever ends it."""
+        try:
+            self._broken = True
+            async with asyncio.TaskGroup() as tasks:
+                self._session = session = RealtimeSession(
+                    self._assistant,
+                    self._send_queue,
+                    tasks,
+                    self._version,
+                    expires_at=int(time.time() + self._limits.session_s),
+                    voice_names=self._settings.voice_names,
+                )
+                if self.token is not None:
+                    window_s = self._settings.resume_window_s
+                    facts = {"token": self.token, "window_s": window_s}
+                    self._send_queue.send({"type": "session.resumable", **facts})
+                handling = tasks.create_task(self._handle(session), name="session.events")
+                self._open.set()
+                try:
                     await self._until_over()
                     self._broken = False
+                finally:
                     self._over.set()
-                    await self._session.close()
-            finally:
-                self._over.set()
-                self._open.set()
-                self._watch.ended(time.monotonic())
-        self.finished.set()
+                    # First, so that no event makes a task for a session that has ended.
+                    handling.cancel()
+                    await asyncio.wait([handling])
+                    await session.close()
+        finally:
+            self._over.set()
+            self._open.set()
+            self.place.free()
+            self._watch.ended(time.monotonic())
+            self.finished.set()
+
+    async def _handle(self, session: RealtimeSession) -> None:
+        """Carry out one event after the other, however many sockets they come over."""
+        while True:
+            text = await self._inbox.take()
+            await self._send_queue.room()
+            if text is None:
+                refused = RequestError("send text messages, sound as base64", code="invalid_json")
+                self._send_queue.send(error_event(refused, event_id=None))
+                continue
+            try:
+                await session.handle(text)
+            except asyncio.CancelledError as stray:
+                if asked_to_stop():
+                    raise
+                raise PartFailed("session") from stray  # else nobody would handle what follows
 
     def end(self) -> None:
         """Let the session be over."""
@@ -137,8 +173,11 @@ class SessionHost:
         Args:
             last: id of the last event that the client has, on a resumption.
 
+        The session's place is free when this returns.
+
         Raises:
-            RequestError: what follows `last` is no longer known. Flooded.
+            RequestError: what follows `last` is no longer known. Flooded. Overloaded: the place was
+                lost while the socket was being accepted, and none is free.
         """
         leave, left = asyncio.Event(), asyncio.Event()
         old, self._attached = self._attached, (leave, left)
@@ -147,6 +186,7 @@ class SessionHost:
                 old[0].set()
                 await old[1].wait()
             await self._open.wait()
+            self.place.take()
             again = [] if last is None else self._after(last)
             if self._left_s is not None:
                 self.held_s += time.monotonic() - self._left_s
@@ -156,8 +196,14 @@ class SessionHost:
             left.set()
             if self._attached == (leave, left):
                 self._attached, self._left_s = None, time.monotonic()
+                self.leave_place()
                 if self.token is None:
                     self.end()
+
+    def leave_place(self) -> None:
+        """Give the place to whoever asks next, unless a socket is there."""
+        if self._attached is None:
+            self.place.free()
 
     async def _speak(self, socket: WebSocket, again: list[str], leave: asyncio.Event) -> int | None:
         reader = asyncio.create_task(self._read(socket), name="socket.read")
@@ -198,11 +244,10 @@ class SessionHost:
         return 1011 if self._broken else GOING
 
     async def _read(self, socket: WebSocket) -> int:
-        """Handle messages until the client leaves; return the close code. Raises Flooded."""
+        """Take messages until the client leaves; return the close code. Raises Flooded."""
         settings = self._settings
-        assert self._session is not None
         while True:
-            await self._send_queue.room()
+            await self._inbox.room()
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 if message.get("code") in (1000, 1001):
@@ -214,18 +259,11 @@ class SessionHost:
                 return 1009
             if wait_s := self._pace.hold(size, time.monotonic()):
                 await asyncio.sleep(wait_s)
-            if self._handling is not None:
-                await asyncio.shield(self._handling)
-            self._handled += 1
-            if text is None:
-                refused = RequestError("send text messages, sound as base64", code="invalid_json")
-                self._send_queue.send(error_event(refused, event_id=None))
-            else:
+            self._received += 1
+            if text is not None:
                 self._watch.received(text, time.monotonic())
-                # A socket that drops must not leave an event half carried out.
-                self._handling = asyncio.ensure_future(self._session.handle(text))
-                await asyncio.shield(self._handling)
-                self._handling = None
+            # The session carries it out, whatever becomes of the socket.
+            self._inbox.put(text, size)
 
     async def _write(self, socket: WebSocket, again: list[str]) -> None:
         for text in again:
@@ -255,7 +293,7 @@ class SessionHost:
         """Return what was sent after an event. Raises RequestError: it is not known."""
         missed = self._sent.after(last)
         self._unsent.clear()  # they are among them
-        facts = {"type": "session.resumed", "received": self._handled}
+        facts = {"type": "session.resumed", "received": self._received}
         resumed = json.dumps({"event_id": f"event_{secrets.token_hex(16)}", **facts})
         return [resumed, *missed]
 

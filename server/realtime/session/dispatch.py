@@ -69,7 +69,6 @@ class RealtimeSession:
         self._handlers: dict[type[wire.Wire], Callable[[Any], Awaitable[None]]] = {
             wire.SessionUpdate: self._session_update,
             wire.SessionRestore: self._session_restore,
-            wire.BufferAppend: self._hearing.append,
             wire.BufferCommit: self._hearing.commit,
             wire.BufferClear: self._hearing.clear,
             wire.ItemCreate: history.create,
@@ -91,6 +90,11 @@ class RealtimeSession:
             event = wire.parse(self._shaped(raw))
             streams = self.session_state.config.turn_detection is not None
             self.commands += not (streams and isinstance(event, wire.BufferAppend))
+            if isinstance(event, wire.BufferAppend):
+                await self._hearing.append(event, event_id)
+                return
+            if not isinstance(event, wire.ResponseCancel):
+                await self._hearing.heard_all()
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             self._send_queue.send(error_event(error, event_id=event_id))
@@ -182,4 +186,12 @@ class RealtimeSession:
         raise RequestError(said, code="invalid_tool_choice", param="response.tool_choice")
 
     async def _response_cancel(self, event: wire.ResponseCancel) -> None:
+        if self._hearing.behind:
+            # It must not wait for a long append before it; what that begins, it may also mean.
+            try:
+                self.turns.cancel(event.response_id)
+            except RequestError:
+                await self._hearing.heard_all()
+            else:
+                return
         self.turns.cancel(event.response_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import Any, Final
 
 from server.http.errors import RequestError
@@ -11,10 +13,12 @@ from server.realtime.session.transcription import InputTranscription
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.items import item_events, shown_before
+from server.realtime.wire.response_events import error_event
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import TokenGroup
+from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.response.pipeline import named
 from step_audio.dialog.turns.input_audio import Paused, Started, Stopped, TurnEvent
 from step_audio.dialog.turns.unfinished import goes_on
 
@@ -23,6 +27,8 @@ _WORDS_S: Final = 0.2
 """So long, after all the silence that ends a turn, the words of an early answer are waited for."""
 _BLOCKS_PER_S: Final = 10
 """A long append is heard in pieces, so that a turn in it is acted on before the next one."""
+_MAX_UNHEARD_S: Final = 60
+"""So much sound may wait to be heard before an append waits, and with it what is behind it."""
 
 
 class InputAudio:
@@ -41,6 +47,12 @@ class InputAudio:
         self._input_transcription = InputTranscription(session_state, turns)
         self._item_id = f"item_{new_id()}"
         self._idle_timer = IdleTimer()
+        self._unheard: deque[tuple[Pcm, str | None]] = deque()
+        self._unheard_samples = 0
+        self._heard_all, self._room = asyncio.Event(), asyncio.Event()
+        self._heard_all.set()
+        self._room.set()
+        self._hearing: asyncio.Task[None] | None = None
         self.reconfigure()
 
     def reconfigure(self) -> None:
@@ -57,18 +69,66 @@ class InputAudio:
         if speaking and not self._turn_audio.speaking:
             self._turns.over(answer=False)
 
-    async def append(self, event: wire.BufferAppend) -> None:
-        """Take sound. Raises RequestError, AudioError."""
+    async def append(self, event: wire.BufferAppend, event_id: str | None = None) -> None:
+        """Take sound; it is heard in its turn, while the next events are read.
+
+        Raises:
+            RequestError, AudioError: no sound in the session's format. What else is wrong is told
+                when it is heard, under the same `event_id`.
+        """
         pcm = self._format.decode(event.audio, "audio")
-        block = self._format.rate_hz // _BLOCKS_PER_S
-        for at in range(0, len(pcm), block):
-            for heard in await self._assistant.hear(self._turn_audio, pcm[at : at + block]):
+        await self._room.wait()
+        self._unheard.append((pcm, event_id))
+        self._unheard_samples += len(pcm)
+        if self._unheard_samples > _MAX_UNHEARD_S * self._format.rate_hz:
+            self._room.clear()
+        self._heard_all.clear()
+        if self._hearing is None or self._hearing.done():
+            work = named("input audio", self._hear_all)
+            self._hearing = self._state.tasks.create_task(work, name="session.hear")
+
+    async def heard_all(self) -> None:
+        """Wait until everything appended has been heard."""
+        await self._heard_all.wait()
+
+    @property
+    def behind(self) -> bool:
+        """Whether appended sound waits to be heard."""
+        return not self._heard_all.is_set()
+
+    async def _hear_all(self) -> None:
+        while self._unheard:
+            pcm, event_id = self._unheard[0]
+            told: set[str] = set()
+            block = self._format.rate_hz // _BLOCKS_PER_S
+            for at in range(0, len(pcm), block):
+                try:
+                    await self._hear(pcm[at : at + block])
+                except StepAudioError as error:
+                    # What follows in the same append is still heard; one error of a kind is told.
+                    if error.code not in told:
+                        self._send_queue.send(error_event(error, event_id=event_id))
+                    told.add(error.code)
+            self._unheard.popleft()
+            self._unheard_samples -= len(pcm)
+            if self._unheard_samples <= _MAX_UNHEARD_S * self._format.rate_hz:
+                self._room.set()
+        self._heard_all.set()
+
+    async def _hear(self, pcm: Pcm) -> None:
+        failure: StepAudioError | None = None
+        for heard in await self._assistant.hear(self._turn_audio, pcm):
+            try:
                 self._on(heard)
-            if self._turn_audio.speaking:
-                self._turns.confirm(self._turn_audio.spoken_ms)
-                await self._watch_words()
-            self._read_ahead()
-            await self._watch_silence()
+            except StepAudioError as error:  # the turns behind it in this piece are not lost
+                failure = failure or error
+        if self._turn_audio.speaking:
+            self._turns.confirm(self._turn_audio.spoken_ms)
+            await self._watch_words()
+        self._read_ahead()
+        await self._watch_silence()
+        if failure is not None:
+            raise failure
 
     async def _watch_words(self) -> None:
         """With semantic_vad: end the turn after its silence, unless its words sound unfinished.
@@ -111,7 +171,10 @@ class InputAudio:
         return self._turn_audio.speaking
 
     async def close(self) -> None:
-        """Stop what runs ahead of the question and behind it."""
+        """Stop hearing, and what runs ahead of the question and behind it."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.wait([self._hearing])
         await self._input_transcription.close()
         await self._ahead.close()
 

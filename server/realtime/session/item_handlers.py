@@ -67,7 +67,9 @@ class ItemHandlers:
             return domain_item(given, item_id, conversation)
         encoding = self._state.config.input_format
         question = self._assistant.question(encoding.rate_hz)
-        await self._assistant.listen(question, encoding.decode(sound, "item.content"))
+        pcm = encoding.decode(sound, "item.content")
+        for start in range(0, len(pcm), encoding.rate_hz):  # other sessions are heard in between
+            await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
         self._state.spoken_s[item_id] = question.duration_ms / 1000
         return UserAudio(item_id, await self._assistant.finish(question))
 

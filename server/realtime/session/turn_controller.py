@@ -75,7 +75,7 @@ class TurnController:
                 early = ResponseRequest(self._session.config, conversation=fork)
             except StepAudioError:  # the commit will say what is wrong
                 pass
-        self._feed(machine.Paused(early))
+        self._feed(machine.SpeechPaused(early))
 
     async def words(self, within_s: float) -> str | None:
         """Return what an early response takes the question for; None: there is none, it does not
@@ -150,7 +150,9 @@ class TurnController:
         """
         follows = self._current is not None and self._current.calls
         try:
-            self._feed(machine.Asked(ResponseRequest(config, metadata, context), follows))
+            self._feed(
+                machine.ResponseRequested(ResponseRequest(config, metadata, context), follows)
+            )
         except TurnError as error:
             raise RequestError(
                 str(error), code="conversation_already_has_active_response"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from step_audio.core.cancellation import asked_to_stop
@@ -81,10 +81,8 @@ class ResponsePipeline:
     async def _work(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(
-                    named("language model's answer", self._read()), name="answer.read"
-                )
-                tasks.create_task(named("vocoder", self._speak()), name="answer.speak")
+                tasks.create_task(named("language model's answer", self._read), name="answer.read")
+                tasks.create_task(named("vocoder", self._speak), name="answer.speak")
         except* StepAudioError as group:
             first = group.exceptions[0]
             assert isinstance(first, StepAudioError)  # the group is of our own two tasks: flat
@@ -118,15 +116,15 @@ class ResponsePipeline:
                 await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
 
 
-async def named(part: str, work: Awaitable[None]) -> None:
-    """Await a part's work; whatever breaks it is a StepAudioError afterwards.
+async def named(part: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do a part's work; whatever breaks it is a StepAudioError afterwards.
 
     Raises:
         StepAudioError: raised by the work. PartFailed: it raised something else, or was cancelled
             from within.
     """
     try:
-        await work
+        await work()
     except StepAudioError:
         raise
     except asyncio.CancelledError as stray:

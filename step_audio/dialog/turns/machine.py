@@ -99,7 +99,7 @@ class FalseAlarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class SpeechPaused:
     """A short silence after speech. `early` asks for a response that is held back, if wanted."""
 
     early: Request | None = None
@@ -113,7 +113,7 @@ class TurnOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ResponseRequested:
     """The client asks for a response. `follows_call`: the one under way called its tool."""
 
     request: Request
@@ -158,9 +158,9 @@ Event = (
     SpeechStarted
     | SpeechConfirmed
     | FalseAlarm
-    | Paused
+    | SpeechPaused
     | TurnOver
-    | Asked
+    | ResponseRequested
     | Wanted
     | Cancelled
     | Stale
@@ -248,7 +248,7 @@ def _on(state: TurnState, event: Event) -> Step:  # noqa: PLR0911, PLR0912 - one
             if phase is not P.INTERRUPTED:
                 raise TurnError(f"no response waits to go on while {phase.name}")
             return replace(state, phase=P.THINKING, user_speaks=False), [Resume()]
-        case Paused(early):
+        case SpeechPaused(early):
             if phase is not P.HEARING:
                 return state, []
             if early is None:
@@ -256,7 +256,7 @@ def _on(state: TurnState, event: Event) -> Step:  # noqa: PLR0911, PLR0912 - one
             return replace(state, phase=P.SPECULATING), [Start(early, held=True)]
         case TurnOver(request):
             return _turn_over(replace(state, user_speaks=False), request)
-        case Asked(request, follows_call):
+        case ResponseRequested(request, follows_call):
             return _asked(state, request, follows_call=follows_call)
         case Wanted(request):
             return _waiting(state, request), []

@@ -49,7 +49,7 @@ async def said(
 ) -> None:
     worker = WorkerThreads("vocoder")
     try:
-        async for event in ResponsePipeline(response, vocoder, VOICE, worker).events():
+        async for event in ResponsePipeline(response, vocoder, VOICE, worker, seed=0).events():
             into.append(event)
     finally:
         worker.close()

@@ -14,7 +14,6 @@ from step_audio.core.errors import Overloaded, TurnError
 from step_audio.dialog.turns.machine import (
     BUSY,
     MAX_WAITING,
-    Asked,
     Cancel,
     Cancelled,
     Command,
@@ -23,12 +22,13 @@ from step_audio.dialog.turns.machine import (
     Event,
     FalseAlarm,
     FirstAudio,
-    Paused,
     Phase,
     Release,
     ResponseEnded,
+    ResponseRequested,
     Resume,
     SpeechConfirmed,
+    SpeechPaused,
     SpeechStarted,
     Stale,
     Start,
@@ -51,26 +51,26 @@ ROWS: list[tuple[Phase, Event, Phase, list[Command]]] = [
     (P.LISTENING, DELAYS, P.HEARING, [Truncate()]),
     (P.LISTENING, OVER, P.THINKING, [Start("r")]),
     (P.LISTENING, NO_ANSWER, P.LISTENING, []),
-    (P.LISTENING, Asked("r"), P.THINKING, [Start("r")]),
+    (P.LISTENING, ResponseRequested("r"), P.THINKING, [Start("r")]),
     (P.LISTENING, Wanted("r"), P.THINKING, [Start("r")]),
-    (P.LISTENING, Paused("r"), P.LISTENING, []),
+    (P.LISTENING, SpeechPaused("r"), P.LISTENING, []),
     (P.LISTENING, ResponseEnded(), P.LISTENING, []),
     (P.HEARING, SpeechStarted(again=True), P.HEARING, []),
-    (P.HEARING, Paused(), P.PAUSING, []),
-    (P.HEARING, Paused("r"), P.SPECULATING, [Start("r", held=True)]),
+    (P.HEARING, SpeechPaused(), P.PAUSING, []),
+    (P.HEARING, SpeechPaused("r"), P.SPECULATING, [Start("r", held=True)]),
     (P.HEARING, OVER, P.THINKING, [Start("r")]),
-    (P.HEARING, Asked("r"), P.THINKING, [Start("r")]),
+    (P.HEARING, ResponseRequested("r"), P.THINKING, [Start("r")]),
     (P.HEARING, NO_ANSWER, P.LISTENING, []),
     (P.PAUSING, SpeechStarted(again=True), P.HEARING, []),
     (P.PAUSING, OVER, P.THINKING, [Start("r")]),
-    (P.PAUSING, Asked("r"), P.THINKING, [Start("r")]),
+    (P.PAUSING, ResponseRequested("r"), P.THINKING, [Start("r")]),
     (P.PAUSING, NO_ANSWER, P.LISTENING, []),
     (P.SPECULATING, SpeechStarted(again=True), P.HEARING, [Discard()]),
     (P.SPECULATING, OVER, P.THINKING, [Release()]),
     (P.SPECULATING, NO_ANSWER, P.LISTENING, [Discard()]),
     (P.SPECULATING, Stale(), P.PAUSING, [Discard()]),
     (P.SPECULATING, ResponseEnded(failed=True), P.PAUSING, [Discard()]),
-    (P.SPECULATING, Asked("r"), P.THINKING, [Discard(), Start("r")]),
+    (P.SPECULATING, ResponseRequested("r"), P.THINKING, [Discard(), Start("r")]),
     (P.THINKING, FirstAudio(), P.SPEAKING, []),
     (P.THINKING, ResponseEnded(), P.LISTENING, []),
     (P.THINKING, ResponseEnded(failed=True), P.LISTENING, []),
@@ -89,7 +89,7 @@ ROWS: list[tuple[Phase, Event, Phase, list[Command]]] = [
     (P.INTERRUPTED, FalseAlarm(), P.THINKING, [Resume()]),
     (P.INTERRUPTED, OVER, P.THINKING, [Discard(), Start("r")]),
     (P.INTERRUPTED, NO_ANSWER, P.LISTENING, [Discard()]),
-    (P.INTERRUPTED, Asked("r"), P.THINKING, [Discard(), Start("r")]),
+    (P.INTERRUPTED, ResponseRequested("r"), P.THINKING, [Discard(), Start("r")]),
     (P.INTERRUPTED, Cancelled(), P.LISTENING, [Discard()]),
     (P.INTERRUPTED, CommandFailed(), P.LISTENING, [Discard()]),
 ]
@@ -105,8 +105,8 @@ def test_row(phase: Phase, event: Event, after: Phase, commands: list[Command]) 
 REFUSED: list[tuple[Phase, Event]] = [
     *((phase, FalseAlarm()) for phase in Phase if phase is not P.INTERRUPTED),
     *((phase, Cancelled()) for phase in Phase if phase not in BUSY),
-    (P.THINKING, Asked("r")),
-    (P.SPEAKING, Asked("r")),
+    (P.THINKING, ResponseRequested("r")),
+    (P.SPEAKING, ResponseRequested("r")),
 ]
 
 
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(phase: Phase, event: Event
 
 
 def test_a_response_that_follows_a_call_waits_for_the_end_of_the_one_that_called() -> None:
-    state, commands = on(TurnState(P.SPEAKING), Asked("next", follows_call=True))
+    state, commands = on(TurnState(P.SPEAKING), ResponseRequested("next", follows_call=True))
     assert (state.waiting, commands) == (("next",), [])
     state, commands = on(state, ResponseEnded())
     assert (state.phase, state.waiting, commands) == (P.THINKING, (), [Start("next")])
@@ -188,7 +188,7 @@ class Session(RuleBasedStateMachine):
             self.speaks = False
             self.feed(FalseAlarm(), fails=fails)
         else:
-            self.feed(Paused("early" if early else None), fails=fails)
+            self.feed(SpeechPaused("early" if early else None), fails=fails)
 
     @rule(answer=st.booleans(), fails=st.booleans())
     def turn_over(self, answer: bool, fails: bool) -> None:
@@ -202,7 +202,7 @@ class Session(RuleBasedStateMachine):
     def ask(self, follows: bool, fails: bool) -> None:
         before = self.state
         try:
-            self.feed(Asked("asked", follows), fails=fails)
+            self.feed(ResponseRequested("asked", follows), fails=fails)
         except TurnError:
             assert self.state == before
             assert self.response == "shown"
@@ -248,7 +248,7 @@ class Session(RuleBasedStateMachine):
     @invariant()
     def a_response_can_be_asked_for_or_cancelled(self) -> None:
         possible = 0
-        for event in (Asked("r"), Cancelled()):
+        for event in (ResponseRequested("r"), Cancelled()):
             try:
                 on(self.state, event)
             except TurnError:

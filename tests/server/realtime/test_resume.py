@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
 
 from server.admission.limits import ServerSettings
 from step_audio.core.errors import EngineError
@@ -66,7 +67,7 @@ def test_a_session_that_did_not_ask_ends_with_its_socket() -> None:
         first = dial(port)
         assert json.loads(first.recv(10))["type"] == "session.created"
         drop(first)
-        _dial_until_admitted(port)
+        _dial_until_admitted(port).close()
 
 
 def test_a_session_waits_for_its_window_and_no_longer() -> None:
@@ -75,22 +76,59 @@ def test_a_session_waits_for_its_window_and_no_longer() -> None:
         first = dial(port, "step-audio-resume")
         opening = until(first, of("session.resumable"))
         drop(first)
-        time.sleep(0.05)
-        with pytest.raises(InvalidStatus) as full:
-            dial(port)  # its place is kept
-        assert full.value.response.status_code == 503
-        _dial_until_admitted(port)
-        with pytest.raises(InvalidStatus) as gone:
-            dial(port, f"step-audio-resume.{opening[-1]['token']}.x")
-        assert gone.value.response.status_code == 404
+        assert _refusal(port, f"step-audio-resume.{opening[-1]['token']}.x", after_s=2.0) == 404
 
 
-def _dial_until_admitted(port: int) -> None:
+def test_a_dropped_session_keeps_its_state_and_not_its_place() -> None:
+    """B14: telephones that left the network shut others out for the whole window."""
+    with serving(services(ScriptedEngine([ANSWER])), None, ServerSettings(max_sessions=1)) as port:
+        first = dial(port, "step-audio-resume")
+        opening = until(first, of("session.resumable"))
+        ask(first)
+        until(first, of("response.done"))
+        drop(first)
+        again = f"step-audio-resume.{opening[-1]['token']}.{opening[-1]['event_id']}"
+        with _dial_until_admitted(port) as second:
+            until(second, of("session.created"))
+            with pytest.raises(InvalidStatus) as full:
+                dial(port, again)
+            assert full.value.response.status_code == 503
+            assert json.loads(full.value.response.body)["error"]["code"] == "overloaded"
+        with _dial_until_admitted(port, again) as back:
+            events = until(back, of("response.done"))
+            assert events[0]["type"] == "session.resumed"
+            assert sound(events) == WHOLE
+
+
+def test_sessions_that_wait_for_their_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.realtime.connection.registry.MAX_ABSENT", 2)
+    with serving(services(ScriptedEngine([ANSWER])), None, ServerSettings(max_sessions=1)) as port:
+        tokens = []
+        for _ in range(4):
+            with _dial_until_admitted(port, "step-audio-resume") as talk:
+                tokens.append(until(talk, of("session.resumable"))[-1]["token"])
+                drop(talk)
+        _dial_until_admitted(port).close()  # two more begin than may wait: the oldest end
+        found = [_refusal(port, f"step-audio-resume.{token}.x") for token in tokens]
+        assert found == [404, 404, 404, None]
+
+
+def _refusal(port: int, protocol: str, after_s: float = 0.0) -> int | None:
+    """Return the status that a socket is refused with, None when it is let in."""
+    time.sleep(after_s)
+    try:
+        dial(port, protocol).close()
+    except InvalidStatus as refused:
+        return refused.response.status_code
+    return None
+
+
+def _dial_until_admitted(port: int, *protocols: str) -> ClientConnection:
+    """Connect as soon as the server has noticed that the others are gone."""
     deadline = time.monotonic() + 10
     while True:
         try:
-            dial(port).close()
-            return
+            return dial(port, *protocols)
         except InvalidStatus:
             assert time.monotonic() < deadline
             time.sleep(0.05)
