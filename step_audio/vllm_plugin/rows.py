@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import TokenError
-from step_audio.engine.grammar import Grammar, Place, State
+from step_audio.engine.grammar import Grammar, Position, State
 from step_audio.engine.rules import Rules
 from step_audio.engine.sampling import forbid, repeated_id
 
@@ -21,7 +21,7 @@ class RuledRow:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._place: State = Place.START
+        self._place: State = Position.START
         self._read = 0
 
     def __call__(self, prompt: Sequence[int], drawn: Sequence[int], logits: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class RuledRow:
             self._place = grammar.after(drawn[self._read :], self._place)
         except TokenError:
             # Only something besides these rules can have chosen such an id: let the turn end.
-            self._place = Place.END
+            self._place = Position.END
         self._read = len(drawn)
         end = grammar.vocab.eot
         kept = torch.full_like(logits, -torch.inf)

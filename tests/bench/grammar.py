@@ -18,7 +18,7 @@ from step_audio.core.profile import LocalEngineSection
 from step_audio.core.types import SamplingParams
 from step_audio.core.weights import open_weights
 from step_audio.engine.batch import Forms
-from step_audio.engine.grammar import Place
+from step_audio.engine.grammar import Position
 from step_audio.engine.sampling import draw
 from step_audio.engine.threads import use_threads
 from step_audio.engine.weights import load_step1
@@ -60,8 +60,8 @@ def main() -> None:
     grammar = forms.grammar("answer")
 
     def automaton() -> None:
-        logits + forms.mask(grammar, Place.TWO)
-        grammar.follow(Place.TWO, sound)
+        logits + forms.mask(grammar, Position.TWO)
+        grammar.follow(Position.TWO, sound)
 
     cost_us(step)  # warm up
     cost_us(automaton)
