@@ -118,9 +118,10 @@ class RealtimeSession:
 
     async def close(self) -> None:
         """Stop what runs."""
-        await self.session_state.background_calls.close()
         await self._hearing.close()
         await self.turns.close()
+        # Last: a response that still waits for its call would take the end of it for a fault.
+        await self.session_state.background_calls.close()
 
     async def _session_update(self, event: wire.SessionUpdate) -> None:
         self.session_state.config = await self._merged(event.session)
