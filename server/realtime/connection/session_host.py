@@ -24,6 +24,7 @@ from server.admission.limits import ServerSettings
 from server.admission.pace import Flooded, Pace
 from server.admission.place import Place
 from server.http.errors import RequestError
+from server.http.inbox import Inbox
 from server.observability.watch import Watch
 from server.realtime.connection.expiry import (
     EXPIRED,
@@ -34,7 +35,6 @@ from server.realtime.connection.expiry import (
     expired_event,
     warning_event,
 )
-from server.realtime.connection.inbox import Inbox
 from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.send_queue import SendQueue
