@@ -35,9 +35,8 @@ from server.realtime.connection.expiry import (
     expired_event,
     warning_event,
 )
-from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
-from server.realtime.session.send_queue import SendQueue
+from server.realtime.session.send_queue import ReplayBuffer, SendQueue
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.versions.version import ProtocolVersion
 from step_audio.core.cancellation import asked_to_stop
