@@ -106,7 +106,8 @@ class Assistant:
         return all([await engine.ready() for engine in self._engines()])
 
     async def aclose(self) -> None:
-        """Stop the engines and the worker threads."""
+        """Stop the engines, the decoders and the worker threads."""
+        self.services.sound_decoder.close()
         self._speller.close()
         self._turn_audio.close()
         self._speech_output.close()
