@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from server.http.errors import RequestError
+from server.http.uploads import decoded_base64
 from server.realtime.session.input_audio import spoken
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.items import domain_item, item_events, wire_item
+from step_audio.core.containers import has_marked_head
 from step_audio.core.errors import DuplicateItem, ItemNotFound
+from step_audio.core.types import Pcm
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import Conversation, Item, UserAudio
 
@@ -65,13 +71,31 @@ class ItemHandlers:
         sound = spoken(given)
         if sound is None:
             return domain_item(given, item_id, conversation)
-        encoding = self._state.config.input_format
-        question = self._assistant.question(encoding.rate_hz)
-        pcm = encoding.decode(sound, "item.content")
-        for start in range(0, len(pcm), encoding.rate_hz):  # other sessions are heard in between
-            await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
+        pcm, rate_hz = await self._samples(sound)
+        question = self._assistant.question(rate_hz)
+        for start in range(0, len(pcm), rate_hz):  # other sessions are heard in between
+            await self._assistant.listen(question, pcm[start : start + rate_hz])
         self._state.spoken_s[item_id] = question.duration_ms / 1000
         return UserAudio(item_id, await self._assistant.finish(question))
+
+    async def _samples(self, sound: str) -> tuple[Pcm, int]:
+        """Return (samples, rate) of an item's base64: a sound file, or the session's input format.
+
+        A file is known by its first bytes; many clients send one where samples are asked for.
+
+        Raises:
+            RequestError, AudioError.
+        """
+        if not has_marked_head(_begin(sound)):
+            encoding = self._state.config.input_format
+            return encoding.decode(sound, "item.content"), encoding.rate_hz
+        heard = await decoded_base64(
+            self._assistant.services,
+            sound,
+            max_s=self._assistant.settings.max_question_s,
+            param="item.content",
+        )
+        return heard.pcm, heard.rate_hz
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
         """Show an item. Raises RequestError: it is not there."""
@@ -99,3 +123,11 @@ class ItemHandlers:
         self._conversation.delete(event.item_id)
         self._turns.deleted(event.item_id)
         self._send_queue.send({"type": "conversation.item.deleted", "item_id": event.item_id})
+
+
+def _begin(sound: str) -> bytes:
+    """Return the first bytes of base64; none when it is no base64."""
+    try:
+        return base64.b64decode(sound[:64])
+    except (binascii.Error, ValueError):
+        return b""
