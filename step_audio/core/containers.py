@@ -7,7 +7,7 @@ were joined are told apart. Nothing is decoded here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 HEAD_BYTES: Final = 16
@@ -132,9 +132,14 @@ def _beginning(data: bytes, start: int) -> SoundPart | None:
     kind = _marked(data[at : at + HEAD_BYTES])
     if kind is not None:
         return SoundPart(kind, at, len(data))
+    tag_at = _tag_before_sound(data, at, at + _SEARCHED)
+    tagged = [] if tag_at is None else [("tag", tag_at)]
     frames = _first_frames(data, at)
     marks = list(_marks_from(data, at, at + _SEARCHED))
-    nearest = min([*frames, *marks], key=lambda found: found[1], default=None)
+    nearest = min([*tagged, *frames, *marks], key=lambda found: found[1], default=None)
+    if nearest is not None and nearest[0] == "tag":
+        behind = _beginning(data, nearest[1])
+        return behind and replace(behind, skipped=behind.skipped + nearest[1] - at)
     if nearest is not None:
         return SoundPart(nearest[0], nearest[1], len(data), nearest[1] - at)
     # A single frame, or one whose follower is damaged.
@@ -152,8 +157,9 @@ def _following(data: bytes, part: SoundPart) -> tuple[int, int] | None:
         for kind, at in _marks_from(data, part.start + 1, len(data))
         if kind == part.kind or part.kind in _FRAMES or part.kind == "wav"
     ]
-    tag = _tag_before_sound(data, part.start + 1) if part.kind in _FRAMES else None
-    ends = [at for at in (*found, tag) if at is not None]
+    tag = _tag_before_sound(data, part.start + 1, len(data)) if part.kind in _FRAMES else None
+    behind = _behind_wav(data, part.start) if part.kind == "wav" else None
+    ends = [at for at in (*found, tag, behind) if at is not None]
     return (min(ends), min(ends)) if ends else None
 
 
@@ -237,14 +243,21 @@ def _tag_end(data: bytes, at: int) -> int:
     return end if end < len(data) else at + 10
 
 
-def _tag_before_sound(data: bytes, start: int) -> int | None:
-    """Return where an ID3v2 tag stands behind which a file begins; None: nowhere."""
-    at = data.find(b"ID3", start)
+def _behind_wav(data: bytes, start: int) -> int | None:
+    """Return the end that the head of a wav tells, if another file begins there; else None."""
+    end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+    begins = _tag_end(data, end) or any(is_first(data, end) for _, is_first in _FIRST_FRAMES)
+    return end if end < len(data) and begins else None
+
+
+def _tag_before_sound(data: bytes, start: int, until: int) -> int | None:
+    """Return where an ID3v2 tag stands behind which a file begins; None: nowhere in a range."""
+    at = data.find(b"ID3", start, until)
     while at >= 0:
         end = _tag_end(data, at)
         if end and sniffed(data[end : end + HEAD_BYTES]) is not None:
             return at
-        at = data.find(b"ID3", at + 3)
+        at = data.find(b"ID3", at + 3, until)
     return None
 
 

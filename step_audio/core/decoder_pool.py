@@ -7,6 +7,7 @@ and end with it, however it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -149,7 +150,8 @@ class DecoderPool:
         limits = self._limits
         connection.settimeout(limits.wall_s + _SLACK_S)
         connection.sendall(ASK.pack(len(data), max_seconds, limits.wall_s, limits.memory_mib))
-        connection.sendall(data)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may say why
+            connection.sendall(data)
         length, samples = REPLY.unpack(_received(connection, REPLY.size))
         # A decoder is as little trusted as the file that it read.
         if length > _MOST_JSON or samples > max_seconds * MAX_RATE_HZ:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -175,8 +174,8 @@ def checked_stream(container: InputContainer) -> AudioStream:
             f"{stream.channels} channels at {stream.rate} Hz; convert it to 16 kHz mono"
         )
     stream.codec_context.thread_count = 1
-    with suppress(ValueError):  # frames whose checksum is wrong are noise at full level
-        stream.codec_context.options = {"err_detect": "crccheck"}
+    if stream.codec_context.name == "flac":  # frames whose checksum is wrong are noise
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
 
 
