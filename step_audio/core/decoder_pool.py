@@ -149,7 +149,7 @@ class DecoderPool:
         """Send a file and return the answer. Raises EOFError, OSError: the decoder has gone."""
         limits = self._limits
         connection.settimeout(limits.wall_s + _SLACK_S)
-        connection.sendall(ASK.pack(len(data), max_seconds, limits.wall_s, limits.memory_mib))
+        connection.sendall(ASK.pack(len(data), max_seconds))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may say why
             connection.sendall(data)
         length, samples = REPLY.unpack(_received(connection, REPLY.size))
@@ -200,7 +200,7 @@ class DecoderPool:
                 self._observe("decoder_restarts", 1)
                 _LOG.error("the process that forks decoders was lost; it is started again")
             self._starts.append(now_s)
-            self._process, self._control = _spawned(self._limits.spare)
+            self._process, self._control = _spawned(self._limits)
         return self._process, self._control
 
     def _end(self) -> None:
@@ -216,14 +216,15 @@ class DecoderPool:
         self._process = self._control = None
 
 
-def _spawned(spare: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawned(limits: DecoderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that forks decoders; it has a session of its own, for Ctrl-C is not its."""
     ours, theirs = socket.socketpair()
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
+    facts = (theirs.fileno(), limits.spare, limits.wall_s, limits.memory_mib)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", _PROCESS, str(theirs.fileno()), str(spare)],
+            [sys.executable, "-m", _PROCESS, *map(str, facts)],
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
             stdin=subprocess.DEVNULL,

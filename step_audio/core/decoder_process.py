@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,30 +29,48 @@ import numpy as np
 from step_audio.core.decoding import AudioTooLong, decode_sound
 from step_audio.core.errors import AudioError
 
-ASK: Final = struct.Struct("<Qddd")
-"""Bytes of the file; most seconds of sound; seconds it may take, by the clock; MiB of memory."""
+ASK: Final = struct.Struct("<Qd")
+"""Bytes of the file; most seconds of sound."""
 REPLY: Final = struct.Struct("<II")
 """Bytes of the JSON that follows; samples behind it, float32."""
 NICENESS: Final = 5
 """Whoever talks goes before whoever sends a file."""
+_FORK_AFTER_S: Final = 0.02
 _WARM_UP: Final = (
     b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0data" + bytes(2052)
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one file may take."""
+
+    wall_s: float
+    memory_mib: float
+
+
 def main() -> None:
-    """Fork decoders until the server is gone. Arguments: the control socket, spare decoders."""
+    """Fork decoders until the server is gone.
+
+    Arguments: the control socket, decoders that wait, seconds by the clock and MiB of memory that
+    one may take.
+    """
     control, spare = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    bounds = Bounds(float(sys.argv[3]), float(sys.argv[4]))
     _settle()
     idle: deque[socket.socket] = deque()
     while True:
-        while len(idle) < spare:
-            idle.append(_forked(control, idle))
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        # A fork waits until nothing is asked: the file that was just handed over goes first.
+        control.settimeout(_FORK_AFTER_S if len(idle) < spare else None)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except TimeoutError:
+            idle.append(_forked(control, idle, bounds))
+            continue
         if not message:
             return  # every decoder that waits sees its own socket end
         for descriptor in descriptors:
-            _hand_over(descriptor, control, idle)
+            _hand_over(descriptor, control, idle, bounds)
             os.close(descriptor)
 
 
@@ -72,10 +91,12 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _hand_over(descriptor: int, control: socket.socket, idle: deque[socket.socket]) -> None:
+def _hand_over(
+    descriptor: int, control: socket.socket, idle: deque[socket.socket], bounds: Bounds
+) -> None:
     """Pass a connection to a decoder that waits; one that has died meanwhile is passed over."""
     while True:
-        with idle.popleft() if idle else _forked(control, idle) as decoder:
+        with idle.popleft() if idle else _forked(control, idle, bounds) as decoder:
             try:
                 socket.send_fds(decoder, [b"f"], [descriptor])
             except OSError:
@@ -83,7 +104,7 @@ def _hand_over(descriptor: int, control: socket.socket, idle: deque[socket.socke
             return
 
 
-def _forked(control: socket.socket, idle: deque[socket.socket]) -> socket.socket:
+def _forked(control: socket.socket, idle: deque[socket.socket], bounds: Bounds) -> socket.socket:
     """Return the socket of a new decoder."""
     ours, theirs = socket.socketpair()
     if os.fork():
@@ -93,8 +114,11 @@ def _forked(control: socket.socket, idle: deque[socket.socket]) -> socket.socket
         # Else it would keep alive what ends with the last to hold it.
         for other in (ours, control, *idle):
             other.close()
+        _confine(bounds)
+        decode_sound(_WARM_UP, 1)  # so that the pages it writes to are its own before it is asked
         _, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
         if descriptors:
+            signal.setitimer(signal.ITIMER_REAL, bounds.wall_s)  # ends it, also within a codec
             _serve(socket.socket(fileno=descriptors[0]))
     finally:
         os._exit(0)
@@ -102,8 +126,7 @@ def _forked(control: socket.socket, idle: deque[socket.socket]) -> socket.socket
 
 def _serve(connection: socket.socket) -> None:
     """Decode the one file of a connection."""
-    size, max_seconds, wall_s, memory_mib = ASK.unpack(_received(connection, ASK.size))
-    _confine(wall_s, memory_mib)
+    size, max_seconds = ASK.unpack(_received(connection, ASK.size))
     pcm: np.ndarray[Any, Any] = np.zeros(0, np.float32)
     try:
         sound = decode_sound(_received(connection, size), max_seconds)
@@ -122,21 +145,19 @@ def _serve(connection: socket.socket) -> None:
     connection.sendall(pcm.data.cast("B") if len(pcm) else b"")
 
 
-def _confine(wall_s: float, memory_mib: float) -> None:
-    """Bound this process: time by the clock and of the CPU, memory, files; no core dump."""
-    signal.setitimer(signal.ITIMER_REAL, wall_s)  # ends the process, also within a codec
-    seconds = max(1, int(wall_s))
-    bounds = [
-        (resource.RLIMIT_CPU, seconds),
+def _confine(bounds: Bounds) -> None:
+    """Bound this process: time of the CPU, memory, files; no core dump."""
+    limits = [
+        (resource.RLIMIT_CPU, max(1, int(bounds.wall_s) + 1)),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 16),
     ]
     with contextlib.suppress(OSError, ValueError):  # Linux
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + int(memory_mib * 2**20)
-        bounds.append((resource.RLIMIT_AS, most))
-    for kind, most in bounds:
+        most = pages * resource.getpagesize() + int(bounds.memory_mib * 2**20)
+        limits.append((resource.RLIMIT_AS, most))
+    for kind, most in limits:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (most, most))
 

@@ -155,10 +155,11 @@ class _Reading:
                 self._refusals[0] if self._refusals else "this file holds no samples; record again"
             )
         pcm = np.concatenate(self._blocks)
-        loud = float(np.percentile(np.abs(pcm[:: 1 + len(pcm) // 100_000]), 99))
-        if loud > _WHOLE_NUMBERS:
-            pcm /= np.float32(32_768)
-        np.clip(pcm, -1.0, 1.0, out=pcm)
+        if max(pcm.max(), -pcm.min()) > 1:
+            loud = float(np.percentile(np.abs(pcm[:: 1 + len(pcm) // 100_000]), 99))
+            if loud > _WHOLE_NUMBERS:
+                pcm /= np.float32(32_768)
+            np.clip(pcm, -1.0, 1.0, out=pcm)
         return DecodedSound(pcm, self.rate_hz, tuple(dict.fromkeys(self._warnings)))
 
     def rate_for(self, frame_hz: int) -> int:

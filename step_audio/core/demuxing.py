@@ -25,6 +25,8 @@ _MAX_READ_ERRORS: Final = 100
 """In a row, without any sound between them."""
 _NO_SAMPLE: Final = 65_536.0
 """Floats beyond it are damage: samples that were written as integers end at 32 768."""
+_PLAIN: Final = {"s16": np.float32(1 / 2**15), "s32": np.float32(1 / 2**31), "flt": np.float32(1)}
+"""Samples that NumPy reads as they lie there: a filter of ffmpeg's would take longer than wav."""
 
 
 @dataclass
@@ -83,9 +85,12 @@ class MonoRuns:
             self._losses.failures += 1
             return False
         rate_hz = self._bounds.rate_for(frame.sample_rate)
+        is_plain = frame.format.name in _PLAIN and rate_hz == frame.sample_rate
         # Samples of all channels side by side: PyAV looks for those of eight channels or more that
         # lie apart beyond the end of what it was given.
-        self._to_float = av.AudioResampler(format="flt", layout=frame.layout, rate=rate_hz)
+        self._to_float = (
+            None if is_plain else av.AudioResampler(format="flt", layout=frame.layout, rate=rate_hz)
+        )
         self._mix = Downmix(channels, rate_hz)
         return True
 
@@ -102,14 +107,17 @@ class MonoRuns:
 
         assert self._mix is not None
         try:
-            pieces = self._to_float.resample(frame)
+            pieces = self._to_float.resample(frame) if self._to_float else [frame] if frame else []
         except (av.FFmpegError, ValueError):
             self._losses.failures += 1
             return
         for piece in pieces:
             if not piece.samples:
                 continue
-            samples = piece.to_ndarray().reshape(piece.samples, -1)
+            scale = np.float32(1) if self._to_float else _PLAIN[piece.format.name]
+            samples: NDArray[np.float32] = np.multiply(
+                piece.to_ndarray().reshape(piece.samples, -1), scale, dtype=np.float32
+            )
             self._waiting += len(samples)
             self._bounds.check_length(self._waiting)
             yield from self._mixed(self._mix.push(self._finite(samples)))
@@ -121,9 +129,9 @@ class MonoRuns:
 
     def _finite(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the samples, silence where they are no numbers."""
-        good = np.abs(samples) <= _NO_SAMPLE  # False for NaN
-        if good.all():
+        if np.abs(samples).max() <= _NO_SAMPLE:  # False for NaN
             return samples
+        good = np.abs(samples) <= _NO_SAMPLE
         self._losses.not_finite += int(good.size - np.count_nonzero(good))
         return np.where(good, samples, np.float32(0))
 
@@ -169,6 +177,8 @@ def checked_stream(container: InputContainer) -> AudioStream:
     if len(container.streams) > _MAX_STREAMS or not audio:
         raise AudioError("this file has no sound in it; send one recording")
     stream = audio[0]
+    if stream.codec_context is None:
+        raise AudioError("nobody here knows the codec of this file; convert it to 16 kHz mono wav")
     if not _is_sound(stream.rate, stream.channels):
         raise AudioError(
             f"{stream.channels} channels at {stream.rate} Hz; convert it to 16 kHz mono"

@@ -269,6 +269,7 @@ def test_family_4_phase_that_turns_within_a_long_recording_leaves_no_hole() -> N
         (a_tone_of("m4a")[:-2000], "cut off before its index"),
         (a_tone_of("wav")[:44], "no samples"),
         (a_tone_of("ogg")[5000:5100], "not audio"),
+        (a_tone_of("wav")[:20] + b"\x77\x77" + a_tone_of("wav")[22:], "knows the codec"),
         (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + bytes(60), "damaged|channels"),
     ],
 )

@@ -226,7 +226,7 @@ async def fuzz(
     address = url.split("/")[2]
     questions: list[Pcm] = [speechlike(0.8, 24_000)]
     # With a model most go where it has the least to do: it is the decoders that are tried.
-    routes = ("voices",) * 8 + ("transcriptions", "chat")
+    routes: tuple[str, ...] = ("voices",) * 8 + ("transcriptions", "chat")
     if profile == "scripted":
         routes = ("transcriptions", "chat")
     else:
