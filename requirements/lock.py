@@ -112,7 +112,7 @@ def main() -> None:
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
-    about = "What `make test-docker` checks Dockerfiles and manifests with. For an environment of its own."
+    about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
