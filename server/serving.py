@@ -70,7 +70,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         secure = "https" if self.config.is_ssl else "http"
         for listener in self.servers:
-            for host, port in {socket.getsockname()[:2] for socket in listener.sockets}:
+            for host, port in {at.getsockname()[:2] for at in listener.sockets}:
                 shown = f"[{host}]" if ":" in host else host
                 _LOG.info("listening", extra={"url": f"{secure}://{shown}:{port}"})
 

@@ -11,7 +11,7 @@ import pytest
 
 from server.admission.limits import ServerSettings
 from server.observability.log import LogForm, LogLevel, configure_log
-from step_audio.core.errors import EngineGone, EngineUnavailable, PartFailed
+from step_audio.core.errors import EngineGone, EngineTimeout, PartFailed
 from step_audio.core.keys import Keyring
 from tests.fakes import MemoryRecorder
 from tests.server.conftest import Connect
@@ -90,10 +90,10 @@ def test_the_level_decides_what_is_logged(
 @pytest.mark.usefixtures("configure")
 def test_an_error_that_is_not_raised_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
     configure_log("json")
-    error = EngineUnavailable("the engine", 0.1)
+    error = EngineTimeout("the engine", 0.1)
     logging.getLogger("server.x").error("request failed", exc_info=error)
     (line,) = logged(capsys)
-    assert line["cause"] == "EngineUnavailable: no token from the engine after 0.1 s"
+    assert line["cause"] == "EngineTimeout: no token from the engine after 0.1 s"
 
 
 @pytest.mark.usefixtures("configure")
