@@ -1,8 +1,9 @@
 # `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
 # and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE, ARGS.
 
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# Where `make run` listens; unset: what the profile says.
+HOST ?=
+PORT ?=
 PROFILE ?= nano
 VENV ?= .venv
 # Address of an index to take torch from instead of requirements/torch.lock.
@@ -20,7 +21,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
-	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+	@exec $(BIN)/step-audio serve --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
 test-train: $(VENV)/.train-ready

@@ -21,6 +21,7 @@ from server.admission.origins import Heads, Origins, Pages
 from server.admission.sessions import Admission
 from server.http import errors
 from server.observability.metrics import Metrics, metrics_router
+from server.observability.requests import RequestLog
 from server.realtime.connection.registry import SessionRegistry
 from server.realtime.router import ServerContext, realtime_router
 from server.routes.health import health_router
@@ -131,6 +132,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         middleware=[
+            Middleware(RequestLog, recorder=assistant.services.recorder),
             Middleware(PageHeaders),
             Middleware(Pages, origins=origins),
             gate,
