@@ -16,7 +16,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
+.PHONY: wheel test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	soak test-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
@@ -166,6 +166,10 @@ $(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
 lock: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==0.13.8
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
+
+# The package, page and nano's weights included.
+wheel: $(VENV)/.dev-ready
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -30,7 +30,9 @@ from step_audio import __version__
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.assistant import Assistant
 
-WEB: Final = Path(__file__).resolve().parents[1] / "web"
+_PACKAGED: Final = Path(__file__).resolve().with_name("page")
+WEB: Final = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[1] / "web"
+"""The page: in an installed package a copy inside of it (setup.py), else the folder `web`."""
 
 _PAGE_HEADERS: Final = (
     (

@@ -20,9 +20,7 @@ def health_router(assistant: Assistant, drain: Drain) -> APIRouter:
     @router.get(
         "/readyz",
         responses={
-            503: {
-                "description": "A model does not answer (`missing` names it), or the server is leaving."
-            }
+            503: {"description": "A model does not answer (`missing`), or the server is leaving."}
         },
         summary="Whether the model can answer.",
     )

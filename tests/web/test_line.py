@@ -172,7 +172,7 @@ def test_a_server_that_stays_away_is_called_so_within_ten_seconds() -> None:
         await listeners.close({{ ...lost, opened: false }});
         const waited = timers[0].ms;
         await timers[0].run();
-        await listeners.close({{ ...lost, opened: false }}); // tried again: what was said stays said
+        await listeners.close({{ ...lost, opened: false }}); // said once
         console.log(JSON.stringify([broke, waited, said()]));
     """)
     assert broke.startswith("The connection broke. Picking up")
