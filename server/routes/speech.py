@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -96,7 +97,7 @@ def speech_router(
             )
         assistant.services.recorder.observe("speech_characters", len(request.input))
         _refuse_unreadable(assistant, request.input)
-        voice = names.resolve_field(request.voice, "voice")
+        voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, slots))
             media_type = "text/event-stream"
@@ -185,6 +186,7 @@ async def _events(
         async for piece in pieces:
             audio = base64.b64encode(piece).decode()
             yield sse({"type": "speech.audio.delta", "audio": audio})
-    read = len(assistant.services.text_tokenizer.encode(request.input))
+    encode = assistant.services.text_tokenizer.encode
+    read = len(await asyncio.to_thread(encode, request.input))  # it may be a book
     usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
     yield sse({"type": "speech.audio.done", "usage": usage})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample, resample_input
 from step_audio.core.types import GROUP_MS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import vocoder_codes
 from vocoder.flow import FlowBatch, FlowModel
@@ -62,7 +62,7 @@ class VoiceMaker:
         Raises:
             AudioError: shorter than a group.
         """
-        groups = self._groups(resample(pcm, rate_hz, self._tokenizer.sample_rate_hz))
+        groups = self._groups(resample_input(pcm, rate_hz, self._tokenizer.sample_rate_hz))
         mel = prompt_mel(resample(pcm, rate_hz, SAMPLE_RATE_HZ), len(groups))
         if self._encoder is None:
             lender = self._nearest(groups, mel)

@@ -54,7 +54,7 @@ class RealtimeSession:
         config = first_config(assistant, expires_at)
         if version is not None and version.stateless:
             config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
-        voices = VoiceNames(assistant.services, voice_names or {})
+        voices = VoiceNames(assistant, voice_names or {})
         self.session_state = SessionState(
             assistant, send_queue, tasks, config, background_calls, voices
         )
@@ -118,12 +118,13 @@ class RealtimeSession:
 
     async def close(self) -> None:
         """Stop what runs."""
-        await self.session_state.background_calls.close()
         await self._hearing.close()
         await self.turns.close()
+        # Last: a response that still waits for its call would take the end of it for a fault.
+        await self.session_state.background_calls.close()
 
     async def _session_update(self, event: wire.SessionUpdate) -> None:
-        self.session_state.config = self._merged(event.session)
+        self.session_state.config = await self._merged(event.session)
         self.turns.touch()
         self._hearing.reconfigure()
         self._send_queue.send(
@@ -138,7 +139,7 @@ class RealtimeSession:
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
         params = event.response or wire.ResponseParams()
-        config = self._merged(params)
+        config = await self._merged(params)
         self._check_choice(config)
         if self._send_queue.version.stateless:
             await self._recited(config, params)
@@ -160,12 +161,10 @@ class RealtimeSession:
         self.turns.ask(config, params.metadata, context)
         self._client_history.answered()
 
-    def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
-        return merged(
-            self.session_state.config,
-            patch,
-            self.session_state.assistant,
-            self.session_state.voices,
+    async def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
+        state = self.session_state
+        return await state.assistant.with_voices(
+            lambda: merged(state.config, patch, state.assistant, state.voices)
         )
 
     def _check_choice(self, config: SessionConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -96,7 +97,7 @@ async def whole(reply: ChatReply, events: AsyncGenerator[AnswerEvent, None]) -> 
         message |= {"content": reply.text or None, "tool_calls": reply.calls_facts()}
     elif reply.request.aloud:
         wanted = reply.request.audio.format if reply.request.audio else "wav"
-        data = encoded(pcm, "pcm" if wanted == "pcm16" else wanted)
+        data = await asyncio.to_thread(encoded, pcm, "pcm" if wanted == "pcm16" else wanted)
         audio = _audio_facts(reply) | {"data": base64.b64encode(data).decode()}
         message |= {"content": None, "audio": audio | {"transcript": reply.text}}
     choice = {

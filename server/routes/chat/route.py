@@ -38,7 +38,7 @@ def chat_router(
     )
     async def completions(request: ChatRequest) -> Streamed:
         wanted = request.audio.voice if request.audio else None
-        voice = names.resolve_field(wanted, "audio.voice")
+        voice = await names.resolve_field(wanted, "audio.voice")
         answer = _answer(assistant, request, voice, slots, spoken)
         return Streamed(
             with_error(answer) if request.stream else answer,

@@ -74,7 +74,7 @@ class SpeechSession:
                 raise RequestError("a text is being read; end it with tts.text.done", code="busy")
             if self._task is not None:
                 await self._task
-            voice = self._names.resolve_field(event.data.voice_id, "data.voice_id")
+            voice = await self._names.resolve_field(event.data.voice_id, "data.voice_id")
             self._reading = _SocketReading(self._assistant, event.data, voice, self._send)
             self._newest = self._reading
             self._task = asyncio.create_task(self._read(self._reading), name="tts.read")
