@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from pathlib import Path
 
 from step_audio.cli.parts import Load
@@ -32,8 +30,11 @@ def extract_lm(args: argparse.Namespace, load: Load) -> int:
 
 def download_profile(args: argparse.Namespace, load: Load) -> int:
     """Fetch what a profile needs from a hub into its weights folder."""
-    from step_audio.published.download import (  # noqa: PLC0415 - httpx
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from step_audio.published.download import (  # noqa: PLC0415 - huggingface_hub
         SOURCES,
+        bytes_present,
         download,
         plan_download,
     )
@@ -46,13 +47,13 @@ def download_profile(args: argparse.Namespace, load: Load) -> int:
     folder = args.output or load_profile(args.profile).weights
     revisions = dict(_revision(given) for given in args.revision)
     try:
-        with Hub(args.hub) as hub:
-            wanted = plan_download(hub, SOURCES[args.profile], folder, revisions)
-            for commit in sorted({f"{w.repository} at {w.commit}" for w in wanted}):
-                print(commit)
-            bar = ProgressBar(sum(w.remote.size for w in wanted))
-            download(hub, wanted, folder, bar.add)
-            bar.end()
+        hub = Hub(args.hub)
+        wanted = plan_download(hub, SOURCES[args.profile], folder, revisions)
+        for commit in sorted({f"{w.repository} at {w.commit}" for w in wanted}):
+            print(commit)
+        total, present = sum(w.remote.size for w in wanted), bytes_present(wanted, folder)
+        with tqdm(total=total, initial=present, unit="B", unit_scale=True) as bar:
+            download(hub, wanted, folder, bar.update)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
     print(f"{folder}: complete; next: step-audio check --profile {args.profile}")
@@ -64,41 +65,6 @@ def _revision(given: str) -> tuple[str, str]:
     if not repository or not revision:
         raise InputError(f"--revision {given!r}: expected REPOSITORY=COMMIT")
     return repository, revision
-
-
-class ProgressBar:
-    """Progress on stderr: one line that is rewritten, at most ten times a second."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done = max(total, 1), 0
-        self._began = self._shown = time.monotonic()
-        self._came = 0
-
-    def add(self, count: int) -> None:
-        """Count bytes; the first call counts what was there before."""
-        first, self._done = self._done == 0 and self._came == 0, self._done + count
-        self._came += 0 if first else count
-        now = time.monotonic()
-        if now - self._shown >= 0.1:
-            self._shown = now
-            self._show(now)
-
-    def end(self) -> None:
-        """Show the last state and go to the next line."""
-        self._show(time.monotonic())
-        print(file=sys.stderr)
-
-    def _show(self, now: float) -> None:
-        share = min(1.0, self._done / self._total)
-        filled = int(30 * share)
-        speed = self._came / max(now - self._began, 1e-3) / 1e6
-        print(
-            f"\r[{'#' * filled}{'.' * (30 - filled)}] {100 * share:5.1f} %"
-            f"  {self._done / 1e9:.2f} of {self._total / 1e9:.2f} GB  {speed:.0f} MB/s ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def add_weights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -121,7 +87,7 @@ def add_weights_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     command.set_defaults(run=download_profile)
     command.add_argument("profile", help="tts-3b, chat-130b or aqaa-130b")
     command.add_argument("-o", "--output", type=Path, help="folder (the profile's `weights`)")
-    command.add_argument("--hub", default="https://huggingface.co", help="address of the hub")
+    command.add_argument("--hub", help="address of the hub (HF_ENDPOINT, else huggingface.co)")
     command.add_argument(
         "--revision",
         action="append",

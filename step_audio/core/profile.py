@@ -194,10 +194,14 @@ class McpSection(Section):
 
 
 class Tools(Section):
-    """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
+    """What is built in, and what others bring."""
 
-    kind: Literal["local", "fake"] = "local"
+    kind: Literal["general", "nano", "fake", "local"] = "general"
+    """general: clock, calculator, units, timers. nano: those that nano was trained with. fake:
+    nano's, answering from `seed`, for evaluation. local: the old name of nano."""
     seed: int = Field(default=0, ge=0)
+    timezone: str | None = Field(default=None, max_length=64)
+    """The zone of "here" by its name in the tz database: Europe/Paris. Left out: this machine's."""
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -108,29 +108,32 @@ def plan_download(
 
 
 def download(
-    hub: Hub, wanted: list[RequestedFile], folder: Path, progress: Callable[[int], None]
+    hub: Hub, wanted: list[RequestedFile], folder: Path, progress: Callable[[int], object]
 ) -> None:
     """Fetch what is not there yet, smallest first, and write the manifest.
 
     Args:
-        progress: told the bytes that came since the last call, those of earlier runs first.
+        progress: told the bytes that came since the last call; negative when some come anew.
 
     Raises:
         InputError: not enough room. DownloadFailed: run it again, it goes on there.
     """
-    left = [w for w in wanted if not _is_there(folder, w)]
-    here = {w.output: _part_size(folder, w) for w in left}
-    need = sum(w.remote.size - here[w.output] for w in left)
+    need = sum(w.remote.size for w in wanted) - bytes_present(wanted, folder)
     free = shutil.disk_usage(folder).free
     if need * _SPARE > free:
         raise InputError(
             f"{need / 1e9:.1f} GB are still to come and {folder} has room for {free / 1e9:.1f} GB"
         )
-    progress(sum(w.remote.size for w in wanted) - need)
+    left = [w for w in wanted if not _is_there(folder, w)]
     for one in sorted(left, key=lambda w: w.remote.size):
         hub.fetch(one.repository, one.commit, one.remote, folder / one.output, progress)
     # Hashes all once more, from the disk: what was written is what the manifest says.
     record(folder)
+
+
+def bytes_present(wanted: Sequence[RequestedFile], folder: Path) -> int:
+    """Return the bytes that earlier runs have brought, parts of files included."""
+    return sum(w.remote.size if _is_there(folder, w) else _part_size(folder, w) for w in wanted)
 
 
 def _is_there(folder: Path, wanted: RequestedFile) -> bool:
