@@ -14,7 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.admission.limits import ServerSettings, Slots, deny
 from server.admission.pace import Flooded, Pace
-from server.http.errors import error_response
+from server.http.errors import RequestError, error_response
+from server.http.websocket import TOO_LONG
 from server.routes.tts.session import SpeechSession
 from server.voice_names import VoiceNames
 from step_audio.core.errors import Overloaded
@@ -94,8 +95,10 @@ async def _read(
         if message["type"] == "websocket.disconnect":
             return None
         text = message.get("text")
-        if len(text or "") > settings.max_body_bytes:
-            return 1009, f"a message may have {settings.max_body_bytes} characters"
+        if len(text or "") > settings.max_body_bytes or TOO_LONG in message:
+            said = f"a message may have {settings.max_body_bytes} characters"
+            await session.fail(RequestError(said, code="message_too_large"))
+            return 1009, said
         if wait_s := pace.hold(len(text or message.get("bytes") or b""), time.monotonic()):
             await asyncio.sleep(wait_s)
         await session.handle(text or "")
