@@ -12,7 +12,7 @@ would throw away what was said.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -23,6 +23,22 @@ from websockets.server import ServerProtocol
 
 TOO_LONG: Final = "step_audio.too_long"
 """Key of a message of which this is all that arrives: it was longer than may be."""
+
+
+SUBPROTOCOL: Final = "realtime"
+_SECRETS: Final = ("openai-insecure-api-key.", "step-audio-resume.")
+
+
+def chosen_subprotocol(offered: Sequence[str]) -> str | None:
+    """Return the subprotocol of an upgrade's answer: a browser wants one of those it offers.
+
+    One that carries a secret is taken only where there is no other: nobody sees it who did not
+    see the request.
+    """
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    plain = (name for name in offered if not name.startswith(_SECRETS))
+    return next(plain, offered[0] if offered else None)
 
 
 class _Frames(ServerProtocol):

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.admission.limits import ServerSettings, Slots, deny
 from server.admission.pace import Flooded, Pace
 from server.http.errors import RequestError, error_response
-from server.http.websocket import TOO_LONG
+from server.http.websocket import TOO_LONG, chosen_subprotocol
 from server.routes.tts.session import SpeechSession
 from server.voice_names import VoiceNames
 from step_audio.core.errors import Overloaded
@@ -23,8 +23,6 @@ from step_audio.dialog.assistant import Assistant
 
 _LOG = logging.getLogger(__name__)
 
-_SUBPROTOCOL: Final = "realtime"
-"""Browsers send their key beside it, and want one of what they offer chosen."""
 _FAILED: Final = (1011, "internal error; see the server's log")
 
 Close = tuple[int, str]
@@ -44,7 +42,7 @@ def tts_router(
         try:
             with slots.take():
                 offered = socket.scope.get("subprotocols", ())
-                await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in offered else None)
+                await socket.accept(chosen_subprotocol(offered))
                 end = await _serve(socket, assistant, settings, names)
             if end is not None:
                 with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
