@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from structlog.contextvars import bind_contextvars
 
 from server.admission.origins import Origins
 from server.admission.pace import PaceLimits
@@ -228,7 +229,10 @@ class AccessControl:
         asked = path.startswith("/v1/") or (path == "/metrics" and not self._settings.open_metrics)
         if not self._settings.keys or not asked:
             return True
-        return any(self._settings.keys.owner(given) for given in _keys(headers))
+        owner = next(filter(None, map(self._settings.keys.owner, _keys(headers))), None)
+        if owner is not None:
+            bind_contextvars(key=owner)  # for the log
+        return owner is not None
 
 
 def _keys(headers: Mapping[str, str]) -> list[str]:

@@ -94,6 +94,7 @@ def speech_router(
                 param="input",
                 status=413,
             )
+        assistant.services.recorder.observe("speech_characters", len(request.input))
         _refuse_unreadable(assistant, request.input)
         voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":

@@ -255,6 +255,10 @@ class ServerSection(Section):
     """Whether each turn is told to OpenTelemetry (extra `telemetry`, OTEL_* variables)."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
+    log: Literal["text", "json"] = "text"
+    """How `serve` logs to stderr: lines for people, or an object a line for a collector."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     hosts: tuple[str, ...] | None = None
     """Names the server answers to, without port; none at all for any. Left out: any with a key,
     else only those of this machine, so that no web page elsewhere can use it."""

@@ -5,6 +5,7 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -101,9 +102,15 @@ class Assistant:
             ),
         )
 
-    async def ready(self) -> bool:
-        """Return whether the engines can answer now."""
-        return all([await engine.ready() for engine in self._engines()])
+    async def missing(self) -> tuple[str, ...]:
+        """Return the parts that cannot answer now, by name; none: everything is ready."""
+        parts = {
+            "language model": self.services.engine,
+            "speech model": self.services.speech_engine,
+        }
+        there = {name: engine for name, engine in parts.items() if engine}
+        ready = await asyncio.gather(*(engine.ready() for engine in there.values()))
+        return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
         """Stop the engines and the worker threads."""

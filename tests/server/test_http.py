@@ -28,6 +28,14 @@ def test_health_and_readiness(connect: Connect) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
+def test_readiness_names_the_part_that_does_not_answer(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([()], well=False))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "missing": ["language model"]}
+    assert client.get("/healthz").status_code == 200, "the process itself is well"
+
+
 def test_the_loaded_model_is_listed(connect: Connect) -> None:
     client = connect()
     listed = client.get("/v1/models").json()
