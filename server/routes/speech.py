@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from server.admission.limits import ServerSettings, Slots
 from server.http.body import Body
@@ -21,7 +21,7 @@ from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
-from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
+from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable import scripts as languages
@@ -60,7 +60,7 @@ class SpeechRequest(Body):
     """What to read: at most 100 000 characters, style tags such as "(happy)" included."""
     model: str | None = None
     voice: str | VoiceId | None = None
-    response_format: AudioFormat = "mp3"
+    response_format: Annotated[AudioFormat, BeforeValidator(usual_name)] = "mp3"
     speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     volume: float = Field(default=1.0, ge=0.1, le=2.0)
     """StepFun's; 1.0 is as loud as it comes."""

@@ -25,6 +25,7 @@ from server.admission.limits import ServerSettings
 from server.admission.pace import Flooded, Pace
 from server.admission.place import Place
 from server.http.errors import RequestError
+from server.http.websocket import TOO_LONG
 from server.observability.watch import Watch
 from server.realtime.connection.expiry import (
     EXPIRED,
@@ -260,7 +261,7 @@ class SessionHost:
                 raise WebSocketDisconnect(message.get("code", 1006))
             text = message.get("text")
             size = len(text or message.get("bytes") or b"")
-            if size > settings.max_message_bytes:
+            if size > settings.max_message_bytes or TOO_LONG in message:
                 return 1009
             if wait_s := self._pace.hold(size, time.monotonic()):
                 await asyncio.sleep(wait_s)
