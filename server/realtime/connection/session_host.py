@@ -41,6 +41,7 @@ from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.send_queue import SendQueue
 from server.realtime.wire.response_events import error_event
+from server.realtime.wire.session_config import SessionConfig
 from server.realtime.wire.versions.version import ProtocolVersion
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import PartFailed
@@ -70,8 +71,15 @@ class SessionHost:
         *,
         version: ProtocolVersion | None = None,
         resumable: bool = False,
+        config: SessionConfig | None = None,
     ) -> None:
-        """Args: `place` is held while a socket is there; the caller took it for the first one."""
+        """Prepare a session.
+
+        Args:
+            place: held while a socket is there; the caller took it for the first one.
+            config: settings to begin with, those of a client secret.
+        """
+        self._config = config
         self.finished = asyncio.Event()
         self.place = place
         self.token = secrets.token_urlsafe(32) if resumable else None
@@ -127,6 +135,7 @@ class SessionHost:
                     self._version,
                     expires_at=int(time.time() + self._limits.session_s),
                     voice_names=self._settings.voice_names,
+                    config=self._config,
                 )
                 bind_contextvars(session=session.session_state.config.session_id)
                 _LOG.info("session began", extra={"resumable": self.token is not None})

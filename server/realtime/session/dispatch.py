@@ -46,15 +46,18 @@ class RealtimeSession:
         *,
         expires_at: int | None = None,
         voice_names: Mapping[str, str] | None = None,
+        config: SessionConfig | None = None,
     ) -> None:
         """Greet the client; `version` None: GA, unless its first update is of another.
 
         Args:
             expires_at: when the session ends at the latest, in seconds of Unix time.
             voice_names: the operator's voices for names that clients send.
+            config: settings to begin with instead of the first ones.
         """
         background_calls = assistant.background_calls(wake=self._news)
-        config = first_config(assistant, expires_at)
+        first = first_config(assistant, expires_at)
+        config = first if config is None else replace(config, expires_at=expires_at)
         if version is not None and version.stateless:
             config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
         voices = VoiceNames(assistant, voice_names or {})
