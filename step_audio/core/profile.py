@@ -114,6 +114,11 @@ class VocoderSection(Section):
     """Groups (120 ms each) of the first chunks of sound, the last one repeated: a small first
     chunk is heard sooner, larger ones cost less."""
 
+    prompt_groups: int = Field(default=25, ge=0, le=300)
+    """So many groups of a voice's example, from its end, are shown to the flow with every chunk."""
+    singing: Literal["never", "first_use", "start"] = "first_use"
+    """When the vocoder for rap and humming is loaded, where `weights`/vocoder_music has one."""
+
 
 class TurnDetectorSection(Section):
     """Where a person's turn begins and ends, for clients that leave it to the server."""

@@ -194,7 +194,7 @@ class ProfileReader:
         request = GenerationRequest(
             prompt=tuple(continuation(self._builder, vocab.bos, self._system, text, voice)),
             sampling=sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=name,
             form="speech",
             priority=BATCH,

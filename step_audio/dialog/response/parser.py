@@ -33,11 +33,17 @@ class _Place(Enum):
 
 @dataclass(slots=True)
 class ParseCounts:
-    """What one stream contained. `anomalies`: ids dropped, or markers out of place."""
+    """What one stream contained.
+
+    Attributes:
+        anomalies: ids dropped, or markers out of place.
+        markers: ids around speech, passed over.
+    """
 
     text_ids: int = 0
     groups: int = 0
     anomalies: int = 0
+    markers: int = 0
 
 
 class TokenParser:
@@ -46,7 +52,7 @@ class TokenParser:
     def __init__(
         self, text_tokenizer: TextTokenizer, vocab: Vocab, new_call_id: Callable[[], str]
     ) -> None:
-        self._vocab = vocab
+        self._vocab, self._markers = vocab, vocab.audio_markers
         self._text_tokenizer = text_tokenizer
         self._new_call_id = new_call_id
         self._decoder: Stage[int, str] = text_tokenizer.open_decoder()
@@ -66,7 +72,10 @@ class TokenParser:
             return self._enter(_Place.CALL)
         if token_id == vocab.heard_close and self._place is _Place.HEARD:
             return self._enter(_Place.ANSWER)
-        if token_id in (vocab.heard_close, vocab.bos, vocab.bot, vocab.eot):
+        if token_id in self._markers:
+            self.counts.markers += 1
+            return ()
+        if token_id in (vocab.heard_close, vocab.bos, vocab.bot, vocab.eot, vocab.eos):
             self.counts.anomalies += 1
             return ()
         self.counts.text_ids += 1
