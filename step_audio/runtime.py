@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from step_audio.core.blas import one_blas_thread
-from step_audio.core.errors import ProfileError
+from step_audio.core.errors import ProfileError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
     Engine,
@@ -89,7 +89,7 @@ class Runtime:
             speech_headers=self._weights.facts.speech_headers,
             voices=voices,
             voice_library=voices,
-            default_voice=voices.get(profile.voice).name,
+            default_voice=self._default_voice(),
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
@@ -159,7 +159,7 @@ class Runtime:
 
         return load_tokenizer(
             self._weights.folder / "tokenizer",
-            device=self._profile.tokenizer.device,
+            device=_device(self._profile.tokenizer.device),
             threads=self._profile.threads,
         )
 
@@ -187,11 +187,11 @@ class Runtime:
         there = any(name.startswith(f"{_MUSIC}/flow") for name in self._weights.files)
         if when == "never" or not there:
             return None
-        from vocoder.grid import SAMPLE_RATE_HZ as rate_hz
+        from vocoder.grid import SAMPLE_RATE_HZ
 
         if when == "start":
             return self._flow_vocoder(_MUSIC)
-        return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), rate_hz)
+        return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), SAMPLE_RATE_HZ)
 
     def _flow_vocoder(self, folder: str) -> Vocoder:
         self._limit_threads()
@@ -201,10 +201,11 @@ class Runtime:
         from vocoder.stream import ChunkPlan, FlowVocoder
 
         settings = self._profile.vocoder
-        flow = load_flow(self._model(f"{folder}/flow")).to(settings.device)
+        device = _device(settings.device)
+        flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
-        hift = load_hift(self._model(f"{folder}/hift")).to(settings.device)
+        hift = load_hift(self._model(f"{folder}/hift")).to(device)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
@@ -214,6 +215,14 @@ class Runtime:
             max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
+
+    def _default_voice(self) -> str:
+        """Return the profile's voice. Raises VoiceNotFound, which says what brings it."""
+        name = self._profile.voice
+        try:
+            return self._voices.get(name).name
+        except VoiceNotFound as missing:
+            raise VoiceNotFound(name, missing.known, self._profile.voice_origin) from None
 
     def voices(self) -> VoiceStore:
         """Return the voices: `weights`/voices, then those kept in the profile's folder."""
@@ -349,6 +358,15 @@ class Runtime:
             for name, server in settings.mcp.items()
         ]
         return ToolBoxes([own, *servers], timeout_s=settings.timeout_s)
+
+
+def _device(name: str) -> str:
+    """Return a device for torch."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 class LoadedOnUse:

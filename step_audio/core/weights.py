@@ -42,7 +42,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What training fixed. The defaults are those of the published models.
+    """What training fixed. The defaults are those of models of our own; `PUBLISHED` has the others.
 
     Attributes:
         vocab: ids of the LM.
@@ -56,9 +56,15 @@ class Facts:
 
     vocab: Vocab = field(default_factory=Vocab)
     context: int = 32768
-    chat_headers: HeaderIds = PUBLISHED_CHAT
-    speech_headers: HeaderIds = PUBLISHED_SPEECH
-    examples: Literal["reference", "stream"] = "reference"
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    examples: Literal["reference", "stream"] = "stream"
+
+
+PUBLISHED: Final = Facts(
+    chat_headers=PUBLISHED_CHAT, speech_headers=PUBLISHED_SPEECH, examples="reference"
+)
+"""Of the published models, whose folders hold no `facts.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def open_weights(folder: Path, origin: str) -> Weights:
     files = _read_manifest(folder)
     for name, file in files.items():
         _check_size(folder / name, file.bytes)
-    return Weights(folder, files, _read_facts(folder) if FACTS in files else Facts())
+    return Weights(folder, files, _read_facts(folder) if FACTS in files else PUBLISHED)
 
 
 def record(folder: Path) -> Weights:
@@ -205,12 +211,8 @@ def _read_facts(folder: Path) -> Facts:
 
 
 def _read_prompt_facts(rest: Mapping[str, object], path: Path) -> dict[str, Any]:
-    """Return the facts that files of other models, and older ones, leave out."""
-    found: dict[str, Any] = {
-        "chat_headers": OWN_CHAT,
-        "speech_headers": OWN_SPEECH,
-        "examples": "stream",
-    }
+    """Return the facts that files of models of our own leave out."""
+    found: dict[str, Any] = {}
     for name, value in rest.items():
         match name, value:
             case "chat_headers" | "speech_headers", {"bos": bool(bos), "roles": str(roles), **more}:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from step_audio.core.errors import InputError, WeightsError
 from step_audio.core.json_files import read_object
 from step_audio.core.vocab import Vocab
-from step_audio.core.weights import FACTS, Facts, record, write_facts
+from step_audio.core.weights import FACTS, PUBLISHED, record, write_facts
 from step_audio.published.extract import extract
 from step_audio.published.headers import INDEX_FILE
 from step_audio.published.hub import Hub, RemoteFile
@@ -76,7 +76,7 @@ SOURCES: Final[dict[str, tuple[Source, ...]]] = {
         _EAR,
     ),
 }
-_FACTS: Final = {"aqaa-130b": Facts(Vocab(eos=2))}
+_FACTS: Final = {"aqaa-130b": replace(PUBLISHED, vocab=Vocab(eos=2))}
 """Of published models that differ from the usual: StepFun's own settings for Step-Audio-AQAA's
 type of model end answers at two ids."""
 LANGUAGE_MODEL: Final = "language_model"
@@ -129,25 +129,23 @@ def plan_download(
 
 
 def download(
-    hub: Hub, wanted: list[RequestedFile], folder: Path, progress: Callable[[int], None]
+    hub: Hub, wanted: list[RequestedFile], folder: Path, progress: Callable[[int], object]
 ) -> None:
     """Fetch what is not there yet, smallest first, and write the manifest.
 
     Args:
-        progress: told the bytes that came since the last call, those of earlier runs first.
+        progress: told the bytes that came since the last call; negative when some come anew.
 
     Raises:
         InputError: not enough room. DownloadFailed: run it again, it goes on there.
     """
-    left = [w for w in wanted if not _is_there(folder, w)]
-    here = {w.output: _part_size(folder, w) for w in left}
-    need = sum(w.remote.size - here[w.output] for w in left)
+    need = sum(w.remote.size for w in wanted) - bytes_present(wanted, folder)
     free = shutil.disk_usage(folder).free
     if need * _SPARE > free:
         raise InputError(
             f"{need / 1e9:.1f} GB are still to come and {folder} has room for {free / 1e9:.1f} GB"
         )
-    progress(sum(w.remote.size for w in wanted) - need)
+    left = [w for w in wanted if not _is_there(folder, w)]
     for one in sorted(left, key=lambda w: w.remote.size):
         hub.fetch(one.repository, one.commit, one.remote, folder / one.output, progress)
     _take_language_model_out(folder)
@@ -158,7 +156,7 @@ def download(
 def write_published_facts(profile: str, folder: Path) -> None:
     """Write `facts.json` where there is none yet: it may hold what was measured since."""
     if not (folder / FACTS).is_file():
-        write_facts(folder, _FACTS.get(profile, Facts()))
+        write_facts(folder, _FACTS.get(profile, PUBLISHED))
 
 
 def _take_language_model_out(folder: Path) -> None:
@@ -184,6 +182,11 @@ def _take_language_model_out(folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     extract(source, part)
     part.rename(output)
+
+
+def bytes_present(wanted: Sequence[RequestedFile], folder: Path) -> int:
+    """Return the bytes that earlier runs have brought, parts of files included."""
+    return sum(w.remote.size if _is_there(folder, w) else _part_size(folder, w) for w in wanted)
 
 
 def _is_there(folder: Path, wanted: RequestedFile) -> bool:

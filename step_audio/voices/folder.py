@@ -24,7 +24,6 @@ from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_
 from step_audio.core.types import GROUP_MS, MEL_BANDS, SPEAKER_SIZE, TokenGroup, Voice, VoiceFacts
 from step_audio.core.weights import Weights
 
-
 SONG_FOLDERS: Final = {"RAP": "rap", "哼唱": "humming"}
 """Style tag -> folder of the example that goes with it."""
 

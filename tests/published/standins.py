@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import torch
 from safetensors.torch import save
-from sentencepiece import sentencepiece_model_pb2 as sp
+from sentencepiece import sentencepiece_model_pb2
 
 from step_audio.core.audio import read_audio
 from step_audio.core.resampling import resample
@@ -53,10 +53,11 @@ RECORDINGS: Final = {
 }
 """Name -> words, the clip that stands in, its rate, bytes a sample: as the published ones."""
 
+_PIECES: Final[Any] = sentencepiece_model_pb2  # its classes are made at import
 _TTS: Final = "stepfun-ai/Step-Audio-TTS-3B"
 _WORDS: Final = (
-    "system human assistant tool input function_output tool_json_schemas user".split()
-    + "it is noon in paris what time the hello step audio repeat".split()
+    *("system", "human", "assistant", "tool", "input", "function_output", "tool_json_schemas"),
+    *("it", "is", "noon", "in", "paris", "what", "time", "the", "hello", "user", "repeat"),
 )
 _CHINESE: Final = (
     "你好世界今天天气真的很吗我是谁请记录下所听到语音内容适配用户言简短口语化文字回答"
@@ -75,14 +76,14 @@ def text_tokenizer(*, markers: bool = False) -> bytes:
     Args:
         markers: name the first ids behind the sound `<audio_start>` and `<audio_end>`.
     """
-    model = sp.ModelProto()
+    model = _PIECES.ModelProto()
     trainer, rule = model.trainer_spec, model.normalizer_spec
-    trainer.model_type, trainer.byte_fallback = sp.TrainerSpec.UNIGRAM, True
+    trainer.model_type, trainer.byte_fallback = _PIECES.TrainerSpec.UNIGRAM, True
     trainer.unk_id, trainer.bos_id, trainer.eos_id, trainer.pad_id = 0, 1, 2, -1
     trainer.vocab_size = PUBLISHED_VOCAB
     rule.name, rule.add_dummy_prefix = "identity", True
     rule.remove_extra_whitespaces, rule.escape_whitespaces = False, True
-    kinds = sp.ModelProto.SentencePiece
+    kinds = _PIECES.ModelProto.SentencePiece
     pieces: list[tuple[str, float, int]] = [
         (f"<unused_{n}>", 0.0, kinds.UNUSED) for n in range(PUBLISHED_VOCAB)
     ]
@@ -385,7 +386,8 @@ def recordings() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for name, (_, clip, rate_hz, width) in RECORDINGS.items():
         pcm, from_hz = read_audio(GOLDEN / "audio" / f"{clip}.wav")
-        files[f"speakers/{name}_prompt.wav"] = _wav(resample(pcm, from_hz, rate_hz), rate_hz, width)
+        twice = resample(np.concatenate((pcm, pcm)), from_hz, rate_hz)  # long enough for a voice
+        files[f"speakers/{name}_prompt.wav"] = _wav(twice, rate_hz, width)
     words = {name: text for name, (text, *_) in RECORDINGS.items()}
     return files | {"speakers/speakers_info.json": _json(words)}
 

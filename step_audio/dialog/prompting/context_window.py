@@ -119,7 +119,7 @@ class ContextWindow:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
         ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
         # The end of the turn is still to come.
-        return tuple([*self._builder.beginning, *ids[:-1]])
+        return (*self._builder.beginning, *ids[:-1])
 
     def _fitting(
         self,

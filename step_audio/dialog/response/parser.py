@@ -52,7 +52,9 @@ class TokenParser:
     def __init__(
         self, text_tokenizer: TextTokenizer, vocab: Vocab, new_call_id: Callable[[], str]
     ) -> None:
-        self._vocab, self._markers = vocab, vocab.audio_markers
+        self._vocab = vocab
+        odd = {vocab.heard_close, vocab.bos, vocab.bot, vocab.eot, vocab.eos}
+        self._silent = vocab.audio_markers | odd
         self._text_tokenizer = text_tokenizer
         self._new_call_id = new_call_id
         self._decoder: Stage[int, str] = text_tokenizer.open_decoder()
@@ -72,11 +74,10 @@ class TokenParser:
             return self._enter(_Place.CALL)
         if token_id == vocab.heard_close and self._place is _Place.HEARD:
             return self._enter(_Place.ANSWER)
-        if token_id in self._markers:
-            self.counts.markers += 1
-            return ()
-        if token_id in (vocab.heard_close, vocab.bos, vocab.bot, vocab.eot, vocab.eos):
-            self.counts.anomalies += 1
+        if token_id in self._silent:
+            marker = token_id in vocab.audio_markers
+            self.counts.markers += marker
+            self.counts.anomalies += not marker
             return ()
         self.counts.text_ids += 1
         return self._text(self._decoder.push(token_id))
