@@ -21,6 +21,7 @@ from server.admission.origins import Heads, Origins, Pages
 from server.admission.sessions import Admission
 from server.http import errors
 from server.observability.metrics import Metrics, metrics_router
+from server.observability.requests import RequestLog
 from server.realtime.connection.registry import SessionRegistry
 from server.realtime.router import ServerContext, realtime_router
 from server.routes.health import health_router
@@ -29,7 +30,9 @@ from step_audio import __version__
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.assistant import Assistant
 
-WEB: Final = Path(__file__).resolve().parents[1] / "web"
+_PACKAGED: Final = Path(__file__).resolve().with_name("page")
+WEB: Final = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[1] / "web"
+"""The page: in an installed package a copy inside of it (setup.py), else the folder `web`."""
 
 _PAGE_HEADERS: Final = (
     (
@@ -131,6 +134,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         middleware=[
+            Middleware(RequestLog, recorder=assistant.services.recorder),
             Middleware(PageHeaders),
             Middleware(Pages, origins=origins),
             gate,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from step_audio.core.blas import one_blas_thread
-from step_audio.core.errors import ProfileError, VoiceNotFound
+from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
     Engine,
@@ -335,16 +335,10 @@ class Runtime:
         )
 
     def _tools(self) -> ToolBox:
-        from step_audio.nano.tools.toolbox import FakeTools, NanoTools, WallClock
         from step_audio.tools.boxes import ToolBoxes
         from step_audio.tools.mcp import McpAddress, McpTools
-        from step_audio.tools.weather import HttpWeather
 
         settings = self._profile.tools
-        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
-        own: ToolBox = NanoTools(None, WallClock(), weather=weather)
-        if settings.kind == "fake":
-            own = FakeTools(settings.seed)
         servers = [
             McpTools(
                 McpAddress(
@@ -357,7 +351,28 @@ class Runtime:
             )
             for name, server in settings.mcp.items()
         ]
-        return ToolBoxes([own, *servers], timeout_s=settings.timeout_s)
+        return ToolBoxes([self._own_tools(), *servers], timeout_s=settings.timeout_s)
+
+    def _own_tools(self) -> ToolBox:
+        """Return the built-in tools; those of nano are imported for nano alone."""
+        from step_audio.tools.clock import WallClock, zone_of
+        from step_audio.tools.weather import HttpWeather
+
+        settings = self._profile.tools
+        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
+        try:
+            home = zone_of(settings.timezone) if settings.timezone is not None else None
+        except ToolError as error:
+            raise ProfileError(f"tools.timezone: {error}") from None
+        if settings.kind == "general":
+            from step_audio.tools.general import GeneralTools
+
+            return GeneralTools(WallClock(), home, weather)
+        from step_audio.nano.tools.toolbox import FakeTools, NanoTools
+
+        if settings.kind == "fake":
+            return FakeTools(settings.seed)
+        return NanoTools(None, WallClock(), home, weather)
 
 
 def _device(name: str) -> str:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from structlog.contextvars import bind_contextvars
 
 from server.admission.origins import Origins
 from server.admission.pace import PaceLimits
@@ -56,7 +57,7 @@ class ServerSettings:
         max_body_bytes: longest HTTP body, except where sound is sent in.
         max_upload_bytes: longest HTTP body with sound.
         voice_names: which voice a name of a client means, before OpenAI's and StepFun's.
-        max_message_bytes: longest websocket message.
+        max_message_bytes: longest websocket message: 15 MiB of sound as base64, and its frame.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a session in which nothing happens for so long is ended.
         session_timeout_s: longest session. Both are told `warning_s` before.
@@ -75,7 +76,7 @@ class ServerSettings:
     max_body_bytes: int = 1 << 20
     max_upload_bytes: int = 25 << 20
     voice_names: Mapping[str, str] = field(default_factory=dict)
-    max_message_bytes: int = 8 << 20
+    max_message_bytes: int = 21 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
     session_timeout_s: float = 3600.0
@@ -228,7 +229,10 @@ class AccessControl:
         asked = path.startswith("/v1/") or (path == "/metrics" and not self._settings.open_metrics)
         if not self._settings.keys or not asked:
             return True
-        return any(self._settings.keys.owner(given) for given in _keys(headers))
+        owner = next(filter(None, map(self._settings.keys.owner, _keys(headers))), None)
+        if owner is not None:
+            bind_contextvars(key=owner)  # for the log
+        return owner is not None
 
 
 def _keys(headers: Mapping[str, str]) -> list[str]:

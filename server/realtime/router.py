@@ -19,6 +19,7 @@ from server.admission.pace import Flooded
 from server.admission.place import Place
 from server.admission.sessions import Admission
 from server.http.errors import RequestError, error_response
+from server.http.websocket import chosen_subprotocol
 from server.observability.meter import TurnMeter
 from server.observability.spans import TurnSpans
 from server.observability.trace import TraceWriter
@@ -32,7 +33,6 @@ from step_audio.core.errors import Overloaded
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.ids import new_id
 
-SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
@@ -179,7 +179,7 @@ async def _resume(socket: WebSocket, context: ServerContext, token: str, last: s
 
 async def _accept(socket: WebSocket) -> None:
     offered = socket.scope.get("subprotocols", ())
-    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    await socket.accept(subprotocol=chosen_subprotocol(offered))
 
 
 async def _serve(

@@ -89,7 +89,10 @@ class Vocoder(Protocol):
 
 
 class VoiceStore(Protocol):
-    """Voices by name. `get` raises VoiceNotFound; names are never paths."""
+    """Voices by name. `get` raises VoiceNotFound; names are never paths.
+
+    Calls are synchronous, read the disk and may take seconds: run them in a worker thread.
+    """
 
     def get(self, name: str) -> Voice: ...
     def names(self) -> tuple[str, ...]: ...

@@ -200,10 +200,14 @@ class McpSection(Section):
 
 
 class Tools(Section):
-    """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
+    """What is built in, and what others bring."""
 
-    kind: Literal["local", "fake"] = "local"
+    kind: Literal["general", "nano", "fake", "local"] = "general"
+    """general: clock, calculator, units, timers. nano: those that nano was trained with. fake:
+    nano's, answering from `seed`, for evaluation. local: the old name of nano."""
     seed: int = Field(default=0, ge=0)
+    timezone: str | None = Field(default=None, max_length=64)
+    """The zone of "here" by its name in the tz database: Europe/Paris. Left out: this machine's."""
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""
@@ -261,6 +265,10 @@ class ServerSection(Section):
     """Whether each turn is told to OpenTelemetry (extra `telemetry`, OTEL_* variables)."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
+    log: Literal["text", "json"] = "text"
+    """How `serve` logs to stderr: lines for people, or an object a line for a collector."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     hosts: tuple[str, ...] | None = None
     """Names the server answers to, without port; none at all for any. Left out: any with a key,
     else only those of this machine, so that no web page elsewhere can use it."""

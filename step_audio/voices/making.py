@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError, InputError
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample, resample_input
 from step_audio.core.types import GROUP_MS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import vocoder_codes
 from vocoder.flow import FlowBatch, FlowModel
@@ -80,13 +80,14 @@ class VoiceMaker:
             AudioError: shorter than a group.
             InputError: no speaker encoder, and no voice to borrow from.
         """
-        heard = resample(pcm, rate_hz, self._tokenizer.sample_rate_hz)
+        ear_hz = self._tokenizer.sample_rate_hz
         sound = resample(pcm, rate_hz, SAMPLE_RATE_HZ)
         if self.examples == "reference":
+            heard = resample(pcm, rate_hz, ear_hz)
             groups = tuple(self._tokenizer.encode_reference(heard, trim=True))
             mel = log_mel(torch.from_numpy(sound)[None])[0].T.numpy().copy()
         else:
-            groups = self._groups(heard)
+            groups = self._groups(resample_input(pcm, rate_hz, ear_hz))
             mel = prompt_mel(sound, len(groups))
         if not groups:
             raise AudioError(f"{len(pcm)} samples hold no whole group of 120 ms; give 3 s")

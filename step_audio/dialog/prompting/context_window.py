@@ -134,7 +134,12 @@ class ContextWindow:
 
         def shown(recent_audio: int) -> list[Turn]:
             turns = shown_turns(
-                conversation, front.system, recent_audio=recent_audio, until=until, coming=coming
+                conversation,
+                front.system,
+                recent_audio=recent_audio,
+                until=until,
+                coming=coming,
+                takes_transcripts=self._vocab.heard_open is not None,
             )
             head = _head(turns)
             turns = [*turns[:head], *listed, *turns[head:]]

@@ -132,7 +132,7 @@ class DirectResponder:
                         if resumed and isinstance(event, TextDelta):
                             event, resumed = apart(event, answer), False  # noqa: PLW2901
                         answer.add(event)
-                    elif isinstance(question, UserAudio):
+                    elif isinstance(question, UserAudio) and question.transcript is None:
                         conversation.transcribe(question.item_id, event.text)
                     yield event
             if not calls:
