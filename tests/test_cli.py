@@ -21,6 +21,7 @@ from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrar
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
 from step_audio.dialog.settings import DialogSettings
+from step_audio.voices.making import VoiceMaker
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import load_tokenizer
@@ -60,6 +61,9 @@ class FakeParts:
 
     def voice_library(self) -> VoiceLibrary:
         raise AssertionError("no command of these tests adds voices")
+
+    def voice_maker(self) -> VoiceMaker:
+        raise AssertionError("no command of these tests makes voices")
 
     def services(self) -> Services:
         return self._services

@@ -138,7 +138,15 @@ def _torch(profile: Profile) -> Iterator[Finding]:
     import torch  # noqa: PLC0415 - seconds, and only GPUs need the question
 
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = max(int(name.partition(":")[2] or 0) for name in devices) + 1
+    if devices == {"auto"}:
+        yield Finding(
+            "CUDA",
+            "ok" if cards else "note",
+            f"{cards} devices",
+            "" if cards else "the vocoder runs on the CPU: expect gaps in the sound",
+        )
+        return
+    wanted = max(int(name.partition(":")[2] or 0) for name in devices - {"auto"}) + 1
     yield Finding(
         "CUDA",
         "ok" if cards >= wanted else "wrong",

@@ -46,8 +46,10 @@ class VoiceNotFound(InputError):
 
     code = "voice_not_found"
 
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"unknown voice {name!r}; available: {', '.join(known) or 'none'}")
+    def __init__(self, name: str, known: tuple[str, ...], bring: str = "") -> None:
+        """Args: `bring` is the command that brings the voice, "" where none is known."""
+        advice = f"; bring it with: {bring}" if bring else ""
+        super().__init__(f"unknown voice {name!r}; available: {', '.join(known) or 'none'}{advice}")
         self.name, self.known = name, known
 
 

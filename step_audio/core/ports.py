@@ -17,7 +17,7 @@ from step_audio.core.types import (
     Voice,
     VoiceFacts,
 )
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -181,3 +181,8 @@ class Services:
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
+    singing_vocoder: Vocoder | None = None
+    """Speaks what is sung or rapped; None: this deployment does neither."""

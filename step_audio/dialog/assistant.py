@@ -62,7 +62,12 @@ class Assistant:
         self._system = load_prompt(settings.answer_prompt)
         self._dialect = tool_syntax_of(settings.dialect)
         self._context = ContextWindow(
-            PromptBuilder(services.text_tokenizer, services.vocab, dialect=self._dialect),
+            PromptBuilder(
+                services.text_tokenizer,
+                services.vocab,
+                dialect=self._dialect,
+                chat_headers=services.chat_headers,
+            ),
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,

@@ -93,7 +93,7 @@ class VllmEngine:
         if request.sampling.max_tokens == 0:
             await self.prefill(request.prompt, request.session)
             return
-        stops = request.stop_ids if request.form is None else request.stop_ids | {self._vocab.eot}
+        stops = self._stops(request)
         address, ids, pieces = await self._begin(request)
         async with aclosing(pieces):
             while True:
@@ -219,7 +219,7 @@ class VllmEngine:
                             *spelled.push(piece.text),
                             *(spelled.flush() if piece.finished else ()),
                         )
-                    if any(not 0 <= token_id < self._vocab.size for token_id in ids):
+                    if not all(map(self._vocab.knows, ids)):
                         raise EngineLost(address, "an id outside the vocabulary")
                     if ids:
                         yield ids
@@ -233,7 +233,7 @@ class VllmEngine:
                 f"the prompt has {len(request.prompt)} ids, this model takes at most"
                 f" {abilities.max_len - 1}; drop old turns"
             )
-        stops = sorted(request.stop_ids if request.form is None else request.stop_ids | {vocab.eot})
+        stops = sorted(self._stops(request))
         ask: dict[str, Any] = {
             "prompt": list(request.prompt),
             "max_tokens": min(sampling.max_tokens, room),
@@ -257,6 +257,11 @@ class VllmEngine:
         elif request.form == "speech":
             ask["allowed_token_ids"] = [*stops, *range(vocab.audio_base, vocab.size)]
         return ask
+
+    def _stops(self, request: GenerationRequest) -> frozenset[int]:
+        """Return the ids that end the answer; in a form those that end any."""
+        formed = frozenset() if request.form is None else self._vocab.stop_ids
+        return request.stop_ids | formed
 
     def _grammar(self, request: GenerationRequest) -> Grammar | None:
         if request.form is None:
