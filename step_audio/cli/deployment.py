@@ -92,8 +92,13 @@ def key(args: argparse.Namespace, load: Load) -> int:
 
 
 def check(args: argparse.Namespace, load: Load) -> int:
-    """Print a profile resolved and verify its weights; start nothing."""
+    """Print a profile resolved and verify its weights; refuse what `serve` would; start nothing."""
     profile = load_profile(args.profile)
+    _settings(profile)
+    if profile.server.spans:
+        from server.observability.spans import otlp_tracer  # noqa: PLC0415
+
+        otlp_tracer(profile.model_name)
     print(profile.model_dump_json(indent=2))
     weights = open_weights(profile.weights, profile.origin)
     weights.verify()
