@@ -127,6 +127,7 @@ class _Listener:
             sound = await decoded(services, self._file, max_s=MAX_UPLOAD_S, param="file")
             pcm, rate_hz = sound.pcm, sound.rate_hz
             self.seconds, self.warnings = sound.seconds, sound.warnings
+            services.recorder.observe("transcribed_s", self.seconds)
             for segment in await self._segments(pcm, rate_hz):
                 text = await transcriber.transcribe(segment.cut(pcm, rate_hz), rate_hz)
                 if text:

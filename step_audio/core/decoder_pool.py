@@ -132,7 +132,7 @@ class DecoderPool:
     def _tried_twice(self, data: bytes, max_seconds: float) -> DecodedSound:
         """Decode; once more when the process that forks was lost, and the file with it."""
         for is_last in (False, True):
-            connection, process = self._connection()
+            connection, control = self._connection()
             begun_s = time.monotonic()
             with connection:
                 try:
@@ -141,7 +141,7 @@ class DecoderPool:
                     raise DecoderDied("time") from None
                 except (EOFError, OSError) as error:
                     late = time.monotonic() - begun_s > 0.9 * self._limits.wall_s
-                    if late or is_last or process.poll() is None:
+                    if late or is_last or not _has_ended(control):
                         raise DecoderDied("time" if late else "crashed") from error
         raise AssertionError("unreachable")
 
@@ -171,23 +171,23 @@ class DecoderPool:
         pcm: Pcm = np.frombuffer(_received(connection, 4 * samples), dtype=np.float32)
         return DecodedSound(pcm, int(said["rate_hz"]), tuple(map(str, said["warnings"])))
 
-    def _connection(self) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-        """Return a connection to a fresh decoder, and the process it comes from."""
+    def _connection(self) -> tuple[socket.socket, socket.socket]:
+        """Return a connection to a fresh decoder, and the control socket it was asked over."""
         ours, theirs = socket.socketpair()
         with theirs:
             for _ in range(2):
                 with self._lock:
-                    process, control = self._started()
+                    control = self._started()
                     try:
                         socket.send_fds(control, [b"f"], [theirs.fileno()])
-                        return ours, process
+                        return ours, control
                     except OSError:  # it died since it was last asked
                         self._end()
         ours.close()
         raise Overloaded("sound cannot be decoded now; try again later")
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        """Return the process that forks decoders, started if it is not there. Holds the lock."""
+    def _started(self) -> socket.socket:
+        """Return the control socket; starts the process if it is not there. Holds the lock."""
         if self._process is not None and self._process.poll() is not None:
             self._end()
         if self._process is None or self._control is None:
@@ -201,7 +201,7 @@ class DecoderPool:
                 _LOG.error("the process that forks decoders was lost; it is started again")
             self._starts.append(now_s)
             self._process, self._control = _spawned(self._limits)
-        return self._process, self._control
+        return self._control
 
     def _end(self) -> None:
         """Let the process end. Holds the lock."""
@@ -214,6 +214,16 @@ class DecoderPool:
                 self._process.kill()
                 self._process.wait()
         self._process = self._control = None
+
+
+def _has_ended(control: socket.socket) -> bool:
+    """Whether the process at the other end is gone: its sockets close before it can be reaped."""
+    try:
+        return control.fileno() < 0 or not control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _spawned(limits: DecoderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:

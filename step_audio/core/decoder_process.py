@@ -42,7 +42,7 @@ _WARM_UP: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class FileBounds:
     """What one file may take."""
 
     wall_s: float
@@ -56,7 +56,7 @@ def main() -> None:
     one may take.
     """
     control, spare = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
-    bounds = Bounds(float(sys.argv[3]), float(sys.argv[4]))
+    bounds = FileBounds(float(sys.argv[3]), float(sys.argv[4]))
     _settle()
     idle: deque[socket.socket] = deque()
     while True:
@@ -92,7 +92,7 @@ def _settle() -> None:
 
 
 def _hand_over(
-    descriptor: int, control: socket.socket, idle: deque[socket.socket], bounds: Bounds
+    descriptor: int, control: socket.socket, idle: deque[socket.socket], bounds: FileBounds
 ) -> None:
     """Pass a connection to a decoder that waits; one that has died meanwhile is passed over."""
     while True:
@@ -104,7 +104,9 @@ def _hand_over(
             return
 
 
-def _forked(control: socket.socket, idle: deque[socket.socket], bounds: Bounds) -> socket.socket:
+def _forked(
+    control: socket.socket, idle: deque[socket.socket], bounds: FileBounds
+) -> socket.socket:
     """Return the socket of a new decoder."""
     ours, theirs = socket.socketpair()
     if os.fork():
@@ -145,7 +147,7 @@ def _serve(connection: socket.socket) -> None:
     connection.sendall(pcm.data.cast("B") if len(pcm) else b"")
 
 
-def _confine(bounds: Bounds) -> None:
+def _confine(bounds: FileBounds) -> None:
     """Bound this process: time of the CPU, memory, files; no core dump."""
     limits = [
         (resource.RLIMIT_CPU, max(1, int(bounds.wall_s) + 1)),

@@ -204,5 +204,5 @@ def test_a_file_in_a_realtime_item_is_heard_as_one(
         socket.send_json({"type": "conversation.item.create", "item": item})
         while (event := socket.receive_json())["type"] != "error":
             assert event["type"] != "conversation.item.done"
-        assert event["error"]["param"] == "item.content"
+        assert event["error"]["param"] == "item.content.0.audio"
         assert event["error"]["code"] == "invalid_audio"
