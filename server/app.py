@@ -107,6 +107,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drain.watch()
+        assistant.services.sound_decoder.start(assistant.services.recorder.observe)
         tools = assistant.services.tools
         if not isinstance(tools, RemoteTools):
             yield

@@ -40,7 +40,21 @@ def say(arguments: Sequence[str | Path], load: Loaded) -> int:
     return main(["say", *map(str, arguments)], load)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.opus", "a.aac", "A.WAV"])
+NAMES = (
+    "a.wav",
+    "a.mp3",
+    "a.flac",
+    "a.opus",
+    "a.aac",
+    "A.WAV",
+    "a.ogg",
+    "a.m4a",
+    "a.webm",
+    "a.mp4",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_the_file_says_its_format(tmp_path: Path, name: str) -> None:
     assert say(["Hello.", "-o", tmp_path / name], Loaded()) == 0
     pcm, rate_hz = decode_audio(io.BytesIO((tmp_path / name).read_bytes()), 10)

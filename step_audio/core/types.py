@@ -28,6 +28,10 @@ SPEAKER_SIZE = 192
 """Numbers of a speaker vector (CAM++)."""
 
 
+RATES_HZ = (4_000, 384_000)
+"""Lowest and highest rate that a sound card has."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenGroup:
     """120 ms of speech: 2 linguistic codes (16.7 Hz) and 3 semantic codes (25 Hz)."""
@@ -126,6 +130,26 @@ class Recording:
 
     samples: NDArray[np.float32]
     rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSound:
+    """What could be heard of a sound file.
+
+    Attributes:
+        pcm: mono samples, (T,), T > 0.
+        rate_hz: their rate.
+        warnings: what was skipped, a sentence each; () when all was heard.
+    """
+
+    pcm: Pcm
+    rate_hz: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.pcm) / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)

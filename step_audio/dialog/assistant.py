@@ -126,7 +126,8 @@ class Assistant:
         return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
-        """Stop the engines and the worker threads."""
+        """Stop the engines, the decoders and the worker threads."""
+        self.services.sound_decoder.close()
         self._speller.close()
         self._turn_audio.close()
         self._voices.close()
