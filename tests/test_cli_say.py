@@ -199,3 +199,13 @@ def test_progress_is_quiet_where_nobody_looks_on(
     (tmp_path / "book.txt").write_text(BOOK)
     assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], Loaded()) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_book_with_a_rap_is_refused_before_an_hour_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text(f"{BOOK}\n\n(RAP) Yo.")
+    load = Loaded()
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "a.wav"], load) == 2
+    assert "does not do (RAP)" in capsys.readouterr().err
+    assert not load.engines[0].requests

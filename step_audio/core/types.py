@@ -120,6 +120,14 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceChange:
+    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+
+    voice: Voice
+    singing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """Sound as somebody recorded it.
 

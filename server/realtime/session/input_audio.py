@@ -177,7 +177,7 @@ class InputAudio:
     def _read_ahead(self) -> None:
         question, config = self._turn_audio.question, self._state.config
         if question is not None and self._ahead.due(question):
-            system = self._assistant.system_text(config.system)
+            system = self._assistant.system_text(config.instructions, config.style.lines)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
             self._ahead.follow(self._state.conversation, question, system, tools)
 
