@@ -29,7 +29,7 @@ async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[Token
 
 
 class ModelTranscriber:
-    """A `Transcriber` for models that write down what they hear before they answer (nano) and
+    """Words of recordings, for models that write down what they hear before they answer (nano) and
     for those that are told to transcribe."""
 
     def __init__(self, assistant: Assistant) -> None:
