@@ -246,7 +246,7 @@ nano-pack: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
-nano-eval: $(VENV)/.train-ready
+nano-eval: $(VENV)/.train-ready build/voices/.ready
 	$(BIN)/python -m step_audio examine --output $(NANO)/eval $(if $(smoke),--questions 8) $(ARGS)
 
 # --- images: built and run as docker/ says, by Docker or, without a daemon, by buildah ------------

@@ -200,7 +200,7 @@ def _examination(add: Add) -> None:
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)
-    command.add_argument("--questions", type=int, default=100, help="100 for a report, 20 to look")
+    command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
     command.add_argument(
         "--recordings",
         type=Path,

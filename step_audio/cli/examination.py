@@ -55,11 +55,15 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         def resynthesiser(pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
             return resynthesise(assistant.services, pcm, rate_hz)
 
+        def reader(text: str) -> tuple[Pcm, int]:
+            return runner.run(_read(assistant, text))
+
         report = run(
             answerer,
             resynthesiser,
             args.output,
             args.questions,
+            reader=reader,
             weights_dir=profile.weights,
             memory_mb=lambda sounds: serving_memory_mb(profile, sounds),
         )
@@ -67,6 +71,15 @@ def examine(args: argparse.Namespace, load: Load) -> int:
     print(report.to_markdown())
     print(report.to_json())
     return 0
+
+
+async def _read(assistant: Assistant, text: str) -> tuple[Pcm, int]:
+    """Return a text read aloud in the default voice; no sound where the model found none."""
+    voice = assistant.services.default_voice
+    chunks = [chunk async for chunk in assistant.say(text, voice)]
+    if not chunks:
+        return np.zeros(0, dtype=np.float32), assistant.services.vocoder.sample_rate_hz
+    return np.concatenate([chunk.pcm for chunk in chunks]), chunks[0].rate_hz
 
 
 def serving_memory_mb(profile: Profile, sounds: Sequence[Pcm]) -> float:
