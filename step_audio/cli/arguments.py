@@ -202,6 +202,12 @@ def _examination(add: Add) -> None:
     _profile(command)
     command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
     command.add_argument(
+        "--gate",
+        choices=["hold", "keep"],
+        help="a few fixed questions instead: hold the scores to those kept of the weights that "
+        "shipped, or keep them",
+    )
+    command.add_argument(
         "--recordings",
         type=Path,
         help="ask these instead: a folder of sound files, each with a .txt of what is said",

@@ -12,6 +12,8 @@ from server.admission.limits import ServerSettings
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
+from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 
@@ -198,3 +200,15 @@ def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -
     body = {"input": "Hi.", "response_format": "pcm"}
     assert client.post("/v1/audio/speech", json=body).status_code == 200
     assert engine.aborted
+
+
+def test_a_sentence_that_the_model_was_not_taught_says_so(connect: Connect) -> None:
+    dialog = DialogSettings(domain=read_domain("< good\ngood morning\nmorning >"))
+    with connect([SPEECH] * 2, dialog=dialog).websocket_connect(PATH) as socket:
+        socket.receive_text()
+        send(socket, "tts.create", voice_id="slt", response_format="pcm")
+        send(socket, "tts.text.delta", text="Good morning. My house is red.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [e["data"] for e in events if e["type"] == "tts.response.sentence.start"]
+    assert [start.get("out_of_domain") for start in starts] == [None, True]

@@ -98,6 +98,11 @@ def right_share(graded: Sequence[Graded]) -> Score:
     return _shared([g.right for g in graded], ceiling)
 
 
+def right_in_text(graded: Sequence[Graded]) -> Score:
+    """Return the share of answers that are right by their text, whatever they sound like."""
+    return _shared([is_right(g.question.sample, g.record.text) for g in graded])
+
+
 def shuffled_share(graded: Sequence[Graded]) -> Score:
     """Return the share of answers that are right for another question with another answer.
 

@@ -89,11 +89,11 @@ def build_exam(questions: int = QUESTIONS, seed: int = SEED, training_texts: int
     """
     seen = training_hashes(training_texts, seed)
     extra = max(2, questions // 10)
-    drawn = _held_out(random.Random(seed), seen)
+    drawn = held_out(random.Random(seed), seen)
     main = [_voiced(i, sample) for i, (sample, _) in zip(range(questions), drawn, strict=False)]
     taken = {text_hash(q.sample.question) for q in main}
-    sums = _take(_held_out(random.Random(seed + 1), seen | taken), _is_two_digit_sum, extra)
-    pairs = _pairs(_held_out(random.Random(seed + 2), seen), extra)
+    sums = _take(held_out(random.Random(seed + 1), seen | taken), _is_two_digit_sum, extra)
+    pairs = _pairs(held_out(random.Random(seed + 2), seen), extra)
     return Exam(
         tuple(main),
         tuple(ExamQuestion(sample, _extra_voice(i)) for i, sample in enumerate(sums)),
@@ -143,10 +143,11 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(" ".join(normalise(text)).encode()).hexdigest()
 
 
-def _held_out(
-    rng: random.Random, seen: frozenset[str] | set[str]
-) -> Iterator[tuple[QaSample, str]]:
-    """Yield new single questions without end, each with its text's hash."""
+def held_out(rng: random.Random, seen: frozenset[str] | set[str]) -> Iterator[tuple[QaSample, str]]:
+    """Yield new single questions of the held-out grammar without end, each with its text's hash.
+
+    None is among `seen`, which are hashes of training questions.
+    """
     given: set[str] = set()
     while True:
         sample = generate(rng, "held", TOOL_SEED)
