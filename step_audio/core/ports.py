@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.types import (
+    DecodedSound,
     GenerationRequest,
     Pcm,
     Recording,
@@ -17,7 +18,7 @@ from step_audio.core.types import (
     Voice,
     VoiceFacts,
 )
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -128,6 +129,18 @@ class ToolSpec:
     parameters: dict[str, Any]
 
 
+class SoundDecoder(Protocol):
+    """Strangers' sound files to samples; a file costs only its own answer.
+
+    `start` gets ready ahead and is told where measures go. `decode` raises AudioError, and
+    Overloaded when nothing can be decoded now.
+    """
+
+    def start(self, observe: Callable[[str, float], None]) -> None: ...
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound: ...
+    def close(self) -> None: ...
+
+
 class ToolBox(Protocol):
     """Server-side tools. `call` raises ToolError; a failed call never raises anything else."""
 
@@ -168,9 +181,15 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    sound_decoder: SoundDecoder
     voice_library: VoiceLibrary | None = None
     """Without one, the voices are those of the weights; else it shares them with `voices`."""
     turn_detector: TurnDetector | None = None
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
+    singing_vocoder: Vocoder | None = None
+    """Speaks what is sung or rapped; None: this deployment does neither."""

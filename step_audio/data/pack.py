@@ -126,8 +126,9 @@ def pack(
         except SoundMissing:
             counts["sound missing"] += 1
             continue
-        ids, mask = builder.training_sequence(turns, context=shown.context)
-        if begin or sample.is_published_tts:
+        headers = builder.speech_headers if sample.is_published_tts else builder.chat_headers
+        ids, mask = builder.training_sequence(turns, context=shown.context, headers=headers)
+        if begin or headers.bos:
             ids, mask = [vocab.bos, *ids], [False, *mask]
         writer.add(TokenSample(ids, mask, sample.task, sample.id))
         counts[sample.task] += 1

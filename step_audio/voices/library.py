@@ -1,7 +1,8 @@
 """Voices that people add: a folder each, below one folder that the profile names.
 
     voice.json       name, text, consent note, time, what was done, which weights made the arrays
-    prompt.wav       the prepared recording, mono PCM16
+    prompt.wav       the prepared recording, mono PCM16; untrimmed and at its own level where the
+                     weights take examples so
     embedding.npy, prompt.json, prompt_mel.npy    as `step_audio.voices.folder` reads them
 
 A folder's name is drawn at random; the voice's own name is only text in voice.json, so no name is
@@ -38,6 +39,10 @@ MAX_NAME: Final = 64
 MAX_TEXT: Final = 1000
 MAX_CONSENT: Final = 1000
 _KEPT: Final = "voice-"
+_REFERENCE_NOTES: Final = {
+    "reference": ("tokens of the trimmed, levelled sound; mel and speaker vector of all of it",),
+    "stream": (),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -117,9 +122,11 @@ class UserVoices:
         name, text, consent = _words(name), " ".join(text.split()), consent.strip()
         self._check(name, text, consent)
         sample = prepare_sample(recording)
+        maker = self._maker()
+        sound = sample.whole if maker.examples == "reference" else sample.pcm
         # Made of what the file will hold, so that making it again later gives the same.
-        pcm = pcm16_to_float(float_to_pcm16(sample.pcm))
-        voice, note = self._maker().make(name, text, pcm, sample.rate_hz)
+        pcm = pcm16_to_float(float_to_pcm16(sound))
+        voice, note = maker.make(name, text, pcm, sample.rate_hz)
         facts = VoiceFacts(
             name=name,
             built_in=False,
@@ -127,7 +134,7 @@ class UserVoices:
             prompt_s=len(pcm) / sample.rate_hz,
             consent=consent,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            notes=(*sample.notes, note),
+            notes=(*sample.notes, *_REFERENCE_NOTES[maker.examples], note),
         )
         with self._change:
             self._check(name, text, consent)  # another call may have taken the name meanwhile

@@ -17,6 +17,8 @@ from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import VOCAB, MemoryRecorder, ScriptedEngine, group, services
 from tests.server.conftest import Connect
 from tests.server.realtime.hosting import FakeSocket
@@ -282,3 +284,15 @@ def test_a_speech_socket_counts_among_the_sessions(connect: Connect) -> None:
         with pytest.raises(WebSocketDisconnect):
             until(socket, "nothing")
     assert [value for name, value in recorder.seen if name == "sessions"] == [1, 0]
+
+
+def test_a_sentence_that_the_model_was_not_taught_says_so(connect: Connect) -> None:
+    dialog = DialogSettings(domain=read_domain("< good\ngood morning\nmorning >"))
+    with connect([SPEECH] * 2, dialog=dialog).websocket_connect(PATH) as socket:
+        socket.receive_text()
+        send(socket, "tts.create", voice_id="slt", response_format="pcm")
+        send(socket, "tts.text.delta", text="Good morning. My house is red.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [e["data"] for e in events if e["type"] == "tts.response.sentence.start"]
+    assert [start.get("out_of_domain") for start in starts] == [None, True]

@@ -61,7 +61,7 @@ class SpeechSession:
         try:
             await self._carry_out(message)
         except StepAudioError as error:
-            await self._fail(error)
+            await self.fail(error)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return what runs for this session; its owner ends it, which frees the engine."""
@@ -97,9 +97,10 @@ class SpeechSession:
             failure = await _outcome(reading)
             if failure is not None:
                 self._reading = None
-                await self._fail(failure)
+                await self.fail(failure)
 
-    async def _fail(self, error: StepAudioError) -> None:
+    async def fail(self, error: StepAudioError) -> None:
+        """Tell the client what is wrong."""
         param = error.param if isinstance(error, RequestError) else None
         facts = {"code": error.code, "message": str(error), "details": {"param": param}}
         await self._send("tts.response.error", **facts)
@@ -187,8 +188,11 @@ class _SocketReading:
                 self._line.get_nowait()
 
     async def _sentence(self, sentence: str) -> None:
-        if styled(sentence):
-            await self._send("tts.response.sentence.start", text=sentence)
+        if spans := styled(sentence):
+            said = " ".join(said for _, said in spans)
+            outside = self._assistant.settings.domain.is_outside(said)
+            told = {"out_of_domain": True} if outside else {}
+            await self._send("tts.response.sentence.start", text=sentence, **told)
             await self._say(self._tag + sentence)
             await self._send("tts.response.sentence.end", text=sentence)
         self._tag = last_tag(sentence) or self._tag
