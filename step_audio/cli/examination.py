@@ -11,6 +11,7 @@ import asyncio
 import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -168,7 +169,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
     dialogues = load_benchmark(args.folder)[: args.limit]
     profile = load_profile(args.profile)
     parts = load(profile)
-    with asyncio.Runner() as runner:
+    with closing(Recordings(args.folder)) as recordings, asyncio.Runner() as runner:
         assistant = Assistant(parts.services(), parts.settings())
 
         async def talk(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
@@ -180,7 +181,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 
         benchmark.answer_all(
             dialogues,
-            Recordings(args.folder),
+            recordings,
             lambda questions: runner.run(talk(questions)),
             args.output,
             progress=lambda rows: bar(rows, None, "answers"),
