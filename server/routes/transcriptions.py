@@ -15,7 +15,8 @@ from server.admission.limits import ServerSettings, Slots
 from server.http.errors import RequestError, expects, responses
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
-from server.http.uploads import MAX_UPLOAD_S, decoded
+from server.http.uploads import MAX_UPLOAD_S, decoded, warning_facts, warning_headers
+from step_audio.core.containers import KINDS
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.transcription import ModelTranscriber
@@ -67,7 +68,7 @@ def transcriptions_router(
         summary="Write down what is said in a recording.",
     )
     async def transcriptions(
-        file: Annotated[UploadFile, File(description="wav, flac, ogg, mp3, m4a, aac or webm")],
+        file: Annotated[UploadFile, File(description=KINDS)],
         wanted: Annotated[TranscriptionRequest, Depends()],
     ) -> Streamed:
         if "word" in (wanted.granularities or ()):
@@ -82,11 +83,13 @@ def transcriptions_router(
                 with_error(_events(listener)),
                 "text/event-stream",
                 send_timeout_s=settings.send_timeout_s,
+                late_headers=lambda: warning_headers(listener.warnings),
             )
         return Streamed(
             _whole(listener, wanted),
             _JSON if wanted.response_format in ("json", "verbose_json") else _PLAIN,
             send_timeout_s=settings.send_timeout_s,
+            late_headers=lambda: warning_headers(listener.warnings),
         )
 
     @router.post(
@@ -114,14 +117,17 @@ class _Listener:
     def __init__(self, assistant: Assistant, slots: Slots, file: UploadFile) -> None:
         self._assistant, self._slots, self._file = assistant, slots, file
         self.seconds = 0.0
+        self.warnings: tuple[str, ...] = ()
 
     async def said(self) -> AsyncGenerator[SpokenSegment, None]:
         """Yield segment by segment. Raises RequestError, AudioTooLong, EngineError."""
         transcriber = ModelTranscriber(self._assistant)
         async with self._slots.wait():
-            pcm, rate_hz = await decoded(self._file.file, max_s=MAX_UPLOAD_S, param="file")
-            self.seconds = len(pcm) / rate_hz
-            self._assistant.services.recorder.observe("transcribed_s", self.seconds)
+            services = self._assistant.services
+            sound = await decoded(services, self._file, max_s=MAX_UPLOAD_S, param="file")
+            pcm, rate_hz = sound.pcm, sound.rate_hz
+            self.seconds, self.warnings = sound.seconds, sound.warnings
+            services.recorder.observe("transcribed_s", self.seconds)
             for segment in await self._segments(pcm, rate_hz):
                 text = await transcriber.transcribe(segment.cut(pcm, rate_hz), rate_hz)
                 if text:
@@ -149,7 +155,8 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
         case "vtt":
             yield f"WEBVTT\n\n{_subtitles(said, '.')}".encode()
         case "json":
-            yield json.dumps({"text": text, "usage": _usage(listener)}).encode()
+            brief = {"text": text, "usage": _usage(listener)}
+            yield json.dumps(brief | warning_facts(listener.warnings)).encode()
         case "verbose_json":
             segments = [
                 {
@@ -161,8 +168,9 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
                 for at, each in enumerate(said)
             ]
             facts = {"task": "transcribe", "language": wanted.language or "unknown"}
-            body = {**facts, "duration": round(listener.seconds, 3), "text": text}
-            yield json.dumps({**body, "segments": segments, "usage": _usage(listener)}).encode()
+            body: dict[str, Any] = {**facts, "duration": round(listener.seconds, 3), "text": text}
+            body |= {"segments": segments, "usage": _usage(listener)}
+            yield json.dumps(body | warning_facts(listener.warnings)).encode()
 
 
 async def _events(listener: _Listener) -> AsyncGenerator[bytes, None]:
@@ -173,7 +181,8 @@ async def _events(listener: _Listener) -> AsyncGenerator[bytes, None]:
             delta = f" {each.text}" if text else each.text
             text += delta
             yield sse({"type": "transcript.text.delta", "delta": delta})
-    yield sse({"type": "transcript.text.done", "text": text, "usage": _usage(listener)})
+    done = {"type": "transcript.text.done", "text": text, "usage": _usage(listener)}
+    yield sse(done | warning_facts(listener.warnings))
 
 
 def _usage(listener: _Listener) -> dict[str, Any]:
