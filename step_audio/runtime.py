@@ -41,6 +41,7 @@ from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Runtime:
         return DialogSettings(
             **profile.dialog.model_dump(),
             responder=profile.responder,
+            domain=self._domain(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -124,6 +126,16 @@ class Runtime:
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
         )
+
+    def _domain(self) -> ReadingDomain:
+        """Return what the model that reads aloud was taught; anything where it does not say."""
+        reads = self._profile.speech_engine or self._profile.engine
+        if isinstance(reads, ScriptedEngineSection):
+            return ReadingDomain()
+        listed = self._weights.folder / "lm" / "word_pairs.txt"
+        if not listed.is_file():
+            return ReadingDomain()
+        return read_domain(listed.read_text(encoding="utf-8"))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted

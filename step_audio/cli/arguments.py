@@ -209,7 +209,13 @@ def _examination(add: Add) -> None:
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)
-    command.add_argument("--questions", type=int, default=100, help="100 for a report, 20 to look")
+    command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
+    command.add_argument(
+        "--gate",
+        choices=["hold", "keep"],
+        help="a few fixed questions instead: hold the scores to those kept of the weights that "
+        "shipped, or keep them",
+    )
     command.add_argument(
         "--recordings",
         type=Path,

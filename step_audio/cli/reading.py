@@ -87,6 +87,7 @@ class _FileReading:
         profile = load_profile(args.profile)
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
+        self._model_name = profile.model_name
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -125,6 +126,8 @@ class _FileReading:
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
         if left:
             async with assistant_of(self._parts, self._args.seed) as assistant:
+                for _, text in left:
+                    assistant.refuse_unspeakable(text, self._args.instructions)
                 for path, text in left:
                     pcm, rate_hz = await self._read(assistant, text)
                     write_wav(path, pcm, rate_hz)
@@ -132,6 +135,13 @@ class _FileReading:
         progress.end()
 
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+        outside, looked_at = assistant.settings.domain.outside(text)
+        if outside:
+            print(
+                f"warning: {len(outside)} of {looked_at} sentences lie outside what "
+                f"{self._model_name} can read and will not be understood: {outside[0][:60]}",
+                file=sys.stderr,
+            )
         chunks, rate_hz = list[Pcm](), 0
         async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
             async for chunk in said:

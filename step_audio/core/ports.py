@@ -120,13 +120,6 @@ class VoiceLibrary(Protocol):
         """Return what is known of a voice. Raises VoiceNotFound."""
 
 
-class Transcriber(Protocol):
-    """Sound to the words said in it."""
-
-    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
-        """Return the words, "" for none. Raises AudioError, EngineError."""
-
-
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model and the clients see it; `parameters` is a JSON schema."""

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NewType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pcm = NDArray[np.float32]
 """Mono samples in [-1, 1], shape (T,); the rate is known from the context that carries it."""
-
-Code = NewType("Code", int)
-"""Index into one codebook."""
-
-TokenId = NewType("TokenId", int)
-"""Index into the LM's vocabulary."""
 
 GROUP_MS = 120
 LINGUISTIC_PER_GROUP = 2
@@ -117,6 +111,14 @@ class Voice:
     )
     speaker: str = ""
     song_examples: Mapping[str, Voice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChange:
+    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+
+    voice: Voice
+    singing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
