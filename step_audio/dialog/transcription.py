@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from step_audio.core.errors import CannotTranscribe
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
+from step_audio.core.types import Pcm, SamplingParams, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
@@ -40,8 +41,20 @@ class ModelTranscriber:
         return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
 
 
-async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
+async def transcript_of(
+    assistant: Assistant,
+    groups: tuple[TokenGroup, ...],
+    *,
+    among: Sequence[str] = (),
+    sampling: SamplingParams | None = None,
+) -> str:
     """Return the words of a question that is heard already, "" for none.
+
+    Args:
+        assistant: whose model listens.
+        groups: of the sound.
+        among: the words are one of these phrases, where the model writes transcripts; none: any.
+        sampling: instead of the settings'.
 
     Raises:
         CannotTranscribe: the model was not taught to.
@@ -52,7 +65,13 @@ async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) ->
         raise CannotTranscribe(assistant.services.model_name)
     conversation = Conversation()
     conversation.add(UserAudio("recording", groups))
-    answer = assistant.answer(conversation, instructions=load_prompt(prompt), aloud=False)
+    answer = assistant.answer(
+        conversation,
+        instructions=load_prompt(prompt),
+        sampling=sampling,
+        aloud=False,
+        heard_among=among,
+    )
     text = ""
     async with aclosing(answer) as events:
         async for event in events:
