@@ -17,7 +17,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: wheel test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
-	soak test-fuzz bench-speech test-clients-rest test-api \
+	soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -135,6 +135,12 @@ FRAMES ?= 100000
 
 test-fuzz: $(VENV)/.dev-ready
 	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES) $(ARGS)
+
+# Mutated sound files on a real server while a session talks on; 150 of them are in `make test`.
+FILES ?= 2000
+
+test-sound-fuzz: $(VENV)/.dev-ready
+	@$(BIN)/python -m tests.server.sound_fuzz --files $(FILES) --profile $(PROFILE) $(ARGS)
 
 # --- environment: each stamp says that its lock is installed -------------------------------------
 

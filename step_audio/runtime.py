@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from step_audio.core.blas import one_blas_thread
+from step_audio.core.decoder_pool import DecoderPool
 from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
@@ -93,6 +94,7 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
             speech_engine=self._engine(profile.speech_engine)
             if cascade and profile.speech_engine
@@ -138,6 +140,7 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
         )
 

@@ -40,7 +40,21 @@ def say(arguments: Sequence[str | Path], load: Loaded) -> int:
     return main(["say", *map(str, arguments)], load)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac", "a.opus", "a.aac", "A.WAV"])
+NAMES = (
+    "a.wav",
+    "a.mp3",
+    "a.flac",
+    "a.opus",
+    "a.aac",
+    "A.WAV",
+    "a.ogg",
+    "a.m4a",
+    "a.webm",
+    "a.mp4",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_the_file_says_its_format(tmp_path: Path, name: str) -> None:
     assert say(["Hello.", "-o", tmp_path / name], Loaded()) == 0
     pcm, rate_hz = decode_audio(io.BytesIO((tmp_path / name).read_bytes()), 10)
@@ -185,3 +199,13 @@ def test_progress_is_quiet_where_nobody_looks_on(
     (tmp_path / "book.txt").write_text(BOOK)
     assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], Loaded()) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_book_with_a_rap_is_refused_before_an_hour_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text(f"{BOOK}\n\n(RAP) Yo.")
+    load = Loaded()
+    assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "a.wav"], load) == 2
+    assert "does not do (RAP)" in capsys.readouterr().err
+    assert not load.engines[0].requests

@@ -22,9 +22,10 @@ from server.http.streamed import Streamed
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
+from step_audio.core.errors import CannotSing
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.speakable import scripts as languages
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle, styled
 
 MAX_INPUT_CHARS: Final = 100_000
@@ -96,7 +97,7 @@ def speech_router(
                 status=413,
             )
         assistant.services.recorder.observe("speech_characters", len(request.input))
-        _refuse_unreadable(assistant, request.input)
+        _refuse_unspeakable(assistant, request)
         voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, slots))
@@ -115,12 +116,11 @@ def speech_router(
     return router
 
 
-def _refuse_unreadable(assistant: Assistant, text: str) -> None:
-    """Raise RequestError for a text that the model would only babble at."""
+def _refuse_unspeakable(assistant: Assistant, request: SpeechRequest) -> None:
+    """Raise RequestError for what the model would only babble at, or cannot do."""
     try:
-        for _, said in styled(text):
-            languages.refuse_unreadable(said, assistant.settings.languages)
-    except languages.UnreadableText as error:
+        assistant.refuse_unspeakable(request.input, request.instructions or "")
+    except (UnreadableText, CannotSing) as error:
         raise RequestError(str(error), code=error.code, param="input") from error
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from server.http.errors import RequestError, expects, responses
-from server.http.uploads import decoded
+from server.http.uploads import decoded, warning_facts
 from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
@@ -56,13 +56,14 @@ def voices_router(assistant: Assistant) -> APIRouter:
                 code="consent_required",
                 param="consent",
             )
-        pcm, rate_hz = await decoded(audio_sample.file, max_s=MAX_RECORDING_S, param="audio_sample")
+        sound = await decoded(services, audio_sample, max_s=MAX_RECORDING_S, param="audio_sample")
+        pcm, rate_hz = sound.pcm, sound.rate_hz
         words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
         recording = Recording(pcm[:, None], rate_hz)
         facts = await assistant.with_voices(
             lambda: library.add(name, recording, text=words, consent=consent)
         )
-        return _facts(facts)
+        return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(
         "/v1/audio/voices/{voice_id}",

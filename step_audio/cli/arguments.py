@@ -126,7 +126,7 @@ def _engines(add: Add) -> None:
 def _speech(add: Add) -> None:
     command = add("ask", ask, "Ask a spoken question and keep the spoken answer.")
     command.add_argument("question", type=Path, help="sound file: wav, flac, ogg or mp3")
-    _output(command, required=True, what="wav file of the answer")
+    _output(command, required=True, what="sound file of the answer, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
@@ -134,7 +134,11 @@ def _speech(add: Add) -> None:
     command = add("say", say, "Read a text, a book or a folder of lines aloud.")
     command.add_argument("text", nargs="?", help="what to read; style tags such as (slow) included")
     command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
-    _output(command, required=True, what="wav, mp3, flac, opus, aac or pcm file; or folder of wavs")
+    _output(
+        command,
+        required=True,
+        what="wav, mp3, flac, ogg, opus, m4a, aac, webm or pcm file; or folder of wavs",
+    )
     _profile(command)
     _voice(command)
     command.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (1)")
@@ -149,7 +153,7 @@ def _tokens(add: Add) -> None:
     _profile(command)
     command = add("vocode", vocode, "Turn token groups into speech.")
     command.add_argument("groups", type=Path, help="JSON file as `tokenize` writes it")
-    _output(command, required=True, what="wav file")
+    _output(command, required=True, what="sound file, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")

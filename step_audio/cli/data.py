@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
+from step_audio.core.containers import KINDS, SOUND_ENDINGS
 from step_audio.core.errors import InputError
 from step_audio.core.profile import Profile, ScriptedEngineSection
 from step_audio.core.weights import Weights, open_weights
@@ -82,11 +83,10 @@ def segment(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.recordings import Origin
     from step_audio.data.recordings import segment as cut
 
-    endings = {".wav", ".flac", ".ogg", ".mp3"}
     found = [p for path in args.recordings for p in (sorted(path.rglob("*")) or [path])]
-    files = [path for path in found if path.suffix.lower() in endings]
+    files = [path for path in found if path.suffix.lower() in SOUND_ENDINGS]
     if not files:
-        raise InputError("no sound file (wav, flac, ogg, mp3) among the recordings")
+        raise InputError(f"no sound file ({KINDS}) among the recordings")
     args.folder.mkdir(parents=True, exist_ok=True)
     added, failed = cut(
         args.folder,

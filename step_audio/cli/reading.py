@@ -125,6 +125,8 @@ class _FileReading:
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
         if left:
             async with assistant_of(self._parts, self._args.seed) as assistant:
+                for _, text in left:
+                    assistant.refuse_unspeakable(text, self._args.instructions)
                 for path, text in left:
                     pcm, rate_hz = await self._read(assistant, text)
                     write_wav(path, pcm, rate_hz)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Final
 
 from step_audio.core.errors import CannotTranscribe
 from step_audio.core.types import Pcm, SamplingParams, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.tool_calls.tool_choice import ToolChoice
+
+_NO_TOOLS: Final = ToolChoice("none")
+"""Published models are asked with the prompt and the sound alone."""
 
 
 async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
@@ -25,7 +30,7 @@ async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[Token
 
 
 class ModelTranscriber:
-    """A `Transcriber` for models that write down what they hear before they answer (nano) and
+    """Words of recordings, for models that write down what they hear before they answer (nano) and
     for those that are told to transcribe."""
 
     def __init__(self, assistant: Assistant) -> None:
@@ -69,6 +74,7 @@ async def transcript_of(
         conversation,
         instructions=load_prompt(prompt),
         sampling=sampling,
+        choice=_NO_TOOLS,
         aloud=False,
         heard_among=among,
     )

@@ -249,3 +249,11 @@ def test_a_text_in_letters_the_model_was_not_taught_is_refused(
     assert "'Привет, мир.'" in refused["message"]
     tagged = {**HELLO, "input": "（高兴1）Hello, мир.", **more}
     assert client.post("/v1/audio/speech", json=tagged).status_code == 200
+
+
+def test_rap_is_refused_with_the_reason_where_it_cannot_be_done(connect: Connect) -> None:
+    client = connect([SPEECH])
+    for body in ({"input": "Well. (RAP) Yo."}, {"input": "Yo.", "instructions": "rap it"}):
+        got = client.post("/v1/audio/speech", json={**HELLO, **body})
+        assert (got.status_code, error(got)["code"]) == (400, "singing_unsupported")
+        assert "vocoder for singing" in error(got)["message"]

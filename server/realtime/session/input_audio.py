@@ -7,7 +7,6 @@ from collections import deque
 from typing import Final
 
 from server.http.errors import RequestError
-from server.realtime.session.idle_timeout import IdleTimer
 from server.realtime.session.state import SessionState
 from server.realtime.session.transcription import InputTranscription
 from server.realtime.session.turn_controller import TurnController
@@ -32,6 +31,31 @@ _LONG_APPEND_CHARS: Final = 1 << 20
 """A longer one is decoded beside the event loop, so that other sessions are served meanwhile."""
 _MAX_UNHEARD_S: Final = 60
 """So much sound may wait to be heard before an append waits, and with it what is behind it."""
+
+
+class IdleTimer:
+    """How long nobody has said anything, in time of the input, for `idle_timeout_ms`. Pure."""
+
+    def __init__(self) -> None:
+        self._from_ms: int | None = None
+
+    def hear(self, now_ms: int, limit_ms: int | None, *, quiet: bool) -> tuple[int, int] | None:
+        """Return where a silence of the limit began and ended, None while there is none.
+
+        Args:
+            now_ms: length of everything that was heard.
+            limit_ms: None: nobody minds.
+            quiet: whether an answer was given and played, and nobody speaks.
+        """
+        if limit_ms is None or not quiet:
+            self._from_ms = None
+            return None
+        if self._from_ms is None:
+            self._from_ms = now_ms
+        if now_ms - self._from_ms < limit_ms:
+            return None
+        began_ms, self._from_ms = self._from_ms, None
+        return began_ms, now_ms
 
 
 class InputAudio:
@@ -179,7 +203,7 @@ class InputAudio:
     def _read_ahead(self) -> None:
         question, config = self._turn_audio.question, self._state.config
         if question is not None and self._ahead.due(question):
-            system = self._assistant.system_text(config.system)
+            system = self._assistant.system_text(config.instructions, config.style.lines)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
             self._ahead.follow(self._state.conversation, question, system, tools)
 

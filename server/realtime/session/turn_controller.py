@@ -197,10 +197,6 @@ class TurnController:
 
     # --- what the server wants ----------------------------------------------------------------
 
-    def when_free(self, wanted: ResponseRequest | str = CONVERSATION) -> None:
-        """Answer the conversation as it then is, as soon as nobody speaks. Raises Overloaded."""
-        self._feed(machine.Wanted(wanted))
-
     def poke(self) -> None:
         """There is news from a tool: tell it as soon as nobody speaks."""
         if NEWS not in self.state.waiting:  # each response of this kind asks for the next one

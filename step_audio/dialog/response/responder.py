@@ -20,7 +20,7 @@ from step_audio.core.types import (
     ToolCall,
     ToolResult,
     Transcript,
-    Voice,
+    VoiceChange,
 )
 from step_audio.dialog.prompting.context_window import ContextWindow
 from step_audio.dialog.prompting.conversation import (
@@ -40,11 +40,11 @@ from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 
-Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
+Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult | VoiceChange
 
 
-Read = Callable[[str, Voice], AsyncGenerator[TokenGroup, None]]
-"""Reads a text aloud."""
+Read = Callable[[str, AnswerOptions], AsyncGenerator[TokenGroup, None]]
+"""Reads a text aloud, in the voice and style of an answer."""
 
 
 class Responder(Protocol):
@@ -117,12 +117,13 @@ class DirectResponder:
             resumed = answer.started
             calls: list[ToolCall] = []
             turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
-            if self._cascade is not None and options.aloud:
-                turn = self._cascade.speak(turn, options.voice)
-            async with aclosing(turn) as events:
+            async with aclosing(self._delivered(turn, options)) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
+                        continue
+                    if isinstance(event, VoiceChange):
+                        yield event
                         continue
                     if not isinstance(event, Transcript):
                         if not answer.started:
@@ -147,6 +148,16 @@ class DirectResponder:
             if not work.results or len(work.internal) < len(calls):
                 return
         raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
+
+    def _delivered(
+        self, turn: AsyncGenerator[Parsed, None], options: AnswerOptions
+    ) -> AsyncGenerator[Parsed, None]:
+        """Return a turn as it is heard, or read, where a second model reads aloud."""
+        if self._cascade is None:
+            return turn
+        if options.aloud:
+            return self._cascade.speak(turn, options.voice, options.style)
+        return self._cascade.written(turn)
 
     async def _held_to(
         self, choice: ToolChoice, turn: AsyncGenerator[Parsed, None]
@@ -265,7 +276,7 @@ class DirectResponder:
         if settings.bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
             yield TextDelta(f"{settings.bridge} ")
             if self._read is not None and options.aloud:
-                async with aclosing(self._read(settings.bridge, options.voice)) as groups:
+                async with aclosing(self._read(settings.bridge, options)) as groups:
                     async for group in groups:
                         yield group
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
