@@ -135,9 +135,13 @@ class TurnsSection(Section):
 
     speculate: bool = True
     """Whether a short pause starts an answer, held back until the turn is over."""
-    resume_ms: int = Field(default=0, ge=0, le=2000)
-    """A sound shorter than this, such as a cough, delays an answer and does not end it; 0: any
-    sound ends it."""
+    resume_ms: int = Field(default=400, ge=0, le=2000)
+    """A sound over an answer that is shorter than this, such as a cough, delays it and does not end
+    it, unless the model hears a word that does; 0: any sound ends an answer at once."""
+    backchannel_ms: int = Field(default=900, ge=0, le=2000)
+    """Where the model writes down what it hears: so long a sound over an answer may be for its
+    words to decide. "Mm-hmm" and "yeah" delay the answer, "stop" and "wait" end it; of other
+    words `resume_ms` decides. A longer sound always ends it. 0: words never decide."""
 
 
 class DialogSection(Section):

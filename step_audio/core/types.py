@@ -225,6 +225,9 @@ class GenerationRequest:
     """Only ids that continue an answer of this form are drawn; None: any id."""
     calls: CallRule | None = None
     """Of an answer in a form; None: it calls as it likes."""
+    transcripts: tuple[tuple[int, ...], ...] = ()
+    """Of an answer in a form: ids of which one sequence is the transcript it begins with; none: it
+    is free."""
     priority: int = LIVE
     session: str = ""
     """Whose request it is: an engine with several addresses sends a session where its prefix is

@@ -19,12 +19,15 @@ class TurnSettings:
     Attributes:
         silence_ms: quiet that ends a turn, where the client does not say.
         speculate: whether a short pause starts an answer, held until the turn is over.
-        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+        resume_ms: a sound shorter than this does not end an answer but delays it, unless its words
+            say otherwise; 0: any sound ends it.
+        backchannel_ms: so long a sound may be for its words to decide; 0: they never do.
     """
 
     silence_ms: int = 500
     speculate: bool = True
     resume_ms: int = 0
+    backchannel_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

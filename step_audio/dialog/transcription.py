@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Final
 
 from step_audio.core.errors import CannotTranscribe
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
+from step_audio.core.types import Pcm, SamplingParams, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
@@ -45,8 +46,20 @@ class ModelTranscriber:
         return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
 
 
-async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
+async def transcript_of(
+    assistant: Assistant,
+    groups: tuple[TokenGroup, ...],
+    *,
+    among: Sequence[str] = (),
+    sampling: SamplingParams | None = None,
+) -> str:
     """Return the words of a question that is heard already, "" for none.
+
+    Args:
+        assistant: whose model listens.
+        groups: of the sound.
+        among: the words are one of these phrases, where the model writes transcripts; none: any.
+        sampling: instead of the settings'.
 
     Raises:
         CannotTranscribe: the model was not taught to.
@@ -58,7 +71,12 @@ async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) ->
     conversation = Conversation()
     conversation.add(UserAudio("recording", groups))
     answer = assistant.answer(
-        conversation, instructions=load_prompt(prompt), choice=_NO_TOOLS, aloud=False
+        conversation,
+        instructions=load_prompt(prompt),
+        sampling=sampling,
+        choice=_NO_TOOLS,
+        aloud=False,
+        heard_among=among,
     )
     text = ""
     async with aclosing(answer) as events:

@@ -193,6 +193,7 @@ class DirectResponder:
             request_id=self._new_id(),
             form="answer" if self._cascade is None else "text",
             calls=None if in_text else choice.rule(self._context.text),
+            transcripts=tuple(self._context.text(phrase) for phrase in options.heard_among),
             session=options.session,
         )
         parser = TokenParser(self._services.text_tokenizer, vocab, self._new_call_id)
