@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Final
 
 from step_audio.core.errors import CannotTranscribe
 from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
-from step_audio.dialog.tool_calls.tool_choice import ToolChoice
-
-_NO_TOOLS: Final = ToolChoice("none")
-"""Published models are asked with the prompt and the sound alone."""
+from step_audio.dialog.tool_calls.tool_choice import NO_TOOLS
 
 
 async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
@@ -58,7 +54,7 @@ async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) ->
     conversation = Conversation()
     conversation.add(UserAudio("recording", groups))
     answer = assistant.answer(
-        conversation, instructions=load_prompt(prompt), choice=_NO_TOOLS, aloud=False
+        conversation, instructions=load_prompt(prompt), choice=NO_TOOLS, aloud=False
     )
     text = ""
     async with aclosing(answer) as events:
