@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import Role, SamplingParams
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
@@ -52,6 +52,7 @@ class DialogSettings:
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
+        result_role: whose turn a result is in dialects that leave it open.
         errands: how long calls are waited for, and what is said meanwhile.
     """
 
@@ -73,4 +74,5 @@ class DialogSettings:
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
+    result_role: Role = "input"
     background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)

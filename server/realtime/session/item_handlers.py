@@ -13,6 +13,7 @@ from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import AudioDecoder
 from server.realtime.wire.items import domain_item, has_sound, item_events, message, wire_item
 from step_audio.core.containers import has_marked_head
+from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import AudioError, DuplicateItem, ItemNotFound
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ids import new_id
