@@ -132,9 +132,7 @@ class _Reading:
                 told_s = container.duration / 1e6 if container.duration else 0.0
                 for samples in MonoRuns(stream, self, losses).all(container):
                     self._keep(samples)
-        except (av.FFmpegError, ValueError, EOFError) as error:
-            if isinstance(error, MemoryError):
-                raise
+        except (av.FFmpegError, ValueError, EOFError):
             losses.failures += 1
             self._refusals.append(_why(part, data))
         except AudioError as error:
