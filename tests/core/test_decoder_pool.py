@@ -179,6 +179,18 @@ def test_restarts_are_bounded(make_pool: Callable[[DecoderLimits], Pool]) -> Non
     assert pool.seen.count("decoder_restarts") == 2
 
 
+def test_a_machine_without_room_for_a_process_is_busy_and_not_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    pool = Pool(DecoderLimits())
+    try:
+        with pytest.raises(Overloaded, match="cannot be decoded now"):
+            pool.decoded(WAV, 5)
+    finally:
+        pool.close()
+
+
 @LINUX
 def test_the_processes_end_with_the_pool(pool: Pool) -> None:
     pool.decoded(WAV, 5)
