@@ -59,7 +59,7 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
-        self._dialect = tool_syntax_of(settings.dialect)
+        self._dialect = tool_syntax_of(settings.dialect, settings.result_role)
         self._context = ContextWindow(
             PromptBuilder(
                 services.text_tokenizer,
@@ -221,6 +221,7 @@ class Assistant:
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
         background_calls: BackgroundCalls | None = None,
+        heard_among: Sequence[str] = (),
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -241,6 +242,7 @@ class Assistant:
             usage: is told how many ids were read and written, while they are.
             go_ahead: awaited before a tool is run.
             errands: of the session, for calls that take long; None: they are waited for.
+            heard_among: the transcript is one of these phrases; none: it is free.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -263,6 +265,7 @@ class Assistant:
             usage=usage or Usage(),
             go_ahead=go_ahead,
             background_calls=background_calls,
+            heard_among=tuple(heard_among),
         )
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
