@@ -68,7 +68,7 @@ voice-eval: $(VENV)/.train-ready
 	@$(BIN)/python -m tests.bench.vocoder_quality --profile $(PROFILE) $(ARGS)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full \
+	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn decoding tokenizer_full \
 		vocoder_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted
