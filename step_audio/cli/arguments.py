@@ -78,6 +78,12 @@ def _deployment(add: Add) -> None:
     _profile(command)
     command = add("doctor", doctor, "Find what keeps this machine from serving a profile.")
     _profile(command)
+    command.add_argument(
+        "--spoken", action="store_true", help="say and hear a sentence (always with vLLM engines)"
+    )
+    command.add_argument(
+        "--prompts", action="store_true", help="measure the form of prompts and write it down"
+    )
     command = add("plan", plan_profile, "Will the language models keep up on given cards?")
     _profile(command)
     command.add_argument("--gpu", default="h100", help="h100, h200, a100, a800, l40s, ... (h100)")
