@@ -181,6 +181,9 @@ def _voices(commands: Commands) -> None:
     command.add_argument(
         "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
     )
+    command.add_argument(
+        "--no-comparison", action="store_true", help="do not say a sentence to compare it with"
+    )
     about = "Fetch the recordings of a profile's named voices and make the voices."
     add_recordings(add("fetch", fetch_command, about))
     for name, run, about in (

@@ -20,7 +20,7 @@ from step_audio.core.error_rates import error_rate
 from step_audio.core.errors import StepAudioError
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile
-from step_audio.core.types import Voice
+from step_audio.core.types import Pcm, Voice
 from step_audio.core.vocab import HeaderIds
 from step_audio.core.weights import FACTS, open_weights, record_more, write_facts
 from step_audio.dialog.assistant import Assistant
@@ -69,7 +69,7 @@ async def round_trip(parts: CommandParts, profile: Profile) -> list[Finding]:
 async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Finding:
     subject = f"Spoken round trip ({language})"
     try:
-        sound, rate_hz = await _spoken(assistant, text)
+        sound, rate_hz = await spoken(assistant, text)
         seconds = len(sound) / rate_hz
         if not assistant.settings.transcribe_prompt:
             fact = f"{seconds:.1f} s of sound; this profile has nobody to write it down"
@@ -85,9 +85,10 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
     return Finding(subject, "ok" if rate <= _FAIR else "wrong", fact, advice)
 
 
-async def _spoken(assistant: Assistant, text: str) -> tuple[np.ndarray, int]:
+async def spoken(assistant: Assistant, text: str, voice: str | None = None) -> tuple[Pcm, int]:
+    """Return a text read aloud, (T,), and its rate. Raises VoiceNotFound, EngineError."""
     chunks, rate_hz = [], assistant.services.vocoder.sample_rate_hz
-    async with aclosing(assistant.say(text)) as said:
+    async with aclosing(assistant.say(text, voice)) as said:
         async for chunk in said:
             chunks.append(chunk.pcm)
             rate_hz = chunk.rate_hz

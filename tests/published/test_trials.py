@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -16,6 +17,7 @@ from step_audio.core.weights import PUBLISHED, open_weights
 from tests.fake_vllm import FakeVllm
 from tests.published.conftest import Download
 from tests.published.engines import running, words
+from tests.published.standins import recordings
 
 VOCAB = Vocab()
 GROUPS = [TokenGroup((n, n + 1), (n, n + 1, n + 2)) for n in range(20)]
@@ -103,3 +105,26 @@ def test_what_is_too_close_to_tell_changes_nothing(
     assert examined(monkeypatch, *engines, "--prompts") == 0
     assert capsys.readouterr().out.count("too close to tell; nothing was changed") == 2
     assert open_weights(folder, "").facts == PUBLISHED
+
+
+def test_an_added_voice_is_compared_with_its_example(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    speech = tmp_path / "speech.wav"
+    speech.write_bytes(recordings()["speakers/Tingting_prompt.wav"])
+    monkeypatch.setenv("STEP_AUDIO__VOICE_FOLDER", str(tmp_path / "kept"))
+    reads = reader()
+    command = ["voices", "add", "Anna", str(speech), "--text", "你好", "--consent", "a test"]
+    with running(reads):
+        monkeypatch.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", reads.url)
+        assert main([*command, "--profile", "chat-130b"]) == 0
+    printed = capsys.readouterr().out
+    assert "tokens of the trimmed, levelled sound; mel and speaker vector of all of it" in printed
+    assert re.search(r"sounds -?[01]\.\d\d like its example, -?[01]\.\d\d like the next", printed)
+    monkeypatch.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("STEP_AUDIO__SPEECH_ENGINE__FIRST_TOKEN_TIMEOUT_S", "0.5")
+    assert main([*command[:2], "Bert", *command[3:], "--profile", "chat-130b"]) == 0
+    assert "not compared with its example: the engine cannot be reached" in capsys.readouterr().out
