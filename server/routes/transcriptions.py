@@ -16,9 +16,10 @@ from server.http.errors import RequestError, expects, responses
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
 from server.http.uploads import MAX_UPLOAD_S, decoded
+from step_audio.core.ports import RecognitionHints
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 from step_audio.dialog.turns.segmenter import Segment, Segmenter
 
 TextFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -50,6 +51,7 @@ class SpokenSegment:
 
     segment: Segment
     text: str
+    language: str = ""
 
 
 def transcriptions_router(
@@ -76,7 +78,8 @@ def transcriptions_router(
                 code="unsupported_value",
                 param="timestamp_granularities[]",
             )
-        listener = _Listener(assistant, slots, file)
+        hints = RecognitionHints(language=wanted.language, context=wanted.prompt)
+        listener = _Listener(assistant, slots, file, hints)
         if wanted.stream:
             return Streamed(
                 with_error(_events(listener)),
@@ -111,20 +114,23 @@ def transcriptions_router(
 class _Listener:
     """One upload on its way to words."""
 
-    def __init__(self, assistant: Assistant, slots: Slots, file: UploadFile) -> None:
+    def __init__(
+        self, assistant: Assistant, slots: Slots, file: UploadFile, hints: RecognitionHints
+    ) -> None:
         self._assistant, self._slots, self._file = assistant, slots, file
+        self._hints = hints
         self.seconds = 0.0
 
     async def said(self) -> AsyncGenerator[SpokenSegment, None]:
         """Yield segment by segment. Raises RequestError, AudioTooLong, EngineError."""
-        transcriber = ModelTranscriber(self._assistant)
+        transcriber = RecordingTranscriber(self._assistant, self._hints)
         async with self._slots.wait():
             pcm, rate_hz = await decoded(self._file.file, max_s=MAX_UPLOAD_S, param="file")
             self.seconds = len(pcm) / rate_hz
             for segment in await self._segments(pcm, rate_hz):
-                text = await transcriber.transcribe(segment.cut(pcm, rate_hz), rate_hz)
-                if text:
-                    yield SpokenSegment(segment, text)
+                heard = await transcriber.heard(segment.cut(pcm, rate_hz), rate_hz)
+                if heard.text:
+                    yield SpokenSegment(segment, heard.text, heard.language)
 
     async def _segments(self, pcm: Pcm, rate_hz: int) -> list[Segment]:
         segmenter = Segmenter(
@@ -159,7 +165,8 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
                 }
                 for at, each in enumerate(said)
             ]
-            facts = {"task": "transcribe", "language": wanted.language or "unknown"}
+            language = wanted.language or next((s.language for s in said if s.language), "unknown")
+            facts = {"task": "transcribe", "language": language}
             body = {**facts, "duration": round(listener.seconds, 3), "text": text}
             yield json.dumps({**body, "segments": segments, "usage": _usage(listener)}).encode()
 

@@ -15,7 +15,7 @@ from step_audio.core.errors import VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 MAX_RECORDING_S: Final = 60.0
 _NO: Final = frozenset({"", "no", "false", "0", "none", "null", "off"})
@@ -58,7 +58,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
                 param="consent",
             )
         pcm, rate_hz = await decoded(audio_sample.file, max_s=MAX_RECORDING_S, param="audio_sample")
-        words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
+        words = text or await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
         facts = await asyncio.to_thread(
             library.add, name, Recording(pcm[:, None], rate_hz), text=words, consent=consent
         )

@@ -13,7 +13,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 
 def list_voices(args: argparse.Namespace, load: Load) -> int:
@@ -64,6 +64,6 @@ async def _transcribed(parts: CommandParts, recording: Recording) -> str:
     assistant = Assistant(parts.services(), parts.settings())
     try:
         mono = recording.samples.mean(axis=1)
-        return await ModelTranscriber(assistant).transcribe(mono, recording.rate_hz)
+        return await RecordingTranscriber(assistant).transcribe(mono, recording.rate_hz)
     finally:
         await assistant.aclose()

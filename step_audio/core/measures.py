@@ -96,6 +96,24 @@ MEASURES: Final[dict[str, Measure]] = {
     "queue_depth": Measure(
         "histogram", "queue_depth", "Entries found waiting, by queue.", "queue", DEPTHS
     ),
+    "speculation_ids": Measure(
+        "counter",
+        "speculation_ids_total",
+        "Ids or tokens that answers begun in a pause read and wrote, by what became of them.",
+        "end",
+    ),
+    "recognition_s": _times(
+        "recognition_seconds", "Time a speech recognizer took for what was left of a question."
+    ),
+    "recognition_wait_s": _times(
+        "recognition_wait_seconds", "How long an answer waited for the words of its question."
+    ),
+    "recognition_passes": Measure(
+        "counter",
+        "recognition_passes_total",
+        "Passes of the speech recognizer: live (somebody speaks), question, recording.",
+        "over",
+    ),
     # Tools.
     "tool_choices": Measure(
         "counter",

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from step_audio.core.chat import ChatModel
 from step_audio.core.types import (
+    AudioChunk,
     GenerationRequest,
     Pcm,
     Recording,
@@ -14,6 +16,7 @@ from step_audio.core.types import (
     TokenGroup,
     ToolCall,
     ToolResult,
+    Transcript,
     Voice,
     VoiceFacts,
 )
@@ -124,6 +127,54 @@ class Transcriber(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RecognitionHints:
+    """What is known of speech before it is recognised.
+
+    Attributes:
+        language: ISO 639-1 code, "" for any.
+        context: words that were said before, or that are likely to occur.
+        begins: words that the speech certainly begins with.
+    """
+
+    language: str = ""
+    context: str = ""
+    begins: str = ""
+
+
+class SpeechRecognizer(Protocol):
+    """A speech recognition model: sound of at most half a minute to its words."""
+
+    async def recognize(
+        self, pcm: Pcm, rate_hz: int, hints: RecognitionHints, *, live: bool = False
+    ) -> Transcript:
+        """Return the words and their language.
+
+        Args:
+            live: the speech goes on; this pass gives way to those over whole questions.
+
+        Raises:
+            EngineError.
+        """
+
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+class SpeechModel(Protocol):
+    """Text to sound in one step: a speech service with voices of its own.
+
+    `read` yields sound as it is made; closing the iterator aborts the request. It raises
+    EngineUnavailable, EngineLost or EngineRefused.
+    """
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def read(self, text: str, voice: str) -> AsyncIterator[AudioChunk]: ...
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model and the clients see it; `parameters` is a JSON schema."""
 
@@ -163,7 +214,8 @@ class Services:
 
     model_name: str
     vocab: Vocab
-    audio_tokenizer: AudioTokenizer
+    audio_tokenizer: AudioTokenizer | None
+    """None: the words of a question are all that is kept of it."""
     text_tokenizer: TextTokenizer
     engine: Engine
     vocoder: Vocoder
@@ -178,3 +230,9 @@ class Services:
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_model: ChatModel | None = None
+    """Answers in place of `engine`, which then only reads aloud."""
+    recognizer: SpeechRecognizer | None = None
+    """Writes down questions for the chat model; None: `engine` does, or the chat model hears."""
+    speech_model: SpeechModel | None = None
+    """Reads aloud in place of `engine` and `vocoder`."""

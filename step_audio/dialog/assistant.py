@@ -8,36 +8,53 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
-from step_audio.core.ports import Engine, Services, ToolSpec
+from step_audio.core.errors import CannotTranscribe
+from step_audio.core.ports import RecognitionHints, Services, ToolSpec
 from step_audio.core.types import (
     LIVE,
+    AudioChunk,
+    Form,
     Pcm,
     SamplingParams,
     TextDelta,
     TokenGroup,
+    Transcript,
+    Voice,
 )
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.context_window import ContextWindow, Usage
-from step_audio.dialog.prompting.conversation import Answer, Conversation
+from step_audio.dialog.prompting.conversation import Answer, Conversation, UserAudio
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.dialog.prompting.system_prompts import load_prompt
-from step_audio.dialog.prompting.tool_syntax import tool_syntax_of
+from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax, tool_syntax_of
+from step_audio.dialog.recognition.recognition import NO_HINTS, Recognition
 from step_audio.dialog.response.cascade import Cascade
+from step_audio.dialog.response.chat_turn import ChatTurn
 from step_audio.dialog.response.options import AnswerOptions
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.prefill import Prefiller
-from step_audio.dialog.response.read_aloud import ReadAloud
-from step_audio.dialog.response.responder import DirectResponder, ReadingResponder, Responder
+from step_audio.dialog.response.read_aloud import ReadAloud, TextReader
+from step_audio.dialog.response.responder import ModelResponder, ReadingResponder, Responder
 from step_audio.dialog.response.speech_output import SpeechOutput
+from step_audio.dialog.response.speech_service import SpeechServiceReader
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.response.token_turn import TokenTurn
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
-from step_audio.dialog.turns.utterance import Utterance
+from step_audio.dialog.turns.utterance import SpokenQuestion, Utterance
 from step_audio.dialog.workers import WorkerThreads
+
+
+class _Model(Protocol):
+    """What every model of a deployment can be asked."""
+
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
 
 
 class Assistant:
@@ -60,14 +77,12 @@ class Assistant:
             recent_audio=settings.recent_audio,
         )
         self._speller = WorkerThreads("reader", observe=services.recorder.observe)
-        self._synthesizer = SpeechSynthesizer(
-            services,
-            new_id,
-            system=settings.read_prompt,
-            takes_examples=settings.takes_examples,
-            languages=settings.languages,
-            patience=settings.patience,
-            reader=self._speller,
+        self._synthesizer = self._text_reader()
+        recognizer = services.recognizer
+        self.recognition = (
+            Recognition(recognizer, services.clock, services.recorder, live=settings.live_words)
+            if recognizer
+            else None
         )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
@@ -80,38 +95,78 @@ class Assistant:
             languages=settings.languages,
         )
 
-    def _engines(self) -> list[Engine]:
+    def _models(self) -> list[_Model]:
         services = self.services
-        return [engine for engine in (services.engine, services.speech_engine) if engine]
+        models: tuple[_Model | None, ...] = (
+            services.engine,
+            services.speech_engine,
+            services.chat_model,
+            services.recognizer,
+            services.speech_model,
+        )
+        return [model for model in models if model]
+
+    def _text_reader(self) -> TextReader:
+        services, settings = self.services, self.settings
+        if services.speech_model is not None:
+            return SpeechServiceReader(services.speech_model, settings.patience)
+        return SpeechSynthesizer(
+            services,
+            new_id,
+            system=settings.read_prompt,
+            takes_examples=settings.takes_examples,
+            languages=settings.languages,
+            patience=settings.patience,
+            reader=self._speller,
+        )
 
     def _own_responder(self) -> Responder:
-        settings = self.settings
+        settings, services = self.settings, self.services
         if settings.responder == "speech":
             return ReadingResponder()
-        cascade = settings.responder == "cascade"
-        return DirectResponder(
+        if services.chat_model is not None:
+            turns = ChatTurn(
+                services.chat_model,
+                services.clock,
+                services.recorder,
+                settings=settings.chat,
+                words=None if settings.chat.hears else self.words,
+                patience=settings.patience,
+            )
+            cascade = Cascade(self._read, first_clause=True)
+            return ModelResponder(services, turns, cascade=cascade, read=self._read)
+        if settings.responder == "cascade":
+            cascade = Cascade(self._read)
+            return ModelResponder(
+                services, self._token_turn("text"), cascade=cascade, read=self._read
+            )
+        return ModelResponder(services, self._token_turn("answer"), read=self._read)
+
+    def _token_turn(self, form: Form) -> TokenTurn:
+        return TokenTurn(
             self.services,
             new_id,
             self._context,
-            patience=settings.patience,
-            cascade=Cascade(self._synthesizer, settings.reading) if cascade else None,
+            patience=self.settings.patience,
             dialect=self._dialect,
-            read=lambda text, voice: self._synthesizer.groups(
-                text, voice, settings.reading, priority=LIVE
-            ),
+            form=form,
         )
 
+    def _read(self, text: str, voice: Voice) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+        """Read words of an answer aloud."""
+        return self._synthesizer.read(text, voice, self.settings.reading, priority=LIVE)
+
     async def ready(self) -> bool:
-        """Return whether the engines can answer now."""
-        return all([await engine.ready() for engine in self._engines()])
+        """Return whether all models can answer now."""
+        return all([await model.ready() for model in self._models()])
 
     async def aclose(self) -> None:
-        """Stop the engines and the worker threads."""
+        """Stop the models and the worker threads."""
         self._speller.close()
         self._turn_audio.close()
         self._speech_output.close()
-        for engine in self._engines():
-            await engine.aclose()
+        for model in self._models():
+            await model.aclose()
 
     def turn_audio(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
         """Return a fresh input for samples at `rate_hz`; see `hear`."""
@@ -121,39 +176,96 @@ class Assistant:
             self.services.turn_detector,
             max_s=self.settings.max_question_s,
             heard_ms=heard_ms,
+            keeps_sound=self.keeps_sound,
         )
 
     async def hear(self, turn_audio: TurnAudio, pcm: Pcm) -> list[TurnEvent]:
         """Tokenise more sound and return what was decided. Raises AudioError: too long."""
         return await self._turn_audio.run(lambda: turn_audio.push(pcm))
 
-    async def take(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float] | None:
-        """End the question of an ear and return its groups and seconds; None without one."""
+    async def take(self, turn_audio: TurnAudio) -> tuple[SpokenQuestion, float] | None:
+        """End the question of an ear and return it and its seconds; None without one."""
         return await self._turn_audio.run(turn_audio.take)
 
     async def end_turn(self, turn_audio: TurnAudio) -> Stopped:
         """End the detected turn of an ear that is in a pause."""
         return await self._turn_audio.run(turn_audio.end)
 
-    async def take_silence(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float]:
-        """Return the groups and seconds of the silence that an ear has just heard."""
+    async def take_silence(self, turn_audio: TurnAudio) -> tuple[SpokenQuestion, float]:
+        """Return the silence that an ear has just heard as a question, and its seconds."""
         return await self._turn_audio.run(turn_audio.take_silence)
 
     def question(self, rate_hz: int) -> Utterance:
         """Return the buffer of a spoken question whose samples come at `rate_hz`."""
-        return Utterance(self.services.audio_tokenizer, rate_hz, max_s=self.settings.max_question_s)
+        return Utterance(
+            self.services.audio_tokenizer,
+            rate_hz,
+            max_s=self.settings.max_question_s,
+            keeps_sound=self.keeps_sound,
+        )
 
     async def listen(self, question: Utterance, pcm: Pcm) -> None:
         """Tokenise more of a question. Raises AudioError: too long."""
         await self._turn_audio.run(lambda: question.push(pcm))
 
+    @property
+    def keeps_sound(self) -> bool:
+        """Whether the sound of questions is kept, for a recognizer or a chat model that hears."""
+        return self.recognition is not None or self.settings.chat.hears
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the model that answers can be told of questions while they are spoken."""
+        return self.services.chat_model is None
+
     def read_ahead(self, session: str) -> Prefiller:
         """Return what tells the engine of a session's questions while they are spoken."""
         return Prefiller(self.services.engine, self._context, session)
 
-    async def finish(self, question: Utterance) -> tuple[TokenGroup, ...]:
-        """Return the groups of a whole question."""
+    async def finish(self, question: Utterance) -> SpokenQuestion:
+        """Return a whole question."""
         return await self._turn_audio.run(question.finish)
+
+    async def words(self, item: UserAudio, hints: RecognitionHints = NO_HINTS) -> Transcript:
+        """Return what is said in a question, by the recognizer or by the model that answers.
+
+        Raises:
+            CannotTranscribe: the model was not taught to.
+            EngineError: whoever hears it broke or was late.
+        """
+        if item.transcript is not None:
+            return Transcript(item.transcript, item.language)
+        if self.recognition is not None:
+            if item.speech is None:
+                return Transcript("")
+            return await self.recognition.words(item.speech, hints)
+        prompt = self.settings.transcribe_prompt
+        if not prompt or self.services.audio_tokenizer is None:
+            raise CannotTranscribe(self.services.model_name)
+        return await self._own_words(item.groups, load_prompt(prompt))
+
+    async def _own_words(self, groups: tuple[TokenGroup, ...], prompt: str) -> Transcript:
+        """Return what the id engine hears: it writes that down before it answers, or is told to."""
+        conversation = Conversation()
+        conversation.add(UserAudio("recording", groups))
+        options = AnswerOptions(
+            until="recording",
+            answer_id="transcript",
+            voice=self.services.voices.get(self.services.default_voice),
+            system=prompt if self.settings.takes_instructions else self._system,
+            sampling=self.settings.sampling,
+            aloud=False,
+        )
+        form: Form = "text" if self.settings.responder == "cascade" else "answer"
+        responder = ModelResponder(self.services, self._token_turn(form))
+        text = ""
+        async with aclosing(responder.respond(conversation, options)) as events:
+            async for event in events:
+                if isinstance(event, Transcript):
+                    return Transcript(event.text.strip(), event.language)
+                if isinstance(event, TextDelta):
+                    text += event.text
+        return Transcript(text.strip())
 
     async def answer(
         self,
@@ -232,14 +344,13 @@ class Assistant:
         Raises:
             VoiceNotFound, EngineError.
         """
-        answer = Answer(answer_id or f"item_{new_id()}")
+        answer = Answer(answer_id or f"item_{new_id()}", read_aloud=True)
         conversation.add(answer)
         answer.add(TextDelta(text))
         yield TextDelta(text)
         if aloud:
             speaker = self.services.voices.get(voice or self.services.default_voice)
-            read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
-            groups = noted(answer, read)
+            groups = noted(answer, self._read(text, speaker))
             spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
             async with aclosing(spoken) as events:
                 async for event in events:
@@ -275,7 +386,7 @@ class Assistant:
             services.tools,
             services.recorder,
             services.clock,
-            self._dialect.failure,
+            JsonSchemaSyntax().failure if services.chat_model else self._dialect.failure,
             settings=self.settings.background_calls,
             wake=wake,
         )
@@ -284,7 +395,8 @@ class Assistant:
         self, client_tools: Sequence[ToolSpec], choice: ToolChoice = FREE
     ) -> tuple[ToolSpec, ...]:
         """Return the tools that the model is told of when a client has these: those, then ours."""
-        if self._dialect.schema_role is None or choice.forbids:
+        listed = self.services.chat_model is not None or self._dialect.schema_role is not None
+        if not listed or choice.forbids:
             return ()
         taken = {tool.name for tool in client_tools}
         own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
@@ -296,9 +408,9 @@ class Assistant:
 
 
 async def noted(
-    answer: Answer, groups: AsyncGenerator[TokenGroup, None]
-) -> AsyncGenerator[TokenGroup, None]:
-    """Pass groups on and add them to an answer."""
+    answer: Answer, groups: AsyncGenerator[TokenGroup | AudioChunk, None]
+) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+    """Pass speech on and add it to an answer."""
     async with aclosing(groups):
         async for group in groups:
             answer.add(group)

@@ -71,7 +71,7 @@ class ItemHandlers:
         for start in range(0, len(pcm), encoding.rate_hz):  # other sessions are heard in between
             await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
         self._state.spoken_s[item_id] = question.duration_ms / 1000
-        return UserAudio(item_id, await self._assistant.finish(question))
+        return UserAudio.spoken(item_id, await self._assistant.finish(question))
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
         """Show an item. Raises RequestError: it is not there."""

@@ -230,6 +230,7 @@ class Responses:
             usage=speech.usage,
             aside=wanted.aside,
             told=self._state.told,
+            shown_words=self._state.shown_words,
         )
 
     def _emit(self, events: list[Event]) -> None:

@@ -13,7 +13,6 @@ from server.realtime.wire.response_events import failed_transcript, transcript_e
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import Overloaded, PartFailed, StepAudioError
 from step_audio.dialog.prompting.conversation import UserAudio
-from step_audio.dialog.transcription import transcript_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +60,9 @@ class InputTranscription:
             item.item_id
         )  # an answer that begins meanwhile does not tell it again
         try:
-            text = await transcript_of(session_state.assistant, item.groups)
+            heard = await session_state.assistant.words(
+                item, session_state.config.recognition_hints
+            )
         except StepAudioError as error:
             self._fail(item, error)
             return
@@ -76,9 +77,10 @@ class InputTranscription:
             self._fail(item, PartFailed("transcription"))
             return
         if session_state.conversation.has(item.item_id):
-            session_state.conversation.transcribe(item.item_id, text)
+            session_state.conversation.transcribe(item.item_id, heard)
+        shown = session_state.shown_words.pop(item.item_id, "")
         for event in transcript_events(
-            item.item_id, text, session_state.spoken_s.get(item.item_id, 0.0)
+            item.item_id, heard, session_state.spoken_s.get(item.item_id, 0.0), shown
         ):
             session_state.send_queue.send(event)
 

@@ -15,11 +15,11 @@ from server.realtime.session.state import SessionState
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.session_config import SessionConfig
 from step_audio.core.errors import StepAudioError, TurnError
-from step_audio.core.types import TokenGroup
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.tool_calls.background import note
 from step_audio.dialog.turns import machine
 from step_audio.dialog.turns.machine import Command, Event, Phase, Request, TurnState
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ class TurnController:
         if spoken_ms >= self._resume_ms:
             self._feed(machine.SpeechConfirmed())
 
-    def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
-        """The user fell silent; with groups, an early response is worth it."""
+    def pause(self, item_id: str, question: SpokenQuestion | None) -> None:
+        """The user fell silent; with a question, an early response is worth it."""
         early: ResponseRequest | None = None
-        if groups and self.state.phase is Phase.HEARING:
+        if question is not None and self.state.phase is Phase.HEARING:
             fork = self._conversation.fork()
             try:
-                fork.add(UserAudio(item_id, groups))
+                fork.add(UserAudio.spoken(item_id, question))
                 early = ResponseRequest(self._session.config, conversation=fork)
             except StepAudioError:  # the commit will say what is wrong
                 pass
@@ -276,6 +276,7 @@ class TurnController:
                 current.conversation = self._conversation
                 self._observe("speculations.committed", 1)
                 self._observe("speculation_saved_s", self._clock.now_s() - current.started_s)
+                self._observe("speculation_ids.committed", current.usage.total)
                 self._responses.announce(current)
             case machine.Cancel(by_speech):
                 reason = "turn_detected" if by_speech else "client_cancelled"
@@ -284,6 +285,7 @@ class TurnController:
             case machine.Discard():
                 if current.conversation is not self._conversation:
                     self._observe("speculations.discarded", 1)
+                    self._observe("speculation_ids.discarded", current.usage.total)
                 current.response_task.stop()
             case machine.Suspend():
                 if current.response_id is None:

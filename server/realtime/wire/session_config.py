@@ -17,7 +17,7 @@ from server.realtime.wire.style import PLAIN, SessionStyle
 from server.realtime.wire.turn_detection import TurnDetection, chosen
 from server.voice_names import VoiceNames
 from step_audio.core.delivery import SPEEDS, VOLUMES
-from step_audio.core.ports import ToolSpec
+from step_audio.core.ports import RecognitionHints, ToolSpec
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.tool_calls.tool_choice import ToolChoice
@@ -82,6 +82,16 @@ class SessionConfig:
         if isinstance(chosen, dict):
             return ToolChoice("required", (str(chosen["name"]),))
         return ToolChoice(chosen)
+
+    @property
+    def recognition_hints(self) -> RecognitionHints:
+        """What the client tells of the speech in its questions."""
+        told = self.transcription or {}
+        language, context = told.get("language"), told.get("prompt")
+        return RecognitionHints(
+            language.partition("-")[0].lower() if isinstance(language, str) else "",
+            context if isinstance(context, str) else "",
+        )
 
     @property
     def after_calls(self) -> SessionConfig:

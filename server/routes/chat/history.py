@@ -29,7 +29,7 @@ from step_audio.dialog.prompting.conversation import (
     Typed,
     UserAudio,
 )
-from step_audio.dialog.transcription import groups_of
+from step_audio.dialog.transcription import spoken_in
 
 
 class SpokenAnswers:
@@ -101,8 +101,8 @@ async def _asked(message: UserMessage, where: str, assistant: Assistant) -> list
                 max_s=assistant.settings.max_question_s,
                 param=f"{where}.content.{at}.input_audio",
             )
-            groups = await groups_of(assistant, pcm, rate_hz)
-            items.append(UserAudio(_item_id(), groups))
+            question = await spoken_in(assistant, pcm, rate_hz)
+            items.append(UserAudio.spoken(_item_id(), question))
         else:
             items.append(Typed(_item_id(), "human", part.text))
     return items

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
-from step_audio.core.types import LIVE, SamplingParams, TextDelta, TokenGroup, Voice
-from step_audio.dialog.response.parser import Parsed
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.core.types import AudioChunk, Reasoning, TextDelta, TokenGroup, Voice
+from step_audio.dialog.response.turn import TurnEvent
 from step_audio.dialog.speakable.sentences import SentenceSplitter
+
+Read = Callable[[str, Voice], AsyncGenerator[TokenGroup | AudioChunk, None]]
+"""Reads a text aloud: as token groups for the vocoder, or as sound."""
+
+_FIRST_CHARS = 24
+"""A first clause so long is read at once: somebody waits, and it takes longer to say than the
+model needs for the rest of the sentence."""
 
 
 class Cascade:
@@ -19,20 +25,24 @@ class Cascade:
     its ids wait in the engine's stream.
     """
 
-    def __init__(self, synthesizer: SpeechSynthesizer, sampling: SamplingParams) -> None:
-        self._synthesizer, self._sampling = synthesizer, sampling
+    def __init__(self, read: Read, *, first_clause: bool = False) -> None:
+        """Args: `first_clause`: the first clause of a turn is read before its sentence is over."""
+        self._read, self._first_clause = read, _FIRST_CHARS if first_clause else None
 
     async def speak(
-        self, events: AsyncGenerator[Parsed, None], voice: Voice
-    ) -> AsyncGenerator[Parsed, None]:
+        self, events: AsyncGenerator[TurnEvent, None], voice: Voice
+    ) -> AsyncGenerator[TurnEvent | AudioChunk, None]:
         """Yield the events of a turn, each sentence followed by its groups.
 
         Raises:
             EngineError: either engine broke or was late.
         """
-        splitter, text = SentenceSplitter(), ""
+        splitter, text = SentenceSplitter(first_clause=self._first_clause), ""
         async with aclosing(events):
             async for event in events:
+                if isinstance(event, Reasoning):
+                    yield event
+                    continue
                 if isinstance(event, TextDelta):
                     text += event.text
                     sentences = splitter.push(event.text)
@@ -51,10 +61,10 @@ class Cascade:
 
     async def _spoken(
         self, pieces: Iterable[str], voice: Voice
-    ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
+    ) -> AsyncGenerator[TextDelta | TokenGroup | AudioChunk, None]:
         for piece in pieces:
             yield TextDelta(piece)
-            groups = self._synthesizer.groups(piece, voice, self._sampling, priority=LIVE)
+            groups = self._read(piece, voice)
             async with aclosing(groups):
                 async for group in groups:
                     yield group

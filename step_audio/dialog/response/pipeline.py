@@ -12,7 +12,9 @@ from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Vocoder
 from step_audio.core.types import (
     LIVE,
+    AudioChunk,
     Pcm,
+    Reasoning,
     TextDelta,
     TokenGroup,
     ToolCall,
@@ -26,15 +28,7 @@ from step_audio.dialog.workers import WorkerThreads
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Sound that is ready to be played."""
-
-    pcm: Pcm
-    rate_hz: int
-
-
-AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+AnswerEvent = Transcript | Reasoning | TextDelta | ToolCall | ToolResult | AudioChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +43,21 @@ class ResponsePipeline:
 
     def __init__(
         self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
-        vocoder: Vocoder,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup | AudioChunk, None],
+        vocoder: Vocoder | None,
         voice: Voice | None,
         speech_output: WorkerThreads,
         priority: int = LIVE,
         *,
         seed: int,
     ) -> None:
-        """Args: `voice` is None for an answer without sound; `seed` is of the vocoder's noise."""
+        """Prepare.
+
+        Args:
+            vocoder: None where a speech model makes the sound.
+            voice: None for an answer without sound.
+            seed: of the vocoder's noise.
+        """
         self._response = response
         self._vocoder = vocoder
         self._voice, self._seed = voice, seed
@@ -91,7 +91,7 @@ class ResponsePipeline:
             await self._out.put(_End())
 
     async def _read(self) -> None:
-        """Response -> words at once, groups to the vocoder."""
+        """Response -> words and sound at once, groups to the vocoder."""
         async for event in self._response:
             if not isinstance(event, TokenGroup):
                 await self._out.put(event)
@@ -101,19 +101,20 @@ class ResponsePipeline:
 
     async def _speak(self) -> None:
         """Groups -> sound. The vocoder opens while the engine reads the prompt."""
-        voice = self._voice
-        if voice is None:
+        voice, vocoder = self._voice, self._vocoder
+        if voice is None or vocoder is None:
             return
         speech_output, priority = self._speech_output, self._priority
-        stage = await speech_output.run(lambda: self._vocoder.open(voice, self._seed), priority)
+        rate_hz = vocoder.sample_rate_hz
+        stage = await speech_output.run(lambda: vocoder.open(voice, self._seed), priority)
         while (group := await self._groups.get()) is not None:
-            await self._chunks(await speech_output.push(stage, group, priority))
-        await self._chunks(await speech_output.flush(stage, priority))
+            await self._chunks(await speech_output.push(stage, group, priority), rate_hz)
+        await self._chunks(await speech_output.flush(stage, priority), rate_hz)
 
-    async def _chunks(self, chunks: list[Pcm]) -> None:
+    async def _chunks(self, chunks: list[Pcm], rate_hz: int) -> None:
         for pcm in chunks:
             if len(pcm):
-                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
+                await self._out.put(AudioChunk(pcm, rate_hz))
 
 
 async def named(part: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import InputError
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import BATCH, SamplingParams, Voice
-from step_audio.dialog.response.pipeline import AudioChunk
+from step_audio.core.types import BATCH, AudioChunk, SamplingParams, TokenGroup, Voice
 from step_audio.dialog.response.speech_output import SpeechOutput
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.speakable.scripts import refuse_unreadable
 from step_audio.dialog.speakable.style_tags import ReadingStyle, Style, styled
+
+
+class TextReader(Protocol):
+    """Reads a text in one voice: as token groups for the vocoder, or as sound."""
+
+    def read(
+        self,
+        text: str,
+        voice: Voice,
+        sampling: SamplingParams,
+        *,
+        tag: str = "",
+        priority: int = BATCH,
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]: ...
 
 
 class ReadAloud:
@@ -21,7 +34,7 @@ class ReadAloud:
 
     def __init__(
         self,
-        synthesizer: SpeechSynthesizer,
+        synthesizer: TextReader,
         speech_output: SpeechOutput,
         sampling: SamplingParams,
         *,
@@ -67,7 +80,7 @@ class ReadAloud:
             speed = _with(speed, style.speed, SPEEDS)
             volume = _with(volume, style.volume, VOLUMES)
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
-        groups = self._synthesizer.groups(
+        groups = self._synthesizer.read(
             text, speaker, self._sampling, tag=style.tag if taught else ""
         )
         worker = self._speech_output.worker

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from step_audio.core import toolformat
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import ToolCall, ToolResult
+from step_audio.core.types import AudioChunk, ToolCall, ToolResult
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import (
     Answer,
@@ -17,7 +17,7 @@ from step_audio.dialog.prompting.conversation import (
     UserAudio,
 )
 from step_audio.dialog.prompting.layout import interleave
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.tool_calls.background import (
     BackgroundCalls,

@@ -1,0 +1,149 @@
+"""One turn of a chat model that takes messages and writes text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from step_audio.core import toolformat
+from step_audio.core.chat import ChatModel, ChatRequest, ChatUsage
+from step_audio.core.errors import ToolError
+from step_audio.core.ports import Clock, Recorder
+from step_audio.core.types import TextDelta, ToolCall, Transcript
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.messages import fitting, messages, read_tokens, text_tokens
+from step_audio.dialog.response.options import AnswerOptions
+from step_audio.dialog.response.token_stream import TokenTimeouts, in_time
+from step_audio.dialog.response.turn import TurnEvent
+from step_audio.dialog.tool_calls.tool_choice import ToolChoice
+
+Words = Callable[[UserAudio], Awaitable[Transcript]]
+"""Finds the words of a spoken question. Raises EngineError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """What a deployment chooses of its chat model.
+
+    Attributes:
+        hears: questions are sent as sound, not as words.
+        context_tokens: messages and answer together; the oldest exchanges are left out.
+        unheard: what the model reads in place of a question without words.
+    """
+
+    hears: bool = False
+    context_tokens: int = 8192
+    unheard: str = ""
+
+
+class ChatTurn:
+    """A `ModelTurn` by a chat model.
+
+    Args:
+        chat_model: writes.
+        clock, recorder: for the measures of a turn.
+        settings: see there.
+        words: finds what was said in questions; None: the model hears them itself.
+        patience: how long to wait for text.
+    """
+
+    def __init__(
+        self,
+        chat_model: ChatModel,
+        clock: Clock,
+        recorder: Recorder,
+        *,
+        settings: ChatSettings = ChatSettings(),
+        words: Words | None = None,
+        patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        self._chat_model, self._clock, self._recorder = chat_model, clock, recorder
+        self._settings, self._words, self._patience = settings, words, patience
+
+    async def generate(
+        self,
+        conversation: Conversation,
+        options: AnswerOptions,
+        until: str | None,
+        choice: ToolChoice,
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Yield what was heard in the question, then what the model writes."""
+        heard = await self._hear(conversation, until)
+        if heard is not None:
+            yield heard
+        request = self._request(conversation, options, until, choice)
+        usage, recorder = options.usage, self._recorder
+        asked_s = self._clock.now_s()
+        written, told, first_s = 0, None, None
+        reply = in_time(self._chat_model.reply(request), self._patience, "the chat model")
+        async with aclosing(reply) as events:
+            async for event in events:
+                if isinstance(event, ChatUsage):
+                    told = event
+                    continue
+                if first_s is None:
+                    first_s = self._clock.now_s()
+                    recorder.observe("first_token_s", first_s - asked_s)
+                said = event.text if isinstance(event, TextDelta) else ""
+                said = event.arguments if isinstance(event, ToolCall) else said
+                written += text_tokens(said)
+                yield event
+        told = told or ChatUsage(read_tokens(request.messages, request.tools), written)
+        usage.input_text += told.read
+        usage.output_text += told.written
+        usage.cut_off = told.cut_off
+        recorder.observe("prompt_ids", told.read)
+        if first_s is not None and told.written > 1 and (took_s := self._clock.now_s() - first_s):
+            recorder.observe("tokens_per_s", (told.written - 1) / took_s)
+
+    def failure(self, error: ToolError) -> str:
+        """Return what went wrong, in words."""
+        return toolformat.compact(error=str(error))
+
+    async def _hear(self, conversation: Conversation, until: str | None) -> Transcript | None:
+        """Find the words of all questions that nobody has heard yet; return the newest one's."""
+        words = self._words
+        if words is None:
+            return None
+        shown = conversation.up_to(until)
+        asked = [i for i in shown if isinstance(i, UserAudio) and i.transcript is None]
+        if not asked:
+            return None
+        found = await asyncio.gather(*(words(item) for item in asked))
+        for item, heard in zip(asked, found, strict=True):
+            if conversation.has(item.item_id):
+                conversation.transcribe(item.item_id, heard)
+        newest = conversation.last_question(until=until)
+        return found[-1] if newest is not None and newest.item_id == asked[-1].item_id else None
+
+    def _request(
+        self,
+        conversation: Conversation,
+        options: AnswerOptions,
+        until: str | None,
+        choice: ToolChoice,
+    ) -> ChatRequest:
+        settings = self._settings
+        shown = messages(
+            conversation,
+            options.system,
+            until=until,
+            unheard=settings.unheard,
+            hears=settings.hears,
+        )
+        tools = options.tools
+        if choice.requires:
+            tools = tuple(tool for tool in tools if tool.name in choice.names)
+        room = max(1, settings.context_tokens - options.sampling.max_tokens)
+        prompt = fitting(shown, tools, room)
+        options.usage.left_out = prompt.left_out
+        self._recorder.observe("prompt_left_out_ids", prompt.left_out)
+        return ChatRequest(
+            prompt.messages,
+            replace(options.sampling, max_tokens=min(options.sampling.max_tokens, room)),
+            tools,
+            choice.kind if tools else "auto",
+            choice.names[0] if choice.requires and len(choice.names) == 1 else "",
+        )
