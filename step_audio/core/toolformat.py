@@ -84,6 +84,14 @@ def compact(**values: Any) -> str:
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def is_object(arguments: str) -> bool:
+    """Return whether arguments are the text of a JSON object."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def calculate_output(result: float) -> str:
     """Return the result text of `calculate`."""
     return compact(result=result)

@@ -15,6 +15,7 @@ import numpy as np
 
 from step_audio.core.chat import ChatMessage, MessageRole
 from step_audio.core.ports import ToolSpec
+from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall
 from step_audio.dialog.prompting.conversation import (
     Answer,
@@ -163,10 +164,7 @@ def _round(calls: list[ToolCall], results: dict[str, Returned]) -> list[ChatMess
 
 def _object(arguments: str) -> str:
     """Return arguments as the text of a JSON object: chat templates parse it."""
-    try:
-        return arguments if isinstance(json.loads(arguments), dict) else "{}"
-    except (ValueError, RecursionError):
-        return "{}"
+    return arguments if is_object(arguments) else "{}"
 
 
 def _size(message: ChatMessage) -> int:

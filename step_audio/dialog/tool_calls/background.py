@@ -16,6 +16,7 @@ from typing import Final
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
+from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
 
@@ -143,6 +144,8 @@ class BackgroundCalls:
         try:
             if full:
                 raise ToolError(f"{MAX_OPEN} calls and timers are open; wait for one")
+            if not is_object(call.arguments):
+                raise ToolError(f"{call.name}: the arguments are not a JSON object; call again")
             result = await self._tools.call(call)
             end = "done"
         except ToolError as error:
