@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from step_audio.core.chat import ChatEvent, ChatRequest
+from step_audio.core.chat import ChatEvent, ChatModelRequest
 from step_audio.core.errors import ToolError, VoiceNotFound
 from step_audio.core.ports import RecognitionHints, Services, Stage, ToolSpec
 from step_audio.core.types import (
@@ -125,11 +125,11 @@ class ScriptedChat:
 
     scripts: Sequence[Sequence[ChatEvent | Exception]]
     hold: int | None = None
-    requests: list[ChatRequest] = field(default_factory=list)
+    requests: list[ChatModelRequest] = field(default_factory=list)
     aborted: int = 0
     resume: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def reply(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+    async def reply(self, request: ChatModelRequest) -> AsyncIterator[ChatEvent]:
         script = self.scripts[len(self.requests) % len(self.scripts)]
         self.requests.append(request)
         finished = False

@@ -38,7 +38,7 @@ class ChatMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatModelRequest:
     """One turn asked of a chat model.
 
     Attributes:
@@ -75,6 +75,6 @@ class ChatModel(Protocol):
     `reply` raises EngineUnavailable, EngineLost or EngineRefused.
     """
 
-    def reply(self, request: ChatRequest) -> AsyncIterator[ChatEvent]: ...
+    def reply(self, request: ChatModelRequest) -> AsyncIterator[ChatEvent]: ...
     async def ready(self) -> bool: ...
     async def aclose(self) -> None: ...

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from step_audio.core import toolformat
-from step_audio.core.chat import ChatModel, ChatRequest, ChatUsage
+from step_audio.core.chat import ChatModel, ChatModelRequest, ChatUsage
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import Clock, Recorder
 from step_audio.core.types import TextDelta, ToolCall, Transcript
@@ -124,7 +124,7 @@ class ChatTurn:
         options: AnswerOptions,
         until: str | None,
         choice: ToolChoice,
-    ) -> ChatRequest:
+    ) -> ChatModelRequest:
         settings = self._settings
         shown = messages(
             conversation,
@@ -140,7 +140,7 @@ class ChatTurn:
         prompt = fitting(shown, tools, room)
         options.usage.left_out = prompt.left_out
         self._recorder.observe("prompt_left_out_ids", prompt.left_out)
-        return ChatRequest(
+        return ChatModelRequest(
             prompt.messages,
             replace(options.sampling, max_tokens=min(options.sampling.max_tokens, room)),
             tools,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,10 +69,8 @@ def spoken(seconds: float) -> Conversation:
     return conversation
 
 
-async def events_of(
-    assistant: Assistant, talk: Conversation, **wanted: object
-) -> list[AnswerEvent]:
-    answer = assistant.answer(talk, answer_id="a", **wanted)  # type: ignore[arg-type]
+async def events_of(assistant: Assistant, talk: Conversation, **wanted: Any) -> list[AnswerEvent]:
+    answer = assistant.answer(talk, answer_id="a", **wanted)
     return [event async for event in answer]
 
 
@@ -203,7 +202,7 @@ async def test_sampling_reaches_the_model() -> None:
 
 
 async def test_closing_an_answer_aborts_the_request() -> None:
-    assistant, chat = chatting([TextDelta("It is noon."), TextDelta(" Go to lunch.")])
+    assistant, chat = chatting([TextDelta("It is noon. "), TextDelta("Go to lunch.")])
     chat.hold = 1
     async with aclosing(assistant.answer(asked())) as events:
         async for _ in events:
