@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
-from step_audio.core.profile import Profile, ScriptedEngineSection
+from step_audio.core.profile import Profile, ScriptedEngineSection, SpeechEndpointSection
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
     profile = load_profile(args.profile)
-    if isinstance(profile.engine, ScriptedEngineSection):
+    if isinstance(profile.engine, ScriptedEngineSection | SpeechEndpointSection):
         raise InputError(f"profile {args.profile} has no model, and so no text tokenizer")
     weights = _weights(profile)
     samples = read_samples(args.folder)

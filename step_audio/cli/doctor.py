@@ -20,12 +20,17 @@ from typing import Final, Literal
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngineSection
+from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
 from step_audio.core.weights import open_weights
 
 State = Literal["ok", "note", "wrong"]
 
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+TO_START: Final = (
+    "start a server of chat models, such as `ollama serve` after `ollama pull qwen3:8b`, or give"
+    " the address of one: make run PROFILE=local-chat CHAT=http://127.0.0.1:11434/v1 MODEL=name"
+    " (docs/chat-servers.md)"
+)
 FREE_BYTES: Final = 1 << 30
 MEMORY_BYTES: Final = 2 << 30
 
@@ -64,6 +69,7 @@ def examine_machine(profile: Profile) -> Iterator[Finding]:
         _weights,
         _address,
         _engines,
+        _chat,
     )
     for check in checks:
         yield from check(profile)
@@ -186,6 +192,25 @@ def _address(profile: Profile) -> Iterator[Finding]:
         )
 
 
+def _chat(profile: Profile) -> Iterator[Finding]:
+    chat, ear = profile.chat, profile.transcriber
+    if chat is not None:
+        try:
+            with urllib.request.urlopen(f"{chat.url.rstrip('/')}/models", timeout=3):
+                pass
+        except urllib.error.HTTPError as error:
+            state: State = "wrong" if error.code in (401, 403) else "ok"
+            advice = "set STEP_AUDIO__CHAT__API_KEY" if state == "wrong" else ""
+            yield Finding("Chat model", state, f"{chat.url} answers {error.code}", advice)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            yield Finding("Chat model", "wrong", f"{chat.url} does not answer ({error})", TO_START)
+        else:
+            yield Finding("Chat model", "ok", f"{chat.url} answers")
+    if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
+        advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
+        yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
+
+
 def _engines(profile: Profile) -> Iterator[Finding]:
     for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
         if not isinstance(engine, VllmEngineSection):
@@ -200,3 +225,8 @@ def _engines(profile: Profile) -> Iterator[Finding]:
                 yield Finding(name, "wrong", f"{url} does not answer ({error})", advice)
             else:
                 yield Finding(name, "ok", f"{url} answers")
+
+
+def missing_chat(profile: Profile) -> list[Finding]:
+    """Return what is wrong with the chat server of a profile: who serves is told at once."""
+    return [found for found in _chat(profile) if found.state == "wrong"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.chat import ChatModel
@@ -236,3 +236,5 @@ class Services:
     """Writes down questions for the chat model; None: `engine` does, or the chat model hears."""
     speech_model: SpeechModel | None = None
     """Reads aloud in place of `engine` and `vocoder`."""
+    at_work: Mapping[str, str] = field(default_factory=dict)
+    """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice."""
