@@ -1,9 +1,13 @@
 # `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
-# and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE, ARGS.
+# and make has to be there. Variables: HOST, PORT, PROFILE, CHAT, MODEL, PYTHON, TORCH_INDEX, SMOKE, ARGS.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PROFILE ?= nano
+# Of the profiles local-chat and one-gpu: the address of a chat server, up to and with /v1, and the
+# name of its model.
+CHAT ?=
+MODEL ?=
 VENV ?= .venv
 # Address of an index to take torch from instead of requirements/torch.lock.
 TORCH_INDEX ?=
@@ -19,8 +23,11 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 	soak test-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
-run: $(VENV)/.run-ready
-	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+chatting := $(filter local-chat one-gpu,$(PROFILE))
+chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
+
+run: $(VENV)/.run-ready $(if $(chatting),$(VENV)/.whisper-ready)
+	@exec env $(chat) $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
 test-train: $(VENV)/.train-ready
@@ -153,6 +160,10 @@ endif
 
 $(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
 	@touch $@
 
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready

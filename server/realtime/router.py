@@ -150,8 +150,15 @@ def _host(
     if context.tracer is not None:
         watches.append(TurnSpans(context.tracer, new_id()))
     version, watch = version_of(dialect), Watches(watches)
+    wanted = socket.query_params.get("intent") == "transcription"
     host = SessionHost(
-        context.assistant, context.settings, watch, place, version=version, resumable=resumable
+        context.assistant,
+        context.settings,
+        watch,
+        place,
+        version=version,
+        resumable=resumable,
+        purpose="transcription" if wanted else "realtime",
     )
     return host
 

@@ -96,11 +96,10 @@ MEASURES: Final[dict[str, Measure]] = {
     "queue_depth": Measure(
         "histogram", "queue_depth", "Entries found waiting, by queue.", "queue", DEPTHS
     ),
-    "speculation_ids": Measure(
+    "speculation_wasted_ids": Measure(
         "counter",
-        "speculation_ids_total",
-        "Ids or tokens that answers begun in a pause read and wrote, by what became of them.",
-        "end",
+        "speculation_wasted_ids_total",
+        "Ids or tokens, read and written, of answers begun in a pause that were thrown away.",
     ),
     "recognition_s": _times(
         "recognition_seconds", "Time a speech recognizer took for what was left of a question."

@@ -11,7 +11,16 @@ from server.observability.metrics import Metrics
 from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
-from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, SineVocoder, services
+from tests.fakes import (
+    FakeTools,
+    FixedClock,
+    MemoryRecorder,
+    ScriptedChat,
+    ScriptedEngine,
+    ScriptedRecognizer,
+    SineVocoder,
+    services,
+)
 
 Connect = Callable[..., TestClient]
 
@@ -34,6 +43,8 @@ def connect() -> Iterator[Connect]:
         recorder: MemoryRecorder | None = None,
         tools: ToolBox | None = None,
         vocoder: Vocoder | None = None,
+        chat: ScriptedChat | None = None,
+        recognizer: ScriptedRecognizer | None = None,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
@@ -42,6 +53,8 @@ def connect() -> Iterator[Connect]:
             clock=clock or FixedClock(),
             recorder=metrics or recorder or MemoryRecorder(),
             tools=tools or FakeTools(),
+            chat_model=chat,
+            recognizer=recognizer,
         )
         assistant = Assistant(parts, dialog or DialogSettings())
         app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)

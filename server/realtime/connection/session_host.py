@@ -38,6 +38,7 @@ from server.realtime.connection.inbox import Inbox
 from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.send_queue import SendQueue
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.versions.version import ProtocolVersion
 from step_audio.core.cancellation import asked_to_stop
@@ -68,8 +69,10 @@ class SessionHost:
         *,
         version: ProtocolVersion | None = None,
         resumable: bool = False,
+        purpose: Purpose = "realtime",
     ) -> None:
         """Args: `place` is held while a socket is there; the caller took it for the first one."""
+        self._purpose = purpose
         self.finished = asyncio.Event()
         self.place = place
         self.token = secrets.token_urlsafe(32) if resumable else None
@@ -124,6 +127,7 @@ class SessionHost:
                     self._version,
                     expires_at=int(time.time() + self._limits.session_s),
                     voice_names=self._settings.voice_names,
+                    purpose=self._purpose,
                 )
                 if self.token is not None:
                     window_s = self._settings.resume_window_s

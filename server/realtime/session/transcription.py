@@ -17,6 +17,8 @@ from step_audio.dialog.prompting.conversation import UserAudio
 _LOG = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 16
+_KEPT: Final = 100
+"""Items of a transcription session that may still be retrieved."""
 _GRACE_S: Final = 0.3
 """A client that commits mostly asks for an answer next, and the answer brings the transcript."""
 
@@ -48,9 +50,22 @@ class InputTranscription:
 
     async def _work(self) -> None:
         while self._waiting:
-            await asyncio.sleep(_GRACE_S)
-            await self._turns.free()
-            await self._caption(self._waiting.popleft())
+            answered = self._state.config.purpose == "realtime"
+            if answered and self._state.assistant.recognition is None:
+                await asyncio.sleep(_GRACE_S)
+                await self._turns.free()
+            item = self._waiting.popleft()
+            await self._caption(item)
+            if self._state.config.purpose == "transcription":
+                self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Drop what was said long ago: a dictation may last for hours, and nobody answers it."""
+        conversation = self._state.conversation
+        for item in [*conversation][: max(0, len(conversation) - _KEPT)]:
+            conversation.delete(item.item_id)
+            self._state.told.discard(item.item_id)
+            self._state.spoken_s.pop(item.item_id, None)
 
     async def _caption(self, item: UserAudio) -> None:
         session_state = self._state

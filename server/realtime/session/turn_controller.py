@@ -276,7 +276,6 @@ class TurnController:
                 current.conversation = self._conversation
                 self._observe("speculations.committed", 1)
                 self._observe("speculation_saved_s", self._clock.now_s() - current.started_s)
-                self._observe("speculation_ids.committed", current.usage.total)
                 self._responses.announce(current)
             case machine.Cancel(by_speech):
                 reason = "turn_detected" if by_speech else "client_cancelled"
@@ -285,7 +284,7 @@ class TurnController:
             case machine.Discard():
                 if current.conversation is not self._conversation:
                     self._observe("speculations.discarded", 1)
-                    self._observe("speculation_ids.discarded", current.usage.total)
+                    self._observe("speculation_wasted_ids", current.usage.total)
                 current.response_task.stop()
             case machine.Suspend():
                 if current.response_id is None:

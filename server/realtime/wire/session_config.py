@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from server.http.errors import RequestError
 from server.realtime.wire.audio import FORMATS, PCM, Format
 from server.realtime.wire.client_events import (
+    Purpose,
     ResponseParams,
     SessionAudio,
     SessionPatch,
@@ -36,6 +38,7 @@ class SessionConfig:
     model: str
     voice: str
     speaker: str
+    purpose: Purpose = "realtime"
     modality: Modality = "audio"
     instructions: str = ""
     transcription: dict[str, Any] | None = None
@@ -114,9 +117,27 @@ class SessionConfig:
         """The client's instructions, with what the style adds."""
         return self.style.instructions(self.instructions)
 
+    def _hears(self) -> dict[str, Any]:
+        """Return `audio.input` of the session object."""
+        detection = self.turn_detection
+        return {
+            "format": self.input_format.wire(),
+            "transcription": self.transcription,
+            "noise_reduction": self.noise_reduction,
+            "turn_detection": detection.wire() if detection else None,
+        }
+
     def wire(self) -> dict[str, Any]:
         """Return the session object of the protocol; `style` is an extension."""
-        detection = self.turn_detection
+        if self.purpose == "transcription":
+            return {
+                "type": "transcription",
+                "object": "realtime.transcription_session",
+                "id": self.session_id,
+                "audio": {"input": self._hears()},
+                "include": list(self.include) or None,
+                **({"expires_at": self.expires_at} if self.expires_at is not None else {}),
+            }
         return {
             "type": "realtime",
             "object": "realtime.session",
@@ -125,12 +146,7 @@ class SessionConfig:
             "output_modalities": [self.modality],
             "instructions": self.instructions,
             "audio": {
-                "input": {
-                    "format": self.input_format.wire(),
-                    "transcription": self.transcription,
-                    "noise_reduction": self.noise_reduction,
-                    "turn_detection": detection.wire() if detection else None,
-                },
+                "input": self._hears(),
                 "output": {
                     "format": self.output_format.wire(),
                     "voice": self.voice,
@@ -182,6 +198,11 @@ def merged(
     """
     given = patch.model_fields_set
     changes: dict[str, Any] = {}
+    if isinstance(patch, SessionPatch) and patch.type not in (None, config.purpose):
+        if patch.type == "realtime":
+            said = "a transcription session gives no answers; open another session for those"
+            raise RequestError(said, code="invalid_session_type", param="session.type")
+        config = transcribing(config)
     if patch.output_modalities is not None:
         changes["modality"] = patch.output_modalities[0]
     if "instructions" in given:
@@ -202,7 +223,19 @@ def merged(
         changes["include"] = tuple(patch.include or ())
     if patch.audio is not None:
         changes |= _audio_changes(patch.audio, assistant, names)
-    return replace(config, **changes)
+    changed = replace(config, **changes)
+    return transcribing(changed) if changed.purpose == "transcription" else changed
+
+
+def transcribing(config: SessionConfig) -> SessionConfig:
+    """Return a session's settings for words alone: it is never answered, always transcribed."""
+    detection = config.turn_detection
+    return replace(
+        config,
+        purpose="transcription",
+        transcription=config.transcription or {"model": config.model},
+        turn_detection=replace(detection, create_response=False) if detection else None,
+    )
 
 
 def _restyled(style: SessionStyle, patch: StylePatch) -> SessionStyle:

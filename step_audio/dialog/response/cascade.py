@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
-from step_audio.core.types import AudioChunk, Reasoning, TextDelta, TokenGroup, Voice
+from step_audio.core.types import AudioChunk, Reasoning, TextDelta, TokenGroup, Transcript, Voice
 from step_audio.dialog.response.turn import TurnEvent
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 
@@ -40,7 +40,7 @@ class Cascade:
         splitter, text = SentenceSplitter(first_clause=self._first_clause), ""
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, Reasoning):
+                if isinstance(event, Reasoning | Transcript):
                     yield event
                     continue
                 if isinstance(event, TextDelta):

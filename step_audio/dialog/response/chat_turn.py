@@ -8,12 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from step_audio.core import toolformat
-from step_audio.core.chat import ChatModel, ChatModelRequest, ChatUsage
+from step_audio.core.chat import ChatEvent, ChatModel, ChatModelRequest, ChatUsage
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import Clock, Recorder
-from step_audio.core.types import TextDelta, ToolCall, Transcript
+from step_audio.core.types import Reasoning, TextDelta, ToolCall, Transcript
+from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.messages import fitting, messages, read_tokens, text_tokens
+from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
+from step_audio.dialog.response.call_filter import CallFilter
 from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.token_stream import TokenTimeouts, in_time
 from step_audio.dialog.response.turn import TurnEvent
@@ -76,7 +79,11 @@ class ChatTurn:
         request = self._request(conversation, options, until, choice)
         usage, recorder = options.usage, self._recorder
         asked_s = self._clock.now_s()
-        written, told, first_s = 0, None, None
+        told, first_s = None, None
+        read, written = read_tokens(request.messages, request.tools), 0
+        before = (usage.input_text, usage.output_text)
+        sieve = CallFilter(JsonSchemaSyntax(), lambda: f"call_{new_id()}")
+        usage.input_text += read
         reply = in_time(self._chat_model.reply(request), self._patience, "the chat model")
         async with aclosing(reply) as events:
             async for event in events:
@@ -86,13 +93,18 @@ class ChatTurn:
                 if first_s is None:
                     first_s = self._clock.now_s()
                     recorder.observe("first_token_s", first_s - asked_s)
-                said = event.text if isinstance(event, TextDelta) else ""
-                said = event.arguments if isinstance(event, ToolCall) else said
-                written += text_tokens(said)
-                yield event
-        told = told or ChatUsage(read_tokens(request.messages, request.tools), written)
-        usage.input_text += told.read
-        usage.output_text += told.written
+                written += _tokens(event)
+                usage.output_text = before[1] + written
+                # A server without a parser of its own for the model leaves calls in the text.
+                for made in sieve.push(event) if isinstance(event, TextDelta) else (event,):
+                    yield made
+                if sieve.over:
+                    break
+        for made in sieve.flush():
+            yield made
+        if told is None or not told.read:  # the server does not say: what was estimated stays
+            told = ChatUsage(read, written, cut_off=told is not None and told.cut_off)
+        usage.input_text, usage.output_text = before[0] + told.read, before[1] + told.written
         usage.cut_off = told.cut_off
         recorder.observe("prompt_ids", told.read)
         if first_s is not None and told.written > 1 and (took_s := self._clock.now_s() - first_s):
@@ -147,3 +159,12 @@ class ChatTurn:
             choice.kind if tools else "auto",
             choice.names[0] if choice.requires and len(choice.names) == 1 else "",
         )
+
+
+def _tokens(event: ChatEvent) -> int:
+    """Return about how many tokens an event took to write."""
+    match event:
+        case TextDelta(text=text) | Reasoning(text=text) | ToolCall(arguments=text):
+            return text_tokens(text)
+        case _:
+            return 0

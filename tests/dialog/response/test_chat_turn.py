@@ -150,6 +150,20 @@ async def test_broken_arguments_are_told_to_the_model_and_never_to_the_client() 
     assert texts(events) == "Which door?"
 
 
+async def test_a_call_that_the_server_left_in_the_text_is_made_and_not_spoken() -> None:
+    pieces = [
+        "Let me look. <tool",
+        "_call>\n",
+        '{"name": "get_time", "arguments": {}}',
+        "</tool_call>",
+    ]
+    assistant, chat = chatting([TextDelta(p) for p in pieces], [TextDelta("It is noon.")])
+    events = await events_of(assistant, asked())
+    assert texts(events) == "Let me look. It is noon."
+    assert [e.name for e in events if isinstance(e, ToolCall)] == ["get_time"]
+    assert chat.requests[1].messages[-1].text == '{"time":"noon"}'
+
+
 async def test_what_the_model_thinks_is_told_apart_and_never_spoken() -> None:
     assistant, _ = chatting([Reasoning("Hm. Noon?"), TextDelta("It is noon.")])
     talk = asked()
@@ -202,8 +216,10 @@ async def test_sampling_reaches_the_model() -> None:
 
 
 async def test_closing_an_answer_aborts_the_request() -> None:
-    assistant, chat = chatting([TextDelta("It is noon. "), TextDelta("Go to lunch.")])
-    chat.hold = 1
+    assistant, chat = chatting(
+        [TextDelta("It is noon."), TextDelta(" Go"), TextDelta(" to lunch.")]
+    )
+    chat.hold = 2
     async with aclosing(assistant.answer(asked())) as events:
         async for _ in events:
             break
@@ -232,16 +248,18 @@ async def test_a_model_that_says_nothing_in_time_is_given_up() -> None:
 
 async def test_a_first_clause_is_read_before_its_sentence_is_over() -> None:
     assistant, chat = chatting(
-        [TextDelta("The sun stands high in the south, "), TextDelta("so it is noon.")]
+        [TextDelta("The sun stands high in the south,"), TextDelta(" so"), TextDelta(" it is.")],
+        recognizer=ScriptedRecognizer(WORDS),
     )
-    chat.hold = 1
-    events = assistant.answer(asked())
+    chat.hold = 2
+    events = assistant.answer(spoken(1.0))
     async with aclosing(events):
+        assert isinstance(await anext(events), Transcript)
         assert await anext(events) == TextDelta("The sun stands high in the south,")
         assert isinstance(await anext(events), AudioChunk)
         chat.resume.set()
         rest = [event async for event in events]
-    assert texts(rest) == " so it is noon."
+    assert texts(rest) == " so it is."
 
 
 async def test_an_ear_that_fails_fails_the_answer() -> None:
