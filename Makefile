@@ -19,7 +19,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
+.PHONY: test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	soak test-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
@@ -55,6 +55,11 @@ build/web/.ready: tests/web/package.json tests/web/package-lock.json
 	mkdir -p build/web && cp tests/web/package*.json build/web/
 	cd build/web && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# A conversation with Whisper in process, a scripted chat server with other servers' habits and
+# nano's voice: the stock OpenAI client, the page in Chromium, and a real vLLM where one is installed.
+test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3/.ready build/web/.ready
+	$(BIN)/python -m pytest -rA tests/any_chat tests/test_whisper.py $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
