@@ -109,6 +109,7 @@ def _engines(add: Add) -> None:
     command.add_argument("--ray", action="store_true", help="several nodes, joined by `ray start`")
     command.add_argument("--quantization", help="of weights while they load: fp8")
     command.add_argument("--context", type=int, help="most ids of prompt and answer (the model's)")
+    command.add_argument("--memory", type=float, help="share of the card's memory, such as 0.4")
     command.add_argument("--host", help="address to listen at (127.0.0.1)")
     command.add_argument("--port", type=int, help="port to listen at (that of engine.url)")
     command.add_argument("--vllm", default="vllm", help="the program (vllm)")

@@ -74,6 +74,7 @@ def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
         quantization=args.quantization,
         stop_id=facts.vocab.eot,
         context=args.context,
+        memory=args.memory,
         ray=args.ray,
         cpu=args.cpu,
     )

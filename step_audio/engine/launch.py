@@ -31,6 +31,8 @@ class Launch:
         quantization: of the weights while they are loaded, such as "fp8"; None: as they are.
         stop_id: end of a turn, which ends any answer.
         context: most ids of prompt and answer; None: as many as the model has.
+        memory: share of a card's memory that it takes, so that others fit beside it; None: vLLM's
+            own, nearly all.
         ray: several nodes, joined by `ray start` before.
         cpu: on the CPU, slowly: for tests.
     """
@@ -44,6 +46,7 @@ class Launch:
     quantization: str | None
     stop_id: int
     context: int | None = None
+    memory: float | None = None
     ray: bool = False
     cpu: bool = False
 
@@ -53,6 +56,8 @@ def check_split(launch: Launch, config: Mapping[str, object]) -> None:
     tp, pp = launch.tensor_parallel, launch.pipeline_parallel
     heads, groups = _size(config, "num_attention_heads"), _size(config, "num_attention_groups")
     layers, inner = _size(config, "num_hidden_layers"), _size(config, "intermediate_size")
+    if launch.memory is not None and not 0 < launch.memory <= 1:
+        raise InputError("--memory is a share of the card's memory, such as 0.4")
     if tp < 1 or pp < 1:
         raise InputError("--tp and --pp count cards; give 1 or more")
     if heads % tp or inner % tp or (groups % tp and tp % groups):
@@ -78,6 +83,8 @@ def serve_arguments(launch: Launch) -> list[str]:
         arguments += ["--quantization", launch.quantization]
     if launch.context:
         arguments += ["--max-model-len", str(launch.context)]
+    if launch.memory is not None:
+        arguments += ["--gpu-memory-utilization", f"{launch.memory:g}"]
     if launch.cpu:
         # Its one attention backend is replaced by the plugin; short prefixes count in tests.
         arguments += ["--enforce-eager", "--dtype", "float32", "--block-size", "32"]
