@@ -182,6 +182,7 @@ SERVER_EVENTS: Final = {
     "response.content_part.done": "the part is closed",
     "response.function_call_arguments.delta": "a call of one of the client's tools, in one piece",
     "response.function_call_arguments.done": "... complete",
+    "response.reasoning_text.delta": "what a chat model thinks, if `include` asks for it",
     "response.builtin_tool_call.in_progress": "a call of a server's tool, if `include` asks for it",
     "response.builtin_tool_call.done": "... and its result",
     "response.output_item.done": "the message or call is closed",
