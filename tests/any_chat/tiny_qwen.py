@@ -58,11 +58,11 @@ def main(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(facts))
     config = Qwen2Config(
         vocab_size=320,
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=128,
+        intermediate_size=256,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=2048,
         eos_token_id=258,
         bos_token_id=None,
