@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from step_audio.core.chat import ChatEvent, ChatModelRequest
+from step_audio.core.decoding import decode_sound
 from step_audio.core.errors import ToolError, VoiceNotFound
 from step_audio.core.ports import RecognitionHints, Services, Stage, ToolSpec
 from step_audio.core.types import (
+    DecodedSound,
     GenerationRequest,
     Pcm,
     TokenGroup,
@@ -75,12 +77,13 @@ class ScriptedEngine:
     """Replays one list of ids a request, in order; records the requests and the aborts.
 
     `hold`: when set, generation stops before the id of that index until `resume` is set.
-    `started` is set by the first request.
+    `started` is set by the first request. `well`: what `ready` says.
     """
 
     scripts: Sequence[Sequence[int]]
     hold: int | None = None
     error: Exception | None = None
+    well: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
     prefilled: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
@@ -109,7 +112,7 @@ class ScriptedEngine:
         self.prefilled.append((prompt, session))
 
     async def ready(self) -> bool:
-        return True
+        return self.well
 
     async def aclose(self) -> None:
         return None
@@ -223,6 +226,9 @@ class CountingTokenizer:
     def open(self) -> Stage[Pcm, TokenGroup]:
         return _CountingStage()
 
+    def encode_reference(self, pcm: Pcm, *, trim: bool) -> list[TokenGroup]:
+        return [group(n) for n in range(len(pcm) // 1920)]
+
 
 class _CountingStage:
     def __init__(self) -> None:
@@ -279,6 +285,19 @@ class FixedClock:
         return self.now
 
 
+class InProcessDecoder:
+    """A `SoundDecoder` without processes of its own."""
+
+    def start(self, observe: Callable[[str, float], None]) -> None:
+        pass
+
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound:
+        return await asyncio.to_thread(decode_sound, data, max_seconds)
+
+    def close(self) -> None:
+        pass
+
+
 class MemoryRecorder:
     """Keeps what was observed."""
 
@@ -309,4 +328,5 @@ def services(engine: ScriptedEngine) -> Services:
         tools=FakeTools(),
         clock=FixedClock(),
         recorder=MemoryRecorder(),
+        sound_decoder=InProcessDecoder(),
     )

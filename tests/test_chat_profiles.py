@@ -56,7 +56,7 @@ async def test_a_profile_talks_to_the_server_it_names(tmp_path: Path) -> None:
     assert body["model"] == "m"
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     names = [tool["function"]["name"] for tool in body["tools"]]
-    assert "get_time" in names
+    assert "calculate" in names
 
 
 async def test_without_a_name_the_first_model_that_is_served_answers(tmp_path: Path) -> None:

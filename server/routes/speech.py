@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from server.admission.limits import ServerSettings, Slots
 from server.http.body import Body
@@ -20,10 +21,11 @@ from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
-from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
+from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
+from step_audio.core.errors import CannotSing
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.speakable import scripts as languages
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle, styled
 
 MAX_INPUT_CHARS: Final = 100_000
@@ -32,6 +34,7 @@ PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
+OUTSIDE_HEADER: Final = "x-out-of-domain"
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
 
@@ -59,7 +62,7 @@ class SpeechRequest(Body):
     """What to read: at most 100 000 characters, style tags such as "(happy)" included."""
     model: str | None = None
     voice: str | VoiceId | None = None
-    response_format: AudioFormat = "mp3"
+    response_format: Annotated[AudioFormat, BeforeValidator(usual_name)] = "mp3"
     speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     volume: float = Field(default=1.0, ge=0.1, le=2.0)
     """StepFun's; 1.0 is as loud as it comes."""
@@ -94,8 +97,9 @@ def speech_router(
                 param="input",
                 status=413,
             )
-        _refuse_unreadable(assistant, request.input)
-        voice = names.resolve_field(request.voice, "voice")
+        assistant.services.recorder.observe("speech_characters", len(request.input))
+        _refuse_unspeakable(assistant, request)
+        voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, slots))
             media_type = "text/event-stream"
@@ -107,26 +111,40 @@ def speech_router(
             pieces,
             media_type,
             send_timeout_s=settings.send_timeout_s,
-            headers={"cache-control": "no-store"},
+            headers={"cache-control": "no-store", **_domain_headers(assistant, request.input)},
         )
 
     return router
 
 
-def _refuse_unreadable(assistant: Assistant, text: str) -> None:
-    """Raise RequestError for a text that the model would only babble at."""
+def _refuse_unspeakable(assistant: Assistant, request: SpeechRequest) -> None:
+    """Raise RequestError for what the model would only babble at, or cannot do."""
     try:
-        for _, said in styled(text):
-            languages.refuse_unreadable(said, assistant.settings.languages)
-    except languages.UnreadableText as error:
+        assistant.refuse_unspeakable(request.input, request.instructions or "")
+    except (UnreadableText, CannotSing) as error:
         raise RequestError(str(error), code=error.code, param="input") from error
+
+
+def _domain_headers(assistant: Assistant, text: str) -> dict[str, str]:
+    """Return the header that says how many sentences the model was not taught to read."""
+    said = " ".join(said for _, said in styled(text))
+    outside, looked_at = assistant.settings.domain.outside(said)
+    return {OUTSIDE_HEADER: f"{len(outside)}/{looked_at}"} if outside else {}
 
 
 def _sound() -> dict[str, Any]:
     """Return what OpenAPI says about an answer of sound."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     types = dict.fromkeys(MEDIA_TYPES.values(), binary)
-    return {"description": "The sound.", "content": {**types, "text/event-stream": {}}}
+    outside = {
+        "description": "Sentences of all that a model of a small world cannot read: 2/5.",
+        "schema": {"type": "string"},
+    }
+    return {
+        "description": "The sound.",
+        "content": {**types, "text/event-stream": {}},
+        "headers": {OUTSIDE_HEADER: outside},
+    }
 
 
 async def _sounds(
@@ -184,6 +202,7 @@ async def _events(
         async for piece in pieces:
             audio = base64.b64encode(piece).decode()
             yield sse({"type": "speech.audio.delta", "audio": audio})
-    read = len(assistant.services.text_tokenizer.encode(request.input))
+    encode = assistant.services.text_tokenizer.encode
+    read = len(await asyncio.to_thread(encode, request.input))  # it may be a book
     usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
     yield sse({"type": "speech.audio.done", "usage": usage})

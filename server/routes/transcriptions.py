@@ -15,7 +15,8 @@ from server.admission.limits import ServerSettings, Slots
 from server.http.errors import RequestError, expects, responses
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
-from server.http.uploads import MAX_UPLOAD_S, decoded
+from server.http.uploads import MAX_UPLOAD_S, decoded, warning_facts, warning_headers
+from step_audio.core.containers import KINDS
 from step_audio.core.ports import RecognitionHints
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
@@ -69,7 +70,7 @@ def transcriptions_router(
         summary="Write down what is said in a recording.",
     )
     async def transcriptions(
-        file: Annotated[UploadFile, File(description="wav, flac, ogg, mp3, m4a, aac or webm")],
+        file: Annotated[UploadFile, File(description=KINDS)],
         wanted: Annotated[TranscriptionRequest, Depends()],
     ) -> Streamed:
         if "word" in (wanted.granularities or ()):
@@ -85,11 +86,13 @@ def transcriptions_router(
                 with_error(_events(listener)),
                 "text/event-stream",
                 send_timeout_s=settings.send_timeout_s,
+                late_headers=lambda: warning_headers(listener.warnings),
             )
         return Streamed(
             _whole(listener, wanted),
             _JSON if wanted.response_format in ("json", "verbose_json") else _PLAIN,
             send_timeout_s=settings.send_timeout_s,
+            late_headers=lambda: warning_headers(listener.warnings),
         )
 
     @router.post(
@@ -120,13 +123,17 @@ class _Listener:
         self._assistant, self._slots, self._file = assistant, slots, file
         self._hints = hints
         self.seconds = 0.0
+        self.warnings: tuple[str, ...] = ()
 
     async def said(self) -> AsyncGenerator[SpokenSegment, None]:
         """Yield segment by segment. Raises RequestError, AudioTooLong, EngineError."""
         transcriber = RecordingTranscriber(self._assistant, self._hints)
         async with self._slots.wait():
-            pcm, rate_hz = await decoded(self._file.file, max_s=MAX_UPLOAD_S, param="file")
-            self.seconds = len(pcm) / rate_hz
+            services = self._assistant.services
+            sound = await decoded(services, self._file, max_s=MAX_UPLOAD_S, param="file")
+            pcm, rate_hz = sound.pcm, sound.rate_hz
+            self.seconds, self.warnings = sound.seconds, sound.warnings
+            services.recorder.observe("transcribed_s", self.seconds)
             for segment in await self._segments(pcm, rate_hz):
                 heard = await transcriber.heard(segment.cut(pcm, rate_hz), rate_hz)
                 if heard.text:
@@ -154,7 +161,8 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
         case "vtt":
             yield f"WEBVTT\n\n{_subtitles(said, '.')}".encode()
         case "json":
-            yield json.dumps({"text": text, "usage": _usage(listener)}).encode()
+            brief = {"text": text, "usage": _usage(listener)}
+            yield json.dumps(brief | warning_facts(listener.warnings)).encode()
         case "verbose_json":
             segments = [
                 {
@@ -167,8 +175,9 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
             ]
             language = wanted.language or next((s.language for s in said if s.language), "unknown")
             facts = {"task": "transcribe", "language": language}
-            body = {**facts, "duration": round(listener.seconds, 3), "text": text}
-            yield json.dumps({**body, "segments": segments, "usage": _usage(listener)}).encode()
+            body: dict[str, Any] = {**facts, "duration": round(listener.seconds, 3), "text": text}
+            body |= {"segments": segments, "usage": _usage(listener)}
+            yield json.dumps(body | warning_facts(listener.warnings)).encode()
 
 
 async def _events(listener: _Listener) -> AsyncGenerator[bytes, None]:
@@ -179,7 +188,8 @@ async def _events(listener: _Listener) -> AsyncGenerator[bytes, None]:
             delta = f" {each.text}" if text else each.text
             text += delta
             yield sse({"type": "transcript.text.delta", "delta": delta})
-    yield sse({"type": "transcript.text.done", "text": text, "usage": _usage(listener)})
+    done = {"type": "transcript.text.done", "text": text, "usage": _usage(listener)}
+    yield sse(done | warning_facts(listener.warnings))
 
 
 def _usage(listener: _Listener) -> dict[str, Any]:

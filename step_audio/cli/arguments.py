@@ -15,7 +15,7 @@ from step_audio.cli.engines import engine, export
 from step_audio.cli.examination import examine, stepeval
 from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
-from step_audio.cli.published import add_weights_commands
+from step_audio.cli.published import add_recordings, add_weights_commands, fetch_command
 from step_audio.cli.reading import say
 from step_audio.cli.replay import replay
 from step_audio.cli.speech import ask
@@ -109,7 +109,9 @@ def _engines(add: Add) -> None:
     command.add_argument("--ray", action="store_true", help="several nodes, joined by `ray start`")
     command.add_argument("--quantization", help="of weights while they load: fp8")
     command.add_argument("--context", type=int, help="most ids of prompt and answer (the model's)")
-    command.add_argument("--memory", type=float, help="share of the card's memory, such as 0.4")
+    command.add_argument(
+        "--memory", type=float, help="share of each card's memory that it may fill (vLLM's, 0.9)"
+    )
     command.add_argument("--host", help="address to listen at (127.0.0.1)")
     command.add_argument("--port", type=int, help="port to listen at (that of engine.url)")
     command.add_argument("--vllm", default="vllm", help="the program (vllm)")
@@ -124,7 +126,7 @@ def _engines(add: Add) -> None:
 def _speech(add: Add) -> None:
     command = add("ask", ask, "Ask a spoken question and keep the spoken answer.")
     command.add_argument("question", type=Path, help="sound file: wav, flac, ogg or mp3")
-    _output(command, required=True, what="wav file of the answer")
+    _output(command, required=True, what="sound file of the answer, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
@@ -132,7 +134,11 @@ def _speech(add: Add) -> None:
     command = add("say", say, "Read a text, a book or a folder of lines aloud.")
     command.add_argument("text", nargs="?", help="what to read; style tags such as (slow) included")
     command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
-    _output(command, required=True, what="wav, mp3, flac, opus, aac or pcm file; or folder of wavs")
+    _output(
+        command,
+        required=True,
+        what="wav, mp3, flac, ogg, opus, m4a, aac, webm or pcm file; or folder of wavs",
+    )
     _profile(command)
     _voice(command)
     command.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (1)")
@@ -147,7 +153,7 @@ def _tokens(add: Add) -> None:
     _profile(command)
     command = add("vocode", vocode, "Turn token groups into speech.")
     command.add_argument("groups", type=Path, help="JSON file as `tokenize` writes it")
-    _output(command, required=True, what="wav file")
+    _output(command, required=True, what="sound file, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
@@ -173,6 +179,8 @@ def _voices(commands: Commands) -> None:
     command.add_argument(
         "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
     )
+    about = "Fetch the recordings of a profile's named voices and make the voices."
+    add_recordings(add("fetch", fetch_command, about))
     for name, run, about in (
         ("remove", remove_voice, "Erase a voice that was added."),
         ("show", show_voice, "Print what is known of a voice as JSON."),
@@ -201,7 +209,13 @@ def _examination(add: Add) -> None:
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)
-    command.add_argument("--questions", type=int, default=100, help="100 for a report, 20 to look")
+    command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
+    command.add_argument(
+        "--gate",
+        choices=["hold", "keep"],
+        help="a few fixed questions instead: hold the scores to those kept of the weights that "
+        "shipped, or keep them",
+    )
     command.add_argument(
         "--recordings",
         type=Path,

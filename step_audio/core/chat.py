@@ -25,7 +25,8 @@ class ChatMessage:
 
     Attributes:
         text: what is said.
-        audio: spoken instead, (T,) at `CHAT_AUDIO_HZ`: of the user, for models that hear.
+        audio: sound behind it or instead, (T,) at `CHAT_AUDIO_HZ`: of the user, for models that
+            hear.
         calls: tools that the assistant calls.
         call_id: of the call that a message of the role `tool` answers.
     """

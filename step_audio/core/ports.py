@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.chat import ChatModel
 from step_audio.core.types import (
     AudioChunk,
+    DecodedSound,
     GenerationRequest,
     Pcm,
     Recording,
@@ -20,7 +21,7 @@ from step_audio.core.types import (
     Voice,
     VoiceFacts,
 )
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -92,7 +93,10 @@ class Vocoder(Protocol):
 
 
 class VoiceStore(Protocol):
-    """Voices by name. `get` raises VoiceNotFound; names are never paths."""
+    """Voices by name. `get` raises VoiceNotFound; names are never paths.
+
+    Calls are synchronous, read the disk and may take seconds: run them in a worker thread.
+    """
 
     def get(self, name: str) -> Voice: ...
     def names(self) -> tuple[str, ...]: ...
@@ -117,13 +121,6 @@ class VoiceLibrary(Protocol):
 
     def facts(self, name: str) -> VoiceFacts:
         """Return what is known of a voice. Raises VoiceNotFound."""
-
-
-class Transcriber(Protocol):
-    """Sound to the words said in it."""
-
-    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
-        """Return the words, "" for none. Raises AudioError, EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +180,18 @@ class ToolSpec:
     parameters: dict[str, Any]
 
 
+class SoundDecoder(Protocol):
+    """Strangers' sound files to samples; a file costs only its own answer.
+
+    `start` gets ready ahead and is told where measures go. `decode` raises AudioError, and
+    Overloaded when nothing can be decoded now.
+    """
+
+    def start(self, observe: Callable[[str, float], None]) -> None: ...
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound: ...
+    def close(self) -> None: ...
+
+
 class ToolBox(Protocol):
     """Server-side tools. `call` raises ToolError; a failed call never raises anything else."""
 
@@ -224,6 +233,7 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    sound_decoder: SoundDecoder
     voice_library: VoiceLibrary | None = None
     """Without one, the voices are those of the weights; else it shares them with `voices`."""
     turn_detector: TurnDetector | None = None
@@ -238,3 +248,8 @@ class Services:
     """Reads aloud in place of `engine` and `vocoder`."""
     at_work: Mapping[str, str] = field(default_factory=dict)
     """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice."""
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
+    singing_vocoder: Vocoder | None = None
+    """Speaks what is sung or rapped; None: this deployment does neither."""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NewType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pcm = NDArray[np.float32]
 """Mono samples in [-1, 1], shape (T,); the rate is known from the context that carries it."""
-
-Code = NewType("Code", int)
-"""Index into one codebook."""
-
-TokenId = NewType("TokenId", int)
-"""Index into the LM's vocabulary."""
 
 GROUP_MS = 120
 LINGUISTIC_PER_GROUP = 2
@@ -25,6 +20,10 @@ MEL_BANDS = 80
 """Of the mel between the flow and the waveform generator."""
 SPEAKER_SIZE = 192
 """Numbers of a speaker vector (CAM++)."""
+
+
+RATES_HZ = (4_000, 384_000)
+"""Lowest and highest rate that a sound card has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +123,9 @@ class Voice:
         prompt_text: what the prompt audio says; "" when the voice has no prompt.
         prompt_groups: tokens of the prompt audio.
         prompt_mel: mel of the prompt audio, (T, 80) float32, 22.05 kHz; T may be 0.
+        speaker: name under which the LM was trained to know the voice; "" for all others.
+        song_examples: what stands in for the voice where it raps or hums, by the style tag that
+            asks for it; without one the voice's own example does.
     """
 
     name: str
@@ -133,6 +135,16 @@ class Voice:
     prompt_mel: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, MEL_BANDS), dtype=np.float32)
     )
+    speaker: str = ""
+    song_examples: Mapping[str, Voice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChange:
+    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+
+    voice: Voice
+    singing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,26 @@ class Recording:
 
     samples: NDArray[np.float32]
     rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSound:
+    """What could be heard of a sound file.
+
+    Attributes:
+        pcm: mono samples, (T,), T > 0.
+        rate_hz: their rate.
+        warnings: what was skipped, a sentence each; () when all was heard.
+    """
+
+    pcm: Pcm
+    rate_hz: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.pcm) / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class EndpointReader:
 
 
 class ProfileReader:
-    """A profile of this project reads: its LM, its vocoder, its voices.
+    """A profile of this project reads: its LM, its vocoder, its voices. `close` it afterwards.
 
     Args:
         services: its parts.
@@ -148,10 +148,19 @@ class ProfileReader:
         system: str = "tts_any_voice",
     ) -> None:
         self._services, self._voices, self._sampling = services, voices, sampling
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._builder = PromptBuilder(
+            services.text_tokenizer,
+            services.vocab,
+            chat_headers=services.chat_headers,
+            speech_headers=services.speech_headers,
+        )
         self._clone, self._system = clone, system
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """End the engine's loop; nothing is read afterwards."""
+        self._runner.close()
 
     def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises InputError: no example to clone; EngineError."""
@@ -194,7 +203,7 @@ class ProfileReader:
         request = GenerationRequest(
             prompt=tuple(continuation(self._builder, vocab.bos, self._system, text, voice)),
             sampling=sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=name,
             form="speech",
             priority=BATCH,

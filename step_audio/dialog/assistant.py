@@ -5,15 +5,15 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from step_audio.core.errors import CannotTranscribe
 from step_audio.core.ports import RecognitionHints, Services, ToolSpec
 from step_audio.core.types import (
-    LIVE,
     AudioChunk,
     Form,
     Pcm,
@@ -35,19 +35,26 @@ from step_audio.dialog.response.chat_turn import ChatTurn
 from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.prefill import Prefiller
-from step_audio.dialog.response.read_aloud import ReadAloud, TextReader
+from step_audio.dialog.response.read_aloud import ReadAloud
 from step_audio.dialog.response.responder import ModelResponder, ReadingResponder, Responder
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.speech_service import SpeechServiceReader
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.response.token_turn import TokenTurn
+from step_audio.dialog.response.turn import ModelTurn
 from step_audio.dialog.settings import DialogSettings
-from step_audio.dialog.speakable.style_tags import ReadingStyle
+from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
 from step_audio.dialog.turns.utterance import SpokenQuestion, Utterance
 from step_audio.dialog.workers import WorkerThreads
+
+T = TypeVar("T")
+
+_VOICE_THREADS = 4
+"""A voice that is being made, which takes seconds, does not keep others from being looked up."""
 
 
 class _Model(Protocol):
@@ -71,7 +78,12 @@ class Assistant:
         self._system = load_prompt(settings.answer_prompt)
         self._dialect = tool_syntax_of(settings.dialect)
         self._context = ContextWindow(
-            PromptBuilder(services.text_tokenizer, services.vocab, dialect=self._dialect),
+            PromptBuilder(
+                services.text_tokenizer,
+                services.vocab,
+                dialect=self._dialect,
+                chat_headers=services.chat_headers,
+            ),
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
@@ -84,27 +96,61 @@ class Assistant:
             if recognizer
             else None
         )
+        self._cascade = Cascade(
+            self._synthesizer,
+            settings.reading,
+            takes_style_tags=settings.takes_style_tags,
+            sings=self.sings,
+            first_clause=services.chat_model is not None,
+        )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
+        self._voices = WorkerThreads("voices", _VOICE_THREADS, services.recorder.observe)
         self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
             self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
+            sings=self.sings,
+            model_name=services.model_name,
             languages=settings.languages,
         )
 
-    def _models(self) -> list[_Model]:
-        services = self.services
-        models: tuple[_Model | None, ...] = (
-            services.engine,
-            services.speech_engine,
-            services.chat_model,
-            services.recognizer,
-            services.speech_model,
+    @property
+    def sings(self) -> bool:
+        """Whether rap and humming can be asked for."""
+        return self.settings.takes_style_tags and self.services.singing_vocoder is not None
+
+    @property
+    def style_reach(self) -> StyleReach:
+        """What of a wished style comes to the model that makes the sound of a conversation."""
+        settings = self.settings
+        cascade = settings.responder in ("cascade", "chat")
+        return StyleReach(
+            instructions=settings.takes_instructions,
+            speaks_itself=not cascade,
+            tags=cascade and settings.takes_style_tags,
+            songs=cascade and self.sings,
         )
-        return [model for model in models if model]
+
+    def _spoken(
+        self, text: str, voice: Voice, style: Style
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+        """Yield the speech of a text of our own in a conversation; it is never sung."""
+        tags = () if style.song else self._cascade.tags(style)
+        return self._cascade.read(text, voice, tags)
+
+    def _models(self) -> dict[str, _Model]:
+        services = self.services
+        models: dict[str, _Model | None] = {
+            "language model": services.engine,
+            "speech model": services.speech_engine,
+            "chat model": services.chat_model,
+            "speech recognizer": services.recognizer,
+            "speech service": services.speech_model,
+        }
+        return {name: model for name, model in models.items() if model}
 
     def _text_reader(self) -> TextReader:
         services, settings = self.services, self.settings
@@ -124,6 +170,7 @@ class Assistant:
         settings, services = self.settings, self.services
         if settings.responder == "speech":
             return ReadingResponder()
+        turns: ModelTurn
         if services.chat_model is not None:
             turns = ChatTurn(
                 services.chat_model,
@@ -133,14 +180,14 @@ class Assistant:
                 words=None if settings.chat.hears else self.words,
                 patience=settings.patience,
             )
-            cascade = Cascade(self._read, first_clause=True)
-            return ModelResponder(services, turns, cascade=cascade, read=self._read)
-        if settings.responder == "cascade":
-            cascade = Cascade(self._read)
-            return ModelResponder(
-                services, self._token_turn("text"), cascade=cascade, read=self._read
-            )
-        return ModelResponder(services, self._token_turn("answer"), read=self._read)
+        else:
+            turns = self._token_turn("text" if settings.responder == "cascade" else "answer")
+        return ModelResponder(
+            services,
+            turns,
+            cascade=self._cascade if settings.responder in ("cascade", "chat") else None,
+            read=lambda text, options: self._spoken(text, options.voice, options.style),
+        )
 
     def _token_turn(self, form: Form) -> TokenTurn:
         return TokenTurn(
@@ -152,20 +199,20 @@ class Assistant:
             form=form,
         )
 
-    def _read(self, text: str, voice: Voice) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
-        """Read words of an answer aloud."""
-        return self._synthesizer.read(text, voice, self.settings.reading, priority=LIVE)
-
-    async def ready(self) -> bool:
-        """Return whether all models can answer now."""
-        return all([await model.ready() for model in self._models()])
+    async def missing(self) -> tuple[str, ...]:
+        """Return the parts that cannot answer now, by name; none: everything is ready."""
+        there = self._models()
+        ready = await asyncio.gather(*(model.ready() for model in there.values()))
+        return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
-        """Stop the models and the worker threads."""
+        """Stop the models, the decoders and the worker threads."""
+        self.services.sound_decoder.close()
         self._speller.close()
         self._turn_audio.close()
+        self._voices.close()
         self._speech_output.close()
-        for model in self._models():
+        for model in self._models().values():
             await model.aclose()
 
     def turn_audio(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
@@ -278,6 +325,8 @@ class Assistant:
         sampling: SamplingParams | None = None,
         client_tools: Sequence[ToolSpec] = (),
         choice: ToolChoice = FREE,
+        style: Style = PLAIN,
+        style_lines: str = "",
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
@@ -296,6 +345,8 @@ class Assistant:
             sampling: instead of the settings'.
             client_tools: that the client runs; they come before the server's of the same name.
             choice: whether a tool is called; a required one is called first, the result answered.
+            style: how a second model reads the answer aloud.
+            style_lines: the same in words, behind the system prompt of models that take words.
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
@@ -308,8 +359,8 @@ class Assistant:
         options = AnswerOptions(
             until=until or conversation.last_id,
             answer_id=answer_id or f"item_{new_id()}",
-            voice=self.services.voices.get(voice or self.services.default_voice),
-            system=self.system_text(instructions),
+            voice=await self._voice(voice),
+            system=self.system_text(instructions, style_lines),
             sampling=sampling or self.settings.sampling,
             client_tools=frozenset(tool.name for tool in client_tools),
             tools=self.told_tools(client_tools, choice),
@@ -318,6 +369,7 @@ class Assistant:
                 [tool.name for tool in self.services.tools.specs()],
             ),
             aloud=aloud,
+            style=style,
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
@@ -337,6 +389,7 @@ class Assistant:
         *,
         answer_id: str | None = None,
         voice: str | None = None,
+        style: Style = PLAIN,
         aloud: bool = True,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a text that the assistant says of its own accord, as an answer of its own.
@@ -349,8 +402,8 @@ class Assistant:
         answer.add(TextDelta(text))
         yield TextDelta(text)
         if aloud:
-            speaker = self.services.voices.get(voice or self.services.default_voice)
-            groups = noted(answer, self._read(text, speaker))
+            speaker = await self._voice(voice)
+            groups = noted(answer, self._spoken(text, speaker, style))
             spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
             async with aclosing(spoken) as events:
                 async for event in events:
@@ -374,10 +427,22 @@ class Assistant:
             VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
-        speaker = self.services.voices.get(voice or self.services.default_voice)
+        speaker = await self._voice(voice)
         async with aclosing(self._reader.read(text, speaker, reading_style)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def with_voices(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, which asks the services for voices.
+
+        They lie on the disk and may have to be made first: never on the event loop.
+        """
+        return await self._voices.run(call)
+
+    async def _voice(self, name: str | None) -> Voice:
+        """Return a voice, the default without a name. Raises VoiceNotFound."""
+        services = self.services
+        return await self.with_voices(lambda: services.voices.get(name or services.default_voice))
 
     def background_calls(self, wake: Callable[[], None]) -> BackgroundCalls:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""
@@ -402,9 +467,20 @@ class Assistant:
         own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
         return (*client_tools, *own)
 
-    def system_text(self, instructions: str | None) -> str:
-        """Return the text of the system turn for what a client wants said there."""
-        return (self.settings.takes_instructions and instructions) or self._system
+    def system_text(self, instructions: str | None, style_lines: str = "") -> str:
+        """Return the text of the system turn for what a client wants said there.
+
+        Args:
+            instructions: of the client, instead of the profile's prompt.
+            style_lines: behind either.
+        """
+        if not self.settings.takes_instructions:
+            return self._system
+        return "\n".join(filter(None, (instructions or self._system, style_lines)))
+
+    def refuse_unspeakable(self, text: str, instructions: str = "") -> None:
+        """Refuse a text that `say` would refuse. Raises UnreadableText, CannotSing."""
+        self._reader.spans(text, instructions)
 
 
 async def noted(

@@ -9,6 +9,7 @@ from step_audio.core.profile import LanguageCode
 from step_audio.core.types import SamplingParams
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 
@@ -42,6 +43,7 @@ class DialogSettings:
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
+        domain: what a model of a small world can read aloud.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -62,6 +64,7 @@ class DialogSettings:
     takes_examples: bool = True
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
+    domain: ReadingDomain = field(default_factory=ReadingDomain)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0

@@ -23,7 +23,7 @@ async def spoken_in(assistant: Assistant, pcm: Pcm, rate_hz: int) -> SpokenQuest
 
 
 class RecordingTranscriber:
-    """A `Transcriber` by whoever hears in a deployment.
+    """Words of recordings, by whoever hears in a deployment.
 
     Args:
         hints: what is known of the recordings; models without a recognizer take none.

@@ -218,7 +218,9 @@ class ChatCompletions:
         return {name: value for name, value in body.items() if name not in self.habits.refused}
 
     async def _attempt(self, request: ChatModelRequest) -> AsyncGenerator[ChatEvent, None]:
-        reading = _Reading(self._new_call_id, self._endpoint, begins_thinking=self._begins_thinking)
+        reading = _CompletionReader(
+            self._new_call_id, self._endpoint, begins_thinking=self._begins_thinking
+        )
         async with self._endpoint.post("/chat/completions", body=self._body(request)) as reply:
             if "json" in reply.headers.get("content-type", ""):  # it does not stream
                 chunks = _one(await content(reply, self._endpoint.url), self._endpoint.url)
@@ -249,7 +251,7 @@ class ChatUnavailable(EngineUnavailable):
         self.args = (f"the chat server at {lost.where} does not answer ({lost.why}); {what}",)
 
 
-class _Reading:
+class _CompletionReader:
     """One answer on its way from chunks to events."""
 
     def __init__(
@@ -332,7 +334,8 @@ def _wire(message: ChatMessage) -> dict[str, Any]:
     if message.audio is not None:
         wav = wav_bytes(message.audio, CHAT_AUDIO_HZ)
         sound = {"data": base64.b64encode(wav).decode(), "format": "wav"}
-        wire["content"] = [{"type": "input_audio", "input_audio": sound}]
+        words = [{"type": "text", "text": message.text}] if message.text else []
+        wire["content"] = [*words, {"type": "input_audio", "input_audio": sound}]
     if message.calls:
         wire["tool_calls"] = [
             {

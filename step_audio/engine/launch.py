@@ -29,10 +29,9 @@ class Launch:
         tensor_parallel: cards of one node that share each layer.
         pipeline_parallel: groups of cards, usually nodes, that share the layers.
         quantization: of the weights while they are loaded, such as "fp8"; None: as they are.
-        stop_id: end of a turn, which ends any answer.
+        stop_ids: end of a turn and what else ends any answer.
         context: most ids of prompt and answer; None: as many as the model has.
-        memory: share of a card's memory that it takes, so that others fit beside it; None: vLLM's
-            own, nearly all.
+        memory: share of each card's memory that it may fill, such as 0.8; None: vLLM's own (0.9).
         ray: several nodes, joined by `ray start` before.
         cpu: on the CPU, slowly: for tests.
     """
@@ -44,7 +43,7 @@ class Launch:
     tensor_parallel: int
     pipeline_parallel: int
     quantization: str | None
-    stop_id: int
+    stop_ids: tuple[int, ...]
     context: int | None = None
     memory: float | None = None
     ray: bool = False
@@ -56,8 +55,6 @@ def check_split(launch: Launch, config: Mapping[str, object]) -> None:
     tp, pp = launch.tensor_parallel, launch.pipeline_parallel
     heads, groups = _size(config, "num_attention_heads"), _size(config, "num_attention_groups")
     layers, inner = _size(config, "num_hidden_layers"), _size(config, "intermediate_size")
-    if launch.memory is not None and not 0 < launch.memory <= 1:
-        raise InputError("--memory is a share of the card's memory, such as 0.4")
     if tp < 1 or pp < 1:
         raise InputError("--tp and --pp count cards; give 1 or more")
     if heads % tp or inner % tp or (groups % tp and tp % groups):
@@ -81,10 +78,12 @@ def serve_arguments(launch: Launch) -> list[str]:
         arguments += ["--distributed-executor-backend", "ray"]
     if launch.quantization:
         arguments += ["--quantization", launch.quantization]
+    if launch.memory is not None:
+        if not 0 < launch.memory <= 1:
+            raise InputError(f"--memory is {launch.memory:g}; give a share above 0, at most 1")
+        arguments += ["--gpu-memory-utilization", f"{launch.memory:g}"]
     if launch.context:
         arguments += ["--max-model-len", str(launch.context)]
-    if launch.memory is not None:
-        arguments += ["--gpu-memory-utilization", f"{launch.memory:g}"]
     if launch.cpu:
         # Its one attention backend is replaced by the plugin; short prefixes count in tests.
         arguments += ["--enforce-eager", "--dtype", "float32", "--block-size", "32"]
@@ -94,9 +93,10 @@ def serve_arguments(launch: Launch) -> list[str]:
         arguments += ["--attention-backend", "TRITON_ATTN", "--dtype", "bfloat16"]
     # Ids in, ids out: the server needs no tokenizer, and published ones would run their own code.
     arguments += ["--skip-tokenizer-init"]
+    stops = launch.stop_ids[0] if len(launch.stop_ids) == 1 else list(launch.stop_ids)
     # A folder's defaults would change requests; without a tokenizer nobody knows a turn's end.
     arguments += ["--generation-config", "vllm"]
-    arguments += ["--override-generation-config", json.dumps({"eos_token_id": launch.stop_id})]
+    arguments += ["--override-generation-config", json.dumps({"eos_token_id": stops})]
     arguments += ["--enable-prefix-caching", "--enable-chunked-prefill"]
     arguments += ["--scheduling-policy", "priority", "--logits-processors", RULES]
     return [*arguments, "--disable-uvicorn-access-log"]

@@ -8,12 +8,13 @@ from starlette.testclient import TestClient
 from server.admission.limits import ServerSettings
 from server.app import create_app
 from server.observability.metrics import Metrics
-from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
+from step_audio.core.ports import SoundDecoder, ToolBox, TurnDetector, Vocoder
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import (
     FakeTools,
     FixedClock,
+    InProcessDecoder,
     MemoryRecorder,
     ScriptedChat,
     ScriptedEngine,
@@ -45,6 +46,7 @@ def connect() -> Iterator[Connect]:
         vocoder: Vocoder | None = None,
         chat: ScriptedChat | None = None,
         recognizer: ScriptedRecognizer | None = None,
+        decoder: SoundDecoder | None = None,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
@@ -55,6 +57,7 @@ def connect() -> Iterator[Connect]:
             tools=tools or FakeTools(),
             chat_model=chat,
             recognizer=recognizer,
+            sound_decoder=decoder or InProcessDecoder(),
         )
         assistant = Assistant(parts, dialog or DialogSettings())
         app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)

@@ -57,6 +57,37 @@ class Typed:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """Words of a message; `spoken`: they were said, and their sound is not here."""
+
+    text: str
+    spoken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """Sound of a message; `transcript` is what the client said it holds, or what was heard."""
+
+    groups: tuple[TokenGroup, ...]
+    transcript: str | None = None
+    speech: Speech | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MultiPartMessage:
+    """A message of a client with several parts, with none, or with words that were spoken."""
+
+    item_id: str
+    role: Role
+    parts: tuple[WrittenPart | SpokenPart, ...]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it says nothing."""
+        return all(isinstance(p, WrittenPart) and not p.text.strip() for p in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class _Sound:
     """A piece of an answer's sound.
 
@@ -166,7 +197,8 @@ class Returned:
     internal: bool = False
 
 
-Item = UserAudio | Typed | Answer | Called | Returned
+Item = UserAudio | Typed | MultiPartMessage | Answer | Called | Returned
+Question = UserAudio | Typed | MultiPartMessage
 
 
 def call_item_id(call_id: str) -> str:
@@ -260,7 +292,7 @@ class Conversation:
             raise ItemNotFound(item_id, "spoken answer")
         item.truncate(audio_end_ms)
 
-    def last_question(self, *, until: str | None = None) -> UserAudio | Typed | None:
+    def last_question(self, *, until: str | None = None) -> Question | None:
         """Return the newest item of the user, or the newest up to an item. Raises ItemNotFound."""
         return last_question(self.up_to(until))
 
@@ -271,6 +303,25 @@ class Conversation:
         if not isinstance(item, UserAudio):
             raise ItemNotFound(item_id, "spoken question")
         self._items[at] = replace(item, transcript=heard.text, language=heard.language)
+
+    def transcribe_parts(self, item_id: str, heard: Sequence[Transcript]) -> None:
+        """Note what was heard in the spoken parts of a message that had no words, in order.
+
+        Raises:
+            ItemNotFound: also when it is no such message.
+        """
+        at = self._index(item_id)
+        item = self._items[at]
+        if not isinstance(item, MultiPartMessage):
+            raise ItemNotFound(item_id, "message of several parts")
+        found = iter(heard)
+        parts = [
+            replace(part, transcript=next(found).text)
+            if isinstance(part, SpokenPart) and part.transcript is None
+            else part
+            for part in item.parts
+        ]
+        self._items[at] = replace(item, parts=tuple(parts))
 
     def has_call(self, call_id: str) -> bool:
         """Return whether the assistant made the call `call_id`."""
@@ -287,12 +338,15 @@ class Conversation:
         raise ItemNotFound(item_id)
 
 
-def is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
-    """Return whether the user said it."""
-    return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+def is_question(item: Item) -> TypeGuard[Question]:
+    """Return whether the user said it; an empty message asks nothing."""
+    if isinstance(item, Typed | MultiPartMessage):
+        blank = not item.text.strip() if isinstance(item, Typed) else item.is_blank
+        return item.role == "human" and not blank
+    return isinstance(item, UserAudio)
 
 
-def last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
+def last_question(items: Sequence[Item]) -> Question | None:
     """Return the newest item of the user."""
     return next((item for item in reversed(items) if is_question(item)), None)
 

@@ -16,15 +16,17 @@ import numpy as np
 from step_audio.core.chat import ChatMessage, MessageRole
 from step_audio.core.ports import ToolSpec
 from step_audio.core.toolformat import is_object
-from step_audio.core.types import ToolCall
+from step_audio.core.types import Pcm, ToolCall
 from step_audio.dialog.prompting.conversation import (
     Answer,
     Called,
     Conversation,
     Item,
+    MultiPartMessage,
     Returned,
     Typed,
     UserAudio,
+    WrittenPart,
 )
 
 _ROLES: dict[str, MessageRole] = {"human": "user", "assistant": "assistant"}
@@ -130,6 +132,8 @@ def _message(item: Item, unheard: str, *, hears: bool) -> ChatMessage | None:
             return ChatMessage("user", audio=speech.pcm)
         case UserAudio(transcript=transcript):
             text, role = transcript or unheard, "human"
+        case MultiPartMessage():
+            return _of_parts(item, unheard, hears=hears)
         case Answer():
             text, role = item.text, "assistant"
         case Typed(role=role, text=text):
@@ -138,6 +142,23 @@ def _message(item: Item, unheard: str, *, hears: bool) -> ChatMessage | None:
             return None
     known = _ROLES.get(role)
     return ChatMessage(known, text.strip()) if known and text.strip() else None
+
+
+def _of_parts(item: MultiPartMessage, unheard: str, *, hears: bool) -> ChatMessage | None:
+    """Return the message of several parts: their words in order, and the sound of those without."""
+    role = _ROLES.get(item.role)
+    texts, sounds = list[str](), list[Pcm]()
+    for part in item.parts:
+        if isinstance(part, WrittenPart):
+            texts.append(part.text.strip())
+        elif part.transcript is None and hears and part.speech is not None:
+            sounds.append(part.speech.pcm)
+        else:
+            texts.append((part.transcript or unheard).strip())
+    text = " ".join(said for said in texts if said)
+    if role is None or not (text or sounds):
+        return None
+    return ChatMessage(role, text, audio=np.concatenate(sounds) if sounds else None)
 
 
 def _append(out: list[ChatMessage], message: ChatMessage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,7 +12,12 @@ from step_audio.core.errors import ToolError
 from step_audio.core.ports import Clock, Recorder
 from step_audio.core.types import Reasoning, TextDelta, ToolCall, Transcript
 from step_audio.dialog.ids import new_id
-from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.conversation import (
+    Conversation,
+    MultiPartMessage,
+    SpokenPart,
+    UserAudio,
+)
 from step_audio.dialog.prompting.messages import fitting, messages, read_tokens, text_tokens
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.dialog.response.call_filter import CallFilter
@@ -115,20 +119,28 @@ class ChatTurn:
         return toolformat.compact(error=str(error))
 
     async def _hear(self, conversation: Conversation, until: str | None) -> Transcript | None:
-        """Find the words of all questions that nobody has heard yet; return the newest one's."""
+        """Find the words of all speech that nobody has heard yet; return the newest question's."""
         words = self._words
         if words is None:
             return None
-        shown = conversation.up_to(until)
-        asked = [i for i in shown if isinstance(i, UserAudio) and i.transcript is None]
-        if not asked:
-            return None
-        found = await asyncio.gather(*(words(item) for item in asked))
-        for item, heard in zip(asked, found, strict=True):
-            if conversation.has(item.item_id):
-                conversation.transcribe(item.item_id, heard)
         newest = conversation.last_question(until=until)
-        return found[-1] if newest is not None and newest.item_id == asked[-1].item_id else None
+        told: Transcript | None = None
+        for item in [*conversation.up_to(until)]:
+            if isinstance(item, UserAudio) and item.transcript is None:
+                heard = await words(item)
+                if conversation.has(item.item_id):
+                    conversation.transcribe(item.item_id, heard)
+                told = heard if newest is not None and item.item_id == newest.item_id else None
+            elif isinstance(item, MultiPartMessage):
+                spoken = [p for p in item.parts if isinstance(p, SpokenPart)]
+                unheard = [part for part in spoken if part.transcript is None]
+                found = [
+                    await words(UserAudio(item.item_id, part.groups, speech=part.speech))
+                    for part in unheard
+                ]
+                if found and conversation.has(item.item_id):
+                    conversation.transcribe_parts(item.item_id, found)
+        return told
 
     def _request(
         self,

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
-from step_audio.core.errors import InputError
+from step_audio.core.errors import CannotSing, InputError
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import BATCH, AudioChunk, SamplingParams, TokenGroup, Voice
+from step_audio.core.types import BATCH, AudioChunk, SamplingParams, Voice
 from step_audio.dialog.response.speech_output import SpeechOutput
+from step_audio.dialog.response.synthesizer import example_of
+from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.speakable.scripts import refuse_unreadable
 from step_audio.dialog.speakable.style_tags import ReadingStyle, Style, styled
-
-
-class TextReader(Protocol):
-    """Reads a text in one voice: as token groups for the vocoder, or as sound."""
-
-    def read(
-        self,
-        text: str,
-        voice: Voice,
-        sampling: SamplingParams,
-        *,
-        tag: str = "",
-        priority: int = BATCH,
-    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]: ...
 
 
 class ReadAloud:
@@ -39,6 +26,8 @@ class ReadAloud:
         sampling: SamplingParams,
         *,
         takes_style_tags: bool,
+        sings: bool = False,
+        model_name: str = "this model",
         languages: tuple[LanguageCode, ...] = (),
     ) -> None:
         self._synthesizer, self._speech_output, self._sampling = (
@@ -46,7 +35,8 @@ class ReadAloud:
             speech_output,
             sampling,
         )
-        self._takes_style_tags = takes_style_tags
+        self._takes_style_tags, self._sings = takes_style_tags, sings
+        self._model_name = model_name
         self._languages = languages
 
     async def read(
@@ -56,17 +46,25 @@ class ReadAloud:
 
         Raises:
             EngineError; InputError: no letter to read, speed or volume out of range;
-            UnreadableText: a sentence in letters that the model was not taught.
+            UnreadableText: a sentence in letters that the model was not taught; CannotSing: a
+            style that this deployment does not do.
         """
-        spans = styled(text, reading_style.instructions)
+        spans = self.spans(text, reading_style.instructions)
         if not spans:
             raise InputError("there is nothing to say in this text; send words")
-        for _, said in spans:
-            refuse_unreadable(said, self._languages)
         for style, said in spans:
             async with aclosing(self._span(style, said, speaker, reading_style)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+    def spans(self, text: str, instructions: str = "") -> list[tuple[Style, str]]:
+        """Return a text in spans of one style. Raises UnreadableText, CannotSing."""
+        spans = styled(text, instructions)
+        for style, said in spans:
+            if style.song and not self._sings:
+                raise CannotSing(self._model_name, style.song)
+            refuse_unreadable(said, self._languages)
+        return spans
 
     async def _span(
         self, style: Style, text: str, speaker: Voice, reading_style: ReadingStyle
@@ -75,16 +73,19 @@ class ReadAloud:
         taught = self._takes_style_tags
         rate_hz = self._speech_output.rate_hz
         speed, volume = reading_style.speed, reading_style.volume
-        if not (taught and style.tag):
+        if not (taught and style.tags):
             # What is asked is refused out of range; what a tag adds to it only stops there.
             speed = _with(speed, style.speed, SPEEDS)
             volume = _with(volume, style.volume, VOLUMES)
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
         groups = self._synthesizer.read(
-            text, speaker, self._sampling, tag=style.tag if taught else ""
+            text, speaker, self._sampling, tags=style.tags if taught else ()
         )
+        speaker = example_of(speaker, style.tags)
         worker = self._speech_output.worker
-        spoken = self._speech_output.speak(groups, speaker, BATCH, seed=self._sampling.seed)
+        spoken = self._speech_output.speak(
+            groups, speaker, BATCH, seed=self._sampling.seed, singing=bool(style.song)
+        )
         async with aclosing(spoken) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):

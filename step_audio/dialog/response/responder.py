@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -21,22 +21,36 @@ from step_audio.core.types import (
     ToolCall,
     ToolResult,
     Transcript,
+    VoiceChange,
 )
 from step_audio.dialog.prompting.conversation import (
     ROOT,
     Answer,
     Conversation,
-    Typed,
+    Question,
     UserAudio,
 )
-from step_audio.dialog.response.cascade import Cascade, Read
+from step_audio.dialog.response.cascade import Cascade, Heard
 from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.turn import ModelTurn, TurnEvent
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 
-Response = Transcript | Reasoning | TextDelta | TokenGroup | AudioChunk | ToolCall | ToolResult
+Response = (
+    Transcript
+    | Reasoning
+    | TextDelta
+    | TokenGroup
+    | AudioChunk
+    | ToolCall
+    | ToolResult
+    | VoiceChange
+)
+
+
+Read = Callable[[str, AnswerOptions], AsyncGenerator[TokenGroup | AudioChunk, None]]
+"""Reads a text aloud, in the voice and style of an answer."""
 
 
 class Responder(Protocol):
@@ -106,10 +120,7 @@ class ModelResponder:
             resumed = answer.started
             calls: list[ToolCall] = []
             written = self._turns.generate(conversation, options, tail, choice)
-            turn: AsyncGenerator[TurnEvent | AudioChunk, None]
-            turn = self._held_to(choice, written)
-            if self._cascade is not None and options.aloud:
-                turn = self._cascade.speak(turn, options.voice)
+            turn = self._delivered(self._held_to(choice, written), options)
             async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
@@ -138,6 +149,16 @@ class ModelResponder:
             if not work.results or len(work.internal) < len(calls):
                 return
         raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
+
+    def _delivered(
+        self, turn: AsyncGenerator[TurnEvent, None], options: AnswerOptions
+    ) -> AsyncGenerator[Heard, None]:
+        """Return a turn as it is heard, or read, where a second model reads aloud."""
+        if self._cascade is None:
+            return turn
+        if options.aloud:
+            return self._cascade.speak(turn, options.voice, options.style)
+        return self._cascade.written(turn)
 
     async def _held_to(
         self, choice: ToolChoice, turn: AsyncGenerator[TurnEvent, None]
@@ -195,7 +216,7 @@ class ModelResponder:
         if settings.bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
             yield TextDelta(f"{settings.bridge} ")
             if self._read is not None and options.aloud:
-                async with aclosing(self._read(settings.bridge, options.voice)) as groups:
+                async with aclosing(self._read(settings.bridge, options)) as groups:
                     async for group in groups:
                         yield group
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
@@ -208,9 +229,8 @@ class ModelResponder:
         )
 
 
-def _note(
-    heard: Transcript, question: UserAudio | Typed | None, conversation: Conversation
-) -> None:
+def _note(heard: Transcript, question: Question | None, conversation: Conversation) -> None:
     """Write down what was heard in a question, if that is still there."""
-    if isinstance(question, UserAudio) and conversation.has(question.item_id):
+    known = isinstance(question, UserAudio) and question.transcript is None
+    if isinstance(question, UserAudio) and known and conversation.has(question.item_id):
         conversation.transcribe(question.item_id, heard)

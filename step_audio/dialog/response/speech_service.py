@@ -28,7 +28,7 @@ class SpeechServiceReader:
         voice: Voice,
         sampling: SamplingParams,
         *,
-        tag: str = "",
+        tags: tuple[str, ...] = (),
         priority: int = BATCH,
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield the sound of a text as it is made; the service reads numbers as it was taught.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -19,6 +19,13 @@ from step_audio.dialog.speakable.normalization import normalized
 from step_audio.dialog.speakable.scripts import readable
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.workers import WorkerThreads
+
+
+def example_of(voice: Voice, tags: Iterable[str]) -> Voice:
+    """Return what is imitated under these tags: the voice, or its own example of such a song."""
+    songs = (voice.song_examples[tag] for tag in tags if tag in voice.song_examples)
+    return next(songs, voice)
+
 
 # Slow speech has four characters a second (Chinese), at 42 ids a second; a model that goes on
 # for twice that has lost its way and must not run to the end of its context.
@@ -47,7 +54,12 @@ class SpeechSynthesizer:
         """Args: `reader` is the thread that puts numbers into words; None for the caller's."""
         self._services = services
         self._engine = services.speech_engine or services.engine
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._builder = PromptBuilder(
+            services.text_tokenizer,
+            services.vocab,
+            chat_headers=services.chat_headers,
+            speech_headers=services.speech_headers,
+        )
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
@@ -61,7 +73,7 @@ class SpeechSynthesizer:
         voice: Voice,
         sampling: SamplingParams,
         *,
-        tag: str = "",
+        tags: tuple[str, ...] = (),
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a whole text as they are generated.
@@ -73,18 +85,19 @@ class SpeechSynthesizer:
             text: what to read.
             voice: who reads it.
             sampling: how ids are drawn.
-            tag: style tag that a model which knows such tags gets in front of each sentence.
+            tags: style tags that a model which knows such tags gets in front of each sentence.
             priority: `LIVE` for what is said in a conversation; other texts can wait for those.
 
         Raises:
             EngineError: the engine broke or was late.
         """
+        speaker, stacked = example_of(voice, tags), "".join(f"({tag})" for tag in tags)
         for written in sentences(text):
             # Words are longer than figures: what was one breath may now be two.
             spoken = readable(await self._spoken(plain(written)), self._languages)
             for sentence in sentences(spoken):
-                said = f"({tag}){sentence}" if tag else sentence
-                async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
+                said = stacked + sentence
+                async with aclosing(self._sentence(said, speaker, sampling, priority)) as groups:
                     async for group in groups:
                         yield group
 
@@ -102,7 +115,7 @@ class SpeechSynthesizer:
         request = GenerationRequest(
             prompt=tuple(self._prompt(sentence, voice)),
             sampling=replace(sampling, max_tokens=min(sampling.max_tokens, limit)),
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=self._new_id(),
             form="speech",
             priority=priority,
@@ -124,6 +137,6 @@ class SpeechSynthesizer:
 
     def _prompt(self, sentence: str, voice: Voice) -> list[int]:
         if voice.prompt_groups and self._takes_examples:
-            return self._builder.tts(sentence, voice)
+            return self._builder.tts(sentence, voice, speaker=voice.speaker)
         system = Turn("system", (Text(self._system),))
         return self._builder.chat((system, Turn("human", (Text(sentence),))))

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from step_audio.core.errors import EngineUnavailable
+from step_audio.core.errors import EngineTimeout
 from step_audio.core.ports import Engine
 from step_audio.core.types import GenerationRequest
 
@@ -37,7 +37,7 @@ async def in_time(
     Closing this generator, or cancelling the task that reads it, aborts the request.
 
     Raises:
-        EngineUnavailable: something did not come in time; the request was aborted.
+        EngineTimeout: something did not come in time; the request was aborted.
         EngineError: whatever the engine raised.
     """
     wait_s = patience.first_s
@@ -49,7 +49,7 @@ async def in_time(
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise EngineUnavailable(where, wait_s) from None
+                raise EngineTimeout(where, wait_s) from None
             yield piece
             wait_s = patience.next_s
     finally:

@@ -68,7 +68,7 @@ class TokenTurn:
         request = GenerationRequest(
             prompt=(*prompt.ids, *self._context.text(opening)) if opening else prompt.ids,
             sampling=options.sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=self._new_id(),
             form=self._form,
             calls=None if in_text else choice.rule(self._context.text),
@@ -110,6 +110,8 @@ class TokenTurn:
         if count > 1 and (took_s := clock.now_s() - first_s) > 0:
             recorder.observe("tokens_per_s", (count - 1) / took_s)
         recorder.observe("answer_anomalies", parser.counts.anomalies)
+        if parser.counts.markers:
+            recorder.observe("answer_markers", parser.counts.markers)
 
     def _new_call_id(self) -> str:
         return f"call_{self._new_id()}"

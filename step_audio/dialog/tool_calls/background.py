@@ -19,6 +19,7 @@ from step_audio.core.ports import Clock, Recorder, ToolBox
 from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
+from step_audio.dialog.prompting.tool_syntax import UNREADABLE
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class BackgroundCalls:
         try:
             if full:
                 raise ToolError(f"{MAX_OPEN} calls and timers are open; wait for one")
-            if not is_object(call.arguments):
+            if call.name != UNREADABLE and not is_object(call.arguments):
                 raise ToolError(f"{call.name}: the arguments are not a JSON object; call again")
             result = await self._tools.call(call)
             end = "done"

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from step_audio.core.errors import AudioError, ShapeError
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import StreamResampler
+from step_audio.core.resampling import input_resampler
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.recognition.speech import SPEECH_HZ, RecognizedSoFar, Speech
-
-_PLAIN: Final = 6
-_SHARP: Final = 32
-"""Zero crossings of the resampler: with torchaudio's 6 the top of the band fades, and of speech
-that went from 16 to 24 kHz and back a tenth of the linguistic codes change."""
-_USUAL_HZ: Final = 50
-"""Common divisor with the usual rates; others (44 101 Hz) would need megabytes of taps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +50,7 @@ class Utterance:
         wanted_hz = audio_tokenizer.sample_rate_hz if audio_tokenizer else SPEECH_HZ
         if keeps_sound and wanted_hz != SPEECH_HZ:
             raise ShapeError(f"a recognizer takes {SPEECH_HZ} Hz, the tokenizer {wanted_hz} Hz")
-        usual = math.gcd(rate_hz, wanted_hz) >= _USUAL_HZ
-        self._resampler = StreamResampler(rate_hz, wanted_hz, crossings=_SHARP if usual else _PLAIN)
+        self._resampler = input_resampler(rate_hz, wanted_hz)
         self._stage = audio_tokenizer.open() if audio_tokenizer else None
         self._sound: list[Pcm] | None = [] if keeps_sound else None
         self._recognized = RecognizedSoFar()

@@ -24,6 +24,7 @@ import soxr
 import torch
 from tqdm import tqdm
 
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import Vocab
 from step_audio.data.augment import augment, pad_noise, warp
@@ -44,7 +45,7 @@ from step_audio.nano.training.heard import PATTERN, read_heard
 from step_audio.nano.training.lm_samples import SampleComposer
 from step_audio.nano.training.text_tokenizer import train_bpe
 from tokenizer.loading import load_tokenizer
-from tokenizer.preprocess import RATE_HZ, resample
+from tokenizer.preprocess import RATE_HZ
 from tokenizer.stream import DualCodebookTokenizer
 
 TEXT_SIZE = 2048
@@ -94,16 +95,16 @@ def _texts(rng: random.Random, count: int) -> Iterator[str]:
 Planned = tuple[str, QaSample | None, Speaker]
 
 
-def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
+def plan(index: int, size: int, guests: float = 0.0, natural: float = 0.0) -> list[Planned]:
     """Return what shard `index` contains; a question of "" stands for sound without speech.
 
-    `guests` is the share that "guest" voices say; the words are the same without them.
+    `guests` and `natural` are the shares that such voices say; the words are the same without them.
     """
     rng, voices = random.Random(10_000 + index), np.random.default_rng(index)
     words = vocabulary()
     planned: list[Planned] = []
     while len(planned) < size:
-        who = draw_training_speaker(voices, guest_share=guests)
+        who = draw_training_speaker(voices, guest_share=guests, natural_share=natural)
         if rng.random() < SALAD_SHARE:
             planned.append((salad(rng, words), None, who))
         elif rng.random() < NONSENSE_SHARE:
@@ -115,14 +116,20 @@ def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
 
 
 def hearing_shard(
-    index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path, guests: float = 0.0
+    index: int,
+    tokenizer: DualCodebookTokenizer,
+    size: int,
+    out: Path,
+    *,
+    guests: float = 0.0,
+    natural: float = 0.0,
 ) -> None:
     """Write the questions and the salad of one shard."""
     path = out / f"hearing-{index:04d}.safetensors"
     if path.exists():
         return
     rng, noise = random.Random(30_000 + index), np.random.default_rng(30_000 + index)
-    planned = plan(index, size, guests)
+    planned = plan(index, size, guests, natural)
     jobs = [
         Job(text, who, rate=rng.uniform(0.85, 1.2), pitch=rng.uniform(0.85, 1.15))
         if text
@@ -172,7 +179,7 @@ def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
         pcm = augment(pcm, noise, 0.7)
     if rng.random() < 0.4:
         # Clients send 24 kHz: the way there and back moves codes that lie near a border.
-        pcm = resample(np.asarray(soxr.resample(pcm, RATE_HZ, 24_000)), 24_000)
+        pcm = resample_input(np.asarray(soxr.resample(pcm, RATE_HZ, 24_000)), 24_000, RATE_HZ)
     if rng.random() < 0.6:
         # Where an utterance begins within a group decides a fifth of its codes.
         pcm = pad_noise(pcm, rng.uniform(0.0, 0.36), rng.uniform(0.0, 0.3), noise)
@@ -181,7 +188,7 @@ def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
 
 def _sixteen(made: tuple[Pcm, int]) -> Pcm:
     pcm, rate = made
-    samples: Pcm = resample(pcm, rate)
+    samples: Pcm = resample_input(pcm, rate, RATE_HZ)
     return samples / np.float32(max(1e-3, float(np.abs(samples).max()))) * np.float32(0.9)
 
 
@@ -224,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=30)
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
     parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
+    parser.add_argument("--natural", type=float, default=0.0, help="share of Kokoro's voices")
     parser.add_argument("--speech", help="corpus whose questions to answer; none are encoded here")
     parser.add_argument("--from", dest="weights", help="packed weights whose LM will be trained on")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
@@ -240,7 +248,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers = [qa.answer for qa in questions]
             speaking_shard(index, tokenizer, args.shard, out, answers)
         else:
-            hearing_shard(index, tokenizer, args.shard, out, args.guests)
+            hearing_shard(
+                index, tokenizer, args.shard, out, guests=args.guests, natural=args.natural
+            )
             speaking_shard(index, tokenizer, args.shard, out)
 
 
