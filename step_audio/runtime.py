@@ -265,8 +265,9 @@ class Runtime:
             patience=self._patience(),
             dialect=tools.dialect,
             background_calls=BackgroundCallSettings(
-                tools.bridge, tools.bridge_after_s, tools.wait_s
+                tools.bridge, tools.bridge_after_s, tools.wait_s, dict(tools.bridges)
             ),
+            result_role=tools.result_role,
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms,
                 speculate=self._speculates(),

@@ -10,6 +10,7 @@ from fastapi import UploadFile
 
 from server.http.body import base64_bytes
 from server.http.errors import RequestError
+from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import Services
 from step_audio.core.types import DecodedSound
@@ -26,15 +27,17 @@ async def decoded(
     """Return what can be heard of a file.
 
     Raises:
-        AudioTooLong, Overloaded; RequestError: nothing can be heard, under the name of the field.
+        Overloaded; RequestError: nothing can be heard, or too much, under the name of the field.
     """
     data = file if isinstance(file, bytes) else await file.read()
     try:
         sound = await services.sound_decoder.decode(data, max_s)
     except AudioError as error:
-        if error.code != AudioError.code:
+        too_long = isinstance(error, AudioTooLong)
+        if error.code != AudioError.code and not too_long:
             raise
-        raise RequestError(str(error), code=error.code, param=param) from error
+        status = 413 if too_long else 400
+        raise RequestError(str(error), code=error.code, param=param, status=status) from error
     if sound.warnings:
         services.recorder.observe("sound_warnings", 1)
     return sound

@@ -97,7 +97,7 @@ class DecoderPool:
             observe: is told measures: `decode_s`, `decoder_deaths`, `decoder_restarts`.
         """
         self._observe = observe
-        with self._lock:
+        with self._lock, contextlib.suppress(Overloaded):  # else each file tries again
             self._started()
 
     async def decode(self, data: bytes, max_seconds: float) -> DecodedSound:
@@ -132,8 +132,8 @@ class DecoderPool:
     def _tried_twice(self, data: bytes, max_seconds: float) -> DecodedSound:
         """Decode; once more when the process that forks was lost, and the file with it."""
         for is_last in (False, True):
-            connection, control = self._connection()
             begun_s = time.monotonic()
+            connection, control = self._connection()
             with connection:
                 try:
                     return self._asked(connection, data, max_seconds)
@@ -198,9 +198,13 @@ class DecoderPool:
                 raise Overloaded("sound cannot be decoded now; try again later")
             if self._starts:
                 self._observe("decoder_restarts", 1)
-                _LOG.error("the process that forks decoders was lost; it is started again")
+                _LOG.error("the process that forks decoders was lost")
             self._starts.append(now_s)
-            self._process, self._control = _spawned(self._limits)
+            try:
+                self._process, self._control = _spawned(self._limits)
+            except OSError as error:
+                _LOG.error("no process for decoders", extra={"why": str(error)})
+                raise Overloaded("sound cannot be decoded now; try again later") from error
         return self._control
 
     def _end(self) -> None:

@@ -94,6 +94,12 @@ MEASURES: Final[dict[str, Measure]] = {
     "prompt_left_out_ids": Measure(
         "histogram", "prompt_left_out_ids", "Ids of a conversation without room.", buckets=IDS
     ),
+    "interruptions": Measure(
+        "counter",
+        "interruptions_total",
+        "Short sounds over an answer, by what became of it (ended, resumed).",
+        ("end",),
+    ),
     "speculations": Measure(
         "counter",
         "speculations_total",

@@ -251,11 +251,16 @@ class GenerationRequest:
     """Only ids that continue an answer of this form are drawn; None: any id."""
     calls: CallRule | None = None
     """Of an answer in a form; None: it calls as it likes."""
+    transcripts: tuple[tuple[int, ...], ...] = ()
+    """Of an answer in a form: ids of which one sequence is the transcript it begins with; none: it
+    is free."""
     priority: int = LIVE
     session: str = ""
     """Whose request it is: an engine with several addresses sends a session where its prefix is
     known. "" for nobody's."""
 
 
-Role = Literal["system", "human", "assistant", "tool", "tool_json_schemas", "function_output"]
-"""Who a turn belongs to. The last two are the published models' for tools and their results."""
+Role = Literal[
+    "system", "human", "assistant", "tool", "tool_json_schemas", "function_output", "input"
+]
+"""Who a turn belongs to. The last three are published models' for tools and their results."""

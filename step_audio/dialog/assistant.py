@@ -76,7 +76,7 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
-        self._dialect = tool_syntax_of(settings.dialect)
+        self._dialect = tool_syntax_of(settings.dialect, settings.result_role)
         self._context = ContextWindow(
             PromptBuilder(
                 services.text_tokenizer,
@@ -273,8 +273,28 @@ class Assistant:
         """Return a whole question."""
         return await self._turn_audio.run(question.finish)
 
-    async def words(self, item: UserAudio, hints: RecognitionHints = NO_HINTS) -> Transcript:
+    @property
+    def transcribes(self) -> bool:
+        """Whether somebody here writes down what is said."""
+        taught = bool(self.settings.transcribe_prompt) and self.services.audio_tokenizer is not None
+        return self.recognition is not None or taught
+
+    async def words(
+        self,
+        item: UserAudio,
+        hints: RecognitionHints = NO_HINTS,
+        *,
+        among: Sequence[str] = (),
+        sampling: SamplingParams | None = None,
+    ) -> Transcript:
         """Return what is said in a question, by the recognizer or by the model that answers.
+
+        Args:
+            item: the question.
+            hints: for a recognizer.
+            among: the words are one of these phrases, where the model writes transcripts; none:
+                any.
+            sampling: of the model, instead of the settings'.
 
         Raises:
             CannotTranscribe: the model was not taught to.
@@ -287,11 +307,17 @@ class Assistant:
                 return Transcript("")
             return await self.recognition.words(item.speech, hints)
         prompt = self.settings.transcribe_prompt
-        if not prompt or self.services.audio_tokenizer is None:
+        if not self.transcribes:
             raise CannotTranscribe(self.services.model_name)
-        return await self._own_words(item.groups, load_prompt(prompt))
+        return await self._own_words(item.groups, load_prompt(prompt), tuple(among), sampling)
 
-    async def _own_words(self, groups: tuple[TokenGroup, ...], prompt: str) -> Transcript:
+    async def _own_words(
+        self,
+        groups: tuple[TokenGroup, ...],
+        prompt: str,
+        among: tuple[str, ...],
+        sampling: SamplingParams | None,
+    ) -> Transcript:
         """Return what the id engine hears: it writes that down before it answers, or is told to."""
         conversation = Conversation()
         conversation.add(UserAudio("recording", groups))
@@ -300,8 +326,9 @@ class Assistant:
             answer_id="transcript",
             voice=self.services.voices.get(self.services.default_voice),
             system=prompt if self.settings.takes_instructions else self._system,
-            sampling=self.settings.sampling,
+            sampling=sampling or self.settings.sampling,
             aloud=False,
+            heard_among=among,
         )
         form: Form = "text" if self.settings.responder == "cascade" else "answer"
         responder = ModelResponder(self.services, self._token_turn(form))
@@ -332,6 +359,7 @@ class Assistant:
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
         background_calls: BackgroundCalls | None = None,
+        heard_among: Sequence[str] = (),
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -352,6 +380,7 @@ class Assistant:
             usage: is told how many ids were read and written, while they are.
             go_ahead: awaited before a tool is run.
             errands: of the session, for calls that take long; None: they are waited for.
+            heard_among: the transcript is one of these phrases; none: it is free.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -374,6 +403,7 @@ class Assistant:
             usage=usage or Usage(),
             go_ahead=go_ahead,
             background_calls=background_calls,
+            heard_among=tuple(heard_among),
         )
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None

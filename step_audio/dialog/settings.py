@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import Role, SamplingParams
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
@@ -20,12 +20,15 @@ class TurnSettings:
     Attributes:
         silence_ms: quiet that ends a turn, where the client does not say.
         speculate: whether a short pause starts an answer, held until the turn is over.
-        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+        resume_ms: a sound shorter than this does not end an answer but delays it, unless its words
+            say otherwise; 0: any sound ends it.
+        backchannel_ms: so long a sound may be for its words to decide; 0: they never do.
     """
 
     silence_ms: int = 500
     speculate: bool = True
     resume_ms: int = 0
+    backchannel_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class DialogSettings:
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
+        result_role: whose turn a result is in dialects that leave it open.
         errands: how long calls are waited for, and what is said meanwhile.
         chat: what holds for a chat model.
         live_words: whether questions are recognized while they are spoken.
@@ -74,6 +78,7 @@ class DialogSettings:
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
+    result_role: Role = "input"
     background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)
     chat: ChatSettings = field(default_factory=ChatSettings)
     live_words: bool = True

@@ -224,7 +224,7 @@ def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
     assert facts["calls"] == [{"name": "noon", "arguments": '{"city":"paris"}'}]
     assert facts["text"] == "what time is it it is noon"
     second = said(writer.answers[1]["prompt"])
-    assert '{"city":"paris"}</tool_call>function_output\n' in second
+    assert '{"city":"paris"}</tool_call>input\n' in second
     assert "it is noon in paris" in second
 
 

@@ -163,6 +163,8 @@ class InputAudio:
         failure: StepAudioError | None = None
         for heard in await self._assistant.hear(self._turn_audio, pcm):
             try:
+                if isinstance(heard, Paused) and await self._goes_on(heard):
+                    break  # what else this piece brought is of the same sound
                 self._on(heard)
             except StepAudioError as error:  # the turns behind it in this piece are not lost
                 failure = failure or error
@@ -257,6 +259,20 @@ class InputAudio:
         if speaking:
             self._turns.over(answer=False)
 
+    async def _goes_on(self, heard: Paused) -> bool:
+        """Return whether the sound that is over interrupted a response that now goes on."""
+        if not self._turns.interrupted:
+            return False
+        ends = await self._turns.ends_answer(heard.question, heard.spoken_ms)
+        goes_on = self._turns.interrupted and not ends  # it may have been cancelled meanwhile
+        if goes_on:
+            self._turn_audio.clear()
+            self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
+            self._send_queue.send({"type": "input_audio_buffer.cleared"})
+            self._item_id = f"item_{new_id()}"
+        self._turns.judged(ends=ends)
+        return goes_on
+
     def _on(self, heard: TurnEvent) -> None:
         detection = self._state.config.turn_detection
         assert detection is not None
@@ -267,12 +283,6 @@ class InputAudio:
                 self._turns.speech(interrupt=detection.interrupt_response, again=heard.again)
                 if self._live is not None:
                     self._live.resume()
-            case Paused() if self._turns.interrupted:
-                self._turn_audio.clear()
-                self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
-                self._send_queue.send({"type": "input_audio_buffer.cleared"})
-                self._item_id = f"item_{new_id()}"
-                self._turns.false_alarm()
             case Paused():
                 if self._live is not None:
                     self._live.pause(heard.question, self._state.config.recognition_hints)

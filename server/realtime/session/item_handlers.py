@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from server.http.errors import RequestError
-from server.http.uploads import decoded_base64
+from server.http.uploads import decoded_base64, warning_facts
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
@@ -31,6 +31,8 @@ class ItemHandlers:
             session_state.send_queue,
         )
         self._conversation, self._turns = session_state.conversation, turns
+        self._warnings: tuple[str, ...] = ()
+        """What was skipped of the sound files of the last item."""
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, ItemNotFound, Overloaded."""
@@ -44,8 +46,9 @@ class ItemHandlers:
             raise RequestError(
                 str(error), code="item_create_duplicate_item_id", param="item.id"
             ) from error
-        for out in item_events(self._conversation, item):
-            self._send_queue.send(out)
+        added, done = item_events(self._conversation, item)
+        self._send_queue.send(added)
+        self._send_queue.send(done | warning_facts(self._warnings))
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.
@@ -74,6 +77,7 @@ class ItemHandlers:
             RequestError.
         """
         item_id = given.id or f"item_{new_id()}"
+        self._warnings = ()
         if not isinstance(given, wire.MessageItem):
             return domain_item(given, item_id, conversation, where)
         decoder = AudioDecoder(self._state.config.input_format)
@@ -111,6 +115,7 @@ class ItemHandlers:
             heard = await decoded_base64(self._assistant.services, sound, max_s=max_s, param=place)
         except AudioTooLong as error:
             raise RequestError(str(error), code=error.code, param=place) from error
+        self._warnings += heard.warnings
         return heard.pcm, heard.rate_hz
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:

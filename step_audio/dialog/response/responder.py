@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
-from step_audio.core.errors import InputError, ToolError
+from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     AudioChunk,
     Reasoning,
@@ -29,13 +31,14 @@ from step_audio.dialog.prompting.conversation import (
     Conversation,
     Question,
     UserAudio,
+    language_of,
 )
 from step_audio.dialog.response.cascade import Cascade, Heard
 from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.turn import ModelTurn, TurnEvent
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
-from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
+from step_audio.dialog.tool_calls.tool_choice import FREE, NO_TOOLS, ToolChoice
 
 Response = (
     Transcript
@@ -106,17 +109,21 @@ class ModelResponder:
         server-side tools run side by side and are followed by their results and another turn of
         the model. One that takes long is bridged by a few words; one that takes longer still is
         left to the errands, as if it had not been made yet. A call of a client's tool ends the
-        answer. A failed tool is told to the model, which may apologise.
+        answer. A failed tool is told to the model, which may apologise. After too many rounds of
+        tools the model is asked for its answer without any.
 
         Raises:
             EngineError: the engine broke or was late.
             InputError: the model's context is too small for any prompt.
-            ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id, read_aloud=self._cascade is not None)
         tail, choice = options.until, options.choice
         question = conversation.last_question(until=tail)
-        for _ in range(self._max_rounds):
+        for round_ in range(self._max_rounds + 1):
+            if round_ == self._max_rounds:
+                # Still no answer: it is asked for without any tools.
+                choice, options = NO_TOOLS, replace(options, tools=())
+                self._services.recorder.observe("tool_rounds.ended", 1)
             resumed = answer.started
             calls: list[ToolCall] = []
             written = self._turns.generate(conversation, options, tail, choice)
@@ -148,7 +155,6 @@ class ModelResponder:
             tail = work.tail
             if not work.results or len(work.internal) < len(calls):
                 return
-        raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
 
     def _delivered(
         self, turn: AsyncGenerator[TurnEvent, None], options: AnswerOptions
@@ -187,7 +193,10 @@ class ModelResponder:
         tasks = [(call, background_calls.send(call)) for call in work.internal]
         try:
             async for event in self._meanwhile(
-                background_calls, [task for _, task in tasks], options
+                background_calls,
+                [task for _, task in tasks],
+                options,
+                language_of(work.conversation.up_to(work.tail)),
             ):
                 work.said(answer)
                 answer.add(event)
@@ -209,14 +218,16 @@ class ModelResponder:
         background_calls: BackgroundCalls,
         tasks: Sequence[asyncio.Task[ToolResult]],
         options: AnswerOptions,
+        language: LanguageCode | None,
     ) -> AsyncGenerator[TextDelta | TokenGroup | AudioChunk, None]:
         """Wait for calls, as long as an answer may, and say a few words when that takes long."""
         settings = background_calls.settings
         wait_s = settings.wait_s
-        if settings.bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
-            yield TextDelta(f"{settings.bridge} ")
+        bridge = settings.bridge_in(language)
+        if bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
+            yield TextDelta(f"{bridge} ")
             if self._read is not None and options.aloud:
-                async with aclosing(self._read(settings.bridge, options)) as groups:
+                async with aclosing(self._read(bridge, options)) as groups:
                     async for group in groups:
                         yield group
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)

@@ -72,6 +72,7 @@ class TokenTurn:
             request_id=self._new_id(),
             form=self._form,
             calls=None if in_text else choice.rule(self._context.text),
+            transcripts=tuple(self._context.text(phrase) for phrase in options.heard_among),
             session=options.session,
         )
         parser = TokenParser(self._services.text_tokenizer, vocab, self._new_call_id)

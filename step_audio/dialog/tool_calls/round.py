@@ -29,7 +29,7 @@ class ToolRound:
         self.calls = tuple(calls)
         self.internal: list[ToolCall] = []
         self.results = 0
-        self._conversation = conversation
+        self._conversation = self.conversation = conversation
         self._tail = [tail]
         for call in calls:
             # A client could do nothing with broken arguments; the model may call again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -53,12 +53,19 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A short silence; `question` is what was asked if it ended here."""
+    """A short silence.
+
+    Attributes:
+        at_ms: where it began.
+        question: what was asked if it ended here.
+        guess: whether an answer may be begun.
+        spoken_ms: length of the speech.
+    """
 
     at_ms: int
     question: SpokenQuestion
     guess: bool = False
-    """Whether an answer may be begun."""
+    spoken_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +233,9 @@ class TurnAudio:
                 # Whoever is guessed at or not, the question is the same: without the silence that
                 # is waited for, in which a model hears words that nobody said.
                 self._paused, self._paused_ms = self._question.so_far(), at_ms
-                out.append(Paused(at_ms, self._paused, guess=detection.guess))
+                spoken_ms = max(0, at_ms - self._began_ms)
+                paused = Paused(at_ms, self._paused, guess=detection.guess, spoken_ms=spoken_ms)
+                out.append(paused)
             else:
                 out.append(self._stop(at_ms))
         return out
