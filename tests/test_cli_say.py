@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from step_audio.core.audio import read_audio
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.profile import Profile
+from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import ScriptedEngine
 from tests.test_cli import SPOKEN, FakeParts
 
@@ -209,3 +212,25 @@ def test_a_book_with_a_rap_is_refused_before_an_hour_is_read(
     assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "a.wav"], load) == 2
     assert "does not do (RAP)" in capsys.readouterr().err
     assert not load.engines[0].requests
+
+
+class SmallWorld(FakeParts):
+    """A model that was taught one sentence."""
+
+    def settings(self) -> DialogSettings:
+        return replace(super().settings(), domain=read_domain("< hello\nhello >"))
+
+
+def test_sentences_that_were_not_taught_are_told_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(profile: Profile) -> FakeParts:
+        return SmallWorld(profile, SPOKEN, SPOKEN)
+
+    text = "Hello. My sister lives here."
+    assert main(["say", text, "-o", str(tmp_path / "a.wav")], load) == 0
+    told = capsys.readouterr().err
+    assert "1 of 2 sentences lie outside what step-audio-nano can read" in told
+    assert "My sister lives here." in told
+    assert main(["say", "Hello!", "-o", str(tmp_path / "b.wav")], load) == 0
+    assert "outside" not in capsys.readouterr().err

@@ -6,6 +6,7 @@ import argparse
 import functools
 import itertools
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +68,14 @@ def speak(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.speak import speak as say
 
     _need(args.folder)
-    said, failed = say(
-        args.folder,
-        _reader(args, load),
-        workers=args.workers,
-        again=args.again,
-        progress=lambda rows, total: bar(rows, total, "lines"),
-    )
+    with ExitStack() as held:
+        said, failed = say(
+            args.folder,
+            _reader(args, load, held),
+            workers=args.workers,
+            again=args.again,
+            progress=lambda rows, total: bar(rows, total, "lines"),
+        )
     print(f"{args.folder}: {said} lines said, {failed} could not be (failures.jsonl)")
     return 0
 
@@ -229,7 +231,8 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Utte
     return UtteranceGate(SileroTurnDetector(), hear, embed, quality, language="en")
 
 
-def _reader(args: argparse.Namespace, load: Load) -> LineReader:
+def _reader(args: argparse.Namespace, load: Load, held: ExitStack) -> LineReader:
+    """Return who reads; what has to be closed afterwards goes on the stack."""
     from step_audio.data import readers
 
     voices = {"user": args.user_voices.split(","), "assistant": args.voices.split(",")}
@@ -244,9 +247,10 @@ def _reader(args: argparse.Namespace, load: Load) -> LineReader:
     parts = load(load_profile(args.profile))
     services = parts.services()
     voices = {role: names or [services.default_voice] for role, names in voices.items()}
-    return readers.ProfileReader(
-        services, voices, parts.settings().reading, clone=args.by == "clone"
-    )
+    sampling = parts.settings().reading
+    reader = readers.ProfileReader(services, voices, sampling, clone=args.by == "clone")
+    held.callback(reader.close)
+    return reader
 
 
 def read_key(path: Path | None) -> str:

@@ -87,6 +87,7 @@ class _FileReading:
         profile = load_profile(args.profile)
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
+        self._model_name = profile.model_name
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -134,6 +135,13 @@ class _FileReading:
         progress.end()
 
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+        outside, looked_at = assistant.settings.domain.outside(text)
+        if outside:
+            print(
+                f"warning: {len(outside)} of {looked_at} sentences lie outside what "
+                f"{self._model_name} can read and will not be understood: {outside[0][:60]}",
+                file=sys.stderr,
+            )
         chunks, rate_hz = list[Pcm](), 0
         async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
             async for chunk in said:

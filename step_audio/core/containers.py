@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from step_audio.core.frame_sync import first_frames, frame_begins
+
 HEAD_BYTES: Final = 16
 KINDS: Final = "wav, flac, ogg, mp3, m4a, aac, webm, aiff, caf, au or amr"
 SOUND_ENDINGS: Final = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"}
-    | {".aif", ".aiff", ".caf", ".au", ".amr", ".3gp", ".mka"}
+    | {".aif", ".aiff", ".caf", ".au", ".amr", ".3gp", ".mka", ".w64", ".sph"}
 )
 """By which files of sound are found in a folder; what they are, their bytes say."""
 
@@ -22,8 +24,6 @@ _FRAMES: Final = frozenset({"mp3", "aac", "flac"})
 """Kinds that are rows of frames: such a file may begin anywhere."""
 _SEARCHED: Final = 1 << 20
 """So far a beginning is looked for."""
-_CHAIN: Final = 3
-"""Frames in a row that are no chance."""
 _MAX_PARTS: Final = 256
 
 
@@ -121,6 +121,8 @@ _MARKS: Final = (
     (b"caff\x00\x01", "caf"),
     (b".snd\x00\x00\x00", "au"),
     (b"#!AMR", "amr"),
+    (b"riff\x2e\x91\xcf\x11", "w64"),
+    (b"NIST_1A\n", "nistsphere"),
 )
 
 
@@ -134,7 +136,7 @@ def _beginning(data: bytes, start: int) -> SoundPart | None:
         return SoundPart(kind, at, len(data))
     tag_at = _tag_before_sound(data, at, at + _SEARCHED)
     tagged = [] if tag_at is None else [("tag", tag_at)]
-    frames = _first_frames(data, at)
+    frames = first_frames(data, at, at + _SEARCHED)
     marks = list(_marks_from(data, at, at + _SEARCHED))
     nearest = min([*tagged, *frames, *marks], key=lambda found: found[1], default=None)
     if nearest is not None and nearest[0] == "tag":
@@ -149,17 +151,17 @@ def _beginning(data: bytes, start: int) -> SoundPart | None:
 
 def _following(data: bytes, part: SoundPart) -> tuple[int, int] | None:
     """Return (end of this part, where the next one begins); None: it goes on to the end."""
-    if part.kind == "ogg":
-        chained = _chained_ogg(data, part.start)
-        return None if chained is None else (chained, chained)
-    found = [
-        at
-        for kind, at in _marks_from(data, part.start + 1, len(data))
-        if kind == part.kind or part.kind in _FRAMES or part.kind == "wav"
-    ]
+    found: list[int | None] = (
+        [_chained_ogg(data, part.start)]
+        if part.kind == "ogg"
+        else [
+            at
+            for kind, at in _marks_from(data, part.start + 1, len(data))
+            if kind == part.kind or part.kind in _FRAMES or part.kind == "wav"
+        ]
+    )
     tag = _tag_before_sound(data, part.start + 1, len(data)) if part.kind in _FRAMES else None
-    behind = _behind_wav(data, part.start) if part.kind == "wav" else None
-    ends = [at for at in (*found, tag, behind) if at is not None]
+    ends = [at for at in (*found, tag, _behind(data, part)) if at is not None]
     return (min(ends), min(ends)) if ends else None
 
 
@@ -243,11 +245,52 @@ def _tag_end(data: bytes, at: int) -> int:
     return end if end < len(data) else at + 10
 
 
-def _behind_wav(data: bytes, start: int) -> int | None:
-    """Return the end that the head of a wav tells, if another file begins there; else None."""
-    end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
-    begins = _tag_end(data, end) or any(is_first(data, end) for _, is_first in _FIRST_FRAMES)
-    return end if end < len(data) and begins else None
+def _behind(data: bytes, part: SoundPart) -> int | None:
+    """Return the end that a file tells of itself, if another one begins there; else None."""
+    end = _TOLD_ENDS[part.kind](data, part.start) if part.kind in _TOLD_ENDS else len(data)
+    head = data[end : end + HEAD_BYTES]
+    begins = _marked(head) or _tag_end(data, end) or frame_begins(data, end)
+    return end if 0 < end < len(data) and begins else None
+
+
+def _riff_end(data: bytes, at: int) -> int:
+    return at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+
+
+def _boxes_end(data: bytes, at: int) -> int:
+    """Return where the boxes of an MP4 file end."""
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        if size < 8 or data[at + 4 : at + 8] not in _BOXES | {b"ftyp", b"mfra"}:
+            break
+        at += size
+    return at
+
+
+def _segment_end(data: bytes, at: int) -> int:
+    """Return the end of a WebM file whose segment tells its length."""
+    segment = data.find(b"\x18\x53\x80\x67", at, at + 256)
+    if segment < 0 or not data[segment + 4]:
+        return len(data)
+    width = 9 - data[segment + 4].bit_length()
+    size = int.from_bytes(data[segment + 4 : segment + 4 + width]) & ((1 << 7 * width) - 1)
+    return segment + 4 + width + size
+
+
+def _pages_end(data: bytes, at: int) -> int:
+    """Return where the pages of an Ogg file end."""
+    while data[at : at + 5] == b"OggS\x00" and at + 27 <= len(data):
+        sizes = data[at + 27 : at + 27 + data[at + 26]]
+        at += 27 + len(sizes) + sum(sizes)
+    return at
+
+
+_TOLD_ENDS: Final[dict[str, Callable[[bytes, int], int]]] = {
+    "wav": _riff_end,
+    "mp4": _boxes_end,
+    "matroska": _segment_end,
+    "ogg": _pages_end,
+}
 
 
 def _tag_before_sound(data: bytes, start: int, until: int) -> int | None:
@@ -259,105 +302,3 @@ def _tag_before_sound(data: bytes, start: int, until: int) -> int | None:
             return at
         at = data.find(b"ID3", at + 3, until)
     return None
-
-
-def _first_frames(data: bytes, start: int) -> Iterator[tuple[str, int]]:
-    """Yield (kind, place) of the first frames that others follow, looked for from `start`."""
-    for kind, is_first in _FIRST_FRAMES:
-        at = data.find(b"\xff", start, start + _SEARCHED)
-        while at >= 0:
-            if is_first(data, at):
-                yield kind, at
-                break
-            at = data.find(b"\xff", at + 1, start + _SEARCHED)
-
-
-def _chain(data: bytes, at: int, length: Callable[[bytes, int], int]) -> bool:
-    """Whether `_CHAIN` frames follow each other from `at`, or fewer that end with the data."""
-    begin = at
-    for number in range(_CHAIN):
-        step = length(data, at)
-        if not step or data[at : at + 2] != data[begin : begin + 2]:
-            return False
-        at += step
-        if at >= len(data):
-            return number > 0 or (at == len(data) and begin == 0)
-    return True
-
-
-def _mp3_length(data: bytes, at: int) -> int:
-    """Return the length of the MPEG audio frame at `at`; 0: there is none."""
-    head = int.from_bytes(data[at : at + 4])
-    version, layer = head >> 19 & 3, head >> 17 & 3
-    rate_index, bit_index = head >> 10 & 3, head >> 12 & 15
-    if head >> 21 != 0x7FF or version == 1 or layer == 0 or rate_index == 3:
-        return 0
-    if bit_index in (0, 15):
-        return 0
-    rate_hz = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
-    padding = head >> 9 & 1
-    kbits = _KBITS[version == 3, layer][bit_index - 1]
-    if layer == 3:
-        return (12_000 * kbits // rate_hz + padding) * 4
-    samples = 72_000 if layer == 1 and version != 3 else 144_000
-    return samples * kbits // rate_hz + padding
-
-
-_KBITS: Final = {
-    (True, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 3): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""Bit rates of ISO 11172-3 and 13818-3: (MPEG 1, layer bits) -> index."""
-
-
-def _adts_length(data: bytes, at: int) -> int:
-    """Return the length of the ADTS frame at `at`; 0: there is none."""
-    head = data[at : at + 7]
-    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
-        return 0
-    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-    return length if length > 7 else 0
-
-
-def _flac_frames(data: bytes, at: int) -> bool:
-    """Whether a FLAC frame begins at `at` and another like it follows."""
-    if not _flac_head(data, at):
-        return False
-    follows = data.find(data[at : at + 2], at + 6, at + _LONGEST_FLAC)
-    while follows >= 0:
-        # Of the same rate and channels.
-        if data[follows + 2 : follows + 4] == data[at + 2 : at + 4] and _flac_head(data, follows):
-            return True
-        follows = data.find(data[at : at + 2], follows + 1, at + _LONGEST_FLAC)
-    return False
-
-
-_LONGEST_FLAC: Final = 1 << 17
-
-
-def _flac_head(data: bytes, at: int) -> bool:
-    """Whether the head of a FLAC frame (RFC 9639, 9.1) stands at `at`, by its checksum."""
-    if data[at + 1 : at + 2] not in (b"\xf8", b"\xf9") or len(data) < at + 16:
-        return False
-    sizes, rates, number = data[at + 2] >> 4, data[at + 2] & 15, data[at + 4]
-    if sizes == 0 or rates == 15 or data[at + 3] & 1:
-        return False
-    end = at + 5 + sum(number & (0xFF << bit) & 0xFF == (0xFF << bit) & 0xFF for bit in range(2, 7))
-    end += {6: 1, 7: 2}.get(sizes, 0) + {12: 1, 13: 2, 14: 2}.get(rates, 0)
-    checksum = 0
-    for byte in data[at:end]:
-        checksum ^= byte
-        for _ in range(8):
-            checksum = (checksum << 1 ^ (0x107 if checksum & 0x80 else 0)) & 0xFF
-    return end < len(data) and checksum == data[end]
-
-
-_FIRST_FRAMES: Final[tuple[tuple[str, Callable[[bytes, int], bool]], ...]] = (
-    ("mp3", lambda data, at: _chain(data, at, _mp3_length)),
-    ("aac", lambda data, at: _chain(data, at, _adts_length)),
-    ("flac", _flac_frames),
-)

@@ -97,7 +97,7 @@ class DecoderPool:
             observe: is told measures: `decode_s`, `decoder_deaths`, `decoder_restarts`.
         """
         self._observe = observe
-        with self._lock:
+        with self._lock, contextlib.suppress(Overloaded):  # else each file tries again
             self._started()
 
     async def decode(self, data: bytes, max_seconds: float) -> DecodedSound:
@@ -132,8 +132,8 @@ class DecoderPool:
     def _tried_twice(self, data: bytes, max_seconds: float) -> DecodedSound:
         """Decode; once more when the process that forks was lost, and the file with it."""
         for is_last in (False, True):
-            connection, control = self._connection()
             begun_s = time.monotonic()
+            connection, control = self._connection()
             with connection:
                 try:
                     return self._asked(connection, data, max_seconds)
@@ -175,15 +175,23 @@ class DecoderPool:
         """Return a connection to a fresh decoder, and the control socket it was asked over."""
         ours, theirs = socket.socketpair()
         with theirs:
-            for _ in range(2):
-                with self._lock:
-                    control = self._started()
-                    try:
-                        socket.send_fds(control, [b"f"], [theirs.fileno()])
-                        return ours, control
-                    except OSError:  # it died since it was last asked
-                        self._end()
-        ours.close()
+            try:
+                control = self._handed_over(theirs)
+            except BaseException:
+                ours.close()
+                raise
+        return ours, control
+
+    def _handed_over(self, theirs: socket.socket) -> socket.socket:
+        """Pass one end of a connection to a decoder, and return the control socket."""
+        for _ in range(2):
+            with self._lock:
+                control = self._started()
+                try:
+                    socket.send_fds(control, [b"f"], [theirs.fileno()])
+                    return control
+                except OSError:  # it died since it was last asked
+                    self._end()
         raise Overloaded("sound cannot be decoded now; try again later")
 
     def _started(self) -> socket.socket:
@@ -198,9 +206,13 @@ class DecoderPool:
                 raise Overloaded("sound cannot be decoded now; try again later")
             if self._starts:
                 self._observe("decoder_restarts", 1)
-                _LOG.error("the process that forks decoders was lost; it is started again")
+                _LOG.error("the process that forks decoders was lost")
             self._starts.append(now_s)
-            self._process, self._control = _spawned(self._limits)
+            try:
+                self._process, self._control = _spawned(self._limits)
+            except OSError as error:
+                _LOG.error("no process for decoders", extra={"why": str(error)})
+                raise Overloaded("sound cannot be decoded now; try again later") from error
         return self._control
 
     def _end(self) -> None:
@@ -228,20 +240,24 @@ def _has_ended(control: socket.socket) -> bool:
 
 def _spawned(limits: DecoderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that forks decoders; it has a session of its own, for Ctrl-C is not its."""
-    ours, theirs = socket.socketpair()
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
+    ours, theirs = socket.socketpair()
     facts = (theirs.fileno(), limits.spare, limits.wall_s, limits.memory_mib)
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _PROCESS, *map(str, facts)],
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-            env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _PROCESS, *map(str, facts)],
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
+            )
+        except OSError:
+            ours.close()
+            raise
     return process, ours
 
 

@@ -132,9 +132,7 @@ class _Reading:
                 told_s = container.duration / 1e6 if container.duration else 0.0
                 for samples in MonoRuns(stream, self, losses).all(container):
                     self._keep(samples)
-        except (av.FFmpegError, ValueError, EOFError) as error:
-            if isinstance(error, MemoryError):
-                raise
+        except (av.FFmpegError, ValueError, EOFError):
             losses.failures += 1
             self._refusals.append(_why(part, data))
         except AudioError as error:
@@ -190,7 +188,7 @@ class _Reading:
                 f"{missing_s:.1f} s of the sound are damaged or missing and were skipped"
             )
         elif losses.failures or missing_s > _PADDING_S:
-            self._warnings.append("damaged parts of the sound, below 0.1 s, were skipped")
+            self._warnings.append("damaged parts of the sound were skipped")
         if losses.not_finite:
             self._warnings.append(
                 f"{losses.not_finite} samples that are no numbers were taken for silence"

@@ -142,8 +142,6 @@ class MonoRuns:
         for packet in self._packets(container):
             try:
                 frames = packet.decode()
-            except MemoryError:
-                raise
             except (av.FFmpegError, ValueError, EOFError):
                 self._losses.failures += 1
                 if packet.duration and packet.time_base:
@@ -164,8 +162,6 @@ class MonoRuns:
                     errors = 0 if packet.size else errors
                     yield packet
                 return
-            except MemoryError:
-                raise
             except (av.FFmpegError, ValueError):
                 errors += 1
                 self._losses.failures += 1

@@ -215,6 +215,9 @@ class Tools(Section):
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""
+    result_role: Literal["input", "function_output"] = "input"
+    """Whose turn a tool's result is in the dialect json_schemas: as in the examples of the newest
+    published models, or as older code of theirs has it."""
     weather: WeatherSection | None = None
     mcp: dict[KeyName, McpSection] = Field(default_factory=dict, max_length=16)
     """MCP servers by a name of yours. Their tools are told to models whose dialect lists tools."""
@@ -224,6 +227,8 @@ class Tools(Section):
     """A call that takes longer is bridged by `bridge`, spoken."""
     bridge: str = Field(default="One moment.", max_length=200)
     """Empty: nothing is said meanwhile."""
+    bridges: dict[LanguageCode, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict)
+    """The same in more languages: that of the conversation is taken, `bridge` where it has none."""
     wait_s: Positive = 4.0
     """The floor is given back after so long; the result is spoken when it comes."""
 

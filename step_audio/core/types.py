@@ -234,5 +234,7 @@ class GenerationRequest:
     known. "" for nobody's."""
 
 
-Role = Literal["system", "human", "assistant", "tool", "tool_json_schemas", "function_output"]
-"""Who a turn belongs to. The last two are the published models' for tools and their results."""
+Role = Literal[
+    "system", "human", "assistant", "tool", "tool_json_schemas", "function_output", "input"
+]
+"""Who a turn belongs to. The last three are published models' for tools and their results."""

@@ -59,7 +59,7 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
-        self._dialect = tool_syntax_of(settings.dialect)
+        self._dialect = tool_syntax_of(settings.dialect, settings.result_role)
         self._context = ContextWindow(
             PromptBuilder(
                 services.text_tokenizer,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Final
 
 from step_audio.core.errors import CannotTranscribe
 from step_audio.core.types import Pcm, SamplingParams, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
-from step_audio.dialog.tool_calls.tool_choice import ToolChoice
-
-_NO_TOOLS: Final = ToolChoice("none")
-"""Published models are asked with the prompt and the sound alone."""
+from step_audio.dialog.tool_calls.tool_choice import NO_TOOLS
 
 
 async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
@@ -74,7 +70,7 @@ async def transcript_of(
         conversation,
         instructions=load_prompt(prompt),
         sampling=sampling,
-        choice=_NO_TOOLS,
+        choice=NO_TOOLS,
         aloud=False,
         heard_among=among,
     )

@@ -18,7 +18,7 @@ from step_audio.core.decoder_pool import DecoderLimits, DecoderPool
 from tests.fakes import MemoryRecorder, ScriptedEngine, text_ids
 from tests.server.conftest import Connect
 from tests.server.test_http import error
-from tests.sound_files import KINDS, a_tone_of, overwritten, sound_file, tone
+from tests.sound_files import KINDS, a_tone_of, id3_tag, overwritten, sound_file, tone
 
 HEARD = [6, *text_ids("what time is it"), 7, *text_ids("Noon.")]
 TRANSCRIBE = "/v1/audio/transcriptions"
@@ -192,7 +192,7 @@ def test_a_file_in_a_realtime_item_is_heard_as_one(
     connect: Connect, pool: SharedPool, kind: str
 ) -> None:
     client = connect(engine=ScriptedEngine([HEARD]), decoder=pool, recorder=MemoryRecorder())
-    data = a_tone_of(kind, 1.2)
+    data = a_tone_of(kind, 2.0)
     with client.websocket_connect("/v1/realtime", headers={"host": "localhost"}) as socket:
         socket.receive_json()
         part = {"type": "input_audio", "audio": base64.b64encode(data).decode()}
@@ -200,6 +200,12 @@ def test_a_file_in_a_realtime_item_is_heard_as_one(
         socket.send_json({"type": "conversation.item.create", "item": item})
         while (event := socket.receive_json())["type"] != "conversation.item.done":
             assert event["type"] != "error", event
+        assert "warnings" not in event
+        part["audio"] = base64.b64encode(id3_tag(9) + b"junk" + data).decode()
+        socket.send_json({"type": "conversation.item.create", "item": item})
+        while (event := socket.receive_json())["type"] != "conversation.item.done":
+            assert event["type"] != "error", event
+        assert event["warnings"] == [SKIPPED]
         part["audio"] = base64.b64encode(b"OggS" + bytes(40)).decode()
         socket.send_json({"type": "conversation.item.create", "item": item})
         while (event := socket.receive_json())["type"] != "error":

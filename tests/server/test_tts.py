@@ -3,6 +3,7 @@ import base64
 import io
 import json
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -17,6 +18,8 @@ from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import VOCAB, MemoryRecorder, ScriptedEngine, group, services
 from tests.server.conftest import Connect
 from tests.server.realtime.hosting import FakeSocket
@@ -35,6 +38,14 @@ def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
     while events[-1]["type"] != kind:
         events.append(json.loads(socket.receive_text()))
     return events
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Wait for something in the server's thread."""
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def sound(events: list[dict[str, Any]]) -> bytes:
@@ -200,10 +211,11 @@ def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -
         send(socket, "tts.create", response_format="pcm")
         send(socket, "tts.text.delta", text="One. ")
         until(socket, "tts.response.sentence.start")
+        wait_for(lambda: bool(engine.requests))
+    wait_for(lambda: bool(engine.aborted))
     engine.resume.set()
     body = {"input": "Hi.", "response_format": "pcm"}
     assert client.post("/v1/audio/speech", json=body).status_code == 200
-    assert engine.aborted
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), asyncio.CancelledError()])
@@ -282,3 +294,15 @@ def test_a_speech_socket_counts_among_the_sessions(connect: Connect) -> None:
         with pytest.raises(WebSocketDisconnect):
             until(socket, "nothing")
     assert [value for name, value in recorder.seen if name == "sessions"] == [1, 0]
+
+
+def test_a_sentence_that_the_model_was_not_taught_says_so(connect: Connect) -> None:
+    dialog = DialogSettings(domain=read_domain("< good\ngood morning\nmorning >"))
+    with connect([SPEECH] * 2, dialog=dialog).websocket_connect(PATH) as socket:
+        socket.receive_text()
+        send(socket, "tts.create", voice_id="slt", response_format="pcm")
+        send(socket, "tts.text.delta", text="Good morning. My house is red.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [e["data"] for e in events if e["type"] == "tts.response.sentence.start"]
+    assert [start.get("out_of_domain") for start in starts] == [None, True]

@@ -6,13 +6,14 @@ import base64
 import binascii
 
 from server.http.errors import RequestError
-from server.http.uploads import decoded_base64
+from server.http.uploads import decoded_base64, warning_facts
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import AudioDecoder
 from server.realtime.wire.items import domain_item, has_sound, item_events, message, wire_item
 from step_audio.core.containers import has_marked_head
+from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import AudioError, DuplicateItem, ItemNotFound
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ids import new_id
@@ -29,6 +30,8 @@ class ItemHandlers:
             session_state.send_queue,
         )
         self._conversation, self._turns = session_state.conversation, turns
+        self._warnings: tuple[str, ...] = ()
+        """What was skipped of the sound files of the last item."""
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, ItemNotFound, Overloaded."""
@@ -42,8 +45,9 @@ class ItemHandlers:
             raise RequestError(
                 str(error), code="item_create_duplicate_item_id", param="item.id"
             ) from error
-        for out in item_events(self._conversation, item):
-            self._send_queue.send(out)
+        added, done = item_events(self._conversation, item)
+        self._send_queue.send(added)
+        self._send_queue.send(done | warning_facts(self._warnings))
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.
@@ -72,6 +76,7 @@ class ItemHandlers:
             RequestError.
         """
         item_id = given.id or f"item_{new_id()}"
+        self._warnings = ()
         if not isinstance(given, wire.MessageItem):
             return domain_item(given, item_id, conversation, where)
         decoder = AudioDecoder(self._state.config.input_format)
@@ -105,7 +110,11 @@ class ItemHandlers:
         if not has_marked_head(_begin(sound)):
             return decoder.push(sound, place), self._state.config.input_format.rate_hz
         max_s = self._assistant.settings.max_question_s
-        heard = await decoded_base64(self._assistant.services, sound, max_s=max_s, param=place)
+        try:
+            heard = await decoded_base64(self._assistant.services, sound, max_s=max_s, param=place)
+        except AudioTooLong as error:
+            raise RequestError(str(error), code=error.code, param=place) from error
+        self._warnings += heard.warnings
         return heard.pcm, heard.rate_hz
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:

@@ -188,8 +188,11 @@ class _SocketReading:
                 self._line.get_nowait()
 
     async def _sentence(self, sentence: str) -> None:
-        if styled(sentence):
-            await self._send("tts.response.sentence.start", text=sentence)
+        if spans := styled(sentence):
+            said = " ".join(said for _, said in spans)
+            outside = self._assistant.settings.domain.is_outside(said)
+            told = {"out_of_domain": True} if outside else {}
+            await self._send("tts.response.sentence.start", text=sentence, **told)
             await self._say(self._tag + sentence)
             await self._send("tts.response.sentence.end", text=sentence)
         self._tag = last_tag(sentence) or self._tag
