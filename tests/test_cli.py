@@ -51,6 +51,7 @@ class FakeParts:
         self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
 
     def audio_tokenizer(self) -> AudioTokenizer:
+        assert self._services.audio_tokenizer is not None
         return self._services.audio_tokenizer
 
     def vocoder(self) -> Vocoder:

@@ -16,7 +16,7 @@ from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 if TYPE_CHECKING:
     from step_audio.voices.making import SpeakerEncoderPort
@@ -93,6 +93,6 @@ def show_voice(args: argparse.Namespace, load: Load) -> int:
 async def _transcribed(parts: CommandParts, pcm: Pcm, rate_hz: int) -> str:
     assistant = Assistant(parts.services(), parts.settings())
     try:
-        return await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
+        return await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
     finally:
         await assistant.aclose()

@@ -192,7 +192,7 @@ class ProfileReader:
             made = self._continued(text, voice, sampling, name)
         else:
             synthesizer = SpeechSynthesizer(self._services, lambda: name)
-            made = synthesizer.groups(text, voice, sampling)
+            made = synthesizer.read(text, voice, sampling)
         async with aclosing(made) as found:
             return [group async for group in found]
 
