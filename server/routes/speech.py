@@ -34,6 +34,7 @@ PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
+OUTSIDE_HEADER: Final = "x-out-of-domain"
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
 
@@ -110,7 +111,7 @@ def speech_router(
             pieces,
             media_type,
             send_timeout_s=settings.send_timeout_s,
-            headers={"cache-control": "no-store"},
+            headers={"cache-control": "no-store", **_domain_headers(assistant, request.input)},
         )
 
     return router
@@ -124,11 +125,26 @@ def _refuse_unspeakable(assistant: Assistant, request: SpeechRequest) -> None:
         raise RequestError(str(error), code=error.code, param="input") from error
 
 
+def _domain_headers(assistant: Assistant, text: str) -> dict[str, str]:
+    """Return the header that says how many sentences the model was not taught to read."""
+    said = " ".join(said for _, said in styled(text))
+    outside, looked_at = assistant.settings.domain.outside(said)
+    return {OUTSIDE_HEADER: f"{len(outside)}/{looked_at}"} if outside else {}
+
+
 def _sound() -> dict[str, Any]:
     """Return what OpenAPI says about an answer of sound."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     types = dict.fromkeys(MEDIA_TYPES.values(), binary)
-    return {"description": "The sound.", "content": {**types, "text/event-stream": {}}}
+    outside = {
+        "description": "Sentences of all that a model of a small world cannot read: 2/5.",
+        "schema": {"type": "string"},
+    }
+    return {
+        "description": "The sound.",
+        "content": {**types, "text/event-stream": {}},
+        "headers": {OUTSIDE_HEADER: outside},
+    }
 
 
 async def _sounds(

@@ -17,14 +17,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from step_audio.cli.findings import Finding
+from step_audio.cli.findings import Finding, State
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngineSection
+from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
 from step_audio.core.weights import open_weights
 
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+TO_START: Final = (
+    "start a server of chat models, such as `ollama serve` after `ollama pull qwen3:8b`, or give"
+    " the address of one: make run PROFILE=local-chat CHAT=http://127.0.0.1:11434/v1 MODEL=name"
+    " (docs/chat-servers.md)"
+)
 FREE_BYTES: Final = 1 << 30
 MEMORY_BYTES: Final = 2 << 30
 
@@ -33,7 +38,7 @@ def doctor(args: argparse.Namespace, load: Load) -> int:
     """Print what was found; 1 when something is wrong."""
     wrong = 0
     profile = load_profile(args.profile)
-    for finding in examine_machine(profile):
+    for finding in examine_machine(profile, args.profile):
         print(finding, flush=True)
         wrong += finding.state == "wrong"
     # With engines elsewhere, what no file tells is tried: loading nano would only take time.
@@ -50,8 +55,8 @@ def doctor(args: argparse.Namespace, load: Load) -> int:
     return 1 if wrong else 0
 
 
-def examine_machine(profile: Profile) -> Iterator[Finding]:
-    """Yield every finding, cheap ones first."""
+def examine_machine(profile: Profile, name: str = "NAME") -> Iterator[Finding]:
+    """Yield every finding, cheap ones first; `name` is what commands call the profile."""
     checks: tuple[Callable[[Profile], Iterator[Finding]], ...] = (
         _python,
         _processor,
@@ -59,7 +64,8 @@ def examine_machine(profile: Profile) -> Iterator[Finding]:
         _torch,
         _weights,
         _address,
-        _engines,
+        lambda profile: _engines(profile, name),
+        _chat,
     )
     for check in checks:
         yield from check(profile)
@@ -190,8 +196,31 @@ def _address(profile: Profile) -> Iterator[Finding]:
         )
 
 
-def _engines(profile: Profile) -> Iterator[Finding]:
-    for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
+def _chat(profile: Profile) -> Iterator[Finding]:
+    chat, ear = profile.chat, profile.transcriber
+    if chat is not None:
+        try:
+            with urllib.request.urlopen(f"{chat.url.rstrip('/')}/models", timeout=3):
+                pass
+        except urllib.error.HTTPError as error:
+            state: State = "wrong" if error.code in (401, 403) else "ok"
+            advice = "set STEP_AUDIO__CHAT__API_KEY" if state == "wrong" else ""
+            yield Finding("Chat model", state, f"{chat.url} answers {error.code}", advice)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            yield Finding("Chat model", "wrong", f"{chat.url} does not answer ({error})", TO_START)
+        else:
+            yield Finding("Chat model", "ok", f"{chat.url} answers")
+    if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
+        advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
+        yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
+
+
+def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:
+    sections = (
+        ("Engine", profile.engine, ""),
+        ("Speech engine", profile.speech_engine, " --speech"),
+    )
+    for name, engine, option in sections:
         if not isinstance(engine, VllmEngineSection):
             continue
         for url in engine.url:
@@ -200,7 +229,13 @@ def _engines(profile: Profile) -> Iterator[Finding]:
                 with urllib.request.urlopen(health, timeout=3):  # profiles allow http(s) only
                     pass
             except (urllib.error.URLError, OSError, ValueError) as error:
-                advice = "start it with `step-audio engine`, or set engine.url"
+                start = f"step-audio engine --profile {profile_name}{option}"
+                advice = f"start it with `{start}`, or set its url in the profile"
                 yield Finding(name, "wrong", f"{url} does not answer ({error})", advice)
             else:
                 yield Finding(name, "ok", f"{url} answers")
+
+
+def missing_chat(profile: Profile) -> list[Finding]:
+    """Return what is wrong with the chat server of a profile: who serves is told at once."""
+    return [found for found in _chat(profile) if found.state == "wrong"]

@@ -26,6 +26,7 @@ from step_audio.cli.sound_files import format_of, write_sound
 from step_audio.cli.speech import assistant_of
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
+from step_audio.core.encoding import FORMATS
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
@@ -65,6 +66,11 @@ def _lines(args: argparse.Namespace, load: Load) -> int:
     ]
     if not jobs:
         raise InputError(f"no line to read in the .txt files of {args.file}")
+    if args.output.suffix.lower().lstrip(".") in FORMATS and not args.output.is_dir():
+        raise InputError(
+            f"{args.file} is a folder, so its lines go into a folder of wavs; {args.output} is "
+            f"named like a file: -o {args.output.with_suffix('')}"
+        )
     try:
         args.output.mkdir(exist_ok=True)
     except OSError as error:
@@ -81,6 +87,7 @@ class _FileReading:
         profile = load_profile(args.profile)
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
+        self._model_name = profile.model_name
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -128,6 +135,13 @@ class _FileReading:
         progress.end()
 
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+        outside, looked_at = assistant.settings.domain.outside(text)
+        if outside:
+            print(
+                f"warning: {len(outside)} of {looked_at} sentences lie outside what "
+                f"{self._model_name} can read and will not be understood: {outside[0][:60]}",
+                file=sys.stderr,
+            )
         chunks, rate_hz = list[Pcm](), 0
         async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
             async for chunk in said:

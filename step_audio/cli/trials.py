@@ -27,7 +27,7 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tts_prompts import tts_system_prompt
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 SENTENCES: Final = {
     "zh": "今天天气真的很好，我们去海边走走吧。",
@@ -76,7 +76,7 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
             odd = not 0.5 <= seconds <= _SLOWEST_S * len(text)
             advice = "too long or too short: try `doctor --prompts`" if odd else "listen to `say`"
             return Finding(subject, "wrong" if odd else "note", fact, advice)
-        heard = await ModelTranscriber(assistant).transcribe(sound, rate_hz)
+        heard = await RecordingTranscriber(assistant).transcribe(sound, rate_hz)
     except StepAudioError as error:
         return Finding(subject, "wrong", " ".join(str(error).split()))
     rate = error_rate(text, heard)

@@ -107,17 +107,17 @@ def open_weights(folder: Path, origin: str) -> Weights:
 
     Args:
         folder: where they should be.
-        origin: where to get them, for the message when they are missing.
+        origin: how to get them, for the message when they are missing.
 
     Raises:
         WeightsError: missing, or not as its manifest says.
     """
     if not folder.is_dir():
-        raise WeightsError(f"no weights at {folder}; get them from {origin}")
+        raise WeightsError(f"no weights at {folder}; to get them: {origin}")
     if not (folder / MANIFEST).is_file():
         raise WeightsError(
-            f"{folder} has no {MANIFEST}; complete the folder from {origin},"
-            f" then run: step-audio record {folder}"
+            f"{folder} has no {MANIFEST}; to complete the folder: {origin};"
+            f" where all files are there already: step-audio record {folder}"
         )
     files = _read_manifest(folder)
     for name, file in files.items():

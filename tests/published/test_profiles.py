@@ -24,7 +24,6 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
-from step_audio.dialog.transcription import transcript_of
 from step_audio.runtime import Runtime
 from tests.fake_vllm import FakeVllm
 from tests.fakes import ScriptedEngine
@@ -236,7 +235,8 @@ async def test_the_chat_model_is_asked_with_the_published_prompts(downloaded: Do
     services = replace(shipped.services(), engine=ears, speech_engine=ScriptedEngine([[VOCAB.eot]]))
     assistant = Assistant(services, shipped.settings())
     try:
-        assert await transcript_of(assistant, tuple(GROUPS)) == "it is noon"
+        heard = await assistant.words(UserAudio("recording", tuple(GROUPS)))
+        assert heard.text == "it is noon"
         conversation = Conversation()
         conversation.add(UserAudio("q", tuple(GROUPS)))
         async for _ in assistant.answer(conversation, aloud=False):

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from step_audio.core.audio import read_recording
+from step_audio.core.audio import read_audio
 from step_audio.core.errors import InputError
+from step_audio.core.types import Recording
 from step_audio.voices.making import VoiceMaker
 from step_audio.voices.sample import prepare_sample
 from step_audio.voices.speaker_encoder import SpeakerEncoder
@@ -34,12 +35,17 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> DualCodebookTokenizer
     return load_tokenizer(folder)
 
 
+def recording(path: Path) -> Recording:
+    pcm, rate_hz = read_audio(path)
+    return Recording(pcm[:, None], rate_hz)
+
+
 @pytest.mark.parametrize("clip", ["zh_3", "en_2"])
 def test_an_example_is_the_reference_s(tokenizer: DualCodebookTokenizer, clip: str) -> None:
     encoder = SpeakerEncoder(golden.SPEAKER / "campplus.onnx")
     maker = VoiceMaker(tokenizer, tiny_flow(), encoder, [], examples="reference")
     path = Path(golden.GOLDEN / "audio" / f"{clip}.wav")
-    sample = prepare_sample(read_recording(path))
+    sample = prepare_sample(recording(path))
     voice, _ = maker.make("a", "words", sample.whole, sample.rate_hz)
     sound = TRIMMED[f"{clip}.trimmed"]
     codes = tokenizer.linguistic.encode(sound).tolist(), tokenizer.semantic.encode(sound).tolist()
@@ -54,6 +60,6 @@ def test_without_encoder_and_voices_the_missing_file_is_named(
     tokenizer: DualCodebookTokenizer,
 ) -> None:
     maker = VoiceMaker(tokenizer, tiny_flow(), None, [], examples="reference")
-    sample = prepare_sample(read_recording(golden.GOLDEN / "audio" / "zh_3.wav"))
+    sample = prepare_sample(recording(golden.GOLDEN / "audio" / "zh_3.wav"))
     with pytest.raises(InputError, match=r"campplus\.onnx"):
         maker.make("a", "words", sample.whole, sample.rate_hz)

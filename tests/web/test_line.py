@@ -142,6 +142,30 @@ def test_who_waits_for_a_session_goes_on_when_the_old_one_is_back() -> None:
     assert got is True
 
 
+@needs_node
+def test_every_session_asks_for_a_key_of_its_own() -> None:
+    got = run_js(f"""
+        {
+        LINE.replace('new RealtimeClient("ws://x", null)', 'new RealtimeClient("ws://x", ask)')
+        .replace(
+            "const client", "let made = 0; const ask = async () => `ek_${++made}`; const client"
+        )
+        .replace("client.connect();", "await client.connect();")
+    }
+        first.lose();
+        const second = await next(); // taken up again with the key that opened it
+        second.lose();
+        client.token = "";
+        const third = await next();
+        await Promise.resolve();
+        const keys = FakeSocket.all.map((socket) => socket.protocols[1].split(".")[1]);
+        console.log(JSON.stringify([keys, made]));
+    """)
+    keys, made = got
+    assert keys[:2] == ["ek_1", "ek_1"]
+    assert made == 2
+
+
 PAGE = """
 const nodes = new Map();
 globalThis.document = {

@@ -13,14 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from step_audio.core import toolformat
 from step_audio.core.errors import InputError, ToolError
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import Role
-
-DialectName = Literal["nano", "json_schemas"]
 
 CALL_OPEN: Final = "<tool_call>"
 CALL_CLOSE: Final = "</tool_call>"

@@ -34,6 +34,7 @@ class AnswerOptions:
         go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
             what a tool did cannot be.
         errands: carry out the calls, and keep those that take long; None: they are waited for.
+        heard_among: the transcript is one of these phrases; none: it is free.
     """
 
     until: str | None
@@ -50,3 +51,4 @@ class AnswerOptions:
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
     background_calls: BackgroundCalls | None = None
+    heard_among: tuple[str, ...] = ()

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import CannotSing, InputError
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import BATCH, SamplingParams, Voice
-from step_audio.dialog.response.pipeline import AudioChunk
+from step_audio.core.types import BATCH, AudioChunk, SamplingParams, Voice
 from step_audio.dialog.response.speech_output import SpeechOutput
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
+from step_audio.dialog.response.synthesizer import example_of
+from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.speakable.scripts import refuse_unreadable
 from step_audio.dialog.speakable.style_tags import ReadingStyle, Style, styled
 
@@ -21,7 +21,7 @@ class ReadAloud:
 
     def __init__(
         self,
-        synthesizer: SpeechSynthesizer,
+        synthesizer: TextReader,
         speech_output: SpeechOutput,
         sampling: SamplingParams,
         *,
@@ -78,7 +78,7 @@ class ReadAloud:
             speed = _with(speed, style.speed, SPEEDS)
             volume = _with(volume, style.volume, VOLUMES)
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
-        groups = self._synthesizer.groups(
+        groups = self._synthesizer.read(
             text, speaker, self._sampling, tags=style.tags if taught else ()
         )
         speaker = example_of(speaker, style.tags)

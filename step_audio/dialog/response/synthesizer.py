@@ -67,7 +67,7 @@ class SpeechSynthesizer:
         self._patience = patience
         self._reader = reader
 
-    async def groups(
+    async def read(
         self,
         text: str,
         voice: Voice,

@@ -1,0 +1,22 @@
+"""The seam to what reads texts aloud: one of our models, or a speech service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from step_audio.core.types import BATCH, AudioChunk, SamplingParams, TokenGroup, Voice
+
+
+class TextReader(Protocol):
+    """Reads a text in one voice: as token groups for the vocoder, or as sound."""
+
+    def read(
+        self,
+        text: str,
+        voice: Voice,
+        sampling: SamplingParams,
+        *,
+        tags: tuple[str, ...] = (),
+        priority: int = BATCH,
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]: ...
