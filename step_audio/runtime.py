@@ -32,7 +32,7 @@ from step_audio.core.profile import (
     ScriptedEngineSection,
     VllmEngineSection,
 )
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import SamplingParams, TextOptions
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
@@ -98,6 +98,7 @@ class Runtime:
         tools = profile.tools
         return DialogSettings(
             **profile.dialog.model_dump(),
+            text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             sampling=sampling,
             reading=reading,

@@ -13,18 +13,17 @@ from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, ConfigDict, Field
 
 from server.admission.limits import ServerSettings, Slots
-from server.http.body import Body
 from server.http.errors import RequestError, expects, responses
 from server.http.resampled import RATE_HZ, ResampledChunks
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
+from server.text_options import TextOptionFields
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
-from step_audio.core.types import Pcm
+from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.speakable import scripts as languages
-from step_audio.dialog.speakable.style_tags import ReadingStyle, styled
+from step_audio.dialog.speakable.style_tags import ReadingStyle
 
 MAX_INPUT_CHARS: Final = 100_000
 """About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
@@ -32,6 +31,8 @@ PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
+WARNINGS_HEADER: Final = "step-audio-warnings"
+MAX_WARNINGS: Final = 20
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
 
@@ -42,7 +43,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class SpeechRequest(Body):
+class SpeechRequest(TextOptionFields):
     """What OpenAI clients send."""
 
     model_config = ConfigDict(
@@ -94,32 +95,41 @@ def speech_router(
                 param="input",
                 status=413,
             )
-        _refuse_unreadable(assistant, request.input)
+        options = request.text_options(assistant.settings.text_options)
+        headers = await _left_out(assistant, request.input, options)
         voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
-            pieces = with_error(_events(assistant, request, voice, slots))
+            pieces = with_error(_events(assistant, request, voice, options, slots))
             media_type = "text/event-stream"
         else:
             made = _pieces if request.stream else _whole
-            pieces = made(assistant, request, voice, slots)
+            pieces = made(assistant, request, voice, options, slots)
             media_type = MEDIA_TYPES[request.response_format]
         return Streamed(
             pieces,
             media_type,
             send_timeout_s=settings.send_timeout_s,
-            headers={"cache-control": "no-store"},
+            headers={"cache-control": "no-store", **headers},
         )
 
     return router
 
 
-def _refuse_unreadable(assistant: Assistant, text: str) -> None:
-    """Raise RequestError for a text that the model would only babble at."""
-    try:
-        for _, said in styled(text):
-            languages.refuse_unreadable(said, assistant.settings.languages)
-    except languages.UnreadableText as error:
-        raise RequestError(str(error), code=error.code, param="input") from error
+async def _left_out(assistant: Assistant, text: str, options: TextOptions) -> dict[str, str]:
+    """Return the header that says which sentences are left out, where that was asked for.
+
+    Raises:
+        RequestError: a text that the model would only babble at.
+    """
+    errors = await assistant.unreadable(text, options)
+    if not errors:
+        return {}
+    if options.unreadable == "refuse":
+        raise RequestError(str(errors[0]), code=errors[0].code, param="input") from errors[0]
+    warnings = [error.left_out() for error in errors[:MAX_WARNINGS]]
+    if len(errors) > MAX_WARNINGS:
+        warnings.append(f"and {len(errors) - MAX_WARNINGS} more sentences")
+    return {WARNINGS_HEADER: "; ".join(warnings).encode("ascii", "backslashreplace").decode()}
 
 
 def _sound() -> dict[str, Any]:
@@ -130,14 +140,15 @@ def _sound() -> dict[str, Any]:
 
 
 async def _sounds(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[Pcm, None]:
     """Yield mono samples as they are made; half a second of silence for no words."""
     reading_style = ReadingStyle(request.speed, request.volume, request.instructions or "")
     async with slots.wait(WAIT_S):
         resampled, silent = ResampledChunks(request.sample_rate), True
-        if styled(request.input):
-            async with aclosing(assistant.say(request.input, voice, reading_style)) as chunks:
+        if any(c.isalnum() for c in request.input):
+            said = assistant.say(request.input, voice, reading_style, options)
+            async with aclosing(said) as chunks:
                 async for chunk in chunks:
                     for pcm in resampled.push(chunk):
                         silent = False
@@ -149,11 +160,11 @@ async def _sounds(
 
 
 async def _pieces(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the file, each piece as soon as the encoder has it."""
     encoder = open_encoder(request.response_format, request.sample_rate)
-    async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+    async with aclosing(_sounds(assistant, request, voice, options, slots)) as sounds:
         async for pcm in sounds:
             if piece := b"".join(encoder.push(pcm)):
                 yield piece
@@ -161,13 +172,13 @@ async def _pieces(
 
 
 async def _whole(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the same once it is complete; a long one waits on the disk."""
     with SpooledTemporaryFile(KEPT_BYTES) as kept:
         file = cast("BinaryIO", kept)
         sound = SoundFile(file, request.response_format, request.sample_rate)
-        async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+        async with aclosing(_sounds(assistant, request, voice, options, slots)) as sounds:
             async for pcm in sounds:
                 sound.write(pcm)
         sound.close()
@@ -177,10 +188,10 @@ async def _whole(
 
 
 async def _events(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the same as server-sent events."""
-    async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
+    async with aclosing(_pieces(assistant, request, voice, options, slots)) as pieces:
         async for piece in pieces:
             audio = base64.b64encode(piece).decode()
             yield sse({"type": "speech.audio.delta", "audio": audio})

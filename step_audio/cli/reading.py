@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -27,14 +28,17 @@ from step_audio.cli.speech import assistant_of
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError, InputError
-from step_audio.core.types import Pcm
+from step_audio.core.profile import Profile
+from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.speakable.scripts import refuse_unreadable
+from step_audio.dialog.speakable.reader import TextReader, unreadable_sentences
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
+PAUSE_S: Final = 0.5
+"""Of a passage of which nothing is read."""
 MAX_BOOK_BYTES: Final = 32 << 20
 
 
@@ -42,17 +46,54 @@ def say(args: argparse.Namespace, load: Load) -> int:
     """Read aloud: the text given, or `--file`, into `--output`."""
     if (args.text is None) == (args.file is None):
         raise InputError("give either a text or --file")
+    if args.show_reading:
+        return _show(args)
+    if args.output is None:
+        raise InputError("say where the sound goes: -o FILE; or --show-reading")
     if args.file is not None and args.file.is_dir():
         return _lines(args, load)
     format_of(args.output)
     prepare(args.output)
     text = args.text if args.file is None else _text_of(args.file)
-    passages = list(_passages(text))
+    reading = _FileReading(args, load)
+    passages = list(_passages(text, style_tags=reading.options.style_tags))
     if not passages:
         raise InputError("there is nothing to read in this text; give words")
-    reading = _FileReading(args, load)
     asyncio.run(reading.book(passages, args.output))
     return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Print what the model would be given, a sentence a line; nothing is loaded or written."""
+    profile = load_profile(args.profile)
+    options = replace(_options(args, profile), unreadable="skip")
+    if args.file is None:
+        texts = [args.text]
+    elif args.file.is_dir():
+        lines = (_text_of(path).splitlines() for path in sorted(args.file.glob("*.txt")))
+        texts = [line for file in lines for line in file]
+    else:
+        texts = [_text_of(args.file)]
+    for text in texts:
+        reader = TextReader(options, profile.dialog.languages, args.instructions)
+        for written in sentences(text):
+            for spoken in reader.read(written):
+                print(spoken.text)
+        for spoken in reader.end():
+            print(spoken.text)
+        for error in reader.left_out:
+            print(error.left_out() if _skips(args, profile) else error, file=sys.stderr)
+    return 0
+
+
+def _options(args: argparse.Namespace, profile: Profile) -> TextOptions:
+    asked = {field.name: getattr(args, field.name) for field in fields(TextOptions)}
+    told = {name: value for name, value in asked.items() if value is not None}
+    return replace(TextOptions(**profile.text_options.model_dump()), **told)
+
+
+def _skips(args: argparse.Namespace, profile: Profile) -> bool:
+    return _options(args, profile).unreadable == "skip"
 
 
 def _lines(args: argparse.Namespace, load: Load) -> int:
@@ -81,6 +122,7 @@ class _FileReading:
         profile = load_profile(args.profile)
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
+        self.options = _options(args, profile)
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -90,12 +132,14 @@ class _FileReading:
             args.seed,
             args.speed,
             args.instructions,
+            *astuple(self.options),
         ]
 
     async def book(self, passages: Sequence[str], output: Path) -> None:
         """Read passages into one file. Raises AudioError, EngineError, VoiceNotFound."""
         kept = output.with_name(f".{output.name}.parts")
         if len(passages) == 1:
+            self._check(passages)
             async with assistant_of(self._parts, self._args.seed) as assistant:
                 pcm, rate_hz = await self._read(assistant, passages[0])
             write_sound([(pcm, rate_hz)], output)
@@ -111,9 +155,7 @@ class _FileReading:
         await self._all(jobs)
 
     async def _all(self, jobs: Sequence[tuple[Path, str]]) -> None:
-        for _, text in jobs:  # hours of reading must not end at a sentence that could be known
-            for _, said in styled(text):
-                refuse_unreadable(said, self._languages)
+        self._check([text for _, text in jobs])
         left = [(path, text) for path, text in jobs if not path.is_file()]
         progress = Progress(sum(len(text) for _, text in jobs), sys.stderr)
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
@@ -125,12 +167,24 @@ class _FileReading:
                     progress.add(len(text))
         progress.end()
 
+    def _check(self, texts: Sequence[str]) -> None:
+        """Refuse what cannot be read before hours of reading, or say what is left out."""
+        for text in texts:
+            for error in unreadable_sentences(text, self.options, self._languages):
+                if self.options.unreadable == "refuse":
+                    raise error
+                print(error.left_out(), file=sys.stderr)
+
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
         chunks, rate_hz = list[Pcm](), 0
-        async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
+        reading = assistant.say(text, self._voice, self._reading_style, self.options)
+        async with aclosing(reading) as said:
             async for chunk in said:
                 chunks.append(chunk.pcm)
                 rate_hz = chunk.rate_hz
+        if not chunks and self.options != TextOptions():  # all of it was left out
+            rate_hz = assistant.services.vocoder.sample_rate_hz
+            return np.zeros(int(PAUSE_S * rate_hz), np.float32), rate_hz
         if not chunks:
             raise EngineError(f"the model read nothing of: {text[:60]}")
         return np.concatenate(chunks), rate_hz
@@ -181,7 +235,7 @@ def _left(took_s: float, done: int, rest: int) -> str:
     return f", {minutes}:{seconds:02} left"
 
 
-def _passages(text: str) -> Iterator[str]:
+def _passages(text: str, *, style_tags: bool) -> Iterator[str]:
     """Yield the text in whole sentences, as many at a time as make a passage.
 
     Each begins with the style tag that holds there, and is split into the same sentences again:
@@ -190,12 +244,16 @@ def _passages(text: str) -> Iterator[str]:
     passage = ""
     for sentence in sentences(text):
         if passage and len(passage) + len(sentence) > PASSAGE_CHARS:
-            if styled(passage):
+            if _has_words(passage, style_tags):
                 yield passage
-            passage = last_tag(passage)
+            passage = last_tag(passage) if style_tags else ""
         passage = f"{passage}\n\n{sentence}".strip()
-    if styled(passage):
+    if _has_words(passage, style_tags):
         yield passage
+
+
+def _has_words(passage: str, style_tags: bool) -> bool:
+    return bool(styled(passage)) if style_tags else any(c.isalnum() for c in passage)
 
 
 def _text_of(path: Path) -> str:

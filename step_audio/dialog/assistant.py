@@ -15,6 +15,7 @@ from step_audio.core.types import (
     Pcm,
     SamplingParams,
     TextDelta,
+    TextOptions,
     TokenGroup,
 )
 from step_audio.dialog.ids import new_id
@@ -32,6 +33,8 @@ from step_audio.dialog.response.responder import DirectResponder, ReadingRespond
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
@@ -66,6 +69,7 @@ class Assistant:
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
             languages=settings.languages,
+            text_options=settings.text_options,
             patience=settings.patience,
             reader=self._speller,
         )
@@ -77,7 +81,6 @@ class Assistant:
             self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
-            languages=settings.languages,
         )
 
     def _engines(self) -> list[Engine]:
@@ -250,23 +253,56 @@ class Assistant:
         text: str,
         voice: str | None = None,
         reading_style: ReadingStyle = ReadingStyle(),  # noqa: B008 - frozen
+        options: TextOptions | None = None,
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text read aloud; closing the generator aborts the engine.
 
         Args:
-            text: of any length; it may carry style tags (dialog/styles.py).
+            text: of any length; it may carry style tags (dialog/speakable/style_tags.py).
             voice: name of a voice; the default voice of the services by default.
-            manner: how to read it. A model that knows style tags is told, for the others speed
-                and loudness are done to the sound.
+            reading_style: how to read it. A model that knows style tags is told, for the others
+                speed and loudness are done to the sound.
+            options: what of it is read; the settings' by default.
 
         Raises:
             VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
         speaker = self.services.voices.get(voice or self.services.default_voice)
-        async with aclosing(self._reader.read(text, speaker, reading_style)) as chunks:
+        async with aclosing(self._reader.read(text, speaker, reading_style, options)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def text_reader(
+        self, reading_style: ReadingStyle, options: TextOptions | None = None
+    ) -> TextReader:
+        """Return the reader of a text that comes sentence by sentence; see `read_sentence`."""
+        return self._reader.text_reader(reading_style, options)
+
+    async def read_sentence(self, reader: TextReader, written: str) -> list[SpokenSentence]:
+        """Return what is read of the next sentence of a text. Raises UnreadableText."""
+        return await self._synthesizer.read(reader, written)
+
+    async def say_sentences(
+        self, spoken: Sequence[SpokenSentence], voice: str | None, reading_style: ReadingStyle
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Yield sentences of `read_sentence` as sound. Raises VoiceNotFound, EngineError."""
+        speaker = self.services.voices.get(voice or self.services.default_voice)
+
+        async def readings() -> AsyncGenerator[SpokenSentence, None]:
+            for sentence in spoken:
+                yield sentence
+
+        said = self._reader.say(readings(), speaker, reading_style)
+        async with aclosing(said) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def unreadable(
+        self, text: str, options: TextOptions | None = None
+    ) -> list[UnreadableText]:
+        """Return an error for each sentence of a text that the model was not taught to read."""
+        return await self._synthesizer.unreadable(text, options)
 
     def background_calls(self, wake: Callable[[], None]) -> BackgroundCalls:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import SamplingParams, TextOptions
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
@@ -40,6 +40,7 @@ class DialogSettings:
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
+        text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -58,6 +59,7 @@ class DialogSettings:
     takes_examples: bool = True
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
+    text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0

@@ -35,6 +35,7 @@ SECTIONS: Final = (
     ("turns", profile.TurnsSection),
     ("vocoder", profile.VocoderSection),
     ("dialog", profile.DialogSection),
+    ("text_options", profile.TextOptionsSection),
     ("sampling, reading", profile.Sampling),
     ("tools", profile.Tools),
     ("tools.weather", profile.WeatherSection),

@@ -187,7 +187,7 @@ def test_a_file_sent_whole_tells_its_length_in_its_header(
 def test_an_engine_that_breaks_before_a_whole_file_is_an_error_in_words(connect: Connect) -> None:
     script = VOCAB.ids([group(n) for n in range(150)])
     client = connect(engine=ScriptedEngine([script], error=EngineError("no memory")))
-    got = client.post("/v1/audio/speech", json={"input": "Hello." * 40, "stream": False})
+    got = client.post("/v1/audio/speech", json={"input": "hello " * 40, "stream": False})
     assert (got.status_code, error(got)["code"]) == (500, "engine_failed")
 
 
@@ -228,7 +228,7 @@ def test_an_engine_that_breaks_in_the_middle_ends_the_events_with_an_error(
     client = connect(engine=ScriptedEngine([script], error=EngineError("no memory")))
     got = client.post(
         "/v1/audio/speech",
-        json={"input": "Hello." * 40, "stream_format": "sse", "response_format": "pcm"},
+        json={"input": "hello " * 40, "stream_format": "sse", "response_format": "pcm"},
     )
     assert got.status_code == 200
     last = json.loads(got.text.strip().split("\n\n")[-1].removeprefix("data: "))

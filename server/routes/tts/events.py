@@ -8,12 +8,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from server.http.body import Body
 from server.http.errors import RequestError
+from server.text_options import TextOptionFields
 from server.voice_names import VoiceId
 
 MAX_DELTA_CHARS = 10_000
 
 
-class CreateData(Body):
+class CreateData(TextOptionFields):
     """How the speech is wanted."""
 
     session_id: str | None = None

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from step_audio.core.types import LIVE, SamplingParams, TextDelta, TokenGroup, Voice
 from step_audio.dialog.response.parser import Parsed
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.speakable.reader import TextReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 
 
@@ -30,7 +31,7 @@ class Cascade:
         Raises:
             EngineError: either engine broke or was late.
         """
-        splitter, text = SentenceSplitter(), ""
+        splitter, text, reader = SentenceSplitter(), "", self._synthesizer.answer_reader()
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TextDelta):
@@ -39,22 +40,24 @@ class Cascade:
                 else:
                     sentences, splitter = splitter.flush(), SentenceSplitter()
                 pieces, text = _pieces(text, sentences)
-                async with aclosing(self._spoken(pieces, voice)) as spoken:
+                async with aclosing(self._spoken(pieces, voice, reader)) as spoken:
                     async for out in spoken:
                         yield out
                 if not isinstance(event, TextDelta):
                     yield event
         pieces, _ = _pieces(text, splitter.flush())
-        async with aclosing(self._spoken(pieces, voice)) as spoken:
+        async with aclosing(self._spoken(pieces, voice, reader)) as spoken:
             async for out in spoken:
                 yield out
 
     async def _spoken(
-        self, pieces: Iterable[str], voice: Voice
+        self, pieces: Iterable[str], voice: Voice, reader: TextReader
     ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
         for piece in pieces:
             yield TextDelta(piece)
-            groups = self._synthesizer.groups(piece, voice, self._sampling, priority=LIVE)
+            groups = self._synthesizer.groups(
+                piece, voice, self._sampling, reader=reader, priority=LIVE
+            )
             async with aclosing(groups):
                 async for group in groups:
                     yield group

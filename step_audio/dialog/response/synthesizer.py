@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from step_audio.core.ports import Services
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, TokenGroup, Voice
+from step_audio.core.types import (
+    BATCH,
+    GenerationRequest,
+    SamplingParams,
+    TextOptions,
+    TokenGroup,
+    Voice,
+)
 from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.degeneration import DegenerationGuard
 from step_audio.dialog.response.parser import TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
-from step_audio.dialog.speakable.markup import plain
-from step_audio.dialog.speakable.normalization import normalized
-from step_audio.dialog.speakable.scripts import readable
+from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, unreadable_sentences
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.workers import WorkerThreads
 
@@ -41,10 +47,11 @@ class SpeechSynthesizer:
         system: str = "read",
         takes_examples: bool = True,
         languages: tuple[LanguageCode, ...] = (),
+        text_options: TextOptions = TextOptions(),  # noqa: B008 - frozen
         patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
         reader: WorkerThreads | None = None,
     ) -> None:
-        """Args: `reader` is the thread that puts numbers into words; None for the caller's."""
+        """Args: `reader` is the thread that texts are read in; None for the caller's."""
         self._services = services
         self._engine = services.speech_engine or services.engine
         self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
@@ -52,8 +59,41 @@ class SpeechSynthesizer:
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
         self._languages = languages
+        self._text_options = text_options
         self._patience = patience
         self._reader = reader
+
+    def text_reader(self, options: TextOptions | None = None, instructions: str = "") -> TextReader:
+        """Return the reader of one text; by default with the options of the deployment."""
+        return TextReader(options or self._text_options, self._languages, instructions)
+
+    def answer_reader(self) -> TextReader:
+        """Return the reader of an answer: it has no style tags, and nobody to refuse it to."""
+        return self.text_reader(replace(self._text_options, style_tags=False, unreadable="skip"))
+
+    async def read(self, reader: TextReader, written: str) -> list[SpokenSentence]:
+        """Return what is read of one written sentence. Raises UnreadableText."""
+        if self._reader is None:
+            return reader.read(written)
+        return await self._reader.run(lambda: reader.read(written))
+
+    async def unreadable(
+        self, text: str, options: TextOptions | None = None
+    ) -> list[UnreadableText]:
+        """Return an error for each sentence of a text that the model was not taught to read."""
+
+        def errors() -> list[UnreadableText]:
+            return list(unreadable_sentences(text, options or self._text_options, self._languages))
+
+        return errors() if self._reader is None else await self._reader.run(errors)
+
+    async def readings(self, text: str, reader: TextReader) -> AsyncGenerator[SpokenSentence, None]:
+        """Yield what is read of a whole text. Raises UnreadableText."""
+        for written in sentences(text):
+            for spoken in await self.read(reader, written):
+                yield spoken
+        for spoken in reader.end():
+            yield spoken
 
     async def groups(
         self,
@@ -61,38 +101,61 @@ class SpeechSynthesizer:
         voice: Voice,
         sampling: SamplingParams,
         *,
-        tag: str = "",
+        reader: TextReader | None = None,
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a whole text as they are generated.
+        """Yield the groups of a text without style tags as they are generated.
 
-        Numbers and abbreviations are read as words; words in letters that the model was not taught
-        are left out, and sentences without any others.
+        Words in letters that the model was not taught are left out, and sentences without others.
 
         Args:
             text: what to read.
             voice: who reads it.
             sampling: how ids are drawn.
-            tag: style tag that a model which knows such tags gets in front of each sentence.
+            reader: of an answer that this is a piece of; None: this is all of it.
             priority: `LIVE` for what is said in a conversation; other texts can wait for those.
 
         Raises:
             EngineError: the engine broke or was late.
         """
-        for written in sentences(text):
-            # Words are longer than figures: what was one breath may now be two.
-            spoken = readable(await self._spoken(plain(written)), self._languages)
-            for sentence in sentences(spoken):
-                said = f"({tag}){sentence}" if tag else sentence
-                async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
-                    async for group in groups:
-                        yield group
+        if reader is None:
+            readings = self.readings(text, self.answer_reader())
+        else:
+            readings = self._piece(text, reader)
+        async with aclosing(readings):
+            spoken = self.spoken(readings, voice, sampling, priority=priority)
+            async with aclosing(spoken) as groups:
+                async for group in groups:
+                    yield group
 
-    async def _spoken(self, sentence: str) -> str:
-        chinese = not self._languages or "zh" in self._languages
-        if self._reader is None:
-            return normalized(sentence, chinese=chinese)
-        return await self._reader.run(lambda: normalized(sentence, chinese=chinese))
+    async def _piece(self, text: str, reader: TextReader) -> AsyncGenerator[SpokenSentence, None]:
+        for written in sentences(text):
+            for spoken in await self.read(reader, written):
+                yield spoken
+
+    async def spoken(
+        self,
+        readings: AsyncIterable[SpokenSentence],
+        voice: Voice,
+        sampling: SamplingParams,
+        *,
+        tagged: bool = False,
+        priority: int = BATCH,
+    ) -> AsyncGenerator[TokenGroup, None]:
+        """Yield the groups of sentences as they are to be read.
+
+        Args:
+            tagged: whether the model is told their style by a tag in front of each.
+
+        Raises:
+            EngineError: the engine broke or was late.
+        """
+        async for sentence in readings:
+            tag = sentence.style.tag if tagged else ""
+            said = f"({tag}){sentence.text}" if tag else sentence.text
+            async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
+                async for group in groups:
+                    yield group
 
     async def _sentence(
         self, sentence: str, voice: Voice, sampling: SamplingParams, priority: int

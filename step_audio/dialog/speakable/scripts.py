@@ -51,6 +51,11 @@ class UnreadableText(InputError):
             "leave that out, or write it as it is pronounced"
         )
         self.sentence = sentence
+        self._shown, self._letters = shown, letters
+
+    def left_out(self) -> str:
+        """Return what is said where the sentence was left out instead."""
+        return f"left out {self._shown!r}: this model was not taught {self._letters} letters"
 
 
 def refuse_unreadable(text: str, languages: tuple[LanguageCode, ...]) -> None:

@@ -10,6 +10,7 @@ Source: the tags of Step-Audio-TTS-3B's prompt (prompts/tts_any_voice.txt).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -69,6 +70,9 @@ _STYLES: Final = (
 _BY_NAME: Final = {name: style for style, names in _STYLES for name in names.split()}
 # Nothing before or behind the name may repeat: a bracket before 2000 spaces took a second.
 _BRACKETS: Final = re.compile(r"[（(]([^（）()\n]{1,32})[）)]")
+_MARKS_BEFORE: Final = frozenset(".!?;:,。！？；：，…")
+_MARKS_BEHIND: Final = ".!?;:,。！？；：，、)）]"
+_QUOTES: Final = " \"'“”‘’「」『』"
 _WORD: Final = re.compile(r"[a-z]+\d?")
 _VERY: Final = re.compile(r"\bvery (fast|slow)(?:ly)?\b")
 
@@ -106,10 +110,7 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
     """
     style, start = style_asked(instructions), 0
     spans: list[tuple[Style, str]] = []
-    for found in _BRACKETS.finditer(text):
-        named = style_named(found[1])
-        if named is None:
-            continue
+    for named, found in _tags(text):
         spans.append((style, text[start : found.start()]))
         style, start = named, found.end()
     spans.append((style, text[start:]))
@@ -118,5 +119,38 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
 
 def last_tag(text: str) -> str:
     """Return the last style tag of a text with its brackets, "" for none: for what follows it."""
-    tags = [found[0] for found in _BRACKETS.finditer(text) if style_named(found[1])]
+    tags = [found[0] for _, found in _tags(text)]
     return tags[-1] if tags else ""
+
+
+def style_behind(text: str) -> Style | None:
+    """Return the style of the last tag of a text, None for none: it holds for what follows."""
+    styles = [style for style, _ in _tags(text)]
+    return styles[-1] if styles else None
+
+
+def _tags(text: str) -> Iterator[tuple[Style, re.Match[str]]]:
+    end = 0
+    for found in _BRACKETS.finditer(text):
+        style = style_named(found[1])
+        if style is not None and _is_tag(text, found, end):
+            end = found.end()
+            yield style, found
+
+
+def _is_tag(text: str, found: re.Match[str], last_end: int) -> bool:
+    """Whether a name in brackets can be a tag where it stands: "The film (English)" has none.
+
+    A tag begins a sentence or a part of one, follows another tag, or touches the word behind it.
+    A name with a number, as the published model has them, is never a word.
+    """
+    before, behind = text[last_end : found.start()], text[found.end() :]
+    if found[1].strip()[-1:] in {"1", "2"}:
+        return True
+    if not behind[:1].isalnum() and behind[:1] in _MARKS_BEHIND and behind[:1]:
+        return False
+    if not before.strip() or before.rstrip(" \t").endswith("\n"):
+        return True
+    if before.rstrip().rstrip(_QUOTES)[-1:] in _MARKS_BEFORE:
+        return True
+    return before[-1:].isspace() and behind[:1].isalnum()

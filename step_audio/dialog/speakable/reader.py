@@ -1,0 +1,153 @@
+"""A text, sentence by sentence, as it is read aloud: styles, rules, and what cannot be read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from step_audio.core.profile import LanguageCode
+from step_audio.core.types import TextOptions
+from step_audio.dialog.speakable.characters import cleaned
+from step_audio.dialog.speakable.markup import without_tags
+from step_audio.dialog.speakable.rules import read_sentence
+from step_audio.dialog.speakable.scripts import UnreadableText, readable, refuse_unreadable
+from step_audio.dialog.speakable.sentences import sentences
+from step_audio.dialog.speakable.style_tags import (
+    PLAIN,
+    Style,
+    style_asked,
+    style_behind,
+    styled,
+)
+from step_audio.dialog.speakable.symbols import named_letters
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenSentence:
+    """What the model is given to read, and the style that holds for it."""
+
+    style: Style
+    text: str
+
+
+class TextReader:
+    """Reads one text, written sentence after written sentence.
+
+    The sentences are those of `SentenceSplitter`: a text that comes in pieces is read as the whole
+    is. `left_out` holds the sentences that could not be read and were asked to be left out.
+    """
+
+    def __init__(
+        self,
+        options: TextOptions = TextOptions(),  # noqa: B008 - frozen
+        languages: tuple[LanguageCode, ...] = (),
+        instructions: str = "",
+    ) -> None:
+        """Args: languages: what the model was taught; none: whatever it is given."""
+        self._options, self._languages = options, languages
+        self._chinese = not languages or "zh" in languages
+        self._style = style_asked(instructions)
+        self._spoke = False
+        self._unspoken = ""
+        self.left_out: list[UnreadableText] = []
+
+    def read(self, written: str) -> list[SpokenSentence]:
+        """Return what is read of one written sentence; words are longer than figures, so several.
+
+        Raises:
+            UnreadableText: nothing of it is in letters that the model was taught, and the options
+                do not say that such a sentence is left out.
+        """
+        out = list[SpokenSentence]()
+        spans = self._spans(written)
+        for style, said in spans:
+            error = self._unreadable(said)
+            if error is None:
+                text = read_sentence(said, self._options, chinese=self._chinese)
+                text = readable(text, self._languages)
+                out += [SpokenSentence(style, part) for part in sentences(text)]
+            elif self._options.unreadable == "skip":
+                self.left_out.append(error)
+            else:
+                raise error
+        self._note([said for _, said in spans], out)
+        return out
+
+    def end(self) -> list[SpokenSentence]:
+        """Return the letters of a text of which nothing was read so far: it is not silence.
+
+        Tags alone are: nobody meant them to be heard.
+        """
+        if self._spoke or not self._unspoken or self.left_out:
+            return []
+        bare = replace(self._options, markdown=False)
+        text = read_sentence(self._unspoken, bare, chinese=self._chinese) or self._unspoken
+        text = readable(text, self._languages)
+        return [SpokenSentence(self._style, part) for part in sentences(text)]
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a sentence that cannot be read refuses the text."""
+        return self._options.unreadable == "refuse"
+
+    def check(self, written: str) -> UnreadableText | None:
+        """Return the error that `read` would raise for a sentence, at a fraction of the work."""
+        for _, said in self._spans(written):
+            if error := self._unreadable(said):
+                return error
+        return None
+
+    def _spans(self, written: str) -> list[tuple[Style, str]]:
+        if not self._options.style_tags:
+            return [(self._style, written)]
+        spans = [
+            (self._style if style is PLAIN else style, said) for style, said in styled(written)
+        ]
+        self._style = style_behind(written) or self._style
+        return spans
+
+    def _unreadable(self, said: str) -> UnreadableText | None:
+        if said.isascii():
+            return None
+        try:
+            refuse_unreadable(named_letters(cleaned(said)), self._languages)
+        except UnreadableText as error:
+            return error
+        return None
+
+    def _note(self, said: list[str], out: list[SpokenSentence]) -> None:
+        self._spoke = self._spoke or bool(out)
+        if not self._spoke and not self._unspoken and self._options.addresses != "omit":
+            self._unspoken = _letters(without_tags(" ".join(said)))
+
+
+def read_text(
+    text: str,
+    options: TextOptions = TextOptions(),  # noqa: B008 - frozen
+    languages: tuple[LanguageCode, ...] = (),
+    instructions: str = "",
+) -> list[SpokenSentence]:
+    """Return a whole text as it is read. Raises UnreadableText, see `TextReader.read`."""
+    reader = TextReader(options, languages, instructions)
+    return [
+        *(spoken for written in sentences(text) for spoken in reader.read(written)),
+        *reader.end(),
+    ]
+
+
+def unreadable_sentences(
+    text: str, options: TextOptions, languages: tuple[LanguageCode, ...]
+) -> Iterable[UnreadableText]:
+    """Yield an error for each sentence of a text that cannot be read."""
+    if not languages or text.isascii():
+        return
+    reader = TextReader(options, languages)
+    for written in sentences(text):
+        if error := reader.check(written):
+            yield error
+
+
+def _letters(text: str) -> str:
+    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text)
+    return " ".join("".join(kept).split())
