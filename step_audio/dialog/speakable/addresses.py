@@ -23,7 +23,7 @@ _WEB: Final = re.compile(
     rf"(?P<rest>[\w\[\]/~%-](?:{_TAIL})?)/?",
     re.I | re.A,
 )
-_MAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]*\w@\w[\w-]*(?:\.[\w-]*\w)+", re.A)
+_MAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]*\w@\w[\w-]*(?:\.[\w-]*\w)+(?::[\w./-]*\w)?", re.A)
 _HOST: Final = re.compile(
     rf"(?<![\w@./\\-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{_ENDINGS})(?![\w-]|\.\w)"
     rf"(?::\d{{1,5}}(?!\d))?(?:[/?#](?:{_TAIL})?)?/?",
@@ -40,6 +40,8 @@ _FILE: Final = re.compile(
 )
 _DOTTED: Final = re.compile(r"(?<=[A-Za-z0-9_])\.(?=[A-Za-z_])", re.A)
 _GLUED: Final = re.compile(r"(?<=[a-z]{2})([.!?])(?=[A-Z][a-z])")
+_GLUED_SHORT: Final = re.compile(r"\b(e\.g\.|i\.e\.)(?=\w)", re.I)
+_HIDDEN: Final = re.compile(r"(?<![^\s(\"'])\.(?=[a-z]\w)")
 _NAME: Final = re.compile(
     r"(?<![\w.])\.?\w*[A-Za-z_]\w*(?:[.-]\w+)*\.[A-Za-z_]\w*(?:\(\))?(?!\w|\.[A-Za-z])", re.A
 )
@@ -88,8 +90,9 @@ def read_names(text: str, language: str) -> str:
     if not re.search(r"[./\\@#]", text):
         return text
     text = _FILE.sub(lambda m: m[0] if _is_words(m[0]) else f" {_spelled(m[0], language)} ", text)
-    text = _GLUED.sub(r"\1 ", text)
+    text = _GLUED.sub(r"\1 ", _GLUED_SHORT.sub(r"\1 ", text))
     text = _NAME.sub(lambda m: m[0] if _SHORT.fullmatch(m[0]) else _dotted(m[0], language), text)
+    text = _HIDDEN.sub(f"{_SAID[language]['.']} ", text)
     text = _HANDLE.sub(" 艾特" if language == "zh" else "at ", text)
     return _HASHTAG.sub(lambda m: _tag(m[1], language), text)
 

@@ -193,8 +193,12 @@ def _money(number: str, scale: str | None, land: str, of: _Currency) -> str:
 _ARTICLE: Final = re.compile(
     r"\b(?:an?|the|this|that|each|every|another|one|his|her|my|our|your)\s+$", re.I
 )
+_KIND: Final = re.compile(
+    r"[\s-](?:race|sprint|dash|run|swim|walk|hike|freestyle|relay|hurdles|radius|bills?|notes?|coins?|"
+    r"banknotes?)\b"
+)
 _NOUN: Final = re.compile(
-    r"\s+(?!(?:and|or|of|to|for|in|on|at|per|an?|the|is|was|are|were|more|less|each|off|from|by|with|"
+    r"[\s-]+(?!(?:and|or|of|to|for|in|on|at|per|an?|the|is|was|are|were|more|less|each|off|from|by|with|"
     r"this|that|plus|than|but|if|as|so|when|which|who|after|before|ago|away|long|tall|wide|high|deep|"
     r"thick|old|apart|above|below|under|over|into|it|he|she|we|they|you|today|now|later|worth|only)\b)[a-z]{3,}"
 )
@@ -203,7 +207,8 @@ _NOUN: Final = re.compile(
 def is_adjective(found: re.Match[str]) -> bool:
     """Whether an amount belongs to the noun behind it, as in "a $5 bill"."""
     before = found.string[max(0, found.start() - 10) : found.start()]
-    return bool(_ARTICLE.search(before) and _NOUN.match(found.string, found.end()))
+    behind = found.string[found.end() : found.end() + 40]
+    return bool(_KIND.match(behind) or (_ARTICLE.search(before) and _NOUN.match(behind)))
 
 
 def _counted(number: int, one: str, many: str) -> str:

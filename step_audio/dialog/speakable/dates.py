@@ -39,6 +39,7 @@ _DAY_MONTH: Final = re.compile(
     r"(\d{1,2})/(\d{1,2})(?![\w/%]|\s+(?:of|cup|inch|teaspoon|tablespoon|mile|tsp|tbsp))",
     re.I,
 )
+_ON: Final = re.compile(r"(?:on|by|until|till|since|due|dated?)\b", re.I)
 _EVENTS: Final = re.compile(r"(?<![\w/.])(?:9/11|24/7|50/50|7/11|20/20|7/7)(?![\w/])")
 _SCORES: Final = re.compile(
     r"(?<![\w/.])(\d{1,3})/(\d{1,3})(?=\s+(?:stars?|points?|marks?|correct|wins?)\b)"
@@ -47,6 +48,7 @@ _CENTURY: Final = re.compile(r"(?<![\w.])(1[0-9]|2[1-9])00['’]?s\b")
 _DECADE: Final = re.compile(r"(?<![\w.])(1[0-9]|20)([1-9])0['’]?s\b")
 _SHORT_DECADE: Final = re.compile(r"(?<!\w)['’]([1-9])0['’]?s\b")
 _SHORT_YEAR: Final = re.compile(r"(?<!\w)['’](\d\d)(?=[\s,.;:!?)]|$)(?!\s*['’])")
+_POSSESSIVE: Final = re.compile(r"(?<!\w)(\d{1,3}0)['’]s\b")
 _YEARS: Final = re.compile(
     r"(?<![\d\w.,-])(1[0-9]|20)(\d\d)\s?[-\u2013\u2014/]\s?((?:1[0-9]|20)?\d\d)(?![\w-]|[.,]\d)"
 )
@@ -74,9 +76,15 @@ def read_dates(text: str) -> str:
     text = _CENTURY.sub(lambda m: f"{cardinal(int(m[1]))} hundreds", text)
     text = _DECADE.sub(lambda m: f"{cardinal(int(m[1]))} {_decade(m[2])}", text)
     text = _SHORT_DECADE.sub(lambda m: _decade(m[1]), text)
+    text = _POSSESSIVE.sub(r"\1s", text)
+    text = _SHORT_YEAR.sub(_short_year, text)
     text = _YEARS.sub(_years, text)
     text = _ERA.sub(lambda m: f"{cardinal(int(m[1]))} {' '.join(m[2])}", text)
     return _words_dates(text)
+
+
+def _short_year(found: re.Match[str]) -> str:
+    return f"{'oh ' if found[1][0] == '0' else ''}{cardinal(int(found[1]))}"
 
 
 def _decade(tens: str) -> str:
@@ -90,6 +98,11 @@ def _words_dates(text: str) -> str:
         rf"(?<![\w.,:/])(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?"
         rf"({_MONTH}|(?:{'|'.join(_SHORT)})\b\.?)(?=,?\s+\d{{4}}\b|[\s,.;:!?)]|$)",
         _day_first,
+        text,
+    )
+    text = re.sub(
+        rf"\b({_MONTH})\s+(\d{{1,2}})\s?[-\u2013]\s?(\d{{1,2}})(?!\w|[.:/-]\d)",
+        lambda m: f"{m[1]} {ordinal(int(m[2]))} to {ordinal(int(m[3]))}",
         text,
     )
     text = re.sub(
@@ -163,7 +176,7 @@ def _day_month(found: re.Match[str]) -> str:
     if month > 12 >= day:
         month, day = day, month
     if not (1 <= month <= 12 and 1 <= day <= 31) or (
-        month < day and day in {2, 3, 4, 5, 8, 10} and "on" not in found[1].lower()
+        month < day and day in {2, 3, 4, 5, 8, 10} and not _ON.match(found[1])
     ):
         return found[0]
     return f"{found[1]}{MONTHS[month - 1]} {ordinal(day)}"
@@ -229,7 +242,9 @@ _ASKED: Final = re.compile(
 _ABROAD: Final = re.compile(r"(?<![\w.+])\+\s?\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){1,6}(?![\w]|[.,]\d)")
 _TRUNK: Final = re.compile(
     r"(?<![\w.,:/-])(?:\(0\d{1,5}\)|0\d{1,5})[\s-]\d{3,4}(?:[\s-]?\d{2,4}){1,2}(?![\w-]|[.,:/]\d)"
-    r"|(?<![\w.,:/-])0\d{9,10}(?![\w-]|[.,:/]\d)"
+    r"|(?<![\w.,:/-])0\d{9,10}(?![\w-]|[.,:/]\d)|(?<![\w.,:/-])0\d{2,5}/\d{4,8}(?![\w/-])"
+    r"|(?<=zip )\d{5}\b|(?<=ZIP )\d{5}(?:-\d{4})?\b|(?<=code )\d{4,8}\b|(?<=PIN )\d{4,8}\b"
+    r"|(?<=code is )\d{4,8}\b|(?<=PIN is )\d{4,8}\b|(?<=ZIP code )\d{5}\b"
 )
 _AMERICAN: Final = re.compile(
     r"(?<![\w.+-])(?:1[-. ])?(?:\(\d{3}\)\s?|\d{3}[-.\s])\d{3}[-.\s]\d{4}"

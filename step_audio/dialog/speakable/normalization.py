@@ -67,7 +67,8 @@ _ABBREVIATIONS: Final = _pairs(
     (r"\b[Ee]xt\.\s*(?=\d)", "extension "),
     (r"\b[Aa]pt\.\s*(?=\d)", "apartment "),
     # A word where no number follows.
-    (r"\b([Nn])os?\.\s*(?=#?\d)", lambda m: "Number " if _opens(m) else "number "),
+    (r"\b([Nn])os\.\s*(?=#?\d)", lambda m: "Numbers " if _opens(m) else "numbers "),
+    (r"\b([Nn])o\.\s*(?=#?\d)", lambda m: "Number " if _opens(m) else "number "),
     (r"\bNr\.\s*(?=\d)", "number "),
     (r"\b(?!(?:The|Mount|Port|Fort)\b)([A-Z]\w+|\d+(?:st|nd|rd|th))\s+St\.", r"\1 Street"),
     (r"\bStreet(?=\s*$)", "Street."),
@@ -90,7 +91,9 @@ _ABBREVIATIONS: Final = _pairs(
 )  # fmt: skip
 
 _FORMS: Final = _pairs(
-    (r"\b[vV](?:er(?:sion)?\.?\s?)?(?=\d+\.\d)|\b[vV](?=\d)", "version "),
+    (r"\b[vV](?=\d+\.\d)|\bv(?=\d)", "version "),
+    (r"(?<![\w.])(\d{1,2})(\d\d)([pi])\b", r"\1 \2 \3"),
+    (r"(?<![\w/])(\d/\d{1,2})(?:rds?|ths?)\b", r"\1"),
     (
         r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w])",
         lambda m: " point ".join(_spoken(part) for part in m[0].split(".")),

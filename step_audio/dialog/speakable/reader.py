@@ -66,7 +66,7 @@ class TextReader:
             if error is None:
                 text = read_sentence(said, self._options, chinese=self._chinese)
                 text = readable(text, self._languages)
-                out += [SpokenSentence(style, part) for part in sentences(text)]
+                out += [SpokenSentence(style, part) for part in _parts(text)]
             elif self._options.unreadable == "skip":
                 self.left_out.append(error)
             else:
@@ -84,7 +84,7 @@ class TextReader:
         bare = replace(self._options, markdown=False)
         text = read_sentence(self._unspoken, bare, chinese=self._chinese) or self._unspoken
         text = readable(text, self._languages)
-        return [SpokenSentence(self._style, part) for part in sentences(text)]
+        return [SpokenSentence(self._style, part) for part in _parts(text)]
 
     @property
     def refuses(self) -> bool:
@@ -146,6 +146,11 @@ def unreadable_sentences(
     for written in sentences(text):
         if error := reader.check(written):
             yield error
+
+
+def _parts(text: str) -> list[str]:
+    """Return a sentence in words in parts that are short enough: it may have grown."""
+    return [part for part in sentences(text) if any(c.isalnum() for c in part)]
 
 
 def _letters(text: str) -> str:

@@ -25,9 +25,10 @@ _ABBREVIATION: Final = re.compile(
 )
 _OPEN_ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\d])(?i:[ap]\.m|ph\.d|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
-    r"|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
+    r"|tel|ext|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
 )
 """Those that end a sentence as often as not: what comes next tells."""
+_SAID_NO: Final = re.compile(r"\b(?:said|says?|is|was|voted|answered|replied|or)\s+no\.$")
 _AHEAD_CHARS: Final = 12
 _WORD_CHARS: Final = 24
 """More than any of them has."""
@@ -107,7 +108,9 @@ def _is_shortened(said: str, rest: str) -> bool:
         return False
     following = rest.lstrip()[:1]
     unknown = not following and len(rest) < _AHEAD_CHARS
-    return unknown or following.islower() or following.isdigit()
+    if following.isdigit() and _SAID_NO.search(said):
+        return False
+    return unknown or following.islower() or following.isdigit() or following in "+#("
 
 
 def _is_wrapped(column: int, said: str, rest: str) -> bool:

@@ -31,7 +31,8 @@ _SPEAKER: Final = re.compile(r"(^|[\])]\s*)<\s*[@+%~&]?([\w][\w .-]{0,30})>\s+(?
 _MENTION: Final = re.compile(r"<[@#!&]{1,2}(\w{1,32})>")
 
 _RATED: Final = re.compile(r"(\d)\s?[★⭐]")
-_STARS: Final = re.compile(r"★+[☆✩]*")
+_STARS: Final = re.compile(r"★{2,}[☆✩]*|★[☆✩]+")
+_SIZE: Final = re.compile(r"(?<=\d)[x×](?=\d)")
 
 _GREEK: Final = dict(
     zip(
@@ -89,6 +90,7 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?<=\d)\s?(?:[×✕✖*]|x(?=\s?\d))\s?(?=[\d(])", " times "),
         (r"(?<=[\w)])\s*[×✕]\s*(?=[\w(])", " times "),
         (r"(?<=[\w)])\s+\*\s+(?=[\w(])", " times "),
+        (r"\b([A-Za-z\d])\*([A-Za-z\d])\b", r"\1 times \2"),
         (r"(?<=\d)\s?[×x](?=\s|$)", " times"),
         (r"\s*÷\s*", " divided by "),
         (r"(?<=\d|\))\s+/\s+(?=[\d(])", " divided by "),
@@ -157,10 +159,11 @@ _CJK_GAP: Final = re.compile(r"(?<=[\u3400-\u9fff])(?:\s*/\s*)(?=[\u3400-\u9fff]
 _SQUARE: Final = re.compile(r"\s*[\[{]\s*")
 _SQUARE_END: Final = re.compile(r"\s*[\]}]\s*(?=([\w\"'(]?))")
 _COMMAS: Final = re.compile(r"\s*,(?:\s*,)+\s*|\s+,\s*")
-_COMMA_MARK: Final = re.compile(r",\s*(?=[.!?;:,])")
+_COMMA_MARK: Final = re.compile(r",\s*(?=[.!?;:,]+(?:\s|$))")
 _EMPTY_PAIR: Final = re.compile(r"\(\s*[.,;:]*\s*\)|\"\s*\"|（\s*）|【\s*】|《\s*》")
 _LONG_MARKS: Final = re.compile(r"([!?,;:、，；：！？。])\1+|\.{4,}|([!?])[!?]+")
 _SIGNS: Final = re.compile(r"[*^~<>#@=+]")
+_BEFORE_STOP: Final = re.compile(r"(?<=[\w)\"'])\s+(?=[.,!?;:](?:\s|$))")
 _LONE_SLASH: Final = re.compile(r"(?<!\w)/|/(?!\w)")
 _LONE: Final = re.compile(r"(?:^|(?<=\s))[-/*+=<>|~'\".:;,!?]+(?=\s)(?!\s*\d)")
 _CJK_COMMA: Final = re.compile(r"(?<=[\u3400-\u9fff])\s*,\s*(?!\d)")
@@ -188,13 +191,15 @@ def named_letters(text: str) -> str:
     """Return a text in which a Greek letter that stands for a quantity has its name."""
     if _CJK.search(text):
         return text
-    return _LONE_GREEK.sub(lambda m: f" {_GREEK[m[0].lower()]} ", text)
+    return _LONE_GREEK.sub(_named_letter, text)
 
 
 def read_symbols(text: str) -> str:
     """Return an English text with its signs in words."""
     text = _RATED.sub(r"\1 stars", text)
     text = _STARS.sub(lambda m: f" {m[0].count('★')} stars ", text)
+    if "=" not in text:
+        text = _SIZE.sub(" by ", text)
     text = _POWER.sub(_power, text)
     text = _MINUS.sub(" minus " if re.search(r"[=+×*÷^]", text) else _between, text)
     for pattern, said in _ENGLISH:
@@ -228,6 +233,7 @@ def without_signs(text: str, *, numbers: bool = True) -> str:
         text = _SQUARE_END.sub(lambda m: ", " if m[1] else " ", text)
         text = re.sub(r"\s*[•‣†‡¦№]\s*", " ", text)
     text = _EMPTY_PAIR.sub(" ", text)
+    text = _BEFORE_STOP.sub("", text)
     if numbers:
         text = _LONE.sub(" ", _LONE_SLASH.sub(" ", text))
     text = _COMMAS.sub(", ", _MANY_SPACES.sub(" ", text))
@@ -239,6 +245,16 @@ def without_signs(text: str, *, numbers: bool = True) -> str:
         .strip(",")
         .lstrip(".;:!?)]}，。；：！？、”’」』）…")
         .strip()
+    )
+
+
+def _named_letter(found: re.Match[str]) -> str:
+    before = found.string[found.start() - 1 : found.start()]
+    behind = found.string[found.end() : found.end() + 1]
+    return (
+        (" " if before.isalnum() else "")
+        + _GREEK[found[0].lower()]
+        + (" " if behind.isalnum() else "")
     )
 
 

@@ -149,6 +149,7 @@ _UNIT: Final = re.compile(
     + "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
     + r")(?![\w^°]|[-'’]\w|/[A-Za-z])"
 )
+_FRACTION: Final = re.compile(r"(?:^|\D\s|[^\d\s])\d{1,2}/$")
 _INFLECTED: Final = re.compile(r"\[(?:(\w+)\|)?(\w+)\]")
 _SHORT_UNITS: Final = frozenset(["W", "V", "L", "l", "g", "m", "h", "pt", "mi", "ha", "cal"])
 
@@ -164,5 +165,6 @@ def _unit(found: re.Match[str]) -> str:
     if unit in _SHORT_UNITS and PLACE.search(before) and unit not in "g":
         return found[0]
     single = number == "1" or "-" in found["space"] or is_adjective(found)
+    single = single or bool(_FRACTION.search(before))
     name = _INFLECTED.sub(lambda m: (m[1] or "") if single else m[2], _UNITS[unit])
     return f"{number} {name}"
