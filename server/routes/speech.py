@@ -23,6 +23,7 @@ from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 
 MAX_INPUT_CHARS: Final = 100_000
@@ -146,7 +147,7 @@ async def _sounds(
     reading_style = ReadingStyle(request.speed, request.volume, request.instructions or "")
     async with slots.wait(WAIT_S):
         resampled, silent = ResampledChunks(request.sample_rate), True
-        if any(c.isalnum() for c in request.input):
+        if has_words(request.input):
             said = assistant.say(request.input, voice, reading_style, options)
             async with aclosing(said) as chunks:
                 async for chunk in chunks:

@@ -31,6 +31,7 @@ from step_audio.core.errors import EngineError, InputError
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.reader import TextReader, unreadable_sentences
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
@@ -102,7 +103,7 @@ def _lines(args: argparse.Namespace, load: Load) -> int:
         (args.output / f"{path.stem}-{number:04}.wav", line.strip())
         for path in sorted(args.file.glob("*.txt"))
         for number, line in enumerate(_text_of(path).splitlines(), start=1)
-        if any(c.isalnum() for c in line)
+        if has_words(line)
     ]
     if not jobs:
         raise InputError(f"no line to read in the .txt files of {args.file}")
@@ -253,7 +254,7 @@ def _passages(text: str, *, style_tags: bool) -> Iterator[str]:
 
 
 def _has_words(passage: str, style_tags: bool) -> bool:
-    return bool(styled(passage)) if style_tags else any(c.isalnum() for c in passage)
+    return bool(styled(passage)) if style_tags else has_words(passage)
 
 
 def _text_of(path: Path) -> str:

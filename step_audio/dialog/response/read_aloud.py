@@ -11,6 +11,7 @@ from step_audio.core.types import BATCH, SamplingParams, TextOptions, Voice
 from step_audio.dialog.response.pipeline import AudioChunk
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 
@@ -52,7 +53,7 @@ class ReadAloud:
             EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
-        if not any(c.isalnum() for c in text):
+        if not has_words(text):
             raise InputError("there is nothing to say in this text; send words")
         reader = self.text_reader(reading_style, options)
         if reader.refuses:

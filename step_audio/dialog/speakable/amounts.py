@@ -219,6 +219,9 @@ _SPACED: Final = re.compile(
     r"(?<![\w.,:/'’-])\d{1,3}(?:[ '’]\d{3})+(?:\.\d+|,\d{1,2})?(?![\w'’]|[ '’]\d|-\d)"
 )
 _GROUPED: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(\.\d+)?(?!\d|,\d|st\b|nd\b|rd\b|th\b)")
+_RANGE_OF_GROUPED: Final = re.compile(
+    r"(?<![\w.,/-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?)\s?[-\u2013]\s?(\d[\d,.]*(?<=\d))(?![\w-])"
+)
 _EUROPEAN: Final = re.compile(
     r"(?<![\w.,])(?:\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|\d+,\d{1,2}(?!\d))(?![\w]|[.,]\d)"
 )
@@ -232,6 +235,10 @@ PLACE: Final = re.compile(
 _LETTERED: Final = re.compile(
     r"(?<![\w.,$€£-])(\d+(?:[.,]\d+)*)(\s?)(mn|bn|tn|[kKmMbBtT])\b(?![-'’/.]\w)"
 )
+_LETTERED_RANGE: Final = re.compile(
+    r"(?<![\w.,$€£-])(\d+(?:\.\d+)?)(?:[kKMB]|bn|mn)?\s?[-\u2013]\s?"
+    r"(\d+(?:\.\d+)?)\s?([kKMB]|bn|mn|tn)(?![\w'’-])"
+)
 _MANY: Final = re.compile(
     r"\s+(?:(?:active|new|monthly|daily|total|paying|more|other|registered|unique|weekly|annual|young|"
     r"old|poor|different|online|additional|people's)\s+)?"
@@ -243,6 +250,7 @@ _MANY: Final = re.compile(
 
 def read_grouped(text: str) -> str:
     """Return a text with numbers in groups, "10 000", "1,234.5" and "1.000,50", in words."""
+    text = _RANGE_OF_GROUPED.sub(r"\1 to \2", text)
     text = _SPACED.sub(lambda m: decimal(plain_number(m[0])), text)
     text = _EUROPEAN.sub(lambda m: decimal(plain_number(m[0], thousands_point=True)), text)
     return _GROUPED.sub(lambda m: decimal(plain_number(m[0])), text)
@@ -250,7 +258,11 @@ def read_grouped(text: str) -> str:
 
 def read_lettered(text: str) -> str:
     """Return a text in which the letter behind a figure is a factor, a meter or that letter."""
-    return _LETTERED.sub(_lettered, text)
+    return _LETTERED.sub(_lettered, _LETTERED_RANGE.sub(_lettered_range, text))
+
+
+def _lettered_range(found: re.Match[str]) -> str:
+    return f"{decimal(found[1])} to {decimal(found[2])} {_SCALES[found[3].lower()]}"
 
 
 def _lettered(found: re.Match[str]) -> str:

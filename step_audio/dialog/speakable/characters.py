@@ -46,6 +46,7 @@ _BRACKETED: Final = {
     **{0x249C + n: chr(97 + n) for n in range(26)},
     **{0x1F110 + n: chr(65 + n) for n in range(26)},
 }
+_CIRCLED: Final = re.compile(r"(?<=[①-⑳❶-❿➀-➓])(?=[①-⑳❶-❿➀-➓])")
 _FLAG: Final = re.compile(r"(?<![\U0001f1e6-\U0001f1ff])[\U0001f1e6-\U0001f1ff]{2}"
                           r"(?![\U0001f1e6-\U0001f1ff])")  # fmt: skip
 _FLAG_LETTERS: Final = {0x1F1E6 + n: chr(65 + n) for n in range(26)}
@@ -58,8 +59,11 @@ _FOOTNOTE: Final = re.compile(r"(?<=[^\W\d_]{4})[\u2070\u00b9\u00b2\u00b3\u2074-
 
 _CJK: Final = re.compile(r"[\u2e80-\u2fff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7a3]")
 _CJK_MARKS: Final = re.compile(r"([！（），．：；？［］｛｝～…‥｢｣｡､])")
+_WIDE_MARK: Final = re.compile(r"([，；：！？。、])(?=\S)")
 _HALF_MARKS: Final = str.maketrans("｢｣｡､", "「」。、")
-_BETWEEN_DIGITS: Final = re.compile(r"(?<=\d)[：．，～](?=\d)")
+_BETWEEN_DIGITS: Final = re.compile(
+    r"(?<=[０-９])(?:[：．～](?=[０-９])|，(?=[０-９]{3}(?![０-９])))"
+)
 _PLAIN_MARKS: Final = str.maketrans("：．，～", ":.,~")
 
 _LOOKALIKES: Final = dict(
@@ -80,12 +84,20 @@ def cleaned(text: str) -> str:
     text = _SPACES.sub(" ", text)
     if text.isascii():
         return "".join(c for c in text if c.isprintable())
+    text = _BETWEEN_DIGITS.sub(lambda m: m[0].translate(_PLAIN_MARKS), text)
+    text = _CIRCLED.sub(" ", text)
     text = _FLAG.sub(" ", text).translate(_FLAG_LETTERS)
     text = _RAISED.sub(_raised, _FOOTNOTE.sub("", _FRACTION.sub(_fraction, text)))
     text = text.translate(_UNCOMPOSED).translate(_BRACKETED)
     text = "".join(_plain(_composed(text)))
-    text = _BETWEEN_DIGITS.sub(lambda m: m[0].translate(_PLAIN_MARKS), text)
     return _MIXED.sub(_without_lookalikes, text)
+
+
+def has_words(text: str) -> bool:
+    """Return whether there is a letter or figure in a text, in whatever costume."""
+    if any(c.isalnum() for c in text):
+        return True
+    return not text.isascii() and any(c.isalnum() for c in cleaned(text))
 
 
 def joined_lines(text: str) -> str:
@@ -112,7 +124,7 @@ def _raised(found: re.Match[str]) -> str:
 def _composed(text: str) -> str:
     """Return the text in compatibility form; Chinese keeps the marks of its print."""
     if not _CJK.search(text):
-        return unicodedata.normalize("NFKC", text)
+        return unicodedata.normalize("NFKC", _WIDE_MARK.sub(r"\1 ", text))
     parts = _CJK_MARKS.split(text)
     return "".join(
         part.translate(_HALF_MARKS) if n % 2 else unicodedata.normalize("NFKC", part)

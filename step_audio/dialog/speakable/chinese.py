@@ -161,14 +161,21 @@ _UNIT: Final = re.compile(
     + r")(?![A-Za-z\d^/])"
 )
 _PER: Final = re.compile(
-    r"(元|块|千克|公斤|克|公里|米|升|次|个|人)/(斤|公斤|千克|克|吨|升|平方米|平|月|年|天|日|小时|分钟|分|秒|次|人|个|只|件|晚)"
+    r"(万元|亿元|元|块|千克|公斤|克|公里|米|升|次|个|人)/(斤|公斤|千克|克|吨|升|平方米|m2|m\^2|平|月|年|天|日|小时|分钟|分|秒|次|人|个|只|件|晚)"
 )
 _PER_MILLE: Final = re.compile(rf"({_NUMBER})‰")
 _RANGE: Final = re.compile(
     r"(?<![\d\w.+=*/×-])(\d+(?:\.\d+)?%?)\s?[-–—~～]\s?(\d+(?:\.\d+)?%?)(?![\d.\w-]*[-=]|[A-Za-z\d])(?!\s*=)"
 )
 _ORDINAL_RANGE: Final = re.compile(r"(?<=第)(\d+)\s?[-–—~～]\s?(?=\d)")
-_NAMED: Final = re.compile(r"(?<=[A-Za-z])-(?=\d)")
+_NAMED: Final = re.compile(r"(?<=[A-Za-z])-(?=\d)|(?<=[A-Za-z]\d)-(?=\d)")
+_ISO_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(?=\d\d:)")
+_ALL_DAY: Final = re.compile(r"(?<![\d/])24/7(?![\d/])")
+_CHOICE: Final = re.compile(r"(?<![\d/.])(\d{3,})/(\d{3,})(?![\d/.])")
+_HALF_DAY: Final = re.compile(r"(?<![\d:])(1[0-2]|\d)\s?([AaPp])[Mm](?![A-Za-z])")
+_THOUSANDS: Final = re.compile(
+    r"(?<![\dA-Za-z.])\d+(?:\.\d+)?[kK]-\d+(?:\.\d+)?[kK]|(?<=薪)\d+(?:\.\d+)?[kK]"
+)
 _FIRST: Final = re.compile(r"\bNo\.?\s?(\d+)", re.I)
 _MIXED: Final = re.compile(r"(?<![\d/])(\d+)\s(\d+)/(\d+)(?![\d/])")
 _ABOUT: Final = re.compile(r"(?<![\d%])[~～≈](?=\s?\d)")
@@ -188,7 +195,12 @@ _DIGITS: Final = "零幺二三四五六七八九"
 
 def read_chinese(text: str) -> str:
     """Return a Chinese text with what its grammar misreads in words or plain figures."""
+    text = _ISO_TIME.sub(r"\1 ", text)
+    text = _THOUSANDS.sub(_thousands, text)
     text = _NAMED.sub(" ", text)
+    text = _ALL_DAY.sub("24 7", text)
+    text = _CHOICE.sub(r"\1、\2", text)
+    text = _HALF_DAY.sub(lambda m: f"{'上午' if m[2] in 'Aa' else '下午'}{m[1]}点", text)
     text = _FIRST.sub(r"第\1", text)
     text = _ORDINAL_RANGE.sub(r"\1至第", text)
     text = _ABROAD.sub(lambda m: f"加{_dialled(m[1])}，{_dialled(m[2])}", text)
@@ -200,11 +212,16 @@ def read_chinese(text: str) -> str:
     text = _ABOUT.sub("约", text)
     text = _MIXED.sub(r"\1又\2/\3", text)
     text = _UNIT.sub(lambda m: f"{m[1]}{_UNITS[m[2]]}", text)
-    text = _PER.sub(r"\1每\2", text)
+    text = _PER.sub(lambda m: f"{m[1]}每{'平方米' if m[2][0] == 'm' else m[2]}", text)
     text = _PER_MILLE.sub(r"千分之\1", text)
     text = _RANGE.sub(r"\1到\2", text)
     text = _LETTERED.sub(" to ", text)
     return _POWER.sub(_power, text)
+
+
+def _thousands(found: re.Match[str]) -> str:
+    said = re.sub(r"([\d.]+)[kK]", lambda m: f"{float(m[1]) * 1000:.0f}", found[0])
+    return said.replace("-", "到")
 
 
 def _bare(number: str) -> str:

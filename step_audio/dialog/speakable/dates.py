@@ -39,8 +39,10 @@ _DAY_MONTH: Final = re.compile(
     r"(\d{1,2})/(\d{1,2})(?![\w/%]|\s+(?:of|cup|inch|teaspoon|tablespoon|mile|tsp|tbsp))",
     re.I,
 )
+_MONTH_YEAR: Final = re.compile(r"(?<![\w/.-])(0?[1-9]|1[0-2])[/-]((?:19|20)\d\d)(?![\w/-]|\.\d)")
 _ON: Final = re.compile(r"(?:on|by|until|till|since|due|dated?)\b", re.I)
 _EVENTS: Final = re.compile(r"(?<![\w/.])(?:9/11|24/7|50/50|7/11|20/20|7/7)(?![\w/])")
+_FULL_SCORE: Final = re.compile(r"(?<![\w/.])(10|5|100)/\1(?![\w/.]\w|/|\s+of\b)")
 _SCORES: Final = re.compile(
     r"(?<![\w/.])(\d{1,3})/(\d{1,3})(?=\s+(?:stars?|points?|marks?|correct|wins?)\b)"
 )
@@ -57,6 +59,7 @@ _ERA: Final = re.compile(r"(?<![\w.,])(\d{1,4})\s?(BCE?|AD|CE)\b")
 _CLOCK: Final = re.compile(
     r"(?<![\w:.])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?:[.,]\d+)?(?:\s?([AaPp])\.?\s?([Mm])\b(\.(?!\s*$))?)?(?![\w:]|\.\d)"
 )
+_POINT_CLOCK: Final = re.compile(r"(?<![\w:.])([01]?\d)\.([0-5]\d)\s?([AaPp])\.?[Mm]\b")
 _HOUR: Final = re.compile(r"(?<![\w:.,])(1[0-2]|0?\d)\s?([AaPp])\.?([Mm])\b(\.(?!\s*$))?")
 _FRENCH_CLOCK: Final = re.compile(r"(?<![\w:.])([01]?\d|2[0-4])h([0-5]\d)(?!\w)")
 _RANGE_DASH: Final = re.compile(
@@ -70,7 +73,9 @@ def read_dates(text: str) -> str:
     text = _ISO_TIME.sub(_iso_time, text)
     text = _ISO_DATE.sub(lambda m: _date(m, int(m[1]), int(m[3]), int(m[4])), text)
     text = _PARTS_DATE.sub(_parts_date, text)
+    text = _MONTH_YEAR.sub(lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}", text)
     text = _EVENTS.sub(_event, text)
+    text = _FULL_SCORE.sub(r"\1 out of \1", text)
     text = _SCORES.sub(lambda m: f"{m[1]} out of {m[2]}", text)
     text = _DAY_MONTH.sub(_day_month, text)
     text = _CENTURY.sub(lambda m: f"{cardinal(int(m[1]))} hundreds", text)
@@ -96,7 +101,7 @@ def _words_dates(text: str) -> str:
     text = re.sub(rf"\b({'|'.join(_SHORT)})\b\.?(?=\s+\d)", lambda m: _SHORT[m[1]], text)
     text = re.sub(
         rf"(?<![\w.,:/])(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?"
-        rf"({_MONTH}|(?:{'|'.join(_SHORT)})\b\.?)(?=,?\s+\d{{4}}\b|[\s,.;:!?)]|$)",
+        rf"({_MONTH}|(?:{'|'.join(_SHORT)})\b\.?)(?=,?\s+\d{{4}}\b|[\s,.;:!?)\u2013-]|$)",
         _day_first,
         text,
     )
@@ -196,6 +201,7 @@ def read_times(text: str) -> str:
     if not re.search(r"\d(?::\d|h\d|\s?[AaPp]\.?[Mm])", text):
         return text
     text = _RANGE_DASH.sub(" to ", text)
+    text = _POINT_CLOCK.sub(r"\1:\2 \3m", text)
     text = _CLOCK.sub(_clock, text)
     text = _FRENCH_CLOCK.sub(lambda m: _said_time(int(m[1]), int(m[2]), 0), text)
     return _HOUR.sub(lambda m: f"{cardinal(int(m[1]))} {m[2].lower()} m", text)
@@ -236,7 +242,8 @@ _WORDS: Final = (
 )
 _ASKED: Final = re.compile(
     rf"\b(?:{_WORDS})(?:[\s:.,-]{{1,3}}|\s+(?:us|me|him|her|them|at|on|is|number|no|now|to)\b\.?:?\s*){{1,3}}"
-    r"(?P<number>\+?\(?\d(?:[\s().-]{0,2}\d){2,14})(?![\w/:%]|[.,]\d|\s?(?:people|times|minutes|hours|days|a\.?m|p\.?m))",
+    r"(?P<number>\+?\(?\d(?:[\s().-]{0,2}\d){2,14})"
+    r"(?![\w/:%]|[.,]\d|\s?(?:people|times|minutes|hours|days|a\.?m|p\.?m))",
     re.I,
 )
 _ABROAD: Final = re.compile(r"(?<![\w.+])\+\s?\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){1,6}(?![\w]|[.,]\d)")
@@ -244,7 +251,7 @@ _TRUNK: Final = re.compile(
     r"(?<![\w.,:/-])(?:\(0\d{1,5}\)|0\d{1,5})[\s-]\d{3,4}(?:[\s-]?\d{2,4}){1,2}(?![\w-]|[.,:/]\d)"
     r"|(?<![\w.,:/-])0\d{9,10}(?![\w-]|[.,:/]\d)|(?<![\w.,:/-])0\d{2,5}/\d{4,8}(?![\w/-])"
     r"|(?<=zip )\d{5}\b|(?<=ZIP )\d{5}(?:-\d{4})?\b|(?<=code )\d{4,8}\b|(?<=PIN )\d{4,8}\b"
-    r"|(?<=code is )\d{4,8}\b|(?<=PIN is )\d{4,8}\b|(?<=ZIP code )\d{5}\b"
+    r"|(?<= [A-Z]{2} )\d{5}(?:-\d{4})?(?![\w-])|(?<=code is )\d{4,8}\b|(?<=PIN is )\d{4,8}\b"
 )
 _AMERICAN: Final = re.compile(
     r"(?<![\w.+-])(?:1[-. ])?(?:\(\d{3}\)\s?|\d{3}[-.\s])\d{3}[-.\s]\d{4}"

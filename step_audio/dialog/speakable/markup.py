@@ -159,7 +159,7 @@ def without_tex(text: str) -> str:
 def _is_closed(text: str, opened: re.Match[str]) -> bool:
     """Whether a tag right behind a letter, as in H<sub>2</sub>O, is one: its end follows."""
     void = opened[1].lower() in {"br", "wbr", "hr"}
-    return void or f"</{opened[1].lower()}" in text[opened.end() :].lower()
+    return void or bool(re.search(rf"</{opened[1]}\s*>", text[opened.end() :], re.I))
 
 
 def _gap(tag: str) -> str:

@@ -44,7 +44,11 @@ _ABBREVIATIONS: Final = _pairs(
     (r"\bMr\.?(?=\s+[A-Z])", "Mister"),
     (r"\bMrs\.?(?=\s)", "Missis"),
     (r"\bMs\.(?=\s)", "Miss"),
-    (r"\bDr\.(?=\s+[A-Z])", "doctor"),
+    (r"\bDr\.?(?=\s+[A-Z])", "doctor"),
+    (r"\bCol\.(?=\s+[A-Z])", "Colonel"),
+    (r"(?<=[\w,] )Inc\.?(?=[\s,]|$)", "Incorporated"),
+    (r"(?<=\w )Ltd\.?(?=[\s,]|$)", "Limited"),
+    (r"(?<=\w )Corp\.?(?=[\s,]|$)", "Corporation"),
     (r"\bProf\.(?=\s)", "Professor"),
     (r"\bDept\.(?=\s)", "Department"),
     (r"\bGov\.(?=\s+[A-Z])", "Governor"),
@@ -72,7 +76,7 @@ _ABBREVIATIONS: Final = _pairs(
     (r"\bNr\.\s*(?=\d)", "number "),
     (r"\b(?!(?:The|Mount|Port|Fort)\b)([A-Z]\w+|\d+(?:st|nd|rd|th))\s+St\.", r"\1 Street"),
     (r"\bStreet(?=\s*$)", "Street."),
-    (r"\bSt\.(?=\s+[A-Z])", "Saint"),
+    (r"\bSt\.?(?=\s+[A-Z][a-z])", "Saint"),
     (r"(?<=\w)\s+Ave\.", " Avenue"),
     (r"(?<=\w)\s+Blvd\.", " Boulevard"),
     (r"(?<=\w)\s+Rd\.", " Road"),
@@ -90,6 +94,30 @@ _ABBREVIATIONS: Final = _pairs(
     (rf"\b({_EVENTS})\s+([IVXLC]+)\b", lambda m: f"{m[1]} {cardinal(_roman(m[2]))}"),
 )  # fmt: skip
 
+
+def _spoken(number: str) -> str:
+    whole, _, part = number.partition(".")
+    said = (
+        digits(whole)
+        if len(whole) > 12 or (whole[0] == "0" and len(whole) > 1)
+        else cardinal(int(whole))
+    )
+    return f"{said} point {digits(part)}" if part else said
+
+
+def _scientific(found: re.Match[str]) -> str:
+    minus = "minus " if found[2] == "-" else ""
+    return f"{_spoken(found[1])} times ten to the power of {minus}{cardinal(int(found[3]))}"
+
+
+def _decimal(found: re.Match[str]) -> str:
+    before = f"{found[1]} " if found[1] else ""
+    behind = found.string[found.end() : found.end() + 1]
+    whole, _, part = found[2].partition(".")
+    said = f"{_spoken(whole)} point {digits(part)}" if whole else f"point {digits(part)}"
+    return f"{before}{said}{' ' if behind.isalpha() else ''}"
+
+
 _FORMS: Final = _pairs(
     (r"\b[vV](?=\d+\.\d)|\bv(?=\d)", "version "),
     (r"(?<![\w.])(\d{1,2})(\d\d)([pi])\b", r"\1 \2 \3"),
@@ -102,7 +130,17 @@ _FORMS: Final = _pairs(
     (r"(?<![\w.])(\d+)\"(?=\s(?:tall|wide|long|high|deep|thick)\b)", r"\1 inches"),
     (r"(?<![\w.])(\d+)\"(?=\s(?:screen|monitor|pipe|tv|TV|display|wheel|nail)\b)", r"\1 inch"),
     (r"(?<=\d)\s?sec\b\.?(?=\s*[a-z,;])", " seconds"),
+    (r"(?<=\d)_(?=\d{3})", ""),
+    (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?!\w)", _scientific),
+    (r"(?<![\w.,])([1-9])000(?!\w|[.,:]\d)", lambda m: cardinal(int(m[0]))),
+    (r"(?<=\d)-([a-z]+)-(?=\d)", r" \1 "),
     (r"(?<=[A-Za-z])-(?=\d)", " "),
+    (r"(?<![\w.])(\d+)(?:st|nd|rd|th)(?![^\W_])", lambda m: ordinal(int(m[1]))),
+    (r"(?<![\w/])(\d+)/0(?!\w|[.,/]\d)", r"\1 divided by 0"),
+    (r"(?<![\w.])(\d+)h\s?(\d+)m(?:in)?(?!\w)", lambda m: _lasting(m, "hour", "minute")),
+    (r"(?<![\w.])(\d+)m\s?(\d+)s(?!\w)", lambda m: _lasting(m, "minute", "second")),
+    (r"(?<![\w.,-])(\d[\d,]*(?:\.\d+)?)-(\d[\d,]*(?:\.\d+)?)(?![\w-]|[.,]\d)", r"\1 to \2"),
+    (r"([A-Za-z]*)(?<![\d.,])(\d*\.\d+)(?=[A-Za-z]|$|[^\w.,-]|[.,](?!\d))", _decimal),
     (r"(?<=\d),(?=\d)", ", "),
     (r"(?<![\w.,])1[1-9]0[1-9](?!\w|[.,:]\d)", lambda m: year(int(m[0]))),
     (r"(?<![\w.])1/2 (?=(?:an?|the)\b)", "half "),
@@ -111,7 +149,6 @@ _AFTER: Final = _pairs(
     # American usage, and what a small model of American speech has learned.
     (r"\b(hundred|thousand|million) and (?=[a-z])", r"\1 "),
     (r"\bo (?=(?:one|two|three|four|five|six|seven|eight|nine)\b)", "oh "),
-    (r"\b([AP])M\b", lambda m: f"{m[1].lower()} m"),
 )
 _FIGURE: Final = re.compile(
     r"\d+\s\d/\d{1,2}(?![\d/])|[A-Za-z]*(?:[\d]+[.,:/'-]*[A-Za-z]*[-'/]?)*\d(?:[A-Za-z]+(?:[-'][A-Za-z]+)*)?"
@@ -144,6 +181,13 @@ def read_chinese_figures(text: str) -> str:
     """Return a Chinese text with its figures in words; what the grammar cannot read stays."""
     if not re.search(r"[\d%@#&+=°]", text):
         return text
+    # Given more, the grammar takes commas for those of thousands.
+    return "".join(_chinese_part(part) for part in re.split(r"([，。；！？、：])", text))
+
+
+def _chinese_part(text: str) -> str:
+    if not re.search(r"[\d%@#&+=°]", text):
+        return text
     read = _grammar("zh")
     try:
         said = read(text)
@@ -152,7 +196,7 @@ def read_chinese_figures(text: str) -> str:
     # The grammars assert that a path through them exists; for odd mixtures there is none.
     except (AssertionError, RuntimeError, ValueError) as error:
         _LOG.debug("text not normalised as a whole", extra={"error": repr(error)})
-    return "".join(_word(piece, read) for piece in re.split(r"(\s+|[，。；！？、])", text))
+    return "".join(_word(piece, read) for piece in re.split(r"(\s+)", text))
 
 
 def _opens(found: re.Match[str]) -> bool:
@@ -190,22 +234,17 @@ def _figure(figure: str) -> str:
             and all(w in said.lower() for w in words if w not in _SUFFIXES)
         ):
             return said
-    return _NUMBER.sub(lambda m: f" {_spoken(m[0])} ", figure).strip()
+    return _NUMBER.sub(lambda m: f" {_spoken(m[0])} ", figure).replace("-", " ").strip()
+
+
+def _lasting(found: re.Match[str], *units: str) -> str:
+    parts = zip((int(found[1]), int(found[2])), units, strict=True)
+    return " ".join(f"{cardinal(n)} {unit}{'' if n == 1 else 's'}" for n, unit in parts)
 
 
 _SUFFIXES: Final = frozenset(
     re.findall(r"[\w:-]+", "min sec hrs mph lbs jan feb mar apr jun jul aug sep oct nov dec")
 )
-
-
-def _spoken(number: str) -> str:
-    whole, _, part = number.partition(".")
-    said = (
-        digits(whole)
-        if len(whole) > 12 or (whole[0] == "0" and len(whole) > 1)
-        else cardinal(int(whole))
-    )
-    return f"{said} point {digits(part)}" if part else said
 
 
 @lru_cache

@@ -24,10 +24,11 @@ _ABBREVIATION: Final = re.compile(
     r"|e\.g|i\.e|approx|[a-z])|(?:[A-Z]\.)+[A-Z])\.$"
 )
 _OPEN_ABBREVIATION: Final = re.compile(
-    r"(?:^|[\s(\d])(?i:[ap]\.m|ph\.d|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
-    r"|tel|ext|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
+    r"(?:^|[\s(\d\"'“‘])(?i:[ap]\.m|ph\.d|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
+    r"|tel|ext|apt|art|eq|ed|ste|rm|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
 )
 """Those that end a sentence as often as not: what comes next tells."""
+_ROMAN_VOLUME: Final = re.compile(r"\b(?i:vol|ch|pt|art|bk)\.$")
 _SAID_NO: Final = re.compile(r"\b(?:said|says?|is|was|voted|answered|replied|or)\s+no\.$")
 _AHEAD_CHARS: Final = 12
 _WORD_CHARS: Final = 24
@@ -76,13 +77,13 @@ class SentenceSplitter:
         for end in _END.finditer(self._text, start, limit + 1):
             if end.end() > limit:
                 break
-            said = _ANY_BREAK.sub("\n", _PAGE_BREAK.sub("\f", self._text[start : end.end()]))
+            said = self._text[start : end.end()]
             rest = self._text[end.end() : end.end() + _AHEAD_CHARS]
-            if not (
-                _is_wrapped(self._column, said, rest)
-                or _is_cut(said, end[0], rest)
-                or _is_shortened(said, rest)
-            ):
+            goes_on = False
+            if end[0].isspace():
+                said = _ANY_BREAK.sub("\n", _PAGE_BREAK.sub("\f", said))
+                goes_on = _is_wrapped(self._column, said, rest) or _is_cut(said, end[0], rest)
+            if not (goes_on or _is_shortened(said, rest)):
                 return end.end()
         if len(self._text) - start <= self._max_chars:
             return None
@@ -110,6 +111,8 @@ def _is_shortened(said: str, rest: str) -> bool:
     unknown = not following and len(rest) < _AHEAD_CHARS
     if following.isdigit() and _SAID_NO.search(said):
         return False
+    if _ROMAN_VOLUME.search(said) and re.match(r"\s*[IVXLC]+\b", rest):
+        return True
     return unknown or following.islower() or following.isdigit() or following in "+#("
 
 
@@ -145,5 +148,5 @@ def _is_cut(said: str, mark: str, rest: str) -> bool:
 
 def _column(column: int, text: str) -> int:
     """Return the column behind `text` that begins in `column`."""
-    line_break = text.rfind("\n")
+    line_break = max(text.rfind(mark) for mark in "\n\r\f\v\x85\u2028\u2029")
     return column + len(text) if line_break < 0 else len(text) - line_break - 1

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from step_audio.dialog.speakable.characters import has_words
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -114,7 +116,7 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
         spans.append((style, text[start : found.start()]))
         style, start = named, found.end()
     spans.append((style, text[start:]))
-    return [(how, what) for how, what in spans if any(c.isalnum() for c in what)]
+    return [(how, what) for how, what in spans if has_words(what)]
 
 
 def last_tag(text: str) -> str:
@@ -149,7 +151,7 @@ def _is_tag(text: str, found: re.Match[str], last_end: int) -> bool:
         return True
     if not behind[:1].isalnum() and behind[:1] in _MARKS_BEHIND and behind[:1]:
         return False
-    if not before.strip() or before.rstrip(" \t").endswith("\n"):
+    if not before.strip(_QUOTES + "\n") or before.rstrip(" \t").endswith("\n"):
         return True
     if before.rstrip().rstrip(_QUOTES)[-1:] in _MARKS_BEFORE:
         return True

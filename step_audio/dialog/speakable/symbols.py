@@ -22,7 +22,7 @@ _BREAK: Final = re.compile(r"\s*(?:[—―]|\s–\s|\s--+\s|(?<=\w)--+(?=\w))\s*
 
 _SHRUG: Final = re.compile(r"¯\\?_?\(ツ\)_?/¯|\(╯°□°[)）]╯︵ ┻━┻|\([-^><*'][_.-][-^><*'];?\)")
 _FACE: Final = re.compile(
-    r"(?<![\w)])(?:[:;=]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
+    r"(?<![\w)])(?:[:;]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|=['^-]?[)(\]DPp]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
 )
 _HEART: Final = re.compile(r"(?:^|(?<=\s))<3+(?=\s|$|[.!?,])")
 _VARIABLE: Final = re.compile(r"(?:\b(?!I\b|[yu]\b)[A-Za-z]|\d)\s*$")
@@ -32,9 +32,9 @@ _MENTION: Final = re.compile(r"<[@#!&]{1,2}(\w{1,32})>")
 
 _RATED: Final = re.compile(r"(\d)\s?[★⭐]")
 _STARS: Final = re.compile(r"★{2,}[☆✩]*|★[☆✩]+")
-_SIZE: Final = re.compile(r"(?<=\d)[x×](?=\d)")
+_SIZE: Final = re.compile(r"(?<=\d)(?<!\b0)[x×](?=\d)")
 
-_GREEK: Final = dict(
+_GREEK: Final[dict[str, str]] = dict(
     zip(
         "αβγδεζηθικλμνξοπρςστυφχψω",
         re.findall(
@@ -49,6 +49,8 @@ _LONE_GREEK: Final = re.compile(
     r"(?<![\u0370-\u03ff])[αβγδεζηθικλμνξοπρςστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ](?![\u0370-\u03ff])"
 )
 
+_GENERIC: Final = re.compile(r"(?<=\w)<([&*]?[A-Za-z_]\w*(?:\s*,\s*[&*]?\w+)*)>", re.A)
+_OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w ,&*]+)>", re.A)
 _POWER: Final = re.compile(r"\^\(?([-+]?)(\d+|[A-Za-z])\)?")
 _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), said)
@@ -56,7 +58,6 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"\bC\+\+", "C plus plus"),
         (r"\b([CFJ])#(?!\w)", r"\1 sharp"),
         (r"\bA\+(?=\W|$)", "A plus"),
-        (r"(?<=\w)<(\w+(?:\s*,\s*\w+)*)>", r" \1 "),
         (r"(?<=\w)\s*\+=\s*(?=\w)", " plus equals "),
         (r"(?<=\w)\s*-=\s*(?=\w)", " minus equals "),
         (r"\bw/o\b", "without"),
@@ -77,7 +78,11 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?<=[A-Za-z0-9])\s*>\s*(?=\d|[a-z]\b)", " greater than "),
         (r"(?<=\w)\s+>\s+(?=\w)", " greater than "),
         (r"(?:(?<=\s)|^)>\s?(?=\.?\d)", "more than "),
-        (r"(?<=\w)\s*&&\s*(?=\w)", " and "),
+        (r"\s*&&\s*", " and "),
+        (r"(?<=\w)::(?=\w)", " "),
+        (r"(?<!\S)<(/?[\w./+: -]{1,60})>", r"\1"),
+        (r"(?<=\w)\+\+(?!\w)", " plus plus"),
+        (r"(?<=\w)@(?=\w)", " at "),
         (r"(?<=\w)\s*\|\|\s*(?=\w)", " or "),
         (r"\s*&\s*", " and "),
         (r"\s*±\s*|\+/-\s*", " plus or minus "),
@@ -87,16 +92,16 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
             "about ",
         ),
         (r"\s*≈\s*", " is about "),
-        (r"(?<=\d)\s?(?:[×✕✖*]|x(?=\s?\d))\s?(?=[\d(])", " times "),
+        (r"(?<=\d)(?<!\b0)\s?(?:[×✕✖*]|x(?=\s?\d))\s?(?=[\d(])", " times "),
         (r"(?<=[\w)])\s*[×✕]\s*(?=[\w(])", " times "),
-        (r"(?<=[\w)])\s+\*\s+(?=[\w(])", " times "),
+        (r"\b([A-Za-z]|\d+)\s+\*\s+(?=[A-Za-z]\b|\d|\()", r"\1 times "),
         (r"\b([A-Za-z\d])\*([A-Za-z\d])\b", r"\1 times \2"),
         (r"(?<=\d)\s?[×x](?=\s|$)", " times"),
         (r"\s*÷\s*", " divided by "),
         (r"(?<=\d|\))\s+/\s+(?=[\d(])", " divided by "),
         (r"(?<=[\w)])\s+\+\s+(?=[\w(-])", " plus "),
         (r"(?<=\d)\+(?=\d)", " plus "),
-        (r"(?<=\d)\+(?=\s|$|[,.;:!?)])", " plus"),
+        (r"(?<=\w)\+(?=\s|$|[,.;:!?)])", " plus"),
         (r"(?<=[A-Za-z])\s*\+\s*(?=[A-Za-z0-9])", " plus "),
         (r"(?<![\w.])\+\s?(?=[\d.])", "plus "),
         (r"√\s?", " square root of "),
@@ -112,7 +117,15 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"©\s?", " copyright "),
         (r"%\s?", " percent "),
         (r"‰", " per thousand "),
+        (r"°\s?N\b", " degrees north"),
+        (r"°\s?S\b", " degrees south"),
+        (r"°\s?E\b", " degrees east"),
+        (r"°\s?W\b", " degrees west"),
         (r"°", " degrees "),
+        (r"(?<=(?:eters|nches))\s?[x×]\s?(?=\d)", " by "),
+        (r"(?<=feet)\s?[x×]\s?(?=\d)", " by "),
+        (r"(?<=[a-z])-(an?)-(?=day|week|month|year|person|head|piece|pop)", r" \1 "),
+        (r"(?<=[a-z])-(?=the [a-z]+(?:st|nd|rd|th) of )", " to "),
         (r"(?<![\w&])#\s?(?=\d)", "number "),
         (r"(?<=\s)@(?=\s)", "at"),
         (r"(?<![\w.])-(?=\.?\d)", "minus "),
@@ -142,6 +155,7 @@ _CHINESE: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?<![\w<])<\s*(?=\d)", "小于"),
         (r"(?<![\w>])>\s*(?=\d)", "大于"),
         (r"(?<=\d)\s*[×*]\s*(?=\d)", "乘以"),
+        (r"(?<=\d)[xX](?=\d)", "乘"),
         (r"\s*÷\s*", "除以"),
         (r"\s*(?:->|=>|[→⇒])\s*", "到"),
         (r"\s*&\s*", "和"),
@@ -159,6 +173,7 @@ _CJK_GAP: Final = re.compile(r"(?<=[\u3400-\u9fff])(?:\s*/\s*)(?=[\u3400-\u9fff]
 _SQUARE: Final = re.compile(r"\s*[\[{]\s*")
 _SQUARE_END: Final = re.compile(r"\s*[\]}]\s*(?=([\w\"'(]?))")
 _COMMAS: Final = re.compile(r"\s*,(?:\s*,)+\s*|\s+,\s*")
+_MARK_COMMA: Final = re.compile(r"(?<=[:;(])\s*,\s*")
 _COMMA_MARK: Final = re.compile(r",\s*(?=[.!?;:,]+(?:\s|$))")
 _EMPTY_PAIR: Final = re.compile(r"\(\s*[.,;:]*\s*\)|\"\s*\"|（\s*）|【\s*】|《\s*》")
 _LONG_MARKS: Final = re.compile(r"([!?,;:、，；：！？。])\1+|\.{4,}|([!?])[!?]+")
@@ -202,13 +217,23 @@ def read_symbols(text: str) -> str:
         text = _SIZE.sub(" by ", text)
     text = _POWER.sub(_power, text)
     text = _MINUS.sub(" minus " if re.search(r"[=+×*÷^]", text) else _between, text)
+    text = _without_generics(text)
     for pattern, said in _ENGLISH:
         text = pattern.sub(said, text)
     return text
 
 
+def _without_generics(text: str) -> str:
+    """Return a text with types of types, "Map<K, List<V>>", as the words in them."""
+    text, found = _GENERIC.subn(r" \1 ", text)
+    while found:
+        text, found = _OUTER_GENERIC.subn(r" \1 ", text)
+    return text
+
+
 def read_chinese_symbols(text: str) -> str:
     """Return a Chinese text with its signs in words."""
+    text = _without_generics(text)
     for pattern, said in _CHINESE:
         text = pattern.sub(said, text)
     return _CJK_GAP.sub("、", text)
@@ -238,6 +263,7 @@ def without_signs(text: str, *, numbers: bool = True) -> str:
         text = _LONE.sub(" ", _LONE_SLASH.sub(" ", text))
     text = _COMMAS.sub(", ", _MANY_SPACES.sub(" ", text))
     text = _LONG_MARKS.sub(lambda m: m[1] or m[2] or "...", text)
+    text = _MARK_COMMA.sub(" ", text)
     text = _COMMA_MARK.sub("", re.sub(r"\s+(?=[.!?;:](?:\s|$))", "", text))
     return (
         _MANY_SPACES.sub(" ", text)

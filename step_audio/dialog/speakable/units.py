@@ -8,6 +8,7 @@ from typing import Final
 from step_audio.dialog.speakable.amounts import PLACE, is_adjective
 
 _TABLE: Final = """
+bps = basis point[s]
 mmHg = millimeter[s] of mercury
 mmol/L = millimole[s] per liter
 mg/dL = milligram[s] per deciliter
