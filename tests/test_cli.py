@@ -46,6 +46,7 @@ class FakeParts:
     def __init__(
         self, profile: Profile, *scripts: list[int], error: Exception | None = None
     ) -> None:
+        self._languages = profile.dialog.languages
         self._engine = ScriptedEngine(scripts or (ANSWER,), error=error)
         self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
 
@@ -65,7 +66,7 @@ class FakeParts:
         return self._services
 
     def settings(self) -> DialogSettings:
-        return DialogSettings()
+        return DialogSettings(languages=self._languages)
 
 
 @pytest.fixture

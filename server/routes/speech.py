@@ -24,6 +24,7 @@ from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_e
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable.characters import has_words
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 
 MAX_INPUT_CHARS: Final = 100_000
@@ -97,7 +98,7 @@ def speech_router(
                 status=413,
             )
         options = request.text_options(assistant.settings.text_options)
-        headers = await _left_out(assistant, request.input, options)
+        headers = await _warnings(assistant, request.input, options)
         voice = names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, options, slots))
@@ -116,21 +117,22 @@ def speech_router(
     return router
 
 
-async def _left_out(assistant: Assistant, text: str, options: TextOptions) -> dict[str, str]:
-    """Return the header that says which sentences are left out, where that was asked for.
+async def _warnings(assistant: Assistant, text: str, options: TextOptions) -> dict[str, str]:
+    """Return the header that says what is left out of a text, if anything is.
 
     Raises:
         RequestError: a text that the model would only babble at.
     """
-    errors = await assistant.unreadable(text, options)
-    if not errors:
+    try:
+        warnings = await assistant.check_text(text, options)
+    except UnreadableText as error:
+        raise RequestError(str(error), code=error.code, param="input") from error
+    if not warnings:
         return {}
-    if options.unreadable == "refuse":
-        raise RequestError(str(errors[0]), code=errors[0].code, param="input") from errors[0]
-    warnings = [error.left_out() for error in errors[:MAX_WARNINGS]]
-    if len(errors) > MAX_WARNINGS:
-        warnings.append(f"and {len(errors) - MAX_WARNINGS} more sentences")
-    return {WARNINGS_HEADER: "; ".join(warnings).encode("ascii", "backslashreplace").decode()}
+    said = warnings[:MAX_WARNINGS]
+    if len(warnings) > MAX_WARNINGS:
+        said.append(f"and {len(warnings) - MAX_WARNINGS} more")
+    return {WARNINGS_HEADER: "; ".join(said).encode("ascii", "backslashreplace").decode()}
 
 
 def _sound() -> dict[str, Any]:

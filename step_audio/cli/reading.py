@@ -32,14 +32,14 @@ from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable.characters import has_words
-from step_audio.dialog.speakable.reader import TextReader, unreadable_sentences
+from step_audio.dialog.speakable.reader import TextReader, check_text
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
-PAUSE_S: Final = 0.5
-"""Of a passage of which nothing is read."""
+MAX_WARNINGS: Final = 20
 MAX_BOOK_BYTES: Final = 32 << 20
 
 
@@ -67,34 +67,44 @@ def say(args: argparse.Namespace, load: Load) -> int:
 def _show(args: argparse.Namespace) -> int:
     """Print what the model would be given, a sentence a line; nothing is loaded or written."""
     profile = load_profile(args.profile)
-    options = replace(_options(args, profile), unreadable="skip")
-    if args.file is None:
-        texts = [args.text]
-    elif args.file.is_dir():
-        lines = (_text_of(path).splitlines() for path in sorted(args.file.glob("*.txt")))
-        texts = [line for file in lines for line in file]
-    else:
-        texts = [_text_of(args.file)]
-    for text in texts:
+    options = _options(args, profile)
+    for text in _texts(args):
         reader = TextReader(options, profile.dialog.languages, args.instructions)
         for written in sentences(text):
-            for spoken in reader.read(written):
-                print(spoken.text)
-        for spoken in reader.end():
-            print(spoken.text)
-        for error in reader.left_out:
-            print(error.left_out() if _skips(args, profile) else error, file=sys.stderr)
+            try:
+                spoken = reader.read(written)
+            except UnreadableText as error:
+                print(error, file=sys.stderr)
+            else:
+                print(*(f"{sentence.text}\n" for sentence in spoken), sep="", end="")
+        print(*(f"{sentence.text}\n" for sentence in reader.end()), sep="", end="")
+        _warn(reader.warnings)
     return 0
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    """Say what is left out, each once, and of very many the first."""
+    said = list(dict.fromkeys(warnings))
+    for warning in said[:MAX_WARNINGS]:
+        print(warning, file=sys.stderr)
+    if len(said) > MAX_WARNINGS:
+        print(f"and {len(said) - MAX_WARNINGS} more", file=sys.stderr)
+
+
+def _texts(args: argparse.Namespace) -> Iterator[str]:
+    if args.file is None:
+        yield args.text
+    elif args.file.is_dir():
+        for path in sorted(args.file.glob("*.txt")):
+            yield from _text_of(path).splitlines()
+    else:
+        yield _text_of(args.file)
 
 
 def _options(args: argparse.Namespace, profile: Profile) -> TextOptions:
     asked = {field.name: getattr(args, field.name) for field in fields(TextOptions)}
     told = {name: value for name, value in asked.items() if value is not None}
     return replace(TextOptions(**profile.text_options.model_dump()), **told)
-
-
-def _skips(args: argparse.Namespace, profile: Profile) -> bool:
-    return _options(args, profile).unreadable == "skip"
 
 
 def _lines(args: argparse.Namespace, load: Load) -> int:
@@ -142,12 +152,17 @@ class _FileReading:
         if len(passages) == 1:
             self._check(passages)
             async with assistant_of(self._parts, self._args.seed) as assistant:
-                pcm, rate_hz = await self._read(assistant, passages[0])
-            write_sound([(pcm, rate_hz)], output)
+                said = await self._read(assistant, passages[0])
+            if said is None:
+                raise InputError("nothing of this text can be read; see what was left out")
+            write_sound([said], output)
             return
         kept.mkdir(exist_ok=True)
         files = [kept / f"{self._key(passage)}.wav" for passage in passages]
         await self._all([(f, p) for f, p in zip(files, passages, strict=True)])
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise InputError("nothing of this text can be read; see what was left out")
         write_sound((read_audio(file, 3600) for file in files), output)
         shutil.rmtree(kept)
 
@@ -163,29 +178,26 @@ class _FileReading:
         if left:
             async with assistant_of(self._parts, self._args.seed) as assistant:
                 for path, text in left:
-                    pcm, rate_hz = await self._read(assistant, text)
-                    write_wav(path, pcm, rate_hz)
+                    if said := await self._read(assistant, text):
+                        write_wav(path, *said)
                     progress.add(len(text))
         progress.end()
 
     def _check(self, texts: Sequence[str]) -> None:
         """Refuse what cannot be read before hours of reading, or say what is left out."""
-        for text in texts:
-            for error in unreadable_sentences(text, self.options, self._languages):
-                if self.options.unreadable == "refuse":
-                    raise error
-                print(error.left_out(), file=sys.stderr)
+        warnings = [w for text in texts for w in check_text(text, self.options, self._languages)]
+        _warn(warnings)
 
-    async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+    async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int] | None:
+        """Return a text as sound with its rate; None where all of it was to be left out."""
         chunks, rate_hz = list[Pcm](), 0
         reading = assistant.say(text, self._voice, self._reading_style, self.options)
         async with aclosing(reading) as said:
             async for chunk in said:
                 chunks.append(chunk.pcm)
                 rate_hz = chunk.rate_hz
-        if not chunks and self.options != TextOptions():  # all of it was left out
-            rate_hz = assistant.services.vocoder.sample_rate_hz
-            return np.zeros(int(PAUSE_S * rate_hz), np.float32), rate_hz
+        if not chunks and self.options != TextOptions():
+            return None
         if not chunks:
             raise EngineError(f"the model read nothing of: {text[:60]}")
         return np.concatenate(chunks), rate_hz

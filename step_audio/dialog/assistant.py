@@ -34,7 +34,6 @@ from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
-from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
@@ -298,11 +297,13 @@ class Assistant:
             async for chunk in chunks:
                 yield chunk
 
-    async def unreadable(
-        self, text: str, options: TextOptions | None = None
-    ) -> list[UnreadableText]:
-        """Return an error for each sentence of a text that the model was not taught to read."""
-        return await self._synthesizer.unreadable(text, options)
+    async def check_text(self, text: str, options: TextOptions | None = None) -> list[str]:
+        """Return what is to be said of the parts of a text that are left out.
+
+        Raises:
+            UnreadableText: a sentence in letters that the model was not taught.
+        """
+        return await self._synthesizer.check(text, options)
 
     def background_calls(self, wake: Callable[[], None]) -> BackgroundCalls:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""

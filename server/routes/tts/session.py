@@ -191,11 +191,11 @@ class _SocketReading:
                 self._line.get_nowait()
 
     async def _sentence(self, sentence: str) -> None:
-        known = len(self._reader.left_out)
+        known = len(self._reader.warnings)
         spoken = await self._assistant.read_sentence(self._reader, sentence)
-        for error in self._reader.left_out[known:]:
+        for warning in self._reader.warnings[known:]:
             await self._send(
-                "tts.response.warning", code=error.code, message=error.left_out(), text=sentence
+                "tts.response.warning", code="unreadable_text", message=warning, text=sentence
             )
         await self._speak(sentence, spoken)
 

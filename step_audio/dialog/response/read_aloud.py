@@ -56,9 +56,7 @@ class ReadAloud:
         if not has_words(text):
             raise InputError("there is nothing to say in this text; send words")
         reader = self.text_reader(reading_style, options)
-        if reader.refuses:
-            for error in await self._synthesizer.unreadable(text, options):
-                raise error
+        await self._synthesizer.check(text, options)
         readings = self._synthesizer.readings(text, reader)
         async with aclosing(readings), aclosing(self.say(readings, speaker, reading_style)) as said:
             async for chunk in said:

@@ -21,8 +21,7 @@ from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.degeneration import DegenerationGuard
 from step_audio.dialog.response.parser import TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
-from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, unreadable_sentences
-from step_audio.dialog.speakable.scripts import UnreadableText
+from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, check_text
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.workers import WorkerThreads
 
@@ -77,15 +76,17 @@ class SpeechSynthesizer:
             return reader.read(written)
         return await self._reader.run(lambda: reader.read(written))
 
-    async def unreadable(
-        self, text: str, options: TextOptions | None = None
-    ) -> list[UnreadableText]:
-        """Return an error for each sentence of a text that the model was not taught to read."""
+    async def check(self, text: str, options: TextOptions | None = None) -> list[str]:
+        """Return what is to be said of the parts of a text that are left out.
 
-        def errors() -> list[UnreadableText]:
-            return list(unreadable_sentences(text, options or self._text_options, self._languages))
+        Raises:
+            UnreadableText: a sentence in letters that the model was not taught.
+        """
 
-        return errors() if self._reader is None else await self._reader.run(errors)
+        def checked() -> list[str]:
+            return check_text(text, options or self._text_options, self._languages)
+
+        return checked() if self._reader is None else await self._reader.run(checked)
 
     async def readings(self, text: str, reader: TextReader) -> AsyncGenerator[SpokenSentence, None]:
         """Yield what is read of a whole text. Raises UnreadableText."""

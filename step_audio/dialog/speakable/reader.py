@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from step_audio.core.profile import LanguageCode
@@ -11,7 +10,12 @@ from step_audio.core.types import TextOptions
 from step_audio.dialog.speakable.characters import cleaned
 from step_audio.dialog.speakable.markup import without_tags
 from step_audio.dialog.speakable.rules import read_sentence
-from step_audio.dialog.speakable.scripts import UnreadableText, readable, refuse_unreadable
+from step_audio.dialog.speakable.scripts import (
+    UnreadableText,
+    readable,
+    refuse_unreadable,
+    words_left_out,
+)
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import (
     PLAIN,
@@ -35,7 +39,7 @@ class TextReader:
     """Reads one text, written sentence after written sentence.
 
     The sentences are those of `SentenceSplitter`: a text that comes in pieces is read as the whole
-    is. `left_out` holds the sentences that could not be read and were asked to be left out.
+    is. `warnings` says what was left out because the model was not taught to read it.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class TextReader:
         self._style = style_asked(instructions)
         self._spoke = False
         self._unspoken = ""
-        self.left_out: list[UnreadableText] = []
+        self.warnings: list[str] = []
 
     def read(self, written: str) -> list[SpokenSentence]:
         """Return what is read of one written sentence; words are longer than figures, so several.
@@ -62,15 +66,10 @@ class TextReader:
         out = list[SpokenSentence]()
         spans = self._spans(written)
         for style, said in spans:
-            error = self._unreadable(said)
-            if error is None:
+            if self._is_readable(said):
                 text = read_sentence(said, self._options, chinese=self._chinese)
                 text = readable(text, self._languages)
                 out += [SpokenSentence(style, part) for part in _parts(text)]
-            elif self._options.unreadable == "skip":
-                self.left_out.append(error)
-            else:
-                raise error
         self._note([said for _, said in spans], out)
         return out
 
@@ -79,24 +78,22 @@ class TextReader:
 
         Tags alone are: nobody meant them to be heard.
         """
-        if self._spoke or not self._unspoken or self.left_out:
+        if self._spoke or not self._unspoken or self.warnings:
             return []
         bare = replace(self._options, markdown=False)
         text = read_sentence(self._unspoken, bare, chinese=self._chinese) or self._unspoken
         text = readable(text, self._languages)
         return [SpokenSentence(self._style, part) for part in _parts(text)]
 
-    @property
-    def refuses(self) -> bool:
-        """Whether a sentence that cannot be read refuses the text."""
-        return self._options.unreadable == "refuse"
+    def check(self, written: str) -> None:
+        """Add what `read` would warn of, or raise what it would raise, at a fraction of the work.
 
-    def check(self, written: str) -> UnreadableText | None:
-        """Return the error that `read` would raise for a sentence, at a fraction of the work."""
-        for _, said in self._spans(written):
-            if error := self._unreadable(said):
-                return error
-        return None
+        Raises:
+            UnreadableText: as `read`.
+        """
+        if not written.isascii():
+            for _, said in self._spans(written):
+                self._is_readable(said)
 
     def _spans(self, written: str) -> list[tuple[Style, str]]:
         if not self._options.style_tags:
@@ -107,14 +104,20 @@ class TextReader:
         self._style = style_behind(written) or self._style
         return spans
 
-    def _unreadable(self, said: str) -> UnreadableText | None:
+    def _is_readable(self, said: str) -> bool:
         if said.isascii():
-            return None
+            return True
+        plain = named_letters(cleaned(said))
         try:
-            refuse_unreadable(named_letters(cleaned(said)), self._languages)
+            refuse_unreadable(plain, self._languages)
         except UnreadableText as error:
-            return error
-        return None
+            if self._options.unreadable == "refuse":
+                raise
+            self.warnings.append(error.warning())
+            return False
+        if words := words_left_out(plain, self._languages):
+            self.warnings.append(f"left out {words!r}: this model was not taught such letters")
+        return True
 
     def _note(self, said: list[str], out: list[SpokenSentence]) -> None:
         self._spoke = self._spoke or bool(out)
@@ -136,16 +139,18 @@ def read_text(
     ]
 
 
-def unreadable_sentences(
-    text: str, options: TextOptions, languages: tuple[LanguageCode, ...]
-) -> Iterable[UnreadableText]:
-    """Yield an error for each sentence of a text that cannot be read."""
+def check_text(text: str, options: TextOptions, languages: tuple[LanguageCode, ...]) -> list[str]:
+    """Return what is to be said of the parts of a text that are left out.
+
+    Raises:
+        UnreadableText: as `TextReader.read`, for the first sentence.
+    """
     if not languages or text.isascii():
-        return
+        return []
     reader = TextReader(options, languages)
     for written in sentences(text):
-        if error := reader.check(written):
-            yield error
+        reader.check(written)
+    return reader.warnings
 
 
 def _parts(text: str) -> list[str]:

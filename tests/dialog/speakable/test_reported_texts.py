@@ -4,7 +4,7 @@ import pytest
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
-from step_audio.dialog.speakable.reader import TextReader, read_text
+from step_audio.dialog.speakable.reader import TextReader, check_text, read_text
 from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 
@@ -223,10 +223,19 @@ def test_family_12_an_odd_sentence_is_left_out_on_request_and_named() -> None:
     reader = TextReader(TextOptions(unreadable="skip"), ENGLISH)
     read = [spoken.text for written in sentences(text) for spoken in reader.read(written)]
     assert read == ["One.", "Two."]
-    (error,) = reader.left_out
-    assert error.sentence == "Привет, мир."
-    assert error.left_out() == "left out 'Привет, мир.': this model was not taught Cyrillic letters"
+    assert reader.warnings == [
+        "left out 'Привет, мир.': this model was not taught Cyrillic letters"
+    ]
     assert reading("Привет.", ENGLISH, unreadable="skip") == ""
+
+
+def test_family_7_a_word_that_is_left_out_of_a_sentence_is_named() -> None:
+    reader = TextReader(TextOptions(), ENGLISH)
+    assert [s.text for s in reader.read("The word привет means hello.")] == [
+        "The word means hello."
+    ]
+    assert reader.warnings == ["left out 'привет': this model was not taught such letters"]
+    assert check_text("The word привет means hello.", TextOptions(), ENGLISH) == reader.warnings
 
 
 @pytest.mark.parametrize(
