@@ -1,8 +1,9 @@
 # `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
 # and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE, ARGS.
 
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# Where `make run` listens; unset: what the profile says.
+HOST ?=
+PORT ?=
 PROFILE ?= nano
 VENV ?= .venv
 # Address of an index to take torch from instead of requirements/torch.lock.
@@ -15,12 +16,12 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
+.PHONY: wheel test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	soak test-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
-	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+	@exec $(BIN)/step-audio serve --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
 test-train: $(VENV)/.train-ready
@@ -165,6 +166,10 @@ $(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
 lock: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==0.13.8
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
+
+# The package, page and nano's weights included.
+wheel: $(VENV)/.dev-ready
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from step_audio.core.blas import one_blas_thread
-from step_audio.core.errors import ProfileError
+from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
     Engine,
     Services,
+    Stage,
     TextTokenizer,
     ToolBox,
     TurnDetector,
@@ -32,7 +35,8 @@ from step_audio.core.profile import (
     ScriptedEngineSection,
     VllmEngineSection,
 )
-from step_audio.core.types import SamplingParams, TextOptions
+from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
+from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
@@ -41,7 +45,9 @@ from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 if TYPE_CHECKING:
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
+    from tokenizer.stream import DualCodebookTokenizer
 
+_MUSIC: Final = "vocoder_music"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
 
@@ -73,14 +79,17 @@ class Runtime:
         voices = self._voices
         return Services(
             model_name=profile.model_name,
-            vocab=self._weights.facts.vocab,
+            vocab=self._vocab,
             audio_tokenizer=self.audio_tokenizer(),
-            text_tokenizer=self._text_tokenizer(),
+            text_tokenizer=self._text_tokenizer,
             engine=self._engine(profile.engine),
             vocoder=self.vocoder(),
+            singing_vocoder=self._singing_vocoder(),
+            chat_headers=self._weights.facts.chat_headers,
+            speech_headers=self._weights.facts.speech_headers,
             voices=voices,
             voice_library=voices,
-            default_voice=voices.get(profile.voice).name,
+            default_voice=self._default_voice(),
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
@@ -143,12 +152,15 @@ class Runtime:
 
     def audio_tokenizer(self) -> AudioTokenizer:
         """Return the ear: `weights`/tokenizer."""
+        return self._ear()
+
+    def _ear(self) -> DualCodebookTokenizer:
         self._limit_threads()
         from tokenizer.loading import load_tokenizer
 
         return load_tokenizer(
             self._weights.folder / "tokenizer",
-            device=self._profile.tokenizer.device,
+            device=_device(self._profile.tokenizer.device),
             threads=self._profile.threads,
         )
 
@@ -168,6 +180,21 @@ class Runtime:
 
     def vocoder(self) -> Vocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""
+        return self._flow_vocoder("vocoder")
+
+    def _singing_vocoder(self) -> Vocoder | None:
+        """Return what speaks rap and humming: `weights`/vocoder_music; None where it is not."""
+        when = self._profile.vocoder.singing
+        there = any(name.startswith(f"{_MUSIC}/flow") for name in self._weights.files)
+        if when == "never" or not there:
+            return None
+        from vocoder.grid import SAMPLE_RATE_HZ
+
+        if when == "start":
+            return self._flow_vocoder(_MUSIC)
+        return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), SAMPLE_RATE_HZ)
+
+    def _flow_vocoder(self, folder: str) -> Vocoder:
         self._limit_threads()
         from vocoder.flow_loading import load_flow
         from vocoder.hift_stream import HiftStream
@@ -175,19 +202,28 @@ class Runtime:
         from vocoder.stream import ChunkPlan, FlowVocoder
 
         settings = self._profile.vocoder
-        flow = load_flow(self._model("vocoder/flow")).to(settings.device)
+        device = _device(settings.device)
+        flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
-        hift = load_hift(self._model("vocoder/hift")).to(settings.device)
+        hift = load_hift(self._model(f"{folder}/hift")).to(device)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
-            plan=ChunkPlan(sizes=settings.chunk_groups),
+            plan=ChunkPlan(sizes=settings.chunk_groups, prompt=settings.prompt_groups),
             n_steps=settings.ode_steps,
             guidance=settings.guidance,
             max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
+
+    def _default_voice(self) -> str:
+        """Return the profile's voice. Raises VoiceNotFound, which says what brings it."""
+        name = self._profile.voice
+        try:
+            return self._voices.get(name).name
+        except VoiceNotFound as missing:
+            raise VoiceNotFound(name, missing.known, self._profile.voice_origin) from None
 
     def voices(self) -> VoiceStore:
         """Return the voices: `weights`/voices, then those kept in the profile's folder."""
@@ -210,11 +246,11 @@ class Runtime:
         return UserVoices(
             FolderVoices(self._weights),
             self._profile.voice_folder,
-            self._voice_maker,
+            self.voice_maker,
             made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         )
 
-    def _voice_maker(self) -> VoiceMaker:
+    def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
         from step_audio.voices.folder import FolderVoices
         from step_audio.voices.making import VoiceMaker
@@ -227,10 +263,11 @@ class Runtime:
             encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
         own = FolderVoices(self._weights)
         return VoiceMaker(
-            self.audio_tokenizer(),
+            self._ear(),
             load_flow(self._model("vocoder/flow")),
             encoder,
             [own.get(name) for name in own.names()],
+            examples=self._weights.facts.examples,
         )
 
     @cached_property
@@ -252,10 +289,17 @@ class Runtime:
         one_blas_thread()
         torch.set_num_threads(self._profile.threads)
 
+    @cached_property
     def _text_tokenizer(self) -> TextTokenizer:
         from step_audio.engine.text import load_text_tokenizer
 
         return load_text_tokenizer(self._weights.folder / "lm")
+
+    @cached_property
+    def _vocab(self) -> Vocab:
+        from step_audio.engine.text import with_markers
+
+        return with_markers(self._weights.facts.vocab, self._text_tokenizer)
 
     def _patience(self) -> TokenTimeouts:
         """Return how long to wait for engines: a little longer than those wait themselves."""
@@ -268,7 +312,7 @@ class Runtime:
         )
 
     def _engine(self, settings: LocalEngineSection | VllmEngineSection) -> Engine:
-        vocab = self._weights.facts.vocab
+        vocab = self._vocab
         if isinstance(settings, VllmEngineSection):
             from step_audio.engine.vllm import VllmEngine as RemoteEngine
 
@@ -279,7 +323,7 @@ class Runtime:
                 first_token_timeout_s=settings.first_token_timeout_s,
                 next_token_timeout_s=settings.next_token_timeout_s,
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-                text_tokenizer=self._text_tokenizer(),
+                text_tokenizer=self._text_tokenizer,
             )
         self._limit_threads()
         from step_audio.engine.local import LocalEngine as Step1Engine
@@ -292,16 +336,10 @@ class Runtime:
         )
 
     def _tools(self) -> ToolBox:
-        from step_audio.nano.tools.toolbox import FakeTools, NanoTools, WallClock
         from step_audio.tools.boxes import ToolBoxes
         from step_audio.tools.mcp import McpAddress, McpTools
-        from step_audio.tools.weather import HttpWeather
 
         settings = self._profile.tools
-        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
-        own: ToolBox = NanoTools(None, WallClock(), weather=weather)
-        if settings.kind == "fake":
-            own = FakeTools(settings.seed)
         servers = [
             McpTools(
                 McpAddress(
@@ -314,7 +352,53 @@ class Runtime:
             )
             for name, server in settings.mcp.items()
         ]
-        return ToolBoxes([own, *servers], timeout_s=settings.timeout_s)
+        return ToolBoxes([self._own_tools(), *servers], timeout_s=settings.timeout_s)
+
+    def _own_tools(self) -> ToolBox:
+        """Return the built-in tools; those of nano are imported for nano alone."""
+        from step_audio.tools.clock import WallClock, zone_of
+        from step_audio.tools.weather import HttpWeather
+
+        settings = self._profile.tools
+        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
+        try:
+            home = zone_of(settings.timezone) if settings.timezone is not None else None
+        except ToolError as error:
+            raise ProfileError(f"tools.timezone: {error}") from None
+        if settings.kind == "general":
+            from step_audio.tools.general import GeneralTools
+
+            return GeneralTools(WallClock(), home, weather)
+        from step_audio.nano.tools.toolbox import FakeTools, NanoTools
+
+        if settings.kind == "fake":
+            return FakeTools(settings.seed)
+        return NanoTools(None, WallClock(), home, weather)
+
+
+def _device(name: str) -> str:
+    """Return a device for torch."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+class LoadedOnUse:
+    """A vocoder that is loaded when the first stream is opened."""
+
+    def __init__(self, load: Callable[[], Vocoder], sample_rate_hz: int) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self._load, self._loading = load, threading.Lock()
+        self._loaded: Vocoder | None = None
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        """Start a stream; the first one waits for the model. Raises WeightsError."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+        return self._loaded.open(voice, seed)
 
 
 class MonotonicClock:

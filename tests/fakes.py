@@ -73,12 +73,13 @@ class ScriptedEngine:
     """Replays one list of ids a request, in order; records the requests and the aborts.
 
     `hold`: when set, generation stops before the id of that index until `resume` is set.
-    `started` is set by the first request.
+    `started` is set by the first request. `well`: what `ready` says.
     """
 
     scripts: Sequence[Sequence[int]]
     hold: int | None = None
     error: Exception | None = None
+    well: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
     prefilled: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
@@ -107,7 +108,7 @@ class ScriptedEngine:
         self.prefilled.append((prompt, session))
 
     async def ready(self) -> bool:
-        return True
+        return self.well
 
     async def aclose(self) -> None:
         return None
@@ -147,6 +148,9 @@ class CountingTokenizer:
 
     def open(self) -> Stage[Pcm, TokenGroup]:
         return _CountingStage()
+
+    def encode_reference(self, pcm: Pcm, *, trim: bool) -> list[TokenGroup]:
+        return [group(n) for n in range(len(pcm) // 1920)]
 
 
 class _CountingStage:

@@ -21,6 +21,7 @@ from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrar
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
 from step_audio.dialog.settings import DialogSettings
+from step_audio.voices.making import VoiceMaker
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import load_tokenizer
@@ -61,6 +62,9 @@ class FakeParts:
 
     def voice_library(self) -> VoiceLibrary:
         raise AssertionError("no command of these tests adds voices")
+
+    def voice_maker(self) -> VoiceMaker:
+        raise AssertionError("no command of these tests makes voices")
 
     def services(self) -> Services:
         return self._services
@@ -224,6 +228,32 @@ def test_check_prints_the_profile_and_says_what_weights_lack(
     assert json.loads(printed.out)["model_name"] == "step-audio-tts-3b"
     assert "Step-Audio-TTS-3B" in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_check_refuses_what_serve_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_AUDIO__SERVER__TRACES", str(tmp_path / "nowhere"))
+    assert main(["check"]) == 2
+    assert "no folder" in capsys.readouterr().err
+    monkeypatch.delenv("STEP_AUDIO__SERVER__TRACES")
+    monkeypatch.setenv("STEP_AUDIO__SERVER__SPANS", "true")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    assert main(["check"]) == 2
+    assert "telemetry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["tts-3b", "chat-130b", "aqaa-130b"])
+def test_missing_weights_name_the_command_that_fetches_them(
+    profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--profile", profile]) == 2
+    assert f"step-audio weights download {profile}" in capsys.readouterr().err
+
+
+def test_load_says_that_no_server_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--url", "ws://127.0.0.1:9/v1/realtime"]) == 2
+    assert "no server answers at 127.0.0.1:9" in capsys.readouterr().err
 
 
 def test_record_then_check_verifies(

@@ -147,6 +147,7 @@ def test_a_folder_of_lines_becomes_a_folder_of_wavs(tmp_path: Path) -> None:
         (["--file", "missing.txt", "-o", "a.wav"], "cannot read"),
         (["--file", "latin.txt", "-o", "a.wav"], "UTF-8"),
         (["--file", "empty", "-o", "out"], "no line to read"),
+        (["--file", "lines", "-o", "wavs.mp3"], "named like a file: -o wavs"),
         (["Hello.", "--speed", "9", "-o", "a.wav"], "0.25..4"),
     ],
 )
@@ -160,11 +161,13 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     Path("latin.txt").write_bytes("Grüße.".encode("latin-1"))
     Path("empty").mkdir()
+    Path("lines").mkdir()
+    Path("lines", "a.txt").write_text("One.")
     assert say(arguments, Loaded()) == 2
     printed = capsys.readouterr().err
     assert says in printed
     assert printed.count("\n") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"latin.txt", "empty"}
+    assert {path.name for path in tmp_path.iterdir()} == {"latin.txt", "empty", "lines"}
 
 
 def test_progress_says_how_long_the_rest_takes() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import io
 from typing import BinaryIO, Final
 
+from server.http.body import base64_bytes
 from server.http.errors import RequestError
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import AudioError
@@ -33,10 +32,4 @@ async def decoded(file: BinaryIO, *, max_s: float, param: str) -> tuple[Pcm, int
 
 async def decoded_base64(data: str, *, max_s: float, param: str) -> tuple[Pcm, int]:
     """Return the same of base64 text; a `data:` address is taken too."""
-    if data.startswith("data:"):
-        data = data.partition(",")[2]
-    try:
-        raw = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise RequestError("this is not base64", code="invalid_audio", param=param) from None
-    return await decoded(io.BytesIO(raw), max_s=max_s, param=param)
+    return await decoded(io.BytesIO(base64_bytes(data, param)), max_s=max_s, param=param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, cast
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from server.admission.limits import ServerSettings, Slots
 from server.http.errors import RequestError, expects, responses
@@ -20,7 +21,7 @@ from server.http.streamed import Streamed
 from server.text_options import TextOptionFields
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
-from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder
+from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable.characters import has_words
@@ -62,7 +63,7 @@ class SpeechRequest(TextOptionFields):
     """What to read: at most 100 000 characters, style tags such as "(happy)" included."""
     model: str | None = None
     voice: str | VoiceId | None = None
-    response_format: AudioFormat = "mp3"
+    response_format: Annotated[AudioFormat, BeforeValidator(usual_name)] = "mp3"
     speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     volume: float = Field(default=1.0, ge=0.1, le=2.0)
     """StepFun's; 1.0 is as loud as it comes."""
@@ -97,9 +98,10 @@ def speech_router(
                 param="input",
                 status=413,
             )
+        assistant.services.recorder.observe("speech_characters", len(request.input))
         options = request.text_options(assistant.settings.text_options)
         headers = await _warnings(assistant, request.input, options)
-        voice = names.resolve_field(request.voice, "voice")
+        voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, options, slots))
             media_type = "text/event-stream"
@@ -198,6 +200,7 @@ async def _events(
         async for piece in pieces:
             audio = base64.b64encode(piece).decode()
             yield sse({"type": "speech.audio.delta", "audio": audio})
-    read = len(assistant.services.text_tokenizer.encode(request.input))
+    encode = assistant.services.text_tokenizer.encode
+    read = len(await asyncio.to_thread(encode, request.input))  # it may be a book
     usage = {"input_tokens": read, "output_tokens": 0, "total_tokens": read}
     yield sse({"type": "speech.audio.done", "usage": usage})

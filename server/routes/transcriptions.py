@@ -121,6 +121,7 @@ class _Listener:
         async with self._slots.wait():
             pcm, rate_hz = await decoded(self._file.file, max_s=MAX_UPLOAD_S, param="file")
             self.seconds = len(pcm) / rate_hz
+            self._assistant.services.recorder.observe("transcribed_s", self.seconds)
             for segment in await self._segments(pcm, rate_hz):
                 text = await transcriber.transcribe(segment.cut(pcm, rate_hz), rate_hz)
                 if text:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import calendar
+import contextlib
 import time
 from typing import Annotated, Any, Final
 
@@ -28,10 +28,9 @@ def voices_router(assistant: Assistant) -> APIRouter:
 
     @router.get("/v1/audio/voices", responses=responses(422), summary="Which voices there are.")
     async def list_voices(legacy: bool = False) -> dict[str, Any]:
-        names = services.voices.names()
         if legacy:
-            return {"voices": list(names)}
-        data = [_shown(services, name) for name in names]
+            return {"voices": list(await assistant.with_voices(services.voices.names))}
+        data = await assistant.with_voices(lambda: _listed(services))
         return {"object": "list", "data": data, "voices": data}
 
     @router.post(
@@ -59,8 +58,9 @@ def voices_router(assistant: Assistant) -> APIRouter:
             )
         pcm, rate_hz = await decoded(audio_sample.file, max_s=MAX_RECORDING_S, param="audio_sample")
         words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
-        facts = await asyncio.to_thread(
-            library.add, name, Recording(pcm[:, None], rate_hz), text=words, consent=consent
+        recording = Recording(pcm[:, None], rate_hz)
+        facts = await assistant.with_voices(
+            lambda: library.add(name, recording, text=words, consent=consent)
         )
         return _facts(facts)
 
@@ -72,7 +72,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
     async def remove_voice(voice_id: str) -> dict[str, Any]:
         library = _library(services)
         try:
-            await asyncio.to_thread(library.remove, voice_id)
+            await assistant.with_voices(lambda: library.remove(voice_id))
         except VoiceNotFound as error:
             raise RequestError(str(error), code=error.code, param="voice_id", status=404) from error
         return {"id": voice_id, "object": "audio.voice.deleted", "deleted": True}
@@ -87,6 +87,15 @@ def _library(services: Services) -> VoiceLibrary:
             code="unsupported_operation",
         )
     return services.voice_library
+
+
+def _listed(services: Services) -> list[dict[str, Any]]:
+    """Return the voices there are; one that is removed meanwhile is left out."""
+    listed: list[dict[str, Any]] = []
+    for name in services.voices.names():
+        with contextlib.suppress(VoiceNotFound):
+            listed.append(_shown(services, name))
+    return listed
 
 
 def _shown(services: Services, name: str) -> dict[str, Any]:

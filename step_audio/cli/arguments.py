@@ -15,7 +15,7 @@ from step_audio.cli.engines import engine, export
 from step_audio.cli.examination import examine, stepeval
 from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
-from step_audio.cli.published import add_weights_commands
+from step_audio.cli.published import add_recordings, add_weights_commands, fetch_command
 from step_audio.cli.reading import say
 from step_audio.cli.replay import replay
 from step_audio.cli.speech import ask
@@ -110,6 +110,9 @@ def _engines(add: Add) -> None:
     command.add_argument("--ray", action="store_true", help="several nodes, joined by `ray start`")
     command.add_argument("--quantization", help="of weights while they load: fp8")
     command.add_argument("--context", type=int, help="most ids of prompt and answer (the model's)")
+    command.add_argument(
+        "--memory", type=float, help="share of each card's memory that it may fill (vLLM's, 0.9)"
+    )
     command.add_argument("--host", help="address to listen at (127.0.0.1)")
     command.add_argument("--port", type=int, help="port to listen at (that of engine.url)")
     command.add_argument("--vllm", default="vllm", help="the program (vllm)")
@@ -197,6 +200,8 @@ def _voices(commands: Commands) -> None:
     command.add_argument(
         "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
     )
+    about = "Fetch the recordings of a profile's named voices and make the voices."
+    add_recordings(add("fetch", fetch_command, about))
     for name, run, about in (
         ("remove", remove_voice, "Erase a voice that was added."),
         ("show", show_voice, "Print what is known of a voice as JSON."),

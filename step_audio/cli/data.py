@@ -162,7 +162,14 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     counts = pack_samples(
         samples,
         groups,
-        PromptBuilder(load_text_tokenizer(lm), vocab, text_run=text_run, group_run=groups_run),
+        PromptBuilder(
+            load_text_tokenizer(lm),
+            vocab,
+            text_run=text_run,
+            group_run=groups_run,
+            chat_headers=weights.facts.chat_headers,
+            speech_headers=weights.facts.speech_headers,
+        ),
         vocab,
         args.output,
         tasks=[task for task in args.tasks.split(",") if task],

@@ -47,15 +47,15 @@ class Finding:
 def doctor(args: argparse.Namespace, load: Load) -> int:
     """Print what was found; 1 when something is wrong."""
     wrong = 0
-    for finding in examine_machine(load_profile(args.profile)):
+    for finding in examine_machine(load_profile(args.profile), args.profile):
         print(finding, flush=True)
         wrong += finding.state == "wrong"
     print(f"{wrong} to mend" if wrong else "all that serving needs is there")
     return 1 if wrong else 0
 
 
-def examine_machine(profile: Profile) -> Iterator[Finding]:
-    """Yield every finding, cheap ones first."""
+def examine_machine(profile: Profile, name: str = "NAME") -> Iterator[Finding]:
+    """Yield every finding, cheap ones first; `name` is what commands call the profile."""
     checks: tuple[Callable[[Profile], Iterator[Finding]], ...] = (
         _python,
         _processor,
@@ -63,7 +63,7 @@ def examine_machine(profile: Profile) -> Iterator[Finding]:
         _torch,
         _weights,
         _address,
-        _engines,
+        lambda profile: _engines(profile, name),
     )
     for check in checks:
         yield from check(profile)
@@ -138,7 +138,15 @@ def _torch(profile: Profile) -> Iterator[Finding]:
     import torch  # noqa: PLC0415 - seconds, and only GPUs need the question
 
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = max(int(name.partition(":")[2] or 0) for name in devices) + 1
+    if devices == {"auto"}:
+        yield Finding(
+            "CUDA",
+            "ok" if cards else "note",
+            f"{cards} devices",
+            "" if cards else "the vocoder runs on the CPU: expect gaps in the sound",
+        )
+        return
+    wanted = max(int(name.partition(":")[2] or 0) for name in devices - {"auto"}) + 1
     yield Finding(
         "CUDA",
         "ok" if cards >= wanted else "wrong",
@@ -186,8 +194,12 @@ def _address(profile: Profile) -> Iterator[Finding]:
         )
 
 
-def _engines(profile: Profile) -> Iterator[Finding]:
-    for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
+def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:
+    sections = (
+        ("Engine", profile.engine, ""),
+        ("Speech engine", profile.speech_engine, " --speech"),
+    )
+    for name, engine, option in sections:
         if not isinstance(engine, VllmEngineSection):
             continue
         for url in engine.url:
@@ -196,7 +208,8 @@ def _engines(profile: Profile) -> Iterator[Finding]:
                 with urllib.request.urlopen(health, timeout=3):  # profiles allow http(s) only
                     pass
             except (urllib.error.URLError, OSError, ValueError) as error:
-                advice = "start it with `step-audio engine`, or set engine.url"
+                start = f"step-audio engine --profile {profile_name}{option}"
+                advice = f"start it with `{start}`, or set its url in the profile"
                 yield Finding(name, "wrong", f"{url} does not answer ({error})", advice)
             else:
                 yield Finding(name, "ok", f"{url} answers")

@@ -23,7 +23,7 @@ from step_audio.cli.speech import SpokenReply, answer
 from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, ToolCall
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation
@@ -163,7 +163,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     """Return speech (T,) after tokenizer and vocoder, in the default voice, and its rate."""
     heard = services.audio_tokenizer.open()
-    sound = resample(pcm, rate_hz, services.audio_tokenizer.sample_rate_hz)
+    sound = resample_input(pcm, rate_hz, services.audio_tokenizer.sample_rate_hz)
     groups = [*heard.push(sound), *heard.flush()]
     spoken = services.vocoder.open(services.voices.get(services.default_voice))
     chunks = [chunk for group in groups for chunk in spoken.push(group)]

@@ -27,6 +27,7 @@ from step_audio.cli.sound_files import format_of, write_sound
 from step_audio.cli.speech import assistant_of
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
+from step_audio.core.encoding import FORMATS
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm, TextOptions
@@ -117,6 +118,11 @@ def _lines(args: argparse.Namespace, load: Load) -> int:
     ]
     if not jobs:
         raise InputError(f"no line to read in the .txt files of {args.file}")
+    if args.output.suffix.lower().lstrip(".") in FORMATS and not args.output.is_dir():
+        raise InputError(
+            f"{args.file} is a folder, so its lines go into a folder of wavs; {args.output} is "
+            f"named like a file: -o {args.output.with_suffix('')}"
+        )
     try:
         args.output.mkdir(exist_ok=True)
     except OSError as error:

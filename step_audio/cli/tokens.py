@@ -14,7 +14,7 @@ from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
-from step_audio.core.resampling import StreamResampler
+from step_audio.core.resampling import input_resampler
 from step_audio.core.types import GROUP_MS, TokenGroup
 
 MAX_GROUPS = 600_000 // GROUP_MS
@@ -27,7 +27,7 @@ def tokenize(args: argparse.Namespace, load: Load) -> int:
         prepare(args.output)
     pcm, rate_hz = read_audio(args.speech)
     tokenizer = load(profile).audio_tokenizer()
-    resampler, stage = StreamResampler(rate_hz, tokenizer.sample_rate_hz), tokenizer.open()
+    resampler, stage = input_resampler(rate_hz, tokenizer.sample_rate_hz), tokenizer.open()
     groups: list[TokenGroup] = []
     for chunk in (*resampler.push(pcm), *resampler.flush()):
         groups += stage.push(chunk)

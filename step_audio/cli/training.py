@@ -181,7 +181,12 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     needed = {line for sample in samples for line in sample.lines()}
     spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
     groups = tokens(args.folder, spoken, services.audio_tokenizer, tokenizer_id(weights))
-    builder = PromptBuilder(services.text_tokenizer, services.vocab)
+    builder = PromptBuilder(
+        services.text_tokenizer,
+        services.vocab,
+        chat_headers=services.chat_headers,
+        speech_headers=services.speech_headers,
+    )
     asked = list(_asked(samples, groups, builder, args.questions))
     hear = None
     if args.recogniser != "none":

@@ -34,6 +34,25 @@ MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
 }
 
 
+_ALIASES: Final[dict[str, AudioFormat]] = {
+    **{media_type: name for name, media_type in MEDIA_TYPES.items()},
+    "ogg": "opus",
+    "oga": "opus",
+    "mpeg": "mp3",
+    "wave": "wav",
+    "pcm16": "pcm",
+    "pcm_s16le": "pcm",
+}
+
+
+def usual_name(given: object) -> object:
+    """Return the name under which a format is known here; what is no name of one stays."""
+    if not isinstance(given, str):
+        return given
+    name = given.strip().lower().removeprefix(".")
+    return _ALIASES.get(name, name)
+
+
 class ByteSink(Protocol):
     """Where an encoder writes: a list of pieces, or a file that can seek."""
 
@@ -67,7 +86,7 @@ _CODECS: Final = {
 def format_named(name: str) -> AudioFormat:
     """Return a format by name. Raises InputError, which lists those there are."""
     for known in FORMATS:
-        if known == name:
+        if known == usual_name(name):
             return known
     raise InputError(f"format {name!r} is not supported; choose among {', '.join(FORMATS)}")
 

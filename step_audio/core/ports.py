@@ -17,7 +17,7 @@ from step_audio.core.types import (
     Voice,
     VoiceFacts,
 )
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -89,7 +89,10 @@ class Vocoder(Protocol):
 
 
 class VoiceStore(Protocol):
-    """Voices by name. `get` raises VoiceNotFound; names are never paths."""
+    """Voices by name. `get` raises VoiceNotFound; names are never paths.
+
+    Calls are synchronous, read the disk and may take seconds: run them in a worker thread.
+    """
 
     def get(self, name: str) -> Voice: ...
     def names(self) -> tuple[str, ...]: ...
@@ -178,3 +181,8 @@ class Services:
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
+    singing_vocoder: Vocoder | None = None
+    """Speaks what is sung or rapped; None: this deployment does neither."""

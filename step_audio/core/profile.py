@@ -17,7 +17,8 @@ from step_audio.core.types import AddressReading, UnreadableReading
 ENGINE_KINDS: Final = ("local", "vllm", "scripted")
 
 LanguageCode = Literal["en", "zh", "ja", "ko"]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+"""auto: the first GPU where there is one, else the CPU."""
 KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 KeyHash = Annotated[str, Field(pattern=HASH_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
@@ -115,6 +116,11 @@ class VocoderSection(Section):
     """Groups (120 ms each) of the first chunks of sound, the last one repeated: a small first
     chunk is heard sooner, larger ones cost less."""
 
+    prompt_groups: int = Field(default=25, ge=0, le=300)
+    """So many groups of a voice's example, from its end, are shown to the flow with every chunk."""
+    singing: Literal["never", "first_use", "start"] = "first_use"
+    """When the vocoder for rap and humming is loaded, where `weights`/vocoder_music has one."""
+
 
 class TurnDetectorSection(Section):
     """Where a person's turn begins and ends, for clients that leave it to the server."""
@@ -210,10 +216,14 @@ class McpSection(Section):
 
 
 class Tools(Section):
-    """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
+    """What is built in, and what others bring."""
 
-    kind: Literal["local", "fake"] = "local"
+    kind: Literal["general", "nano", "fake", "local"] = "general"
+    """general: clock, calculator, units, timers. nano: those that nano was trained with. fake:
+    nano's, answering from `seed`, for evaluation. local: the old name of nano."""
     seed: int = Field(default=0, ge=0)
+    timezone: str | None = Field(default=None, max_length=64)
+    """The zone of "here" by its name in the tz database: Europe/Paris. Left out: this machine's."""
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""
@@ -271,6 +281,10 @@ class ServerSection(Section):
     """Whether each turn is told to OpenTelemetry (extra `telemetry`, OTEL_* variables)."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
+    log: Literal["text", "json"] = "text"
+    """How `serve` logs to stderr: lines for people, or an object a line for a collector."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     hosts: tuple[str, ...] | None = None
     """Names the server answers to, without port; none at all for any. Left out: any with a key,
     else only those of this machine, so that no web page elsewhere can use it."""
@@ -288,6 +302,8 @@ class Profile(Section):
     origin: str = Field(min_length=1)
     """Where the weights come from; told to whoever lacks them."""
     voice: str = Field(min_length=1)
+    voice_origin: str = ""
+    """The command that brings the voice; told to whoever lacks it."""
     voice_folder: Path = Path("~/.local/share/step-audio/voices")
     """Where voices that people add are kept; in a file relative to that file."""
     engine: Annotated[

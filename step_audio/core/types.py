@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NewType
@@ -98,6 +99,9 @@ class Voice:
         prompt_text: what the prompt audio says; "" when the voice has no prompt.
         prompt_groups: tokens of the prompt audio.
         prompt_mel: mel of the prompt audio, (T, 80) float32, 22.05 kHz; T may be 0.
+        speaker: name under which the LM was trained to know the voice; "" for all others.
+        song_examples: what stands in for the voice where it raps or hums, by the style tag that
+            asks for it; without one the voice's own example does.
     """
 
     name: str
@@ -107,6 +111,8 @@ class Voice:
     prompt_mel: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, MEL_BANDS), dtype=np.float32)
     )
+    speaker: str = ""
+    song_examples: Mapping[str, Voice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

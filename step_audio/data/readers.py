@@ -148,7 +148,12 @@ class ProfileReader:
         system: str = "tts_any_voice",
     ) -> None:
         self._services, self._voices, self._sampling = services, voices, sampling
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._builder = PromptBuilder(
+            services.text_tokenizer,
+            services.vocab,
+            chat_headers=services.chat_headers,
+            speech_headers=services.speech_headers,
+        )
         self._clone, self._system = clone, system
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
@@ -194,7 +199,7 @@ class ProfileReader:
         request = GenerationRequest(
             prompt=tuple(continuation(self._builder, vocab.bos, self._system, text, voice)),
             sampling=sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=name,
             form="speech",
             priority=BATCH,

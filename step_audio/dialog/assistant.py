@@ -5,9 +5,11 @@ The command line and the websocket both stand on `Assistant`; nothing here knows
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 from step_audio.core.ports import Engine, Services, ToolSpec
 from step_audio.core.types import (
@@ -17,6 +19,7 @@ from step_audio.core.types import (
     TextDelta,
     TextOptions,
     TokenGroup,
+    Voice,
 )
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.context_window import ContextWindow, Usage
@@ -41,6 +44,11 @@ from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
 from step_audio.dialog.turns.utterance import Utterance
 from step_audio.dialog.workers import WorkerThreads
 
+T = TypeVar("T")
+
+_VOICE_THREADS = 4
+"""A voice that is being made, which takes seconds, does not keep others from being looked up."""
+
 
 class Assistant:
     """All that a caller can ask of the loaded parts. Shared by every session."""
@@ -56,7 +64,12 @@ class Assistant:
         self._system = load_prompt(settings.answer_prompt)
         self._dialect = tool_syntax_of(settings.dialect)
         self._context = ContextWindow(
-            PromptBuilder(services.text_tokenizer, services.vocab, dialect=self._dialect),
+            PromptBuilder(
+                services.text_tokenizer,
+                services.vocab,
+                dialect=self._dialect,
+                chat_headers=services.chat_headers,
+            ),
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
@@ -74,6 +87,7 @@ class Assistant:
         )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
+        self._voices = WorkerThreads("voices", _VOICE_THREADS, services.recorder.observe)
         self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
@@ -103,14 +117,21 @@ class Assistant:
             ),
         )
 
-    async def ready(self) -> bool:
-        """Return whether the engines can answer now."""
-        return all([await engine.ready() for engine in self._engines()])
+    async def missing(self) -> tuple[str, ...]:
+        """Return the parts that cannot answer now, by name; none: everything is ready."""
+        parts = {
+            "language model": self.services.engine,
+            "speech model": self.services.speech_engine,
+        }
+        there = {name: engine for name, engine in parts.items() if engine}
+        ready = await asyncio.gather(*(engine.ready() for engine in there.values()))
+        return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
         """Stop the engines and the worker threads."""
         self._speller.close()
         self._turn_audio.close()
+        self._voices.close()
         self._speech_output.close()
         for engine in self._engines():
             await engine.aclose()
@@ -198,7 +219,7 @@ class Assistant:
         options = AnswerOptions(
             until=until or conversation.last_id,
             answer_id=answer_id or f"item_{new_id()}",
-            voice=self.services.voices.get(voice or self.services.default_voice),
+            voice=await self._voice(voice),
             system=self.system_text(instructions),
             sampling=sampling or self.settings.sampling,
             client_tools=frozenset(tool.name for tool in client_tools),
@@ -239,7 +260,7 @@ class Assistant:
         answer.add(TextDelta(text))
         yield TextDelta(text)
         if aloud:
-            speaker = self.services.voices.get(voice or self.services.default_voice)
+            speaker = await self._voice(voice)
             read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
             groups = noted(answer, read)
             spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
@@ -267,7 +288,7 @@ class Assistant:
             VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
-        speaker = self.services.voices.get(voice or self.services.default_voice)
+        speaker = await self._voice(voice)
         async with aclosing(self._reader.read(text, speaker, reading_style, options)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -286,7 +307,7 @@ class Assistant:
         self, spoken: Sequence[SpokenSentence], voice: str | None, reading_style: ReadingStyle
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield sentences of `read_sentence` as sound. Raises VoiceNotFound, EngineError."""
-        speaker = self.services.voices.get(voice or self.services.default_voice)
+        speaker = await self._voice(voice)
 
         async def readings() -> AsyncGenerator[SpokenSentence, None]:
             for sentence in spoken:
@@ -304,6 +325,18 @@ class Assistant:
             UnreadableText: a sentence in letters that the model was not taught.
         """
         return await self._synthesizer.check(text, options)
+
+    async def with_voices(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, which asks the services for voices.
+
+        They lie on the disk and may have to be made first: never on the event loop.
+        """
+        return await self._voices.run(call)
+
+    async def _voice(self, name: str | None) -> Voice:
+        """Return a voice, the default without a name. Raises VoiceNotFound."""
+        services = self.services
+        return await self.with_voices(lambda: services.voices.get(name or services.default_voice))
 
     def background_calls(self, wake: Callable[[], None]) -> BackgroundCalls:
         """Return what carries out a session's tool calls; `wake` is called when there is news."""

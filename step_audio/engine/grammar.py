@@ -101,6 +101,7 @@ TABLE: Final[dict[tuple[Position, Kind], Position]] = {
 }
 """A row that is not here is not allowed."""
 
+_NAMED: Final = tuple(f.name for f in fields(Vocab) if f.name != "hears_semantic")
 _SOUND: Final = frozenset({K.LINGUISTIC, K.SEMANTIC})
 _KINDS: Final[Mapping[Form, frozenset[Kind]]] = {
     "answer": frozenset(Kind),
@@ -187,7 +188,7 @@ class Grammar:
 
     @cached_property
     def _marked(self) -> Mapping[int, Kind | None]:
-        """Ids below the audio ids that are no text."""
+        """Ids that are no ordinary text; markers around speech may stand wherever text may."""
         vocab = self.vocab
         marked: dict[int | None, Kind | None] = {
             vocab.bos: None,
@@ -196,6 +197,9 @@ class Grammar:
             vocab.heard_close: K.HEARD_CLOSE,
             vocab.call: K.CALL,
             vocab.eot: K.END,
+            vocab.eos: K.END,
+            vocab.audio_start: K.TEXT,
+            vocab.audio_end: K.TEXT,
         }
         return {token_id: kind for token_id, kind in marked.items() if token_id is not None}
 
@@ -208,7 +212,7 @@ class Grammar:
         kinds = self._kinds(place)
         ranges = [(i, i + 1) for i, kind in self._marked.items() if kind in kinds]
         if K.TEXT in kinds:
-            edges = [-1, *sorted(self._marked), base]
+            edges = [-1, *sorted(i for i in self._marked if i < base), base]
             ranges += [(a + 1, b) for a, b in pairwise(edges)]
         if K.LINGUISTIC in kinds:
             ranges.append((base, base + LINGUISTIC_SIZE))
@@ -220,7 +224,7 @@ class Grammar:
 def to_args(grammar: Grammar) -> dict[str, str | int]:
     """Return a grammar as plain values, for a request over the wire."""
     vocab, calls = grammar.vocab, grammar.calls
-    named = {f.name: getattr(vocab, f.name) for f in fields(Vocab) if f.name != "hears_semantic"}
+    named = {name: getattr(vocab, name) for name in _NAMED}
     args = {"form": grammar.form, **{k: v for k, v in named.items() if v is not None}}
     if calls is not None:
         args["calls"] = "must" if calls.must else "never"
@@ -243,7 +247,7 @@ def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
     if form is None:
         raise InputError(f"form is {args['form']!r}, expected one of {', '.join(forms)}")
     named: dict[str, Any] = {}
-    for name in ("audio_base", "bos", "bot", "eot", "heard_open", "heard_close", "call"):
+    for name in _NAMED:
         value = args.get(name)
         if type(value) is int and 0 <= value < vocab_size:
             named[name] = value

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from step_audio.core.config import load_profile
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import synthesize
@@ -54,7 +54,7 @@ def sentences(count: int, seed: int) -> Iterator[tuple[str, Pcm, int]]:
 def heard_tokens(ear: AudioTokenizer, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
     """Return the tokens of a clip."""
     stage = ear.open()
-    return (*stage.push(resample(pcm, rate_hz, ear.sample_rate_hz)), *stage.flush())
+    return (*stage.push(resample_input(pcm, rate_hz, ear.sample_rate_hz)), *stage.flush())
 
 
 def stream(

@@ -188,10 +188,15 @@ SERVER_EVENTS: Final = {
 def measures() -> str:
     """Return every measure as /metrics has it."""
     rows = (
-        (f"`step_audio_{one.exported}`", one.kind, f"`{one.label}`" if one.label else "", one.about)
+        (
+            f"`step_audio_{one.exported}`",
+            one.kind,
+            ", ".join(f"`{name}`" for name in one.labels),
+            one.about,
+        )
         for one in MEASURES.values()
     )
-    return _table(("metric", "kind", "label", ""), rows)
+    return _table(("metric", "kind", "labels", ""), rows)
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> str:

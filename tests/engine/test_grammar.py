@@ -229,3 +229,18 @@ def test_a_rule_for_calls_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         from_args({**to_args(GRAMMAR), **change}, VOCAB.size)
+
+
+def test_markers_around_speech_may_stand_where_text_may_and_another_id_ends_the_turn() -> None:
+    vocab = Vocab(audio_base=1000, eos=2, audio_start=6120, audio_end=6121)
+    grammar = Grammar(vocab, "answer")
+    assert grammar.after([6120, 1000, 1001, 2024, 2025, 2026, 6121, 50, 2]) is Position.END
+    start = grammar.allowed(Position.START)
+    assert any(low <= 6120 < high for low, high in start)
+    assert any(low <= 2 < high for low, high in start)
+    assert not any(low <= 2024 < high for low, high in start)
+    read = from_args(to_args(grammar), 6200)
+    assert read is not None
+    assert read.vocab == vocab
+    speech = Grammar(vocab, "speech").allowed(Position.ANSWER)
+    assert not any(low <= 6120 < high for low, high in speech)

@@ -11,8 +11,9 @@ from mcp.server import MCPServer
 
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.types import ToolCall
-from step_audio.nano.tools.toolbox import NanoTools, WallClock
 from step_audio.tools.boxes import ToolBoxes
+from step_audio.tools.clock import WallClock
+from step_audio.tools.general import GeneralTools
 from step_audio.tools.mcp import McpAddress, McpTools
 from tests.tools.loopback import serving
 
@@ -47,7 +48,7 @@ def library() -> MCPServer:
         return "found"
 
     @server.tool()
-    def get_date() -> str:
+    def get_current_time() -> str:
         """Clash with a built-in name."""
         return "never"
 
@@ -167,14 +168,14 @@ async def test_a_server_that_stays_away_is_left_in_peace_after_the_end() -> None
 
 
 async def test_boxes_are_one_box_and_the_first_has_a_name(url: str) -> None:
-    boxes = ToolBoxes([NanoTools(None, WallClock()), McpTools(McpAddress("library", url))])
+    boxes = ToolBoxes([GeneralTools(WallClock()), McpTools(McpAddress("library", url))])
     await boxes.start()
     names = [spec.name for spec in boxes.specs()]
-    assert names[:2] == ["calculate", "get_time"]
+    assert names[:2] == ["get_current_time", "calculate"]
     assert "shelf" in names
-    assert names.count("get_date") == 1
+    assert names.count("get_current_time") == 1
     assert json.loads(await ask(boxes, "calculate", '{"expression":"1+1"}')) == {"result": 2}
-    assert "weekday" in await ask(boxes, "get_date")
+    assert "weekday" in await ask(boxes, "get_current_time")
     assert json.loads(await ask(boxes, "shelf")) == {"books": 3}
     with pytest.raises(ToolError, match="unknown tool 'nothing'"):
         await ask(boxes, "nothing")

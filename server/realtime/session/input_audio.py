@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 from server.http.errors import RequestError
 from server.realtime.session.idle_timeout import IdleTimer
@@ -12,9 +12,10 @@ from server.realtime.session.state import SessionState
 from server.realtime.session.transcription import InputTranscription
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
+from server.realtime.wire.audio import AudioDecoder
 from server.realtime.wire.items import item_events, shown_before
 from server.realtime.wire.response_events import error_event
-from step_audio.core.errors import StepAudioError
+from step_audio.core.errors import AudioError, StepAudioError
 from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import UserAudio
@@ -27,6 +28,8 @@ _WORDS_S: Final = 0.2
 """So long, after all the silence that ends a turn, the words of an early answer are waited for."""
 _BLOCKS_PER_S: Final = 10
 """A long append is heard in pieces, so that a turn in it is acted on before the next one."""
+_LONG_APPEND_CHARS: Final = 1 << 20
+"""A longer one is decoded beside the event loop, so that other sessions are served meanwhile."""
 _MAX_UNHEARD_S: Final = 60
 """So much sound may wait to be heard before an append waits, and with it what is behind it."""
 
@@ -42,6 +45,7 @@ class InputAudio:
         )
         self._turns, self._observe = turns, session_state.assistant.services.recorder.observe
         self._format = session_state.config.input_format
+        self._decoder = AudioDecoder(self._format)
         self._turn_audio = self._assistant.turn_audio(self._format.rate_hz)
         self._ahead = session_state.assistant.read_ahead(session_state.config.session_id)
         self._input_transcription = InputTranscription(session_state, turns)
@@ -56,16 +60,21 @@ class InputAudio:
         self.reconfigure()
 
     def reconfigure(self) -> None:
-        """Follow the session's settings; an open turn is dropped when they change the ear."""
+        """Follow the session's settings; sound in the buffer that they leave behind is told."""
         detection, encoding = self._state.config.turn_detection, self._state.config.input_format
-        speaking = self._turn_audio.speaking
+        speaking, question = self._turn_audio.speaking, self._turn_audio.question
+        lost = self._decoder.within_sample and encoding != self._format
         if encoding != self._format:
+            self._decoder = AudioDecoder(encoding)
+        if encoding.rate_hz != self._format.rate_hz:
             self._turn_audio = self._assistant.turn_audio(
                 encoding.rate_hz, heard_ms=self._turn_audio.now_ms
             )
-            self._format = encoding
+        self._format = encoding
         turns = self._assistant.settings.turns
         self._turn_audio.detect(detection.of_ear(turns) if detection else None)
+        if lost or self._turn_audio.question is not question:
+            self._send_queue.send({"type": "input_audio_buffer.cleared"})
         if speaking and not self._turn_audio.speaking:
             self._turns.over(answer=False)
 
@@ -73,10 +82,14 @@ class InputAudio:
         """Take sound; it is heard in its turn, while the next events are read.
 
         Raises:
-            RequestError, AudioError: no sound in the session's format. What else is wrong is told
-                when it is heard, under the same `event_id`.
+            RequestError: it is no base64. What else is wrong is told when it is heard, under the
+                same `event_id`.
         """
-        pcm = self._format.decode(event.audio, "audio")
+        decode = self._decoder.push
+        if len(event.audio) > _LONG_APPEND_CHARS:
+            pcm = await asyncio.to_thread(decode, event.audio, "audio")
+        else:
+            pcm = decode(event.audio, "audio")
         await self._room.wait()
         self._unheard.append((pcm, event_id))
         self._unheard_samples += len(pcm)
@@ -107,7 +120,10 @@ class InputAudio:
                 except StepAudioError as error:
                     # What follows in the same append is still heard; one error of a kind is told.
                     if error.code not in told:
-                        self._send_queue.send(error_event(error, event_id=event_id))
+                        out = error_event(error, event_id=event_id)
+                        if isinstance(error, AudioError):
+                            out["error"]["param"] = "audio"
+                        self._send_queue.send(out)
                     told.add(error.code)
             self._unheard.popleft()
             self._unheard_samples -= len(pcm)
@@ -203,6 +219,7 @@ class InputAudio:
         """Forget what was appended."""
         speaking = self._turn_audio.speaking
         self._turn_audio.clear()
+        self._decoder = AudioDecoder(self._format)
         if speaking:
             self._turns.over(answer=False)
 
@@ -247,11 +264,3 @@ class InputAudio:
         for out in item_events(self._state.conversation, item):
             self._send_queue.send(out)
         self._input_transcription.want(item)
-
-
-def spoken(item: wire.ClientItem) -> str | None:
-    """Return the base64 sound of a user message, None when it has none."""
-    if not isinstance(item, wire.MessageItem) or item.role != "user":
-        return None
-    found: Any = next((part.audio for part in item.content if part.audio), None)
-    return str(found) if found else None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from server.http.errors import RequestError
-from server.realtime.session.input_audio import spoken
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
-from server.realtime.wire.items import domain_item, item_events, wire_item
-from step_audio.core.errors import DuplicateItem, ItemNotFound
+from server.realtime.wire.audio import AudioDecoder
+from server.realtime.wire.items import domain_item, has_sound, item_events, message, wire_item
+from step_audio.core.errors import AudioError, DuplicateItem, ItemNotFound
+from step_audio.core.types import TokenGroup
 from step_audio.dialog.ids import new_id
-from step_audio.dialog.prompting.conversation import Conversation, Item, UserAudio
+from step_audio.dialog.prompting.conversation import Conversation, Item
 
 
 class ItemHandlers:
@@ -25,7 +26,7 @@ class ItemHandlers:
         self._conversation, self._turns = session_state.conversation, turns
 
     async def create(self, event: wire.ItemCreate) -> None:
-        """Add an item. Raises RequestError, AudioError, ItemNotFound, Overloaded."""
+        """Add an item. Raises RequestError, ItemNotFound, Overloaded."""
         if isinstance(event.item, wire.FunctionOutputItem):
             self._turns.adopt()  # the call may stand in the context of a response under way
         item = await self.item(event.item, self._conversation)
@@ -43,35 +44,50 @@ class ItemHandlers:
         """Return what a response is to answer in place of the conversation; None: that.
 
         Raises:
-            RequestError, AudioError, ItemNotFound, DuplicateItem.
+            RequestError, ItemNotFound, DuplicateItem.
         """
         if params.input is None:
             return self._conversation.fork() if params.conversation == "none" else None
         context = Conversation()
-        for given in params.input:
+        for at, given in enumerate(params.input):
             if isinstance(given, wire.ItemReference):
                 context.add(self._conversation.get(given.id))
             else:
-                context.add(await self.item(given, context))
+                context.add(await self.item(given, context, f"response.input.{at}"))
         return context
 
-    async def item(self, given: wire.ClientItem, conversation: Conversation) -> Item:
+    async def item(
+        self, given: wire.ClientItem, conversation: Conversation, where: str = "item"
+    ) -> Item:
         """Return what a client sent as an item for `conversation`, which stays as it is.
 
+        Args: `where` is its place in the client's event.
+
         Raises:
-            RequestError, AudioError.
+            RequestError.
         """
         item_id = given.id or f"item_{new_id()}"
-        sound = spoken(given)
-        if sound is None:
-            return domain_item(given, item_id, conversation)
+        if not isinstance(given, wire.MessageItem):
+            return domain_item(given, item_id, conversation, where)
         encoding = self._state.config.input_format
-        question = self._assistant.question(encoding.rate_hz)
-        pcm = encoding.decode(sound, "item.content")
-        for start in range(0, len(pcm), encoding.rate_hz):  # other sessions are heard in between
-            await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
-        self._state.spoken_s[item_id] = question.duration_ms / 1000
-        return UserAudio(item_id, await self._assistant.finish(question))
+        decoder, sounds, length_ms = AudioDecoder(encoding), list[tuple[TokenGroup, ...]](), 0
+        for at, part in enumerate(given.content):
+            if not has_sound(given, part):
+                continue
+            place = f"{where}.content.{at}.audio"
+            question = self._assistant.question(encoding.rate_hz)
+            pcm = decoder.push(part.audio or "", place)
+            try:
+                for start in range(0, len(pcm), encoding.rate_hz):  # others are heard in between
+                    await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
+            except AudioError as error:
+                raise RequestError(str(error), code=error.code, param=place) from error
+            length_ms += question.duration_ms
+            sounds.append(await self._assistant.finish(question))
+        item = message(given, item_id, sounds, where)
+        if sounds:
+            self._state.spoken_s[item_id] = length_ms / 1000
+        return item
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
         """Show an item. Raises RequestError: it is not there."""

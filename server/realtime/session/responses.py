@@ -34,6 +34,7 @@ class ResponseRequest:
         conversation: where it is written; None: the session's.
         text: what to say, None to ask the model.
         aside: it is not part of the conversation.
+        warnings: what the client asked for and does not get; told when the response begins.
     """
 
     config: SessionConfig
@@ -41,6 +42,7 @@ class ResponseRequest:
     conversation: Conversation | None = None
     text: str | None = None
     aside: bool = False
+    warnings: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -229,6 +231,7 @@ class Responses:
             question_s=self._state.spoken_s.get(question_id or "", 0.0),
             usage=speech.usage,
             aside=wanted.aside,
+            warnings=wanted.warnings,
             told=self._state.told,
         )
 

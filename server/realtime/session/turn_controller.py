@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any
 
 from server.http.errors import RequestError
 from server.realtime.session.out_of_band import OutOfBandResponses
@@ -13,10 +12,9 @@ from server.realtime.session.response_task import ResponseTask
 from server.realtime.session.responses import ActiveResponse, ResponseRequest, Responses
 from server.realtime.session.state import SessionState
 from server.realtime.wire.response_events import error_event
-from server.realtime.wire.session_config import SessionConfig
 from step_audio.core.errors import StepAudioError, TurnError
 from step_audio.core.types import TokenGroup
-from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.tool_calls.background import note
 from step_audio.dialog.turns import machine
 from step_audio.dialog.turns.machine import Command, Event, Phase, Request, TurnState
@@ -135,13 +133,8 @@ class TurnController:
 
     # --- what the client does -----------------------------------------------------------------
 
-    def ask(
-        self,
-        config: SessionConfig,
-        metadata: dict[str, Any] | None,
-        context: Conversation | None = None,
-    ) -> None:
-        """Answer now, to the conversation or to `context` in its place.
+    def ask(self, wanted: ResponseRequest) -> None:
+        """Answer now, the conversation or the request's own in its place.
 
         A response that has called a tool of the client is as good as over: this one follows it.
 
@@ -150,9 +143,7 @@ class TurnController:
         """
         follows = self._current is not None and self._current.calls
         try:
-            self._feed(
-                machine.ResponseRequested(ResponseRequest(config, metadata, context), follows)
-            )
+            self._feed(machine.ResponseRequested(wanted, follows))
         except TurnError as error:
             raise RequestError(
                 str(error), code="conversation_already_has_active_response"

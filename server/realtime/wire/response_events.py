@@ -88,6 +88,7 @@ class ResponseTranslator:
         question_s: its length.
         usage: what the answer takes, counted while it runs.
         aside: the response is not part of the conversation.
+        warnings: what the client asked for and does not get.
         told: spoken items whose transcripts the client has; extended.
     """
 
@@ -101,6 +102,7 @@ class ResponseTranslator:
     question_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     aside: bool = False
+    warnings: tuple[dict[str, Any], ...] = ()
     told: set[str] = field(default_factory=set)
     finished: bool = False
     _output: list[dict[str, Any]] = field(default_factory=list)
@@ -126,7 +128,8 @@ class ResponseTranslator:
 
     def created(self) -> list[Event]:
         """Return the events that open the response."""
-        return [{"type": "response.created", "response": self._response("in_progress", None)}]
+        out = {"type": "response.created", "response": self._response("in_progress", None)}
+        return [{**out, "warnings": list(self.warnings)} if self.warnings else out]
 
     def on(self, event: AnswerEvent) -> list[Event]:
         """Return the wire events of one answer event.

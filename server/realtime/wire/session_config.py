@@ -1,21 +1,13 @@
-"""The settings of one realtime session: merged from updates, shown as they truly are."""
+"""The settings of one realtime session, shown as they truly are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from server.realtime.wire.audio import FORMATS, PCM, Format
-from server.realtime.wire.client_events import (
-    ResponseParams,
-    SessionAudio,
-    SessionPatch,
-    StylePatch,
-    VoiceRef,
-)
+from server.realtime.wire.audio import PCM, Format
 from server.realtime.wire.style import PLAIN, SessionStyle
-from server.realtime.wire.turn_detection import TurnDetection, chosen
-from server.voice_names import VoiceNames
+from server.realtime.wire.turn_detection import TurnDetection
 from step_audio.core.delivery import SPEEDS, VOLUMES
 from step_audio.core.ports import ToolSpec
 from step_audio.dialog.assistant import Assistant
@@ -157,79 +149,3 @@ def first_config(assistant: Assistant, expires_at: int | None = None) -> Session
         if services.turn_detector
         else None,
     )
-
-
-def merged(
-    config: SessionConfig,
-    patch: SessionPatch | ResponseParams,
-    assistant: Assistant,
-    names: VoiceNames,
-) -> SessionConfig:
-    """Return the settings with a client's changes; absent fields stay, nulls turn off.
-
-    Raises:
-        RequestError: a value this server cannot honour. VoiceNotFound.
-    """
-    given = patch.model_fields_set
-    changes: dict[str, Any] = {}
-    if patch.output_modalities is not None:
-        changes["modality"] = patch.output_modalities[0]
-    if "instructions" in given:
-        changes["instructions"] = patch.instructions or ""
-    if "tools" in given:
-        changes["tools"] = tuple(tool.model_dump() for tool in patch.tools or [])
-    if patch.tool_choice is not None:
-        choice = patch.tool_choice
-        changes["tool_choice"] = choice if isinstance(choice, str) else choice.model_dump()
-    if "max_output_tokens" in given:
-        limit = patch.max_output_tokens
-        changes["max_output_tokens"] = limit if isinstance(limit, int) else None
-    if patch.temperature is not None:
-        changes["temperature"] = patch.temperature
-    if patch.style is not None:
-        changes["style"] = _restyled(config.style, patch.style)
-    if isinstance(patch, SessionPatch) and "include" in given:
-        changes["include"] = tuple(patch.include or ())
-    if patch.audio is not None:
-        changes |= _audio_changes(patch.audio, assistant, names)
-    return replace(config, **changes)
-
-
-def _restyled(style: SessionStyle, patch: StylePatch) -> SessionStyle:
-    """Return a style with a client's changes; a null takes a wish back."""
-    given = {name: getattr(patch, name) for name in patch.model_fields_set}
-    return replace(
-        style,
-        **{n: getattr(PLAIN, n) if value is None else value for n, value in given.items()},
-    )
-
-
-def _audio_changes(audio: SessionAudio, assistant: Assistant, names: VoiceNames) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    if audio.input is not None:
-        given = audio.input.model_fields_set
-        for name in ("transcription", "noise_reduction"):
-            if name in given:
-                changes[name] = getattr(audio.input, name)
-        if audio.input.format is not None:
-            changes["input_format"] = FORMATS[audio.input.format.type]
-        # Without a detector the client has to say where a turn ends, whatever it wishes.
-        if "turn_detection" in given and assistant.services.turn_detector is not None:
-            detection = audio.input.turn_detection
-            changes["turn_detection"] = (
-                chosen(detection, assistant.settings.turns) if detection else None
-            )
-    if audio.output is not None:
-        out = audio.output
-        changes |= {
-            name: getattr(out, name)
-            for name in ("speed", "volume")
-            if getattr(out, name) is not None
-        }
-        if out.format is not None:
-            changes["output_format"] = FORMATS[out.format.type]
-        voice = audio.output.voice
-        if voice is not None:
-            name = voice.id if isinstance(voice, VoiceRef) else voice
-            changes |= {"voice": name, "speaker": names.resolve(name)}
-    return changes

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from server.admission.limits import ServerSettings, Slots
-from server.http.errors import expects, responses
+from server.http.errors import RequestError, expects, responses
 from server.http.sse import with_error
 from server.http.streamed import Streamed
 from server.routes.chat.answer import ChatReply, pieces, whole
@@ -37,8 +37,11 @@ def chat_router(
         summary="Answer text or speech, in text or speech.",
     )
     async def completions(request: ChatRequest) -> Streamed:
+        if request.unserved is not None:
+            param, said = request.unserved
+            raise RequestError(f"{param}: {said}", code="unsupported_value", param=param)
         wanted = request.audio.voice if request.audio else None
-        voice = names.resolve_field(wanted, "audio.voice")
+        voice = await names.resolve_field(wanted, "audio.voice")
         answer = _answer(assistant, request, voice, slots, spoken)
         return Streamed(
             with_error(answer) if request.stream else answer,

@@ -14,7 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.admission.limits import ServerSettings, Slots, deny
 from server.admission.pace import Flooded, Pace
-from server.http.errors import error_response
+from server.http.errors import RequestError, error_response
+from server.http.websocket import TOO_LONG, chosen_subprotocol
 from server.routes.tts.session import SpeechSession
 from server.voice_names import VoiceNames
 from step_audio.core.errors import Overloaded
@@ -22,8 +23,6 @@ from step_audio.dialog.assistant import Assistant
 
 _LOG = logging.getLogger(__name__)
 
-_SUBPROTOCOL: Final = "realtime"
-"""Browsers send their key beside it, and want one of what they offer chosen."""
 _FAILED: Final = (1011, "internal error; see the server's log")
 
 Close = tuple[int, str]
@@ -43,7 +42,7 @@ def tts_router(
         try:
             with slots.take():
                 offered = socket.scope.get("subprotocols", ())
-                await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in offered else None)
+                await socket.accept(chosen_subprotocol(offered))
                 end = await _serve(socket, assistant, settings, names)
             if end is not None:
                 with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
@@ -94,8 +93,10 @@ async def _read(
         if message["type"] == "websocket.disconnect":
             return None
         text = message.get("text")
-        if len(text or "") > settings.max_body_bytes:
-            return 1009, f"a message may have {settings.max_body_bytes} characters"
+        if len(text or "") > settings.max_body_bytes or TOO_LONG in message:
+            said = f"a message may have {settings.max_body_bytes} characters"
+            await session.fail(RequestError(said, code="message_too_large"))
+            return 1009, said
         if wait_s := pace.hold(len(text or message.get("bytes") or b""), time.monotonic()):
             await asyncio.sleep(wait_s)
         await session.handle(text or "")

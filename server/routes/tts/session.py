@@ -59,7 +59,7 @@ class SpeechSession:
         try:
             await self._carry_out(message)
         except StepAudioError as error:
-            await self._fail(error)
+            await self.fail(error)
 
     async def close(self) -> None:
         """Stop reading and free the engine."""
@@ -75,7 +75,7 @@ class SpeechSession:
                 raise RequestError("a text is being read; end it with tts.text.done", code="busy")
             if self._task is not None:
                 await self._task
-            voice = self._names.resolve_field(event.data.voice_id, "data.voice_id")
+            voice = await self._names.resolve_field(event.data.voice_id, "data.voice_id")
             self._reading = _SocketReading(self._assistant, event.data, voice, self._send)
             self._newest = self._reading
             self._task = asyncio.create_task(self._read(self._reading), name="tts.read")
@@ -98,9 +98,10 @@ class SpeechSession:
             await reading.run()
         except StepAudioError as error:
             self._reading = None
-            await self._fail(error)
+            await self.fail(error)
 
-    async def _fail(self, error: StepAudioError) -> None:
+    async def fail(self, error: StepAudioError) -> None:
+        """Tell the client what is wrong."""
         param = error.param if isinstance(error, RequestError) else None
         facts = {"code": error.code, "message": str(error), "details": {"param": param}}
         await self._send("tts.response.error", **facts)

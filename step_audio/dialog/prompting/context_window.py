@@ -102,7 +102,8 @@ class ContextWindow:
         front = _Front(system, tools)
         ids, left_out = self._fitting(conversation, front, until, None)
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
-        return Prompt((*ids, *self._builder.header("assistant")), audio, left_out)
+        begin = self._builder.beginning
+        return Prompt((*begin, *ids, *self._builder.header("assistant")), audio, left_out)
 
     def text(self, text: str) -> tuple[int, ...]:
         """Return the ids of text inside a turn."""
@@ -117,7 +118,8 @@ class ContextWindow:
     ) -> tuple[int, ...]:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
         ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
-        return tuple(ids[:-1])  # the end of the turn is still to come
+        # The end of the turn is still to come.
+        return (*self._builder.beginning, *ids[:-1])
 
     def _fitting(
         self,
@@ -126,12 +128,18 @@ class ContextWindow:
         until: str | None,
         coming: UserAudio | None,
     ) -> tuple[list[int], int]:
-        room = self._max_ids - len(self._builder.header("assistant"))
+        fixed = len(self._builder.beginning) + len(self._builder.header("assistant"))
+        room = self._max_ids - fixed
         listed = self._listed(front.tools, int(room * _TOOLS_SHARE))
 
         def shown(recent_audio: int) -> list[Turn]:
             turns = shown_turns(
-                conversation, front.system, recent_audio=recent_audio, until=until, coming=coming
+                conversation,
+                front.system,
+                recent_audio=recent_audio,
+                until=until,
+                coming=coming,
+                takes_transcripts=self._vocab.heard_open is not None,
             )
             head = _head(turns)
             turns = [*turns[:head], *listed, *turns[head:]]

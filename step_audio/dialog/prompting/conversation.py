@@ -38,6 +38,36 @@ class Typed:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """Words of a message; `spoken`: they were said, and their sound is not here."""
+
+    text: str
+    spoken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """Sound of a message; `transcript` is what the client said it holds."""
+
+    groups: tuple[TokenGroup, ...]
+    transcript: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MultiPartMessage:
+    """A message of a client with several parts, with none, or with words that were spoken."""
+
+    item_id: str
+    role: Role
+    parts: tuple[WrittenPart | SpokenPart, ...]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it says nothing."""
+        return all(isinstance(p, WrittenPart) and not p.text.strip() for p in self.parts)
+
+
 def _nothing() -> tuple[str, list[TokenGroup], list[int]]:
     return "", [], []
 
@@ -131,7 +161,8 @@ class Returned:
     internal: bool = False
 
 
-Item = UserAudio | Typed | Answer | Called | Returned
+Item = UserAudio | Typed | MultiPartMessage | Answer | Called | Returned
+Question = UserAudio | Typed | MultiPartMessage
 
 
 def call_item_id(call_id: str) -> str:
@@ -224,7 +255,7 @@ class Conversation:
             raise ItemNotFound(item_id, "spoken answer")
         item.truncate(audio_end_ms)
 
-    def last_question(self, *, until: str | None = None) -> UserAudio | Typed | None:
+    def last_question(self, *, until: str | None = None) -> Question | None:
         """Return the newest item of the user, or the newest up to an item. Raises ItemNotFound."""
         return last_question(self.up_to(until))
 
@@ -251,12 +282,15 @@ class Conversation:
         raise ItemNotFound(item_id)
 
 
-def is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
-    """Return whether the user said it."""
-    return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+def is_question(item: Item) -> TypeGuard[Question]:
+    """Return whether the user said it; an empty message asks nothing."""
+    if isinstance(item, Typed | MultiPartMessage):
+        blank = not item.text.strip() if isinstance(item, Typed) else item.is_blank
+        return item.role == "human" and not blank
+    return isinstance(item, UserAudio)
 
 
-def last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
+def last_question(items: Sequence[Item]) -> Question | None:
     """Return the newest item of the user."""
     return next((item for item in reversed(items) if is_question(item)), None)
 

@@ -132,7 +132,7 @@ class DirectResponder:
                         if resumed and isinstance(event, TextDelta):
                             event, resumed = apart(event, answer), False  # noqa: PLW2901
                         answer.add(event)
-                    elif isinstance(question, UserAudio):
+                    elif isinstance(question, UserAudio) and question.transcript is None:
                         conversation.transcribe(question.item_id, event.text)
                     yield event
             if not calls:
@@ -178,7 +178,7 @@ class DirectResponder:
         request = GenerationRequest(
             prompt=(*prompt.ids, *self._context.text(opening)) if opening else prompt.ids,
             sampling=options.sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=self._new_id(),
             form="answer" if self._cascade is None else "text",
             calls=None if in_text else choice.rule(self._context.text),
@@ -220,6 +220,8 @@ class DirectResponder:
         if count > 1 and (took_s := clock.now_s() - first_s) > 0:
             recorder.observe("tokens_per_s", (count - 1) / took_s)
         recorder.observe("answer_anomalies", parser.counts.anomalies)
+        if parser.counts.markers:
+            recorder.observe("answer_markers", parser.counts.markers)
 
     async def _carry_out(
         self, work: ToolRound, options: AnswerOptions, answer: Answer

@@ -53,7 +53,12 @@ class SpeechSynthesizer:
         """Args: `reader` is the thread that texts are read in; None for the caller's."""
         self._services = services
         self._engine = services.speech_engine or services.engine
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._builder = PromptBuilder(
+            services.text_tokenizer,
+            services.vocab,
+            chat_headers=services.chat_headers,
+            speech_headers=services.speech_headers,
+        )
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
@@ -166,7 +171,7 @@ class SpeechSynthesizer:
         request = GenerationRequest(
             prompt=tuple(self._prompt(sentence, voice)),
             sampling=replace(sampling, max_tokens=min(sampling.max_tokens, limit)),
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=self._new_id(),
             form="speech",
             priority=priority,

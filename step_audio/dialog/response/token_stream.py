@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from step_audio.core.errors import EngineUnavailable
+from step_audio.core.errors import EngineTimeout
 from step_audio.core.ports import Engine
 from step_audio.core.types import GenerationRequest
 
@@ -27,7 +27,7 @@ async def generate(
     Closing this generator, or cancelling the task that reads it, aborts the request.
 
     Raises:
-        EngineUnavailable: an id did not come in time; the request was aborted.
+        EngineTimeout: an id did not come in time; the request was aborted.
         EngineError: whatever the engine raised.
     """
     ids: AsyncIterator[int] = engine.generate(request)
@@ -40,7 +40,7 @@ async def generate(
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise EngineUnavailable("the engine", wait_s) from None
+                raise EngineTimeout("the engine", wait_s) from None
             yield token_id
             wait_s = patience.next_s
     finally:

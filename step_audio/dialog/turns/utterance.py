@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
-from typing import Final
 
 from step_audio.core.errors import AudioError
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import StreamResampler
+from step_audio.core.resampling import input_resampler
 from step_audio.core.types import Pcm, TokenGroup
-
-_PLAIN: Final = 6
-_SHARP: Final = 32
-"""Zero crossings of the resampler: with torchaudio's 6 the top of the band fades, and of speech
-that went from 16 to 24 kHz and back a tenth of the linguistic codes change."""
-_USUAL_HZ: Final = 50
-"""Common divisor with the usual rates; others (44 101 Hz) would need megabytes of taps."""
 
 
 class Utterance:
@@ -28,9 +19,7 @@ class Utterance:
     def __init__(
         self, audio_tokenizer: AudioTokenizer, rate_hz: int, *, max_s: float = 60.0
     ) -> None:
-        wanted_hz = audio_tokenizer.sample_rate_hz
-        usual = math.gcd(rate_hz, wanted_hz) >= _USUAL_HZ
-        self._resampler = StreamResampler(rate_hz, wanted_hz, crossings=_SHARP if usual else _PLAIN)
+        self._resampler = input_resampler(rate_hz, audio_tokenizer.sample_rate_hz)
         self._stage = audio_tokenizer.open()
         self._groups: list[TokenGroup] = []
         self._rate_hz = rate_hz

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from step_audio.core.audio import read_audio
-from step_audio.core.error_rates import edit_distance, error_rate, units
+from step_audio.core.error_rates import edits, error_rate, units
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm
 from step_audio.eval.examinee import Answerer, ask
@@ -129,7 +129,7 @@ def _figures(rows: Sequence[Probed]) -> dict[str, float | int | None]:
 
 
 def _edits(said: str, heard: str) -> int:
-    return edit_distance(units(said), units(heard))
+    return edits(units(said), units(heard))
 
 
 def write(rows: Sequence[Probed], out: Path) -> str:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
-from step_audio.dialog.speakable import reader
 from step_audio.dialog.speakable.markup import without_tags
 from step_audio.dialog.speakable.reader import TextReader, read_text
+from step_audio.dialog.speakable.rules import read_sentence
 from step_audio.dialog.speakable.sentences import MAX_CHARS, SentenceSplitter
 from step_audio.dialog.speakable.style_tags import styled
 
@@ -33,7 +33,8 @@ WORDS = st.sampled_from(
     re.findall(
         r"\S+",
         "the cat and I we no. No. Dr. e.g. U.S. p.m. May Jan. it's don't happy English "
-        "你好 世界 中文 Привет мир नमस्ते سلام γειά naïve 안녕 こんにちは Zürich seat call room $ € £ users",
+        "你好 世界 中文 Привет мир नमस्ते سلام γειά naïve 안녕 こんにちは "
+        "Zürich seat call room $ € £ users",
     )
 )
 FIGURES = st.one_of(
@@ -176,13 +177,12 @@ def work(text: str) -> int:
 def test_no_rule_is_given_more_than_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a regular expression does is not counted by calls: it is bounded by its input."""
     given_chars = list[int]()
-    read = reader.read_sentence
 
     def counted(text: str, *args: Any, **kwargs: Any) -> str:
         given_chars.append(len(text))
-        return read(text, *args, **kwargs)
+        return read_sentence(text, *args, **kwargs)
 
-    monkeypatch.setattr(reader, "read_sentence", counted)
+    monkeypatch.setattr("step_audio.dialog.speakable.reader.read_sentence", counted)
     text = "word, " * 2_000 + "x" * 5_000 + "[" * 3_000 + "A sentence. " * 500
     read_text(text, SKIP)
     assert max(given_chars) <= MAX_CHARS

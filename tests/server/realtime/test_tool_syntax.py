@@ -11,8 +11,9 @@ from step_audio.core.ports import ToolBox
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.dialog.settings import DialogSettings
-from step_audio.nano.tools.toolbox import NanoTools, WallClock
 from step_audio.tools.boxes import ToolBoxes
+from step_audio.tools.clock import WallClock
+from step_audio.tools.general import GeneralTools
 from step_audio.tools.mcp import McpAddress, McpTools
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
@@ -72,14 +73,14 @@ def test_an_mcp_servers_tool_is_told_called_and_answered_from(
 ) -> None:
     call = [*text_ids("I look."), *text_ids(WRITE("shelf", '{"row": 2}'))]
     engine = ScriptedEngine([call, ANSWER])
-    boxes = ToolBoxes([NanoTools(None, WallClock()), McpTools(McpAddress("library", library))])
+    boxes = ToolBoxes([GeneralTools(WallClock()), McpTools(McpAddress("library", library))])
     client = connect(engine=engine, tools=boxes, dialog=SCHEMAS)
     assert reached(boxes, "shelf")
     with talking(client) as talk:
         talk.ask()
         talk.send("response.create")
         events = talk.until("response.done")
-    assert tools_told(engine)[0] == "calculate"
+    assert tools_told(engine)[0] == "get_current_time"
     assert tools_told(engine)[-1] == "shelf"
     assert 'function_output\n{"books":3}assistant\n' in told(engine, 1)
     assert said(events) == "I look. Three books."

@@ -48,13 +48,13 @@ def test_updates_are_merged_and_a_refused_one_changes_nothing(connect: Connect) 
             "session.audio.input.format.rate",
         ),
         ("input_audio_buffer.append", {"audio": "!!!"}, "audio"),
-        ("input_audio_buffer.append", {"audio": "QUJD"}, None),  # 3 bytes
+        ("input_audio_buffer.append", {"audio": "QUJDR"}, "audio"),
         ("input_audio_buffer.append", {"audio": 5}, "audio"),
         ("input_audio_buffer.commit", {}, None),
         (
             "conversation.item.create",
-            {"item": {"type": "message", "role": "user", "content": []}},
-            None,
+            {"item": {"type": "message", "role": "user", "content": [{"type": "input_image"}]}},
+            "item.content.0.type",
         ),
         ("conversation.item.create", {"item": {"type": "other"}}, "item"),
         (

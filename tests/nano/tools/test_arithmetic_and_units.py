@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_audio.core.arithmetic import evaluate
 from step_audio.core.errors import ToolError
+from step_audio.nano.tools.arithmetic import evaluate
 from step_audio.nano.tools.units import FACTORS, convert
 
 

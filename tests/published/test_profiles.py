@@ -1,12 +1,17 @@
-"""tts-3b, chat-130b and aqaa-130b as they ship: real parts at tiny widths, real HTTP to engines."""
+"""tts-3b, chat-130b and aqaa-130b as they ship, from what `weights download` laid down.
+
+Real HTTP to engines whose answers the tests write. Only addresses are overridden.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +22,18 @@ from mcp.server import MCPServer
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
+from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import TokenGroup
+from step_audio.core.vocab import Vocab
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.engine.text import load_text_tokenizer
 from tests.fake_vllm import FakeVllm
-from tests.tiny import VOCAB, write_tiny
+from tests.published.conftest import Download
+from tests.published.standins import text_tokenizer
 from tests.tools.loopback import serving
 
+VOCAB = Vocab()
 GROUPS = [TokenGroup((n, n + 1), (n, n + 1, n + 2)) for n in range(8)]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny") / "weights"
-    write_tiny(folder)
-    return folder
 
 
 @pytest.fixture
@@ -67,28 +69,44 @@ def running(*servers: FakeVllm) -> Iterator[None]:
         loop.close()
 
 
+class Deployed:
+    """Shipped profiles on this machine: where their weights and engines are."""
+
+    def __init__(self, downloaded: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._downloaded, self.setenv = downloaded, monkeypatch.setenv
+
+    def profile(self, name: str) -> str:
+        """Download what a profile needs and point it there; return the name."""
+        self.setenv("STEP_AUDIO__WEIGHTS", str(self._downloaded(name)))
+        return name
+
+
 @pytest.fixture
-def deployed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Environment of a shipped profile on this machine, with the tiny weights."""
-    for key, value in {
-        "WEIGHTS": str(weights),
-        "VOICE": "rms",
-        "VOCODER__DEVICE": "cpu",
-        "SAMPLING__MAX_TOKENS": "100",
-    }.items():
-        monkeypatch.setenv(f"STEP_AUDIO__{key}", value)
-    return monkeypatch
+def deployed(downloaded: Download, monkeypatch: pytest.MonkeyPatch) -> Deployed:
+    return Deployed(downloaded, monkeypatch)
 
 
-def words(weights: Path, text: str) -> list[int]:
-    return load_text_tokenizer(weights / "lm").encode(text)
+@cache
+def tokenizer() -> TextTokenizer:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tokenizer.model").write_bytes(text_tokenizer())
+        return load_text_tokenizer(Path(folder))
 
 
-def said(weights: Path, ids: list[int]) -> str:
-    decoder = load_text_tokenizer(weights / "lm").open_decoder()
+def words(text: str) -> list[int]:
+    """Return the ids of text inside a turn."""
+    return tokenizer().encode(f"\n{text}")[len(tokenizer().encode("\n")) :]
+
+
+def said(ids: list[int]) -> str:
+    decoder = tokenizer().open_decoder()
     text = [token_id for token_id in ids if 8 <= token_id < VOCAB.audio_base]
     pieces = [piece for token_id in text for piece in decoder.push(token_id)]
     return "".join([*pieces, *decoder.flush()])
+
+
+def asking(question: Path, out: Path, profile: str) -> list[str]:
+    return ["ask", str(question), "-o", str(out), "--profile", profile, "--json"]
 
 
 def speaks(body: dict[str, Any]) -> list[int]:
@@ -96,46 +114,46 @@ def speaks(body: dict[str, Any]) -> list[int]:
 
 
 def test_tts_3b_reads_aloud(
-    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    server = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=32768)
     out = tmp_path / "out.wav"
     with running(server):
         deployed.setenv("STEP_AUDIO__ENGINE__URL", server.url)
-        assert main(["say", "It is noon.", "-o", str(out), "--profile", "tts-3b"]) == 0
+        name = deployed.profile("tts-3b")
+        assert main(["say", "It is noon.", "-o", str(out), "--profile", name]) == 0
     pcm, rate_hz = read_audio(out)
     assert len(pcm) / rate_hz == pytest.approx(len(GROUPS) * 0.12, abs=0.1)
     assert {body["vllm_xargs"]["form"] for body in server.answers} == {"speech"}
 
 
 def test_tts_3b_has_no_conversations(
-    deployed: pytest.MonkeyPatch,
+    deployed: Deployed,
     tmp_path: Path,
     question: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = str(tmp_path / "out.wav")
-    assert main(["ask", str(question), "-o", out, "--profile", "tts-3b"]) == 2
+    assert main(["ask", str(question), "-o", out, "--profile", deployed.profile("tts-3b")]) == 2
     assert "/v1/audio/speech" in capsys.readouterr().err
 
 
 def test_chat_130b_writes_with_one_engine_and_speaks_with_the_other(
-    deployed: pytest.MonkeyPatch,
-    weights: Path,
+    deployed: Deployed,
     tmp_path: Path,
     question: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ids = [*words(weights, "it is noon. it is noon in paris."), VOCAB.eot]
-    writer = FakeVllm(lambda body: ids, model="step-audio-chat", max_model_len=512)
-    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    ids = [*words("it is noon. it is noon in paris."), VOCAB.eot]
+    writer = FakeVllm(lambda body: ids, model="step-audio-chat", max_model_len=32768)
+    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=32768)
     out = tmp_path / "out.wav"
     with running(writer, reader):
         deployed.setenv("STEP_AUDIO__ENGINE__URL", writer.url)
         deployed.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", reader.url)
-        command = ["ask", str(question), "-o", str(out), "--profile", "chat-130b", "--json"]
+        command = asking(question, out, deployed.profile("chat-130b"))
         assert main(command) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["text"] == "it is noon. it is noon in paris."
     assert facts["seconds"] == pytest.approx(2 * len(GROUPS) * 0.12, abs=0.2)
     assert [body["vllm_xargs"]["form"] for body in writer.answers] == ["text"]
@@ -145,23 +163,22 @@ def test_chat_130b_writes_with_one_engine_and_speaks_with_the_other(
 
 
 def test_aqaa_130b_writes_and_speaks_at_once(
-    deployed: pytest.MonkeyPatch,
-    weights: Path,
+    deployed: Deployed,
     tmp_path: Path,
     question: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ids = [*words(weights, "it is noon"), *VOCAB.ids(GROUPS), VOCAB.eot]
-    server = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=512)
-    spare = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=512)
+    ids = [*words("it is noon"), *VOCAB.ids(GROUPS), VOCAB.eot]
+    server = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=32768)
+    spare = FakeVllm(lambda body: ids, model="step-audio-aqaa", max_model_len=32768)
     with running(spare):
         pass  # an address where nobody is
     out = tmp_path / "out.wav"
     with running(server):
         deployed.setenv("STEP_AUDIO__ENGINE__URL", f"{spare.url} {server.url}")
-        command = ["ask", str(question), "-o", str(out), "--profile", "aqaa-130b", "--json"]
+        command = asking(question, out, deployed.profile("aqaa-130b"))
         assert main(command) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["text"] == "it is noon"
     assert facts["seconds"] == pytest.approx(len(GROUPS) * 0.12, abs=0.1)
 
@@ -169,8 +186,7 @@ def test_aqaa_130b_writes_and_speaks_at_once(
 @pytest.mark.parametrize("profile", ["aqaa-130b", "chat-130b"])
 def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
     profile: str,
-    deployed: pytest.MonkeyPatch,
-    weights: Path,
+    deployed: Deployed,
     question: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -182,31 +198,31 @@ def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
         return f"it is noon in {city}"
 
     written = JsonSchemaSyntax().write("noon", '{"city":"paris"}')
-    call = words(weights, f"what time is it{written}")
+    call = words(f"what time is it{written}")
     aqaa = profile == "aqaa-130b"
     sound = VOCAB.ids(GROUPS) if aqaa else []
-    replies = [[*call, VOCAB.eot], [*words(weights, "it is noon"), *sound, VOCAB.eot]]
+    replies = [[*call, VOCAB.eot], [*words("it is noon"), *sound, VOCAB.eot]]
     model = "step-audio-aqaa" if aqaa else "step-audio-chat"
-    writer = FakeVllm(lambda body: replies.pop(0), model=model, max_model_len=512)
-    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=512)
+    writer = FakeVllm(lambda body: replies.pop(0), model=model, max_model_len=32768)
+    reader = FakeVllm(speaks, model="step-audio-tts-3b", max_model_len=32768)
     out = question.with_name("out.wav")
     with running(writer, reader), serving(house.streamable_http_app()) as address:
         deployed.setenv("STEP_AUDIO__ENGINE__URL", writer.url)
         if not aqaa:
             deployed.setenv("STEP_AUDIO__SPEECH_ENGINE__URL", reader.url)
         deployed.setenv("STEP_AUDIO__TOOLS__MCP__HOUSE__URL", f"{address}/mcp")
-        command = ["ask", str(question), "-o", str(out), "--profile", profile, "--json"]
+        command = asking(question, out, deployed.profile(profile))
         assert main(command) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["calls"] == [{"name": "noon", "arguments": '{"city":"paris"}'}]
     assert facts["text"] == "what time is it it is noon"
-    second = said(weights, writer.answers[1]["prompt"])
+    second = said(writer.answers[1]["prompt"])
     assert '{"city":"paris"}</tool_call>function_output\n' in second
     assert "it is noon in paris" in second
 
 
 def test_the_command_of_a_server_is_printed(
-    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--tp", "8", "--quantization", "fp8", "--dry-run"]
     deployed.setenv("STEP_AUDIO__WEIGHTS", str(tmp_path / "none"))
@@ -219,22 +235,24 @@ def test_the_command_of_a_server_is_printed(
 
 
 def test_a_server_needs_a_model_a_split_and_a_program(
-    deployed: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    deployed.profile("aqaa-130b")
     assert main(["engine", "--profile", "aqaa-130b", "--weights", str(tmp_path)]) == 2
     assert "no config.json" in capsys.readouterr().err
     assert main(["engine", "--profile", "aqaa-130b", "--tp", "3"]) == 2
-    assert "--tp may be 1, 2, 4" in capsys.readouterr().err
+    assert "--tp may be 1, 2" in capsys.readouterr().err
     assert main(["engine", "--profile", "aqaa-130b", "--vllm", "no-such-program"]) == 2
     assert "vllm==0.24.0" in capsys.readouterr().err
 
 
-def test_an_exported_model_is_whole(deployed: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_exported_model_is_whole(deployed: Deployed, tmp_path: Path) -> None:
     out = tmp_path / "lm"
-    assert main(["export", str(out), "--profile", "aqaa-130b", "--precision", "float32"]) == 0
+    name = deployed.profile("aqaa-130b")
+    assert main(["export", str(out), "--profile", name, "--precision", "float32"]) == 0
     config = json.loads((out / "config.json").read_text())
     assert config["model_type"] == "step1"
-    assert (out / "model.safetensors").stat().st_size > 4 * 32 * VOCAB.size
+    assert (out / "model.safetensors").stat().st_size > 4 * 64 * VOCAB.size
 
 
 @pytest.mark.parametrize("name", ["tts-3b", "chat-130b", "aqaa-130b"])
