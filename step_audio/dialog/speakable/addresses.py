@@ -30,23 +30,28 @@ _HOST: Final = re.compile(
     re.I | re.A,
 )
 _PLACE: Final = re.compile(
-    rf"(?<![\w.])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}})(?::\d{{1,5}})?(?:/(?:{_TAIL})?)?", re.A
+    rf"(?<![\w.@])(?:localhost|\d{{1,3}}(?:\.\d{{1,3}}){{3}})(?::\d{{1,5}})?(?:/(?:{_TAIL})?)?",
+    re.A,
 )
 _NUMBERS: Final = re.compile(r"(?<![\w:])\d{1,3}(?=\.|$|[:/])")
 _FILE: Final = re.compile(
-    r"(?<![\w/\\.:~\u3400-\u9fff])(?:[A-Za-z]:\\|~?/(?=\w)|\.{1,2}/)[\w.~-]*(?:[/\\]+[\w.~-]+)*[/\\]?(?=[^\w/\\]|$)"
+    r"(?<![\w/\\.:~\u3400-\u9fff])(?:[A-Za-z]:\\|~?/(?=\.?\w)|\.{1,2}/)[\w.~-]*(?:[/\\]+[\w.~-]+)*[/\\]?(?=[^\w/\\]|$)"
     r"|(?<![\w/\\.])[\w-]+(?:/[\w.-]+){2,}/?(?![\w/])",
     re.A,
 )
 _DOTTED: Final = re.compile(r"(?<=[A-Za-z0-9_])\.(?=[A-Za-z_])", re.A)
-_GLUED: Final = re.compile(r"(?<=[a-z]{2})([.!?])(?=[A-Z][a-z])")
+_GLUED: Final = re.compile(
+    r"(?<=[a-z]{2})([.!?])(?=[A-Z][a-z])|(?<=\d)([.])(?=[A-Z][a-z]*\s)|(?<=[a-z][\"')])([.])(?=[A-Z])"
+    r"|(?<=[a-z]{2})([,;])(?=[A-Za-z]{2})"
+)
 _GLUED_SHORT: Final = re.compile(r"\b(e\.g\.|i\.e\.)(?=\w)", re.I)
-_HIDDEN: Final = re.compile(r"(?<![^\s(\"'])\.(?=[a-z]\w)")
+_HIDDEN: Final = re.compile(r"(?<![^\s(\"'])\.(?=[a-z])")
 _NAME: Final = re.compile(
     r"(?<![\w.])\.?\w*[A-Za-z_]\w*(?:[.-]\w+)*\.[A-Za-z_]\w*(?:\(\))?(?!\w|\.[A-Za-z])", re.A
 )
 _SHORT: Final = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]?|(?:Ph|Ed|Th|Sc|Eng)\.D|[ap]\.m", re.I)
 _HANDLE: Final = re.compile(r"(?<![\w@])@(?=\w)", re.A)
+_CODE: Final = re.compile(r"(?<![\w&#])#(?=[A-Z]{1,4}-?\d)")
 _HASHTAG: Final = re.compile(r"(?<![\w&#])#(?=[A-Za-z_\u3400-\u9fff])([\w]+)")
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -90,11 +95,11 @@ def read_names(text: str, language: str) -> str:
     if not re.search(r"[./\\@#]", text):
         return text
     text = _FILE.sub(lambda m: m[0] if _is_words(m[0]) else f" {_spelled(m[0], language)} ", text)
-    text = _GLUED.sub(r"\1 ", _GLUED_SHORT.sub(r"\1 ", text))
+    text = _GLUED.sub(r"\g<0> ", _GLUED_SHORT.sub(r"\1 ", text))
     text = _NAME.sub(lambda m: m[0] if _SHORT.fullmatch(m[0]) else _dotted(m[0], language), text)
     text = _HIDDEN.sub(f"{_SAID[language]['.']} ", text)
     text = _HANDLE.sub(" 艾特" if language == "zh" else "at ", text)
-    return _HASHTAG.sub(lambda m: _tag(m[1], language), text)
+    return _HASHTAG.sub(lambda m: _tag(m[1], language), _CODE.sub("number ", text))
 
 
 def _dotted(name: str, language: str) -> str:

@@ -35,12 +35,15 @@ _PARTS_DATE: Final = re.compile(
     r"(?<![\w./-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|['’]?\d{2})(?![\w/-]|\.\d)"
 )
 _DAY_MONTH: Final = re.compile(
-    r"\b((?:on|by|until|till|since|before|after|from|to|due|of|date|dated|for|between|and)\s+)"
+    r"\b((?:on|by|until|till|since|before|after|from|to|due|of|date|dated|for|between|and|(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?,?)\s+)"
     r"(\d{1,2})/(\d{1,2})(?![\w/%]|\s+(?:of|cup|inch|teaspoon|tablespoon|mile|tsp|tbsp))",
     re.I,
 )
+_DAYS: Final = re.compile(
+    r"(?<![\w/.])(0?[1-9]|1[0-2])/(\d{1,2})\s?[-\u2013]\s?(0?[1-9]|1[0-2])/(\d{1,2})(?![\w/.]\w|/)"
+)
 _MONTH_YEAR: Final = re.compile(r"(?<![\w/.-])(0?[1-9]|1[0-2])[/-]((?:19|20)\d\d)(?![\w/-]|\.\d)")
-_ON: Final = re.compile(r"(?:on|by|until|till|since|due|dated?)\b", re.I)
+_ON: Final = re.compile(r"(?:on|by|until|till|since|due|dated?|mon|tue|wed|thu|fri|sat|sun)", re.I)
 _EVENTS: Final = re.compile(r"(?<![\w/.])(?:9/11|24/7|50/50|7/11|20/20|7/7)(?![\w/])")
 _FULL_SCORE: Final = re.compile(r"(?<![\w/.])(10|5|100)/\1(?![\w/.]\w|/|\s+of\b)")
 _SCORES: Final = re.compile(
@@ -65,6 +68,7 @@ _FRENCH_CLOCK: Final = re.compile(r"(?<![\w:.])([01]?\d|2[0-4])h([0-5]\d)(?!\w)"
 _RANGE_DASH: Final = re.compile(
     r"(?<=\d|[mM])\s?[-\u2013\u2014]\s?(?=(?:[01]?\d|2[0-4]):[0-5]\d|(?:1[0-2]|\d)\s?[ap]\.?m\b)"
 )
+_OPEN_RANGE: Final = re.compile(r"(?<=\d[ap]m)\s?[-\u2013]\s?(?=(?:1[0-2]|\d)(?![\d/.-]))", re.I)
 _RATIO: Final = re.compile(r"\b(?:ratio|score|scored|won|lost|beat|odds|proportions?)\b", re.I)
 
 
@@ -77,6 +81,7 @@ def read_dates(text: str) -> str:
     text = _EVENTS.sub(_event, text)
     text = _FULL_SCORE.sub(r"\1 out of \1", text)
     text = _SCORES.sub(lambda m: f"{m[1]} out of {m[2]}", text)
+    text = _DAYS.sub(_days, text)
     text = _DAY_MONTH.sub(_day_month, text)
     text = _CENTURY.sub(lambda m: f"{cardinal(int(m[1]))} hundreds", text)
     text = _DECADE.sub(lambda m: f"{cardinal(int(m[1]))} {_decade(m[2])}", text)
@@ -187,6 +192,13 @@ def _day_month(found: re.Match[str]) -> str:
     return f"{found[1]}{MONTHS[month - 1]} {ordinal(day)}"
 
 
+def _days(found: re.Match[str]) -> str:
+    first, last = (int(found[1]), int(found[2])), (int(found[3]), int(found[4]))
+    if first > last or not (1 <= first[1] <= 31 and 1 <= last[1] <= 31):
+        return found[0]
+    return " to ".join(f"{MONTHS[month - 1]} {ordinal(day)}" for month, day in (first, last))
+
+
 def _years(found: re.Match[str]) -> str:
     first, last = int(found[1] + found[2]), found[3]
     if len(last) == 2:
@@ -200,7 +212,7 @@ def read_times(text: str) -> str:
     """Return a text with its times of day in words."""
     if not re.search(r"\d(?::\d|h\d|\s?[AaPp]\.?[Mm])", text):
         return text
-    text = _RANGE_DASH.sub(" to ", text)
+    text = _OPEN_RANGE.sub(" to ", _RANGE_DASH.sub(" to ", text))
     text = _POINT_CLOCK.sub(r"\1:\2 \3m", text)
     text = _CLOCK.sub(_clock, text)
     text = _FRENCH_CLOCK.sub(lambda m: _said_time(int(m[1]), int(m[2]), 0), text)
@@ -249,6 +261,7 @@ _ASKED: Final = re.compile(
 _ABROAD: Final = re.compile(r"(?<![\w.+])\+\s?\d{1,3}(?:[\s.-]?\(?\d{1,5}\)?){1,6}(?![\w]|[.,]\d)")
 _TRUNK: Final = re.compile(
     r"(?<![\w.,:/-])(?:\(0\d{1,5}\)|0\d{1,5})[\s-]\d{3,4}(?:[\s-]?\d{2,4}){1,2}(?![\w-]|[.,:/]\d)"
+    r"|(?<![\w.,:/-])00\d{1,3}(?:[\s-]\d{1,8}){2,4}(?![\w-]|[.,:/]\d)"
     r"|(?<![\w.,:/-])0\d{9,10}(?![\w-]|[.,:/]\d)|(?<![\w.,:/-])0\d{2,5}/\d{4,8}(?![\w/-])"
     r"|(?<=zip )\d{5}\b|(?<=ZIP )\d{5}(?:-\d{4})?\b|(?<=code )\d{4,8}\b|(?<=PIN )\d{4,8}\b"
     r"|(?<= [A-Z]{2} )\d{5}(?:-\d{4})?(?![\w-])|(?<=code is )\d{4,8}\b|(?<=PIN is )\d{4,8}\b"

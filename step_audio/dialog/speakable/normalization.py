@@ -105,6 +105,10 @@ def _spoken(number: str) -> str:
     return f"{said} point {digits(part)}" if part else said
 
 
+def _over(found: re.Match[str]) -> str:
+    return f"{found[1]} over {found[2]}" if int(found[1]) > int(found[2]) else found[0]
+
+
 def _scientific(found: re.Match[str]) -> str:
     minus = "minus " if found[2] == "-" else ""
     return f"{_spoken(found[1])} times ten to the power of {minus}{cardinal(int(found[3]))}"
@@ -127,12 +131,15 @@ _FORMS: Final = _pairs(
         lambda m: " point ".join(_spoken(part) for part in m[0].split(".")),
     ),
     (r"(?<![\w.])(\d+)['′]\s?(\d{1,2})(?:\"|″|'')(?!\w)", r"\1 foot \2"),
+    (r"(?<![\w.])(\d+)([A-Z])s(?!\w)", r"\1 \2s"),
+    (r"(?<![\w/.])(\d+)/(\d+)/(\d+)(?![\w/])", r"\1, \2, \3"),
+    (r"(?<![\w/.])(\d{2,3})/([2-9]\d|1\d\d)(?![\w/.]\w|/)", _over),
     (r"(?<![\w.])(\d+)\"(?=\s(?:tall|wide|long|high|deep|thick)\b)", r"\1 inches"),
     (r"(?<![\w.])(\d+)\"(?=\s(?:screen|monitor|pipe|tv|TV|display|wheel|nail)\b)", r"\1 inch"),
     (r"(?<=\d)\s?sec\b\.?(?=\s*[a-z,;])", " seconds"),
     (r"(?<=\d)_(?=\d{3})", ""),
     (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?!\w)", _scientific),
-    (r"(?<![\w.,])([1-9])000(?!\w|[.,:]\d)", lambda m: cardinal(int(m[0]))),
+    (r"(?<![\w.,:])([1-9])000(?!\w|[.,:]\d)", lambda m: cardinal(int(m[0]))),
     (r"(?<=\d)-([a-z]+)-(?=\d)", r" \1 "),
     (r"(?<=[A-Za-z])-(?=\d)", " "),
     (r"(?<![\w.])(\d+)(?:st|nd|rd|th)(?![^\W_])", lambda m: ordinal(int(m[1]))),
@@ -145,6 +152,7 @@ _FORMS: Final = _pairs(
     (r"(?<![\w.,])1[1-9]0[1-9](?!\w|[.,:]\d)", lambda m: year(int(m[0]))),
     (r"(?<![\w.])1/2 (?=(?:an?|the)\b)", "half "),
 )  # fmt: skip
+_INCHES: Final = re.compile(r"(?<=\d)\"(?=\s+[a-zA-Z])(?!\s(?:tall|wide|long|high|deep|thick)\b)")
 _AFTER: Final = _pairs(
     # American usage, and what a small model of American speech has learned.
     (r"\b(hundred|thousand|million) and (?=[a-z])", r"\1 "),
@@ -169,6 +177,8 @@ def read_figures(text: str) -> str:
     """Return an English text with its figures in words."""
     if not any(c.isdigit() for c in text):
         return text
+    if text.count('"') % 2:
+        text = _INCHES.sub(" inch", text)
     for pattern, said in _FORMS:
         text = pattern.sub(said, text)
     text = _FIGURE.sub(lambda m: _figure(m[0]), text)

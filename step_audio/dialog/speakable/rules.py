@@ -93,10 +93,10 @@ READING: Final[tuple[Rule, ...]] = (
         "Fences, rulers, bars of tables, marks of lists, headings and quotations go.",
         _always(markup.without_blocks),
         (
-            ("```python", ""),
-            ("|---|:-:|", ""),
             ("| Name | Age |", "Name, Age"),
+            ("|---|:-:|", ""),
             ("## Title ##", "Title"),
+            ("```python", ""),
             ("- [ ] buy milk", "buy milk"),
             ("> > said", "said"),
             ("> 5", "5"),

@@ -24,7 +24,7 @@ _SHRUG: Final = re.compile(r"¯\\?_?\(ツ\)_?/¯|\(╯°□°[)）]╯︵ ┻━
 _FACE: Final = re.compile(
     r"(?<![\w)])(?:[:;]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|=['^-]?[)(\]DPp]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
 )
-_HEART: Final = re.compile(r"(?:^|(?<=\s))<3+(?=\s|$|[.!?,])")
+_HEART: Final = re.compile(r"(?:^|(?<=\s))(?:<3+)+(?=\s|$|[.!?,])")
 _VARIABLE: Final = re.compile(r"(?:\b(?!I\b|[yu]\b)[A-Za-z]|\d)\s*$")
 _SHORTCODE: Final = re.compile(r"(?<![\w:]):([a-z][a-z0-9_+-]{1,40}):(?![\w:])")
 _SPEAKER: Final = re.compile(r"(^|[\])]\s*)<\s*[@+%~&]?([\w][\w .-]{0,30})>\s+(?=\S)")
@@ -49,7 +49,9 @@ _LONE_GREEK: Final = re.compile(
     r"(?<![\u0370-\u03ff])[αβγδεζηθικλμνξοπρςστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ](?![\u0370-\u03ff])"
 )
 
-_GENERIC: Final = re.compile(r"(?<=\w)<([&*]?[A-Za-z_]\w*(?:\s*,\s*[&*]?\w+)*)>", re.A)
+_GENERIC: Final = re.compile(
+    r"(?:(?<=\w\w)|(?<=[A-Z]))<([&*]?[A-Za-z_]\w*(?:\s*,\s*[&*]?\w+)*)>(?!\w)", re.A
+)
 _OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w ,&*]+)>", re.A)
 _POWER: Final = re.compile(r"\^\(?([-+]?)(\d+|[A-Za-z])\)?")
 _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
@@ -60,6 +62,8 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"\bA\+(?=\W|$)", "A plus"),
         (r"(?<=\w)\s*\+=\s*(?=\w)", " plus equals "),
         (r"(?<=\w)\s*-=\s*(?=\w)", " minus equals "),
+        (r"\bkm/h\b", "kilometers per hour"),
+        (r"\bm/s\b", "meters per second"),
         (r"\bw/o\b", "without"),
         (r"(?<![\w/])w/(?=\s|[a-z])", "with "),
         (r"\bc/o\b", "care of"),
@@ -71,7 +75,7 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?:<=|[≤⩽])\s*", " less than or equal to "),
         (r"(?:>=|[≥⩾])\s*", " greater than or equal to "),
         (r"(?<=[\w)\]\s])\s*(?:!==?|≠)\s*(?=[\w(\"'-])", " is not equal to "),
-        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$-])", " equals "),
+        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$.-])", " equals "),
         (r"(?<=\w)\s*<\s*(?=[\w.$-])", " less than "),
         (r"(?<=\s)<\s?(?=\d)", "less than "),
         (r"^<\s?(?=\d)", "less than "),
@@ -178,6 +182,7 @@ _COMMA_MARK: Final = re.compile(r",\s*(?=[.!?;:,]+(?:\s|$))")
 _EMPTY_PAIR: Final = re.compile(r"\(\s*[.,;:]*\s*\)|\"\s*\"|（\s*）|【\s*】|《\s*》")
 _LONG_MARKS: Final = re.compile(r"([!?,;:、，；：！？。])\1+|\.{4,}|([!?])[!?]+")
 _SIGNS: Final = re.compile(r"[*^~<>#@=+]")
+_INSIDE: Final = re.compile(r"(\()\s+|\s+(\))")
 _BEFORE_STOP: Final = re.compile(r"(?<=[\w)\"'])\s+(?=[.,!?;:](?:\s|$))")
 _LONE_SLASH: Final = re.compile(r"(?<!\w)/|/(?!\w)")
 _LONE: Final = re.compile(r"(?:^|(?<=\s))[-/*+=<>|~'\".:;,!?]+(?=\s)(?!\s*\d)")
@@ -258,7 +263,7 @@ def without_signs(text: str, *, numbers: bool = True) -> str:
         text = _SQUARE_END.sub(lambda m: ", " if m[1] else " ", text)
         text = re.sub(r"\s*[•‣†‡¦№]\s*", " ", text)
     text = _EMPTY_PAIR.sub(" ", text)
-    text = _BEFORE_STOP.sub("", text)
+    text = _BEFORE_STOP.sub("", _INSIDE.sub(r"\1\2", text))
     if numbers:
         text = _LONE.sub(" ", _LONE_SLASH.sub(" ", text))
     text = _COMMAS.sub(", ", _MANY_SPACES.sub(" ", text))

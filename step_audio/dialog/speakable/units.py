@@ -137,6 +137,14 @@ GHz = gigahertz
 Hz = hertz
 °C = degree[s] Celsius
 °F = degree[s] Fahrenheit
+°N = degree[s] north
+° N = degree[s] north
+°S = degree[s] south
+° S = degree[s] south
+°E = degree[s] east
+° E = degree[s] east
+°W = degree[s] west
+° W = degree[s] west
 ° = degree[s]
 ‰ = per thousand
 g = gram[s]
@@ -148,7 +156,7 @@ _UNITS: Final = dict(line.split(" = ") for line in _TABLE.strip().splitlines())
 _UNIT: Final = re.compile(
     r"(?<![\w.])(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)(?P<space>\s?-?)(?P<unit>"
     + "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
-    + r")(?![\w^°]|[-'’]\w|/[A-Za-z])"
+    + r")(?![\w^°]|[-'’]\w|/[A-Za-z])(?:(?<=[a-z])\.(?=[,;:)]|\s+[a-z\d]))?"
 )
 _FRACTION: Final = re.compile(r"(?:^|\D\s|[^\d\s])\d{1,2}/$")
 _INFLECTED: Final = re.compile(r"\[(?:(\w+)\|)?(\w+)\]")
