@@ -80,7 +80,6 @@ _BEHIND: Final = re.compile(
 _CODE_FIRST: Final = re.compile(
     rf"\b(?P<code>{'|'.join(_CODES)})\s?(?P<minus>[-\u2212])?(?P<amount>{AMOUNT}){_SCALE}"
 )
-_COINS: Final = re.compile(r"(?<![\w.,])(\d+)\s?(¢|p(?=[\s,.;:!?)]|$))")
 _BY: Final = {
     **{
         "mo": "month",

@@ -1,6 +1,6 @@
 """Laws of the reading chain, over texts as people send them.
 
-300 texts, 100 for each law; STEP_AUDIO_TEXTS=10000 takes as many for each.
+300 texts, 100 for each law; STEP_AUDIO_TEXTS=10000 and `--timeout=0` take as many for each.
 """
 
 import os
