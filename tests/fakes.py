@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from step_audio.core.decoding import decode_sound
 from step_audio.core.errors import ToolError, VoiceNotFound
 from step_audio.core.ports import Services, Stage, ToolSpec
 from step_audio.core.types import (
+    DecodedSound,
     GenerationRequest,
     Pcm,
     TokenGroup,
@@ -208,6 +210,19 @@ class FixedClock:
         return self.now
 
 
+class InProcessDecoder:
+    """A `SoundDecoder` without processes of its own."""
+
+    def start(self, observe: Callable[[str, float], None]) -> None:
+        pass
+
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound:
+        return await asyncio.to_thread(decode_sound, data, max_seconds)
+
+    def close(self) -> None:
+        pass
+
+
 class MemoryRecorder:
     """Keeps what was observed."""
 
@@ -238,4 +253,5 @@ def services(engine: ScriptedEngine) -> Services:
         tools=FakeTools(),
         clock=FixedClock(),
         recorder=MemoryRecorder(),
+        sound_decoder=InProcessDecoder(),
     )

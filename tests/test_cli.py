@@ -352,7 +352,9 @@ def test_plan_says_whether_a_deployment_keeps_up(capsys: pytest.CaptureFixture[s
     assert main(on) == 1
     assert "does NOT keep up" in capsys.readouterr().out
     assert main([*on, "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["step-audio-aqaa"]["keeps_up"] is False
+    found = json.loads(capsys.readouterr().out)
+    assert found["step-audio-aqaa"]["keeps_up"] is False
+    assert [part["name"] for part in found["sound"]][-1] == "vocoder"
 
 
 def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
@@ -362,6 +364,12 @@ def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
     shown = capsys.readouterr().out
     assert "step-audio-chat on 8 x h100" in shown
     assert "step-audio-tts-3b on 1 x h100" in shown
-    assert main(["plan", "--gpu", "rtx3090", "--quantization", "int8"]) == 0
-    assert "step-audio-nano" in capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("in all: ")]
+    assert "step-audio-chat 35.7 of 80 GB on the fullest of 8 cards; step-audio-tts-3b 1" in line
+    assert line.endswith("1.2 GB in the machine's memory")
+    assert shown.count("on a card") == 2  # it speaks and sings
+    assert main(["plan", "--gpu", "RTX 3090", "--quantization", "int8"]) == 0
+    shown = capsys.readouterr().out
+    assert "step-audio-nano" in shown
+    assert "4.2 M parameters" in shown
     assert main(["plan", "--gpu", "abacus"]) == 2

@@ -14,7 +14,9 @@ from step_audio.core.errors import ProfileError
 from step_audio.runtime import Runtime
 from tests.tiny import write_tiny
 
-PROFILES = sorted(path.stem for path in (Path("step_audio/profiles")).glob("*.yaml"))
+PROFILES = sorted(
+    path.stem for path in (Path(__file__).parents[1] / "step_audio/profiles").glob("*.yaml")
+)
 GENERAL = ["get_current_time", "calculate", "convert_units", "set_timer"]
 NANO = ["calculate", "get_time", "get_date", "get_weather", "set_timer", "convert_units"]
 

@@ -18,10 +18,7 @@ from step_audio.core.errors import WeightsError
 from step_audio.core.types import MEL_BANDS, SPEAKER_SIZE
 from vocoder.encoder import EncoderConfig
 from vocoder.estimator import EstimatorConfig
-from vocoder.grid import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vocoder.length_regulator import LengthRegulatorConfig
-
-MEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
 
 _REFERENCE = re.compile(r"<([A-Za-z_]\w*)>")
 _MAX_YAML_BYTES = 1 << 20

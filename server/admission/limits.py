@@ -95,11 +95,17 @@ class Slots:
     Args:
         limit: how many at a time.
         max_waiting: longest line.
+        observe: is told how many are taken, whenever that changes.
     """
 
-    def __init__(self, limit: int, *, max_waiting: int = 64) -> None:
-        self._limit = limit
-        self._max_waiting = max_waiting
+    def __init__(
+        self,
+        limit: int,
+        *,
+        max_waiting: int = 64,
+        observe: Callable[[int], None] = lambda taken: None,
+    ) -> None:
+        self._limit, self._max_waiting, self._observe = limit, max_waiting, observe
         self._line: deque[asyncio.Future[None]] = deque()
         self.taken = 0
 
@@ -108,7 +114,7 @@ class Slots:
         """Hold one slot. Raises Overloaded: none is free."""
         if self.taken >= self._limit:
             raise Overloaded(f"all {self._limit} sessions are in use; try again later")
-        self.taken += 1
+        self._count(1)
         try:
             yield
         finally:
@@ -122,7 +128,7 @@ class Slots:
             Overloaded: the line is full, or none was free for `timeout_s`.
         """
         if self.taken < self._limit:
-            self.taken += 1
+            self._count(1)
         else:
             await self._stand_in_line(timeout_s)
         try:
@@ -154,7 +160,11 @@ class Slots:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self.taken -= 1
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.taken += change
+        self._observe(self.taken)
 
 
 class AccessControl:

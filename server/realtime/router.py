@@ -117,8 +117,6 @@ def _admit(context: ServerContext, held: ExitStack) -> None:
     if slots.taken >= allowed:
         raise Overloaded(f"{slots.taken} sessions are all that runs smoothly; try again later")
     held.enter_context(slots.take())
-    recorder.observe("sessions", slots.taken)
-    held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
 async def _let_in(socket: WebSocket, context: ServerContext, place: Place) -> bool:

@@ -18,15 +18,17 @@ from server.http.errors import RequestError, expects, responses
 from server.http.resampled import RATE_HZ, ResampledChunks
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
+from server.http.uploads import warning_headers
 from server.text_options import TextOptionFields
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
+from step_audio.core.errors import CannotSing
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.scripts import UnreadableText
-from step_audio.dialog.speakable.style_tags import ReadingStyle
+from step_audio.dialog.speakable.style_tags import ReadingStyle, styled
 
 MAX_INPUT_CHARS: Final = 100_000
 """About two hours of speech; a book goes in chapters, or through `step-audio say --file`."""
@@ -34,8 +36,8 @@ PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
-WARNINGS_HEADER: Final = "step-audio-warnings"
 MAX_WARNINGS: Final = 20
+OUTSIDE_HEADER: Final = "x-out-of-domain"
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
 
@@ -100,7 +102,7 @@ def speech_router(
             )
         assistant.services.recorder.observe("speech_characters", len(request.input))
         options = request.text_options(assistant.settings.text_options)
-        headers = await _warnings(assistant, request.input, options)
+        headers = await _warnings(assistant, request, options)
         voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
             pieces = with_error(_events(assistant, request, voice, options, slots))
@@ -113,35 +115,56 @@ def speech_router(
             pieces,
             media_type,
             send_timeout_s=settings.send_timeout_s,
-            headers={"cache-control": "no-store", **headers},
+            headers={
+                "cache-control": "no-store",
+                **_domain_headers(assistant, request.input),
+                **headers,
+            },
         )
 
     return router
 
 
-async def _warnings(assistant: Assistant, text: str, options: TextOptions) -> dict[str, str]:
+async def _warnings(
+    assistant: Assistant, request: SpeechRequest, options: TextOptions
+) -> dict[str, str]:
     """Return the header that says what is left out of a text, if anything is.
 
     Raises:
-        RequestError: a text that the model would only babble at.
+        RequestError: a text that the model would only babble at, or that asks what it cannot do.
     """
     try:
-        warnings = await assistant.check_text(text, options)
-    except UnreadableText as error:
+        warnings = await assistant.check_text(request.input, request.instructions or "", options)
+    except (UnreadableText, CannotSing) as error:
         raise RequestError(str(error), code=error.code, param="input") from error
     if not warnings:
         return {}
     said = warnings[:MAX_WARNINGS]
     if len(warnings) > MAX_WARNINGS:
         said.append(f"and {len(warnings) - MAX_WARNINGS} more")
-    return {WARNINGS_HEADER: "; ".join(said).encode("ascii", "backslashreplace").decode()}
+    return warning_headers(said)
+
+
+def _domain_headers(assistant: Assistant, text: str) -> dict[str, str]:
+    """Return the header that says how many sentences the model was not taught to read."""
+    said = " ".join(said for _, said in styled(text))
+    outside, looked_at = assistant.settings.domain.outside(said)
+    return {OUTSIDE_HEADER: f"{len(outside)}/{looked_at}"} if outside else {}
 
 
 def _sound() -> dict[str, Any]:
     """Return what OpenAPI says about an answer of sound."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     types = dict.fromkeys(MEDIA_TYPES.values(), binary)
-    return {"description": "The sound.", "content": {**types, "text/event-stream": {}}}
+    outside = {
+        "description": "Sentences of all that a model of a small world cannot read: 2/5.",
+        "schema": {"type": "string"},
+    }
+    return {
+        "description": "The sound.",
+        "content": {**types, "text/event-stream": {}},
+        "headers": {OUTSIDE_HEADER: outside},
+    }
 
 
 async def _sounds(

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from server.http.errors import RequestError, expects, responses
-from server.http.uploads import decoded
-from step_audio.core.errors import VoiceNotFound
+from server.http.uploads import decoded, warning_facts
+from step_audio.core.errors import AudioError, VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
@@ -56,13 +56,17 @@ def voices_router(assistant: Assistant) -> APIRouter:
                 code="consent_required",
                 param="consent",
             )
-        pcm, rate_hz = await decoded(audio_sample.file, max_s=MAX_RECORDING_S, param="audio_sample")
-        words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
+        sound = await decoded(services, audio_sample, max_s=MAX_RECORDING_S, param="audio_sample")
+        pcm, rate_hz = sound.pcm, sound.rate_hz
         recording = Recording(pcm[:, None], rate_hz)
-        facts = await assistant.with_voices(
-            lambda: library.add(name, recording, text=words, consent=consent)
-        )
-        return _facts(facts)
+        try:
+            words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
+            facts = await assistant.with_voices(
+                lambda: library.add(name, recording, text=words, consent=consent)
+            )
+        except AudioError as error:
+            raise RequestError(str(error), code=error.code, param="audio_sample") from error
+        return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(
         "/v1/audio/voices/{voice_id}",

@@ -127,7 +127,7 @@ def _engines(add: Add) -> None:
 def _speech(add: Add) -> None:
     command = add("ask", ask, "Ask a spoken question and keep the spoken answer.")
     command.add_argument("question", type=Path, help="sound file: wav, flac, ogg or mp3")
-    _output(command, required=True, what="wav file of the answer")
+    _output(command, required=True, what="sound file of the answer, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
@@ -136,7 +136,9 @@ def _speech(add: Add) -> None:
     command.add_argument("text", nargs="?", help="what to read; style tags such as (slow) included")
     command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
     _output(
-        command, required=False, what="wav, mp3, flac, opus, aac or pcm file; or folder of wavs"
+        command,
+        required=False,
+        what="wav, mp3, flac, ogg, opus, m4a, aac, webm or pcm file; or folder of wavs",
     )
     _profile(command)
     _voice(command)
@@ -174,7 +176,7 @@ def _tokens(add: Add) -> None:
     _profile(command)
     command = add("vocode", vocode, "Turn token groups into speech.")
     command.add_argument("groups", type=Path, help="JSON file as `tokenize` writes it")
-    _output(command, required=True, what="wav file")
+    _output(command, required=True, what="sound file, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
@@ -230,7 +232,13 @@ def _examination(add: Add) -> None:
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)
-    command.add_argument("--questions", type=int, default=100, help="100 for a report, 20 to look")
+    command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
+    command.add_argument(
+        "--gate",
+        choices=["hold", "keep"],
+        help="a few fixed questions instead: hold the scores to those kept of the weights that "
+        "shipped, or keep them",
+    )
     command.add_argument(
         "--recordings",
         type=Path,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,17 +36,10 @@ def examine(args: argparse.Namespace, load: Load) -> int:
     """Ask held-out questions, judge the answers, write and print the report."""
     if args.recordings is not None:
         return _probe(args, load)
+    from step_audio.nano.exam import gate  # noqa: PLC0415 - serving lacks what training has
     from step_audio.nano.exam.examination import run  # noqa: PLC0415
-    from step_audio.nano.exam.questions import TOOL_SEED  # noqa: PLC0415 - serving lacks what training has
 
-    # Right answers are known for these tools only. A report says the same when it is made again.
-    profile = load_profile(args.profile)
-    sampling = profile.sampling
-    if sampling.seed is None:
-        sampling = sampling.model_copy(update={"seed": 0})
-    profile = profile.model_copy(
-        update={"tools": Tools(kind="fake", seed=TOOL_SEED), "sampling": sampling}
-    )
+    profile = _examined(load_profile(args.profile))
     parts = load(profile)
     with asyncio.Runner() as runner:
         assistant = Assistant(parts.services(), parts.settings())
@@ -55,18 +50,63 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         def resynthesiser(pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
             return resynthesise(assistant.services, pcm, rate_hz)
 
-        report = run(
-            answerer,
-            resynthesiser,
-            args.output,
-            args.questions,
-            weights_dir=profile.weights,
-            memory_mb=lambda sounds: serving_memory_mb(profile, sounds),
-        )
+        def reader(text: str) -> tuple[Pcm, int]:
+            return runner.run(_read(assistant, text))
+
+        if args.gate is not None:
+            scores = gate.measure(answerer)
+        else:
+            report = run(
+                answerer,
+                resynthesiser,
+                args.output,
+                args.questions,
+                reader=reader,
+                weights_dir=profile.weights,
+                memory_mb=lambda sounds: serving_memory_mb(profile, sounds),
+            )
         runner.run(assistant.aclose())
+    if args.gate is not None:
+        return _gated(scores, args.gate)
     print(report.to_markdown())
     print(report.to_json())
     return 0
+
+
+def _examined(profile: Profile) -> Profile:
+    """Return the profile with the tools that right answers are known for, and a seed: a report
+    says the same when it is made again."""
+    from step_audio.nano.exam.questions import TOOL_SEED  # noqa: PLC0415 - as above
+
+    sampling = profile.sampling
+    if sampling.seed is None:
+        sampling = sampling.model_copy(update={"seed": 0})
+    return profile.model_copy(
+        update={"tools": Tools(kind="fake", seed=TOOL_SEED), "sampling": sampling}
+    )
+
+
+def _gated(scores: Mapping[str, Any], wanted: str) -> int:
+    """Print the scores; hold them to the kept figures, or keep them as such."""
+    from step_audio.nano.exam import gate  # noqa: PLC0415 - as above
+
+    print(gate.table(scores))
+    if wanted == "keep":
+        gate.keep(scores)
+        return 0
+    lost = gate.losses(scores)
+    for line in lost:
+        print(f"lost: {line}")
+    return 1 if lost else 0
+
+
+async def _read(assistant: Assistant, text: str) -> tuple[Pcm, int]:
+    """Return a text read aloud in the default voice; no sound where the model found none."""
+    voice = assistant.services.default_voice
+    chunks = [chunk async for chunk in assistant.say(text, voice)]
+    if not chunks:
+        return np.zeros(0, dtype=np.float32), assistant.services.vocoder.sample_rate_hz
+    return np.concatenate([chunk.pcm for chunk in chunks]), chunks[0].rate_hz
 
 
 def serving_memory_mb(profile: Profile, sounds: Sequence[Pcm]) -> float:
@@ -129,7 +169,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
     dialogues = load_benchmark(args.folder)[: args.limit]
     profile = load_profile(args.profile)
     parts = load(profile)
-    with asyncio.Runner() as runner:
+    with closing(Recordings(args.folder)) as recordings, asyncio.Runner() as runner:
         assistant = Assistant(parts.services(), parts.settings())
 
         async def talk(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
@@ -141,7 +181,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 
         benchmark.answer_all(
             dialogues,
-            Recordings(args.folder),
+            recordings,
             lambda questions: runner.run(talk(questions)),
             args.output,
             progress=lambda rows: bar(rows, None, "answers"),

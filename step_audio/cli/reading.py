@@ -140,6 +140,7 @@ class _FileReading:
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
         self.options = _options(args, profile)
+        self._model_name = profile.model_name
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
         # What, if changed, makes kept passages useless.
@@ -183,6 +184,8 @@ class _FileReading:
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
         if left:
             async with assistant_of(self._parts, self._args.seed) as assistant:
+                for _, text in left:
+                    assistant.refuse_unspeakable(text, self._args.instructions, self.options)
                 for path, text in left:
                     if said := await self._read(assistant, text):
                         write_wav(path, *said)
@@ -196,6 +199,13 @@ class _FileReading:
 
     async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int] | None:
         """Return a text as sound with its rate; None where all of it was to be left out."""
+        outside, looked_at = assistant.settings.domain.outside(text)
+        if outside:
+            print(
+                f"warning: {len(outside)} of {looked_at} sentences lie outside what "
+                f"{self._model_name} can read and will not be understood: {outside[0][:60]}",
+                file=sys.stderr,
+            )
         chunks, rate_hz = list[Pcm](), 0
         reading = assistant.say(text, self._voice, self._reading_style, self.options)
         async with aclosing(reading) as said:

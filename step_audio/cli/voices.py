@@ -8,10 +8,10 @@ import json
 from dataclasses import asdict
 
 from step_audio.cli.parts import CommandParts, Load
-from step_audio.core.audio import read_recording
+from step_audio.cli.sound_files import read
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
-from step_audio.core.types import Recording, VoiceFacts
+from step_audio.core.types import Pcm, Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.transcription import ModelTranscriber
 
@@ -31,10 +31,11 @@ def list_voices(args: argparse.Namespace, load: Load) -> int:
 def add_voice(args: argparse.Namespace, load: Load) -> int:
     """Make a voice of a recording; say what was done."""
     parts = load(load_profile(args.profile))
-    recording = read_recording(args.recording)
+    pcm, rate_hz = read(args.recording)
+    recording = Recording(pcm[:, None], rate_hz)
     text = args.text
     if text is None:
-        text = asyncio.run(_transcribed(parts, recording))
+        text = asyncio.run(_transcribed(parts, pcm, rate_hz))
         if not text:
             raise InputError("no words were understood; give them with --text")
     facts = parts.voice_library().add(args.name, recording, text=text, consent=args.consent)
@@ -60,10 +61,9 @@ def show_voice(args: argparse.Namespace, load: Load) -> int:
     return 0
 
 
-async def _transcribed(parts: CommandParts, recording: Recording) -> str:
+async def _transcribed(parts: CommandParts, pcm: Pcm, rate_hz: int) -> str:
     assistant = Assistant(parts.services(), parts.settings())
     try:
-        mono = recording.samples.mean(axis=1)
-        return await ModelTranscriber(assistant).transcribe(mono, recording.rate_hz)
+        return await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
     finally:
         await assistant.aclose()

@@ -59,6 +59,19 @@ class VoiceRefused(InputError):
     code = "voice_refused"
 
 
+class CannotSing(InputError):
+    """Rap or humming asked of a deployment that does neither."""
+
+    code = "singing_unsupported"
+
+    def __init__(self, model: str, tag: str) -> None:
+        super().__init__(
+            f"{model} does not do ({tag}): it takes a model that was taught it and a vocoder for"
+            " singing (vocoder_music of the weights); leave the tag out"
+        )
+        self.model, self.tag = model, tag
+
+
 class ShapeError(StepAudioError):
     """Arrays whose shapes do not fit each other."""
 

@@ -94,6 +94,12 @@ MEASURES: Final[dict[str, Measure]] = {
     "prompt_left_out_ids": Measure(
         "histogram", "prompt_left_out_ids", "Ids of a conversation without room.", buckets=IDS
     ),
+    "interruptions": Measure(
+        "counter",
+        "interruptions_total",
+        "Short sounds over an answer, by what became of it (ended, resumed).",
+        ("end",),
+    ),
     "speculations": Measure(
         "counter",
         "speculations_total",
@@ -105,6 +111,26 @@ MEASURES: Final[dict[str, Measure]] = {
     ),
     "queue_depth": Measure(
         "histogram", "queue_depth", "Entries found waiting, by queue.", ("queue",), DEPTHS
+    ),
+    # Sound that is sent in as files.
+    "decode_s": _times(
+        "decode_seconds",
+        "Time to decode an uploaded sound file, the wait in line included.",
+        SHORT_S,
+    ),
+    "decoder_deaths": Measure(
+        "counter",
+        "decoder_deaths_total",
+        "Files at which the decoder died (crashed, failed) or was ended (memory, time).",
+        ("reason",),
+    ),
+    "decoder_restarts": Measure(
+        "counter",
+        "decoder_restarts_total",
+        "Times that the process from which decoders come was lost and started again.",
+    ),
+    "sound_warnings": Measure(
+        "counter", "sound_warnings_total", "Sound files of which something was skipped."
     ),
     # Tools.
     "tool_choices": Measure(

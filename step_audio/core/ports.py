@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.types import (
+    DecodedSound,
     GenerationRequest,
     Pcm,
     Recording,
@@ -119,13 +120,6 @@ class VoiceLibrary(Protocol):
         """Return what is known of a voice. Raises VoiceNotFound."""
 
 
-class Transcriber(Protocol):
-    """Sound to the words said in it."""
-
-    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
-        """Return the words, "" for none. Raises AudioError, EngineError."""
-
-
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model and the clients see it; `parameters` is a JSON schema."""
@@ -133,6 +127,18 @@ class ToolSpec:
     name: str
     description: str
     parameters: dict[str, Any]
+
+
+class SoundDecoder(Protocol):
+    """Strangers' sound files to samples; a file costs only its own answer.
+
+    `start` gets ready ahead and is told where measures go. `decode` raises AudioError, and
+    Overloaded when nothing can be decoded now.
+    """
+
+    def start(self, observe: Callable[[str, float], None]) -> None: ...
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound: ...
+    def close(self) -> None: ...
 
 
 class ToolBox(Protocol):
@@ -175,6 +181,7 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    sound_decoder: SoundDecoder
     voice_library: VoiceLibrary | None = None
     """Without one, the voices are those of the weights; else it shares them with `voices`."""
     turn_detector: TurnDetector | None = None

@@ -136,9 +136,13 @@ class TurnsSection(Section):
 
     speculate: bool = True
     """Whether a short pause starts an answer, held back until the turn is over."""
-    resume_ms: int = Field(default=0, ge=0, le=2000)
-    """A sound shorter than this, such as a cough, delays an answer and does not end it; 0: any
-    sound ends it."""
+    resume_ms: int = Field(default=400, ge=0, le=2000)
+    """A sound over an answer that is shorter than this, such as a cough, delays it and does not end
+    it, unless the model hears a word that does; 0: any sound ends an answer at once."""
+    backchannel_ms: int = Field(default=900, ge=0, le=2000)
+    """Where the model writes down what it hears: so long a sound over an answer may be for its
+    words to decide. "Mm-hmm" and "yeah" delay the answer, "stop" and "wait" end it; of other
+    words `resume_ms` decides. A longer sound always ends it. 0: words never decide."""
 
 
 class DialogSection(Section):
@@ -227,6 +231,9 @@ class Tools(Section):
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""
+    result_role: Literal["input", "function_output"] = "input"
+    """Whose turn a tool's result is in the dialect json_schemas: as in the examples of the newest
+    published models, or as older code of theirs has it."""
     weather: WeatherSection | None = None
     mcp: dict[KeyName, McpSection] = Field(default_factory=dict, max_length=16)
     """MCP servers by a name of yours. Their tools are told to models whose dialect lists tools."""
@@ -236,6 +243,8 @@ class Tools(Section):
     """A call that takes longer is bridged by `bridge`, spoken."""
     bridge: str = Field(default="One moment.", max_length=200)
     """Empty: nothing is said meanwhile."""
+    bridges: dict[LanguageCode, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict)
+    """The same in more languages: that of the conversation is taken, `bridge` where it has none."""
     wait_s: Positive = 4.0
     """The floor is given back after so long; the result is spoken when it comes."""
 

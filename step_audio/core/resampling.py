@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from step_audio.core.audio import RATES_HZ
 from step_audio.core.errors import AudioError
-from step_audio.core.types import Pcm
+from step_audio.core.types import RATES_HZ, Pcm
 
 _LOWPASS_WIDTH: Final = 6
 _INPUT_WIDTH: Final = 32

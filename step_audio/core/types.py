@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NewType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pcm = NDArray[np.float32]
 """Mono samples in [-1, 1], shape (T,); the rate is known from the context that carries it."""
-
-Code = NewType("Code", int)
-"""Index into one codebook."""
-
-TokenId = NewType("TokenId", int)
-"""Index into the LM's vocabulary."""
 
 GROUP_MS = 120
 LINGUISTIC_PER_GROUP = 2
@@ -26,6 +20,10 @@ MEL_BANDS = 80
 """Of the mel between the flow and the waveform generator."""
 SPEAKER_SIZE = 192
 """Numbers of a speaker vector (CAM++)."""
+
+
+RATES_HZ = (4_000, 384_000)
+"""Lowest and highest rate that a sound card has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +114,14 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceChange:
+    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+
+    voice: Voice
+    singing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """Sound as somebody recorded it.
 
@@ -126,6 +132,26 @@ class Recording:
 
     samples: NDArray[np.float32]
     rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSound:
+    """What could be heard of a sound file.
+
+    Attributes:
+        pcm: mono samples, (T,), T > 0.
+        rate_hz: their rate.
+        warnings: what was skipped, a sentence each; () when all was heard.
+    """
+
+    pcm: Pcm
+    rate_hz: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.pcm) / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +249,16 @@ class GenerationRequest:
     """Only ids that continue an answer of this form are drawn; None: any id."""
     calls: CallRule | None = None
     """Of an answer in a form; None: it calls as it likes."""
+    transcripts: tuple[tuple[int, ...], ...] = ()
+    """Of an answer in a form: ids of which one sequence is the transcript it begins with; none: it
+    is free."""
     priority: int = LIVE
     session: str = ""
     """Whose request it is: an engine with several addresses sends a session where its prefix is
     known. "" for nobody's."""
 
 
-Role = Literal["system", "human", "assistant", "tool", "tool_json_schemas", "function_output"]
-"""Who a turn belongs to. The last two are the published models' for tools and their results."""
+Role = Literal[
+    "system", "human", "assistant", "tool", "tool_json_schemas", "function_output", "input"
+]
+"""Who a turn belongs to. The last three are published models' for tools and their results."""

@@ -127,7 +127,7 @@ class EndpointReader:
 
 
 class ProfileReader:
-    """A profile of this project reads: its LM, its vocoder, its voices.
+    """A profile of this project reads: its LM, its vocoder, its voices. `close` it afterwards.
 
     Args:
         services: its parts.
@@ -157,6 +157,10 @@ class ProfileReader:
         self._clone, self._system = clone, system
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """End the engine's loop; nothing is read afterwards."""
+        self._runner.close()
 
     def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises InputError: no example to clone; EngineError."""

@@ -1,6 +1,7 @@
 """The machine voices that nano is trained and examined on, with their licences.
 
-Speech is never stored in the repository: it is made again from text by these Debian packages.
+Speech is never stored in the repository: it is made again from text by these Debian packages and,
+for the natural voices, by the packages that `make nano-voices` fetches.
 The licence given is that of the voice data; synthesised sound is not a copy of it.
 """
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from step_audio.core.errors import InputError
 
-EngineName = Literal["flite", "espeak", "festival", "rhvoice", "accent"]
-Split = Literal["train", "guest", "held"]
+EngineName = Literal["flite", "espeak", "festival", "rhvoice", "accent", "kokoro", "piper"]
+Split = Literal["train", "guest", "natural", "held"]
 
 CMU: Final = "CMU Flite licence (BSD style, free of charge, keep the notice)"
 EDINBURGH: Final = "CSTR Edinburgh licence (BSD style, keep the notice)"
@@ -26,6 +27,8 @@ IFM: Final = "GPL-2.0-or-later (IFM Development Team)"
 SUOPUHE: Final = "LGPL-2.0-or-later (University of Helsinki)"
 BRAILCOM: Final = "GPL-2.0-or-later or GPL-3.0-or-later (Brailcom)"
 INDIC: Final = "GPL-2.0-or-later (festival-hi)"
+KOKORO: Final = "Apache-2.0 (Kokoro-82M v1.0)"
+PIPER_JOE: Final = "CC0 (Piper en_US joe)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,12 @@ class Speaker:
 
     Attributes:
         name: our key, `engine-voice`.
-        engine: the program that speaks; `synthesis.PACKAGES` names its Debian package.
+        engine: the program that speaks; `synthesis.PACKAGES` names its packages.
         voice: the name the program knows it by.
         sex: "m" or "f", as heard.
         licence: licence of the voice data.
-        split: "held" voices are for examination only and never enter a training set; "guest"
-            voices train where they are asked for, because they need more packages.
+        split: "held" voices are for examination only and never enter a training set; "guest" and
+            "natural" voices train where they are asked for, because they need more packages.
     """
 
     name: str
@@ -114,6 +117,22 @@ def _espeak(voice: str, sex: Literal["m", "f"], split: Split) -> Speaker:
     return Speaker(f"espeak-{voice}", "espeak", voice, sex, GPL, split)
 
 
+_KOKORO_TRAIN: Final = (
+    *("af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_nicole", "af_nova"),
+    *("af_river", "af_sarah", "af_sky", "am_adam", "am_echo", "am_eric", "am_fenrir", "am_liam"),
+    *("am_michael", "am_onyx", "am_santa", "bf_alice", "bf_emma", "bf_lily", "bm_daniel"),
+    *("bm_george", "bm_lewis"),
+)
+"""Kokoro's English voices: a and b are American and British, f and m the sex."""
+
+_KOKORO_HELD: Final = ("af_kore", "am_puck", "bf_isabella", "bm_fable")
+
+
+def _kokoro(voice: str, split: Split) -> Speaker:
+    sex: Literal["m", "f"] = "m" if voice[1] == "m" else "f"
+    return Speaker(f"kokoro-{voice}", "kokoro", voice, sex, KOKORO, split)
+
+
 SPEAKERS: Final[tuple[Speaker, ...]] = (
     Speaker("flite-rms", "flite", "rms", "m", CMU, "train"),
     Speaker("flite-slt", "flite", "slt", "f", CMU, "train"),
@@ -134,6 +153,9 @@ SPEAKERS: Final[tuple[Speaker, ...]] = (
     Speaker("accent-machac", "accent", "czech_machac", "m", BRAILCOM, "guest"),
     Speaker("accent-ph", "accent", "czech_ph", "m", BRAILCOM, "guest"),
     Speaker("accent-nsk", "accent", "hindi_NSK_diphone", "m", INDIC, "guest"),
+    *(_kokoro(voice, "natural") for voice in _KOKORO_TRAIN),
+    *(_kokoro(voice, "held") for voice in _KOKORO_HELD),
+    Speaker("piper-joe", "piper", "joe", "m", PIPER_JOE, "held"),
     Speaker("festival-ked", "festival", "ked_diphone", "m", EDINBURGH, "held"),
     _espeak("en-us+klatt4", "m", "held"),
 )
@@ -141,13 +163,52 @@ SPEAKERS: Final[tuple[Speaker, ...]] = (
 ANSWER_SPEAKERS: Final[tuple[str, ...]] = ("flite-rms", "flite-slt")
 """Names of the two voices that nano answers in."""
 
+BLENDED: Final = 0.5
+"""Share of the natural voices drawn that are a mean of two: speakers that no package has."""
+
+
+HELD_NATURAL: Final[tuple[str, ...]] = (
+    *(f"kokoro-{voice}" for voice in _KOKORO_HELD),
+    "piper-joe",
+)
+"""Names of the natural voices that only examine."""
+
 
 def speaker(name: str) -> Speaker:
-    """Return the speaker of that name. Raises InputError: there is none."""
+    """Return the speaker of that name, or the blend: "kokoro-af_heart+am_adam" is nobody, between
+    the two. A blend with a voice that is held out is held out.
+
+    Raises: InputError: there is none.
+    """
     for candidate in SPEAKERS:
         if candidate.name == name:
             return candidate
+    engine, _, voices = name.partition("-")
+    if engine == "kokoro" and "+" in voices:
+        return blend([speaker(f"kokoro-{voice}") for voice in voices.split("+")])
     raise InputError(f"unknown speaker {name!r}; see step_audio.data.speakers.SPEAKERS")
+
+
+def is_held_out(name: str) -> bool:
+    """Return whether a speaker's name, as corpora keep it, is of a voice that only examines."""
+    engine, _, voices = name.partition("-")
+    names = {name, *(f"{engine}-{voice}" for voice in voices.split("+"))}
+    return any(candidate.name in names for candidate in speakers("held"))
+
+
+def blend(parts: Sequence[Speaker]) -> Speaker:
+    """Return the speaker whose style is the mean of several of Kokoro's.
+
+    The first one decides how words are pronounced, American or British, and counts as the sex.
+
+    Raises: InputError: fewer than two, or another engine's.
+    """
+    if len(parts) < 2 or any(part.engine != "kokoro" for part in parts):
+        raise InputError("a blend takes two or more of Kokoro's voices")
+    voice = "+".join(part.voice for part in parts)
+    held = any(part.split == "held" for part in parts)
+    split: Split = "held" if held else "natural"
+    return Speaker(f"kokoro-{voice}", "kokoro", voice, parts[0].sex, KOKORO, split)
 
 
 def speakers(split: Split) -> tuple[Speaker, ...]:
@@ -156,15 +217,24 @@ def speakers(split: Split) -> tuple[Speaker, ...]:
 
 
 def draw_training_speaker(
-    rng: np.random.Generator, real_share: float = 0.5, guest_share: float = 0.0
+    rng: np.random.Generator,
+    real_share: float = 0.5,
+    guest_share: float = 0.0,
+    natural_share: float = 0.0,
 ) -> Speaker:
     """Draw a voice to learn from.
 
     Args:
         rng: draws.
-        real_share: of the draws that are no guests, how many fall on recorded people.
-        guest_share: of all draws, how many fall on guests.
+        real_share: of the draws that are neither guests nor natural, how many fall on recorded
+            people.
+        guest_share: of the draws that are not natural, how many fall on guests.
+        natural_share: of all draws, how many fall on natural voices, half of them blends of two.
     """
+    if natural_share and rng.random() < natural_share:
+        natural = speakers("natural")
+        first, second = (natural[int(i)] for i in rng.choice(len(natural), 2, replace=False))
+        return blend((first, second)) if rng.random() < BLENDED else first
     pool: Sequence[Speaker] = speakers("guest")
     if not (guest_share and rng.random() < guest_share):
         real = rng.random() < real_share

@@ -1,4 +1,5 @@
-"""Text to speech by flite, espeak-ng and festival (also with RHVoice's models and accents).
+"""Text to speech by flite, espeak-ng and festival (also with RHVoice's models and accents), and by
+the natural voices of `neural_voices`.
 
 Text is checked to hold words and punctuation and nothing else, and never passes through a shell.
 """
@@ -21,7 +22,9 @@ from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.types import Pcm
 from step_audio.data.accents import Phone, planner, read_plans, utterance
 from step_audio.data.hts_voice import voice_file, without_aperiodicity
+from step_audio.data.neural_voices import PhonesMissing, kokoro, piper
 from step_audio.data.speakers import SPEAKERS, EngineName, Speaker
+from step_audio.data.voice_files import VoicesMissing
 
 PACKAGES: Final[dict[EngineName, str]] = {
     "flite": "flite",
@@ -31,6 +34,8 @@ PACKAGES: Final[dict[EngineName, str]] = {
     "accent": "festival festvox-kallpc16k festvox-italp16k festvox-itapc16k festvox-suopuhe-lj "
     "festvox-suopuhe-mv festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph "
     "festvox-hi-nsk festival-hi",
+    "kokoro": "make nano-voices",
+    "piper": "make nano-voices",
 }
 PROGRAMS: Final[dict[EngineName, str]] = {
     "flite": "flite",
@@ -38,7 +43,10 @@ PROGRAMS: Final[dict[EngineName, str]] = {
     "festival": "festival",
     "rhvoice": "festival",
     "accent": "festival",
+    "kokoro": "Kokoro",
+    "piper": "Piper",
 }
+_NEURAL: Final = ("kokoro", "piper")
 _BY_FESTIVAL: Final = ("festival", "rhvoice", "accent")
 MAX_TEXT = 600
 TIMEOUT_S = 90.0
@@ -62,9 +70,9 @@ class EngineMissing(SynthesisError):
     code = "synthesis_engine_missing"
 
     def __init__(self, engine: EngineName) -> None:
+        how = "run: " if engine in _NEURAL else "on Debian: apt install "
         super().__init__(
-            f"{PROGRAMS[engine]} or its voice is not installed; on Debian: "
-            f"apt install {PACKAGES[engine]}"
+            f"{PROGRAMS[engine]} or its voice is not installed; {how}{PACKAGES[engine]}"
         )
         self.engine = engine
 
@@ -99,7 +107,7 @@ _Pending = tuple["Future[list[Sound]]", int]
 def synthesize(
     text: str, speaker: Speaker, *, rate: float = 1.0, pitch: float = 1.0
 ) -> tuple[Pcm, int]:
-    """Return the spoken text and its sample rate (16 to 24 kHz, as the engine gives it).
+    """Return the spoken text and its sample rate (16 kHz or more, as the engine gives it).
 
     Equal arguments give equal samples.
 
@@ -159,6 +167,8 @@ def _speak(job: Job) -> Sound:
         return _flite(job)
     if job.speaker.engine == "espeak":
         return _espeak(job)
+    if job.speaker.engine in _NEURAL:
+        return _neural(job)
     return _festival([job])[0]
 
 
@@ -183,6 +193,19 @@ def _espeak(job: Job) -> Sound:
     command = ["espeak-ng", "-v", job.speaker.voice, "-p", str(pitch)]
     command += ["-s", str(round(_WORDS_PER_MINUTE * job.rate)), "--stdin", "--stdout"]
     return _read_wav(_run("espeak", command, job.text.encode("ascii")))
+
+
+def _neural(job: Job) -> Sound:
+    try:
+        if job.speaker.engine == "kokoro":
+            pcm, rate = kokoro(job.text, job.speaker.voice, job.rate / job.pitch)
+        else:
+            pcm, rate = piper(job.text, job.rate / job.pitch)
+    except VoicesMissing:
+        raise EngineMissing(job.speaker.engine) from None
+    except PhonesMissing:
+        raise EngineMissing("espeak") from None
+    return pcm, round(rate * job.pitch)  # as with flite's rms
 
 
 def _festival(jobs: Sequence[Job]) -> list[Sound]:

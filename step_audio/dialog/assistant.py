@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from step_audio.core.ports import Engine, Services, ToolSpec
 from step_audio.core.types import (
-    LIVE,
     Pcm,
     SamplingParams,
     TextDelta,
@@ -36,8 +35,8 @@ from step_audio.dialog.response.responder import DirectResponder, ReadingRespond
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.settings import DialogSettings
-from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
-from step_audio.dialog.speakable.style_tags import ReadingStyle
+from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, check_text
+from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
@@ -62,7 +61,7 @@ class Assistant:
         self.services = services
         self.settings = settings
         self._system = load_prompt(settings.answer_prompt)
-        self._dialect = tool_syntax_of(settings.dialect)
+        self._dialect = tool_syntax_of(settings.dialect, settings.result_role)
         self._context = ContextWindow(
             PromptBuilder(
                 services.text_tokenizer,
@@ -85,6 +84,12 @@ class Assistant:
             patience=settings.patience,
             reader=self._speller,
         )
+        self._cascade = Cascade(
+            self._synthesizer,
+            settings.reading,
+            takes_style_tags=settings.takes_style_tags,
+            sings=self.sings,
+        )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
         self._voices = WorkerThreads("voices", _VOICE_THREADS, services.recorder.observe)
@@ -94,7 +99,31 @@ class Assistant:
             self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
+            sings=self.sings,
+            model_name=services.model_name,
         )
+
+    @property
+    def sings(self) -> bool:
+        """Whether rap and humming can be asked for."""
+        return self.settings.takes_style_tags and self.services.singing_vocoder is not None
+
+    @property
+    def style_reach(self) -> StyleReach:
+        """What of a wished style comes to the model that makes the sound of a conversation."""
+        settings = self.settings
+        cascade = settings.responder == "cascade"
+        return StyleReach(
+            instructions=settings.takes_instructions,
+            speaks_itself=not cascade,
+            tags=cascade and settings.takes_style_tags,
+            songs=cascade and self.sings,
+        )
+
+    def _spoken(self, text: str, voice: Voice, style: Style) -> AsyncGenerator[TokenGroup, None]:
+        """Yield the groups of a text of our own in a conversation; it is never sung."""
+        tags = () if style.song else self._cascade.tags(style)
+        return self._cascade.read(text, voice, tags)
 
     def _engines(self) -> list[Engine]:
         services = self.services
@@ -104,17 +133,14 @@ class Assistant:
         settings = self.settings
         if settings.responder == "speech":
             return ReadingResponder()
-        cascade = settings.responder == "cascade"
         return DirectResponder(
             self.services,
             new_id,
             self._context,
             patience=settings.patience,
-            cascade=Cascade(self._synthesizer, settings.reading) if cascade else None,
+            cascade=self._cascade if settings.responder == "cascade" else None,
             dialect=self._dialect,
-            read=lambda text, voice: self._synthesizer.groups(
-                text, voice, settings.reading, priority=LIVE
-            ),
+            read=lambda text, options: self._spoken(text, options.voice, options.style),
         )
 
     async def missing(self) -> tuple[str, ...]:
@@ -128,7 +154,8 @@ class Assistant:
         return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
-        """Stop the engines and the worker threads."""
+        """Stop the engines, the decoders and the worker threads."""
+        self.services.sound_decoder.close()
         self._speller.close()
         self._turn_audio.close()
         self._voices.close()
@@ -189,11 +216,14 @@ class Assistant:
         sampling: SamplingParams | None = None,
         client_tools: Sequence[ToolSpec] = (),
         choice: ToolChoice = FREE,
+        style: Style = PLAIN,
+        style_lines: str = "",
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
         background_calls: BackgroundCalls | None = None,
+        heard_among: Sequence[str] = (),
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -207,11 +237,14 @@ class Assistant:
             sampling: instead of the settings'.
             client_tools: that the client runs; they come before the server's of the same name.
             choice: whether a tool is called; a required one is called first, the result answered.
+            style: how a second model reads the answer aloud.
+            style_lines: the same in words, behind the system prompt of models that take words.
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
             go_ahead: awaited before a tool is run.
             errands: of the session, for calls that take long; None: they are waited for.
+            heard_among: the transcript is one of these phrases; none: it is free.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -220,7 +253,7 @@ class Assistant:
             until=until or conversation.last_id,
             answer_id=answer_id or f"item_{new_id()}",
             voice=await self._voice(voice),
-            system=self.system_text(instructions),
+            system=self.system_text(instructions, style_lines),
             sampling=sampling or self.settings.sampling,
             client_tools=frozenset(tool.name for tool in client_tools),
             tools=self.told_tools(client_tools, choice),
@@ -229,10 +262,12 @@ class Assistant:
                 [tool.name for tool in self.services.tools.specs()],
             ),
             aloud=aloud,
+            style=style,
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
             background_calls=background_calls,
+            heard_among=tuple(heard_among),
         )
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
@@ -248,6 +283,7 @@ class Assistant:
         *,
         answer_id: str | None = None,
         voice: str | None = None,
+        style: Style = PLAIN,
         aloud: bool = True,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a text that the assistant says of its own accord, as an answer of its own.
@@ -261,8 +297,7 @@ class Assistant:
         yield TextDelta(text)
         if aloud:
             speaker = await self._voice(voice)
-            read = self._synthesizer.groups(text, speaker, self.settings.reading, priority=LIVE)
-            groups = noted(answer, read)
+            groups = noted(answer, self._spoken(text, speaker, style))
             spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
             async with aclosing(spoken) as events:
                 async for event in events:
@@ -318,13 +353,16 @@ class Assistant:
             async for chunk in chunks:
                 yield chunk
 
-    async def check_text(self, text: str, options: TextOptions | None = None) -> list[str]:
+    async def check_text(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> list[str]:
         """Return what is to be said of the parts of a text that are left out.
 
         Raises:
             UnreadableText: a sentence in letters that the model was not taught.
+            CannotSing: a style that this deployment does not do.
         """
-        return await self._synthesizer.check(text, options)
+        return await self._reader.check(text, instructions, options)
 
     async def with_voices(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, which asks the services for voices.
@@ -360,9 +398,23 @@ class Assistant:
         own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
         return (*client_tools, *own)
 
-    def system_text(self, instructions: str | None) -> str:
-        """Return the text of the system turn for what a client wants said there."""
-        return (self.settings.takes_instructions and instructions) or self._system
+    def system_text(self, instructions: str | None, style_lines: str = "") -> str:
+        """Return the text of the system turn for what a client wants said there.
+
+        Args:
+            instructions: of the client, instead of the profile's prompt.
+            style_lines: behind either.
+        """
+        if not self.settings.takes_instructions:
+            return self._system
+        return "\n".join(filter(None, (instructions or self._system, style_lines)))
+
+    def refuse_unspeakable(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> None:
+        """Refuse a text that `say` would refuse. Raises UnreadableText, CannotSing."""
+        self._reader.refuse_songs(text, instructions, options)
+        check_text(text, options or self.settings.text_options, self.settings.languages)
 
 
 async def noted(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams, TextOptions
+from step_audio.core.types import Role, SamplingParams, TextOptions
 from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 
@@ -18,12 +19,15 @@ class TurnSettings:
     Attributes:
         silence_ms: quiet that ends a turn, where the client does not say.
         speculate: whether a short pause starts an answer, held until the turn is over.
-        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+        resume_ms: a sound shorter than this does not end an answer but delays it, unless its words
+            say otherwise; 0: any sound ends it.
+        backchannel_ms: so long a sound may be for its words to decide; 0: they never do.
     """
 
     silence_ms: int = 500
     speculate: bool = True
     resume_ms: int = 0
+    backchannel_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class DialogSettings:
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
+        domain: what a model of a small world can read aloud.
         text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
@@ -48,6 +53,7 @@ class DialogSettings:
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
+        result_role: whose turn a result is in dialects that leave it open.
         errands: how long calls are waited for, and what is said meanwhile.
     """
 
@@ -59,6 +65,7 @@ class DialogSettings:
     takes_examples: bool = True
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
+    domain: ReadingDomain = field(default_factory=ReadingDomain)
     text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
@@ -69,4 +76,5 @@ class DialogSettings:
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
+    result_role: Role = "input"
     background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from step_audio.core.errors import CannotTranscribe
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
+from step_audio.core.types import Pcm, SamplingParams, TextDelta, TokenGroup, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.tool_calls.tool_choice import NO_TOOLS
 
 
 async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
@@ -24,7 +26,7 @@ async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[Token
 
 
 class ModelTranscriber:
-    """A `Transcriber` for models that write down what they hear before they answer (nano) and
+    """Words of recordings, for models that write down what they hear before they answer (nano) and
     for those that are told to transcribe."""
 
     def __init__(self, assistant: Assistant) -> None:
@@ -40,8 +42,20 @@ class ModelTranscriber:
         return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
 
 
-async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
+async def transcript_of(
+    assistant: Assistant,
+    groups: tuple[TokenGroup, ...],
+    *,
+    among: Sequence[str] = (),
+    sampling: SamplingParams | None = None,
+) -> str:
     """Return the words of a question that is heard already, "" for none.
+
+    Args:
+        assistant: whose model listens.
+        groups: of the sound.
+        among: the words are one of these phrases, where the model writes transcripts; none: any.
+        sampling: instead of the settings'.
 
     Raises:
         CannotTranscribe: the model was not taught to.
@@ -52,7 +66,14 @@ async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) ->
         raise CannotTranscribe(assistant.services.model_name)
     conversation = Conversation()
     conversation.add(UserAudio("recording", groups))
-    answer = assistant.answer(conversation, instructions=load_prompt(prompt), aloud=False)
+    answer = assistant.answer(
+        conversation,
+        instructions=load_prompt(prompt),
+        sampling=sampling,
+        choice=NO_TOOLS,
+        aloud=False,
+        heard_among=among,
+    )
     text = ""
     async with aclosing(answer) as events:
         async for event in events:

@@ -266,7 +266,7 @@ class VllmEngine:
     def _grammar(self, request: GenerationRequest) -> Grammar | None:
         if request.form is None:
             return None
-        return Grammar(self._vocab, request.form, request.calls)
+        return Grammar(self._vocab, request.form, request.calls, request.transcripts)
 
     def _spelled(self, abilities: Abilities) -> SpelledIds | None:
         if abilities.ids:

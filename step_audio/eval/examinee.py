@@ -49,6 +49,12 @@ class Resynthesiser(Protocol):
     def __call__(self, pcm: Pcm, rate_hz: int, /) -> tuple[Pcm, int]: ...
 
 
+class Reader(Protocol):
+    """Reads a text aloud in the default voice: samples (T,) and their rate."""
+
+    def __call__(self, text: str, /) -> tuple[Pcm, int]: ...
+
+
 def same_call(one: tuple[str, str], other: tuple[str, str]) -> bool:
     """Return whether two (name, JSON arguments) mean the same: spaces, case of text, order of keys
     and the form of numbers do not matter; broken JSON equals nothing."""

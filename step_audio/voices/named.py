@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from step_audio.core.audio import read_recording
+from step_audio.core.audio import read_audio
 from step_audio.core.errors import InputError, WeightsError
-from step_audio.core.types import Voice
+from step_audio.core.types import Recording, Voice
 from step_audio.voices.folder import write_voice
 from step_audio.voices.making import VoiceMaker
 from step_audio.voices.sample import prepare_sample
@@ -63,7 +63,8 @@ def _example(maker: VoiceMaker, name: str, path: Path, words: Mapping[str, Any])
         raise WeightsError(
             f"nothing says what is spoken in {path.name}; fetch the recordings again"
         )
-    sample = prepare_sample(read_recording(path))
+    pcm, rate_hz = read_audio(path)
+    sample = prepare_sample(Recording(pcm[:, None], rate_hz))
     sound = sample.whole if maker.examples == "reference" else sample.pcm
     voice, _ = maker.make(name, text, sound, sample.rate_hz)
     return voice

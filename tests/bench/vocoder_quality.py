@@ -23,11 +23,11 @@ from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import synthesize
-from step_audio.eval.seams import borders, jump_ratios, summary
 from step_audio.eval.wer import word_error_rate
 from step_audio.nano.domain import generate
 from step_audio.nano.exam.judge import Judge, domain_judge
 from step_audio.runtime import Runtime
+from tests.seams import borders, jump_ratios, summary
 from vocoder.mel import log_mel
 from vocoder.stream import FlowVocoder
 

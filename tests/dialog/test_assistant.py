@@ -10,7 +10,6 @@ from step_audio.core.errors import (
     AudioError,
     EngineError,
     EngineUnavailable,
-    ToolError,
     VoiceNotFound,
 )
 from step_audio.core.ports import ToolSpec
@@ -112,11 +111,19 @@ async def test_a_failed_tool_is_told_to_the_model() -> None:
     assert words(events) == "Sorry."
 
 
-async def test_a_model_that_only_calls_tools_is_stopped() -> None:
-    engine = ScriptedEngine([[8, *text_ids("get_time {}")]])
-    with pytest.raises(ToolError, match="3 times"):
-        await collect(Assistant(services(engine)).answer(asked()))
-    assert len(engine.requests) == 3
+async def test_a_model_that_only_calls_tools_is_asked_for_its_answer_without_them() -> None:
+    call = [8, *text_ids("get_time {}")]
+    engine = ScriptedEngine([call, call, call, text_ids("It is noon.")])
+    events = await collect(Assistant(services(engine)).answer(asked()))
+    assert words(events) == "It is noon."
+    assert [request.calls and request.calls.must for request in engine.requests] == [
+        *[None] * 3,
+        False,
+    ]
+    stubborn = ScriptedEngine([call])
+    events = await collect(Assistant(services(stubborn)).answer(asked()))
+    assert len(stubborn.requests) == 4
+    assert sum(isinstance(event, ToolCall) for event in events) == 3
 
 
 async def test_a_call_of_a_clients_tool_ends_the_answer() -> None:

@@ -244,3 +244,38 @@ def test_markers_around_speech_may_stand_where_text_may_and_another_id_ends_the_
     assert read.vocab == vocab
     speech = Grammar(vocab, "speech").allowed(Position.ANSWER)
     assert not any(low <= 6120 < high for low, high in speech)
+
+
+PHRASES = tuple(tuple(text_ids(phrase)) for phrase in ("stop", "sto", "mm hmm", "right"))
+DICTATED = Grammar(VOCAB, "text", transcripts=PHRASES)
+
+
+@given(data=st.data())
+def test_a_transcript_may_have_to_be_one_of_some_phrases(data: st.DataObject) -> None:
+    place, drawn = DICTATED.after([VOCAB.heard_open or 0]), list[int]()
+    assert members(DICTATED, Position.START) == {VOCAB.heard_open}
+    while place is not Position.ANSWER:
+        choices = members(DICTATED, place)
+        for token_id in choices:
+            DICTATED.follow(place, token_id)
+        with pytest.raises(TokenError):
+            DICTATED.follow(place, max(choices) + 1)
+        drawn.append(data.draw(st.sampled_from(sorted(choices))))
+        place = DICTATED.follow(place, drawn[-1])
+    assert tuple(drawn[:-1]) in PHRASES
+    assert drawn[-1] == VOCAB.heard_close
+
+
+def test_phrases_cross_the_wire() -> None:
+    again = from_args(to_args(DICTATED), VOCAB.size)
+    assert again is not None
+    assert again.transcripts == PHRASES
+
+
+def test_phrases_need_a_marker_for_transcripts() -> None:
+    args = {**to_args(DICTATED)}
+    del args["heard_open"]
+    with pytest.raises(InputError, match="marker"):
+        from_args(args, VOCAB.size)
+    with pytest.raises(InputError, match="transcripts"):
+        from_args({**to_args(DICTATED), "transcripts": "x"}, VOCAB.size)

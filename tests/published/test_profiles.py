@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,22 @@ import numpy as np
 import pytest
 from mcp.server import MCPServer
 
+import step_audio
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
+from step_audio.dialog.transcription import transcript_of
 from step_audio.engine.text import load_text_tokenizer
+from step_audio.runtime import Runtime
 from tests.fake_vllm import FakeVllm
+from tests.fakes import ScriptedEngine
 from tests.published.conftest import Download
 from tests.published.standins import text_tokenizer
 from tests.tools.loopback import serving
@@ -217,7 +225,7 @@ def test_a_tool_of_an_mcp_server_is_called_in_the_published_dialect(
     assert facts["calls"] == [{"name": "noon", "arguments": '{"city":"paris"}'}]
     assert facts["text"] == "what time is it it is noon"
     second = said(writer.answers[1]["prompt"])
-    assert '{"city":"paris"}</tool_call>function_output\n' in second
+    assert '{"city":"paris"}</tool_call>input\n' in second
     assert "it is noon in paris" in second
 
 
@@ -258,8 +266,40 @@ def test_an_exported_model_is_whole(deployed: Deployed, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tts-3b", "chat-130b", "aqaa-130b"])
 def test_no_prompt_made_for_nano_reaches_a_published_model(name: str) -> None:
     dialog = load_profile(name).dialog
-    made_for_nano = {"answer", "transcribe"}
-    assert dialog.transcribe_prompt not in made_for_nano
-    # tts-3b holds no conversations, so nobody asks it with a prompt for answers.
-    assert name == "tts-3b" or dialog.answer_prompt not in made_for_nano
+    made_for_nano = {"answer", "read", "transcribe"}
+    asked = {dialog.answer_prompt, dialog.read_prompt, dialog.transcribe_prompt}
+    assert not asked & made_for_nano
     assert dialog.takes_examples, "texts are asked for by the published reading prompts"
+
+
+def test_every_prompt_says_whose_it_is() -> None:
+    folder = Path(step_audio.__file__).parent / "prompts"
+    origin = (folder / "ORIGIN.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in origin.splitlines() if line.startswith("|")]
+    named = {name.strip() for row in rows for name in row.split(",")}
+    assert {path.stem for path in folder.glob("*.txt")} <= named
+
+
+async def test_the_chat_model_is_asked_with_the_published_prompts(downloaded: Download) -> None:
+    """Until its ids reach the engine: answer and transcript, text after the newline of a role."""
+    profile = load_profile("chat-130b")
+    shipped = Runtime(profile.model_copy(update={"weights": downloaded("chat-130b")}))
+    ears = ScriptedEngine([words("it is noon")])
+    services = replace(shipped.services(), engine=ears, speech_engine=ScriptedEngine([[VOCAB.eot]]))
+    assistant = Assistant(services, shipped.settings())
+    try:
+        assert await transcript_of(assistant, tuple(GROUPS)) == "it is noon"
+        conversation = Conversation()
+        conversation.add(UserAudio("q", tuple(GROUPS)))
+        async for _ in assistant.answer(conversation, aloud=False):
+            pass
+    finally:
+        await assistant.aclose()
+    sound = [*words("human\n"), *VOCAB.ids(GROUPS), VOCAB.eot, VOCAB.bot, *words("assistant\n")]
+    asked = ("chat_transcribe", "chat_answer_styled")
+    for request, prompt in zip(ears.requests, asked, strict=True):
+        system = [1, VOCAB.bot, *words(f"system\n{load_prompt(prompt)}"), VOCAB.eot]
+        tools = list(request.prompt)[len(system) : -len(sound) - 1]
+        assert list(request.prompt[: len(system)]) == system
+        assert list(request.prompt[-len(sound) - 1 :]) == [VOCAB.bot, *sound]
+        assert (prompt == "chat_transcribe") == (not tools), "nothing but the sound to write down"

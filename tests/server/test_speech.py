@@ -14,6 +14,7 @@ from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.types import TextOptions
 from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import VOCAB, ScriptedEngine, group
 from tests.server.conftest import Connect
 from tests.server.test_http import error
@@ -328,3 +329,31 @@ def test_a_text_with_letters_is_spoken(connect: Connect, text: str) -> None:
     got = connect(engine=engine).post("/v1/audio/speech", json={**HELLO, "input": text})
     assert got.status_code == 200
     assert len(engine.requests) == 1
+
+
+def test_rap_is_refused_with_the_reason_where_it_cannot_be_done(connect: Connect) -> None:
+    client = connect([SPEECH])
+    for body in ({"input": "Well. (RAP) Yo."}, {"input": "Yo.", "instructions": "rap it"}):
+        got = client.post("/v1/audio/speech", json={**HELLO, **body})
+        assert (got.status_code, error(got)["code"]) == (400, "singing_unsupported")
+        assert "vocoder for singing" in error(got)["message"]
+
+
+DOMAIN = DialogSettings(domain=read_domain("< hello\nhello my\nmy friend\nfriend >\nhello >"))
+
+
+def test_a_header_tells_how_many_sentences_the_model_was_not_taught(connect: Connect) -> None:
+    client = connect([SPEECH] * 4, dialog=DOMAIN)
+    text = "(happy) Hello, my friend! My house is red. Hello."
+    told = client.post("/v1/audio/speech", json={**HELLO, "input": text})
+    assert told.status_code == 200
+    assert told.headers["x-out-of-domain"] == "1/3"
+    events = client.post("/v1/audio/speech", json={**HELLO, "input": text, "stream_format": "sse"})
+    assert events.headers["x-out-of-domain"] == "1/3"
+    known = client.post("/v1/audio/speech", json={**HELLO, "input": "Hello my friend."})
+    assert "x-out-of-domain" not in known.headers
+
+
+def test_a_model_without_a_list_reads_anything(connect: Connect) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={**HELLO, "input": "My house is red."})
+    assert "x-out-of-domain" not in got.headers

@@ -10,7 +10,9 @@ import pytest
 from mcp.server import MCPServer
 
 from step_audio.core.errors import ToolError, ToolLate
+from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall
+from step_audio.tools.arguments import check_arguments
 from step_audio.tools.boxes import ToolBoxes
 from step_audio.tools.clock import WallClock
 from step_audio.tools.general import GeneralTools
@@ -194,3 +196,35 @@ def test_the_package_is_not_imported_before_a_server_is_asked() -> None:
     code = "import sys, step_audio.tools.mcp, step_audio.tools.boxes; print('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+async def test_arguments_that_do_not_fit_the_schema_never_reach_the_server(url: str) -> None:
+    remote = McpTools(McpAddress("library", url))
+    boxes = ToolBoxes([remote])
+    await boxes.start()
+    try:
+        good = await boxes.call(ToolCall("1", "add", '{"a":1,"b":2}'))
+        assert "3" in good.output
+        for arguments, told in (
+            ('{"a":1}', "'b' is a required property"),
+            ('{"a":1,"b":"two"}', "argument 'b': 'two' is not of type 'integer'"),
+            ("{", "not JSON"),
+        ):
+            with pytest.raises(ToolError, match=told):
+                await boxes.call(ToolCall("2", "add", arguments))
+    finally:
+        await boxes.aclose()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "no such type"},
+        {"$ref": "http://127.0.0.1:1/schema.json"},
+        {"properties": {"a": {"pattern": "("}}},
+    ],
+)
+def test_a_schema_that_is_none_is_passed_over_and_nothing_is_fetched(
+    schema: dict[str, object],
+) -> None:
+    check_arguments(ToolSpec("t", "", schema), '{"a":"b"}')

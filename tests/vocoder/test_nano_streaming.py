@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from step_audio.core.config import load_profile
 from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TokenGroup
-from step_audio.eval.seams import borders, jump_ratios, summary
 from step_audio.runtime import Runtime
+from tests.seams import borders, jump_ratios, summary
 from tests.vocoder.conftest import GOLDEN
 from vocoder.grid import GROUP_SAMPLES, SAMPLE_RATE_HZ
 from vocoder.mel import log_mel

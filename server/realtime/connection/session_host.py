@@ -25,6 +25,7 @@ from server.admission.limits import ServerSettings
 from server.admission.pace import Flooded, Pace
 from server.admission.place import Place
 from server.http.errors import RequestError
+from server.http.inbox import Inbox
 from server.http.websocket import TOO_LONG
 from server.observability.watch import Watch
 from server.realtime.connection.expiry import (
@@ -36,10 +37,8 @@ from server.realtime.connection.expiry import (
     expired_event,
     warning_event,
 )
-from server.realtime.connection.inbox import Inbox
-from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
-from server.realtime.session.send_queue import SendQueue
+from server.realtime.session.send_queue import ReplayBuffer, SendQueue
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.session_config import SessionConfig
 from server.realtime.wire.versions.version import ProtocolVersion

@@ -7,7 +7,6 @@ from collections import deque
 from typing import Final
 
 from server.http.errors import RequestError
-from server.realtime.session.idle_timeout import IdleTimer
 from server.realtime.session.state import SessionState
 from server.realtime.session.transcription import InputTranscription
 from server.realtime.session.turn_controller import TurnController
@@ -32,6 +31,31 @@ _LONG_APPEND_CHARS: Final = 1 << 20
 """A longer one is decoded beside the event loop, so that other sessions are served meanwhile."""
 _MAX_UNHEARD_S: Final = 60
 """So much sound may wait to be heard before an append waits, and with it what is behind it."""
+
+
+class IdleTimer:
+    """How long nobody has said anything, in time of the input, for `idle_timeout_ms`. Pure."""
+
+    def __init__(self) -> None:
+        self._from_ms: int | None = None
+
+    def hear(self, now_ms: int, limit_ms: int | None, *, quiet: bool) -> tuple[int, int] | None:
+        """Return where a silence of the limit began and ended, None while there is none.
+
+        Args:
+            now_ms: length of everything that was heard.
+            limit_ms: None: nobody minds.
+            quiet: whether an answer was given and played, and nobody speaks.
+        """
+        if limit_ms is None or not quiet:
+            self._from_ms = None
+            return None
+        if self._from_ms is None:
+            self._from_ms = now_ms
+        if now_ms - self._from_ms < limit_ms:
+            return None
+        began_ms, self._from_ms = self._from_ms, None
+        return began_ms, now_ms
 
 
 class InputAudio:
@@ -135,6 +159,8 @@ class InputAudio:
         failure: StepAudioError | None = None
         for heard in await self._assistant.hear(self._turn_audio, pcm):
             try:
+                if isinstance(heard, Paused) and await self._goes_on(heard):
+                    break  # what else this piece brought is of the same sound
                 self._on(heard)
             except StepAudioError as error:  # the turns behind it in this piece are not lost
                 failure = failure or error
@@ -177,7 +203,7 @@ class InputAudio:
     def _read_ahead(self) -> None:
         question, config = self._turn_audio.question, self._state.config
         if question is not None and self._ahead.due(question):
-            system = self._assistant.system_text(config.system)
+            system = self._assistant.system_text(config.instructions, config.style.lines)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
             self._ahead.follow(self._state.conversation, question, system, tools)
 
@@ -223,6 +249,20 @@ class InputAudio:
         if speaking:
             self._turns.over(answer=False)
 
+    async def _goes_on(self, heard: Paused) -> bool:
+        """Return whether the sound that is over interrupted a response that now goes on."""
+        if not self._turns.interrupted:
+            return False
+        ends = await self._turns.ends_answer(heard.sound, heard.spoken_ms)
+        goes_on = self._turns.interrupted and not ends  # it may have been cancelled meanwhile
+        if goes_on:
+            self._turn_audio.clear()
+            self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
+            self._send_queue.send({"type": "input_audio_buffer.cleared"})
+            self._item_id = f"item_{new_id()}"
+        self._turns.judged(ends=ends)
+        return goes_on
+
     def _on(self, heard: TurnEvent) -> None:
         detection = self._state.config.turn_detection
         assert detection is not None
@@ -231,12 +271,6 @@ class InputAudio:
                 if not heard.again:
                     self._tell("speech_started", audio_start_ms=heard.at_ms)
                 self._turns.speech(interrupt=detection.interrupt_response, again=heard.again)
-            case Paused() if self._turns.interrupted:
-                self._turn_audio.clear()
-                self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
-                self._send_queue.send({"type": "input_audio_buffer.cleared"})
-                self._item_id = f"item_{new_id()}"
-                self._turns.false_alarm()
             case Paused():
                 self._turns.pause(self._item_id, heard.groups)
             case Stopped():

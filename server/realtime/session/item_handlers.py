@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from server.http.errors import RequestError
+from server.http.uploads import decoded_base64, warning_facts
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import AudioDecoder
 from server.realtime.wire.items import domain_item, has_sound, item_events, message, wire_item
+from step_audio.core.containers import has_marked_head
+from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import AudioError, DuplicateItem, ItemNotFound
-from step_audio.core.types import TokenGroup
+from step_audio.core.types import Pcm, TokenGroup
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import Conversation, Item
 
@@ -24,6 +30,8 @@ class ItemHandlers:
             session_state.send_queue,
         )
         self._conversation, self._turns = session_state.conversation, turns
+        self._warnings: tuple[str, ...] = ()
+        """What was skipped of the sound files of the last item."""
 
     async def create(self, event: wire.ItemCreate) -> None:
         """Add an item. Raises RequestError, ItemNotFound, Overloaded."""
@@ -37,8 +45,9 @@ class ItemHandlers:
             raise RequestError(
                 str(error), code="item_create_duplicate_item_id", param="item.id"
             ) from error
-        for out in item_events(self._conversation, item):
-            self._send_queue.send(out)
+        added, done = item_events(self._conversation, item)
+        self._send_queue.send(added)
+        self._send_queue.send(done | warning_facts(self._warnings))
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.
@@ -67,19 +76,20 @@ class ItemHandlers:
             RequestError.
         """
         item_id = given.id or f"item_{new_id()}"
+        self._warnings = ()
         if not isinstance(given, wire.MessageItem):
             return domain_item(given, item_id, conversation, where)
-        encoding = self._state.config.input_format
-        decoder, sounds, length_ms = AudioDecoder(encoding), list[tuple[TokenGroup, ...]](), 0
+        decoder = AudioDecoder(self._state.config.input_format)
+        sounds, length_ms = list[tuple[TokenGroup, ...]](), 0
         for at, part in enumerate(given.content):
             if not has_sound(given, part):
                 continue
             place = f"{where}.content.{at}.audio"
-            question = self._assistant.question(encoding.rate_hz)
-            pcm = decoder.push(part.audio or "", place)
+            pcm, rate_hz = await self._samples(part.audio or "", decoder, place)
+            question = self._assistant.question(rate_hz)
             try:
-                for start in range(0, len(pcm), encoding.rate_hz):  # others are heard in between
-                    await self._assistant.listen(question, pcm[start : start + encoding.rate_hz])
+                for start in range(0, len(pcm), rate_hz):  # others are heard in between
+                    await self._assistant.listen(question, pcm[start : start + rate_hz])
             except AudioError as error:
                 raise RequestError(str(error), code=error.code, param=place) from error
             length_ms += question.duration_ms
@@ -88,6 +98,24 @@ class ItemHandlers:
         if sounds:
             self._state.spoken_s[item_id] = length_ms / 1000
         return item
+
+    async def _samples(self, sound: str, decoder: AudioDecoder, place: str) -> tuple[Pcm, int]:
+        """Return (samples, rate) of an item's base64: a sound file, or the session's input format.
+
+        A file is known by its first bytes; many clients send one where samples are asked for.
+
+        Raises:
+            RequestError.
+        """
+        if not has_marked_head(_begin(sound)):
+            return decoder.push(sound, place), self._state.config.input_format.rate_hz
+        max_s = self._assistant.settings.max_question_s
+        try:
+            heard = await decoded_base64(self._assistant.services, sound, max_s=max_s, param=place)
+        except AudioTooLong as error:
+            raise RequestError(str(error), code=error.code, param=place) from error
+        self._warnings += heard.warnings
+        return heard.pcm, heard.rate_hz
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:
         """Show an item. Raises RequestError: it is not there."""
@@ -115,3 +143,12 @@ class ItemHandlers:
         self._conversation.delete(event.item_id)
         self._turns.deleted(event.item_id)
         self._send_queue.send({"type": "conversation.item.deleted", "item_id": event.item_id})
+
+
+def _begin(sound: str) -> bytes:
+    """Return the first bytes of base64; none when it is no base64."""
+    try:
+        start = sound.find(",") + 1 if sound.startswith("data:") else 0
+        return base64.b64decode(sound[start : start + 64])
+    except (binascii.Error, ValueError):
+        return b""

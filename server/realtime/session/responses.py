@@ -194,6 +194,7 @@ class Responses:
                 wanted.text,
                 answer_id=speech.answer_id,
                 voice=config.speaker,
+                style=config.spoken_style,
                 aloud=config.modality == "audio",
             )
         return self._assistant.answer(
@@ -201,7 +202,9 @@ class Responses:
             until=speech.conversation.last_id,
             answer_id=speech.answer_id,
             voice=config.speaker,
-            instructions=config.system,
+            instructions=config.instructions,
+            style=config.spoken_style,
+            style_lines=config.style.lines,
             sampling=_sampling(self._assistant.settings.sampling, config),
             client_tools=config.tool_specs,
             choice=config.choice,

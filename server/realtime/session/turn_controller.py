@@ -14,6 +14,7 @@ from server.realtime.session.state import SessionState
 from server.realtime.wire.response_events import error_event
 from step_audio.core.errors import StepAudioError, TurnError
 from step_audio.core.types import TokenGroup
+from step_audio.dialog.interruptions import InterruptionJudge
 from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.tool_calls.background import note
 from step_audio.dialog.turns import machine
@@ -42,6 +43,7 @@ class TurnController:
         services = session_state.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
         self._resume_ms = session_state.assistant.settings.turns.resume_ms
+        self._judge = InterruptionJudge(session_state.assistant)
         self._current: ActiveResponse | None = None
         self.out_of_band = OutOfBandResponses(self._responses)
         self._events: deque[Event] = deque()
@@ -59,8 +61,8 @@ class TurnController:
         self._feed(machine.SpeechStarted(interrupt, again, delays, unheard))
 
     def confirm(self, spoken_ms: int) -> None:
-        """The user has spoken for so long: no false alarm, if long enough."""
-        if spoken_ms >= self._resume_ms:
+        """The user has spoken for so long: a real interruption, if long enough."""
+        if spoken_ms >= self._judge.limit_ms:
             self._feed(machine.SpeechConfirmed())
 
     def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
@@ -85,9 +87,16 @@ class TurnController:
         question = current.conversation.last_question()
         return question.transcript if isinstance(question, UserAudio) else None
 
-    def false_alarm(self) -> None:
-        """The sound that interrupted a response ended at once: the response goes on."""
-        self._feed(machine.FalseAlarm())
+    async def ends_answer(self, groups: tuple[TokenGroup, ...], spoken_ms: int) -> bool:
+        """Return whether a sound that is over ends the response that it interrupted.
+
+        The response waits meanwhile; `judged` tells what to do with it.
+        """
+        return await self._judge.ends_answer(groups, spoken_ms)
+
+    def judged(self, *, ends: bool) -> None:
+        """The sound that interrupted a response ends it, or the response goes on."""
+        self._feed(machine.SoundJudged(ends))
 
     def commit(self, item: UserAudio, duration_s: float) -> None:
         """Add the user's question. Raises Overloaded, DuplicateItem."""
@@ -187,10 +196,6 @@ class TurnController:
             self._feed(machine.Cancelled())
 
     # --- what the server wants ----------------------------------------------------------------
-
-    def when_free(self, wanted: ResponseRequest | str = CONVERSATION) -> None:
-        """Answer the conversation as it then is, as soon as nobody speaks. Raises Overloaded."""
-        self._feed(machine.Wanted(wanted))
 
     def poke(self) -> None:
         """There is news from a tool: tell it as soon as nobody speaks."""

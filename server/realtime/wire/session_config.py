@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from server.realtime.wire.audio import PCM, Format
@@ -12,6 +12,7 @@ from step_audio.core.delivery import SPEEDS, VOLUMES
 from step_audio.core.ports import ToolSpec
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.ids import new_id
+from step_audio.dialog.speakable.style_tags import Style, StyleReach
 from step_audio.dialog.tool_calls.tool_choice import ToolChoice
 
 Modality = Literal["audio", "text"]
@@ -42,7 +43,8 @@ class SessionConfig:
     speed: float = 1.0
     volume: float = 1.0
     style: SessionStyle = PLAIN
-    takes_instructions: bool = False
+    reach: StyleReach = field(default_factory=StyleReach)
+    """What of `style` takes effect here."""
     turn_detection: TurnDetection | None = None
     """None: the client says when a turn ends."""
     include: tuple[str, ...] = ()
@@ -84,7 +86,7 @@ class SessionConfig:
     def pace(self) -> float:
         """How much faster than the model spoke its speech is sent."""
         low, high = SPEEDS
-        return min(high, max(low, self.speed * self.style.speed_factor))
+        return min(high, max(low, self.speed * self.style.speed_factor(self.reach)))
 
     @property
     def loudness(self) -> float:
@@ -92,9 +94,9 @@ class SessionConfig:
         return min(VOLUMES[1], self.volume * self.style.volume_factor)
 
     @property
-    def system(self) -> str:
-        """The client's instructions, with what the style adds."""
-        return self.style.instructions(self.instructions)
+    def spoken_style(self) -> Style:
+        """What a model that reads the answers aloud is told."""
+        return self.style.spoken(self.reach)
 
     def wire(self) -> dict[str, Any]:
         """Return the session object of the protocol; `style` is an extension."""
@@ -125,7 +127,7 @@ class SessionConfig:
             "max_output_tokens": "inf"
             if self.max_output_tokens is None
             else self.max_output_tokens,
-            "style": self.style.wire(takes_instructions=self.takes_instructions),
+            "style": self.style.wire(self.reach),
             "truncation": "auto",
             "tracing": None,
             "prompt": None,
@@ -143,7 +145,7 @@ def first_config(assistant: Assistant, expires_at: int | None = None) -> Session
         services.model_name,
         services.default_voice,
         services.default_voice,
-        takes_instructions=assistant.settings.takes_instructions,
+        reach=assistant.style_reach,
         expires_at=expires_at,
         turn_detection=TurnDetection("server_vad", turns.silence_ms)
         if services.turn_detector

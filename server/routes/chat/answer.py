@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from server.http.resampled import RATE_HZ, ResampledChunks
 from server.http.sse import sse
+from server.http.uploads import warning_facts
 from server.routes.chat.models import ChatRequest
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.encoding import AudioFormat, SoundFile
@@ -72,6 +73,8 @@ class ChatReply:
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     max_tokens: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    """What was skipped of the sound that was sent."""
     stops: StopSequences = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,7 +166,7 @@ async def whole(reply: ChatReply, events: AsyncGenerator[AnswerEvent, None]) -> 
         "logprobs": None,
     }
     body = _base(reply, "chat.completion") | {"choices": [choice], "usage": reply.usage_facts()}
-    return json.dumps(body).encode()
+    return json.dumps(body | warning_facts(reply.warnings)).encode()
 
 
 async def pieces(
@@ -223,7 +226,9 @@ def _sound(reply: ChatReply, pcm: Pcm) -> bytes:
 
 def _chunk(reply: ChatReply, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-    return sse(_base(reply, "chat.completion.chunk") | {"choices": [choice]})
+    # With the last piece: what was skipped of the sound that was sent.
+    warnings = warning_facts(reply.warnings) if finish_reason else {}
+    return sse(_base(reply, "chat.completion.chunk") | {"choices": [choice]} | warnings)
 
 
 def _base(reply: ChatReply, kind: str) -> dict[str, Any]:

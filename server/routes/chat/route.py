@@ -13,6 +13,7 @@ from server.admission.limits import ServerSettings, Slots
 from server.http.errors import RequestError, expects, responses
 from server.http.sse import with_error
 from server.http.streamed import Streamed
+from server.http.uploads import warning_headers
 from server.routes.chat.answer import ChatReply, pieces, whole
 from server.routes.chat.history import SpokenAnswers, conversation_of
 from server.routes.chat.models import ChatRequest
@@ -42,18 +43,26 @@ def chat_router(
             raise RequestError(f"{param}: {said}", code="unsupported_value", param=param)
         wanted = request.audio.voice if request.audio else None
         voice = await names.resolve_field(wanted, "audio.voice")
-        answer = _answer(assistant, request, voice, slots, spoken)
+        warnings: list[str] = []
+        answer = _answer(assistant, request, voice, slots, spoken, warnings=warnings)
         return Streamed(
             with_error(answer) if request.stream else answer,
             "text/event-stream" if request.stream else "application/json",
             send_timeout_s=settings.send_timeout_s,
+            late_headers=lambda: warning_headers(warnings),
         )
 
     return router
 
 
 async def _answer(
-    assistant: Assistant, request: ChatRequest, voice: str, slots: Slots, spoken: SpokenAnswers
+    assistant: Assistant,
+    request: ChatRequest,
+    voice: str,
+    slots: Slots,
+    spoken: SpokenAnswers,
+    *,
+    warnings: list[str],
 ) -> AsyncGenerator[bytes, None]:
     sampling = _sampling(request, assistant.settings.sampling)
     reply = ChatReply(
@@ -63,9 +72,10 @@ async def _answer(
         f"audio_{new_id()}",
         request.client_tools,
         max_tokens=sampling.max_tokens,
+        warnings=warnings,
     )
     async with slots.wait():
-        conversation, instructions = await conversation_of(request, assistant, spoken)
+        conversation, instructions = await conversation_of(request, assistant, spoken, warnings)
         events = assistant.answer(
             conversation,
             voice=voice,

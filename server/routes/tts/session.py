@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
@@ -14,8 +16,9 @@ from server.http.resampled import ResampledChunks
 from server.routes.speech import MAX_INPUT_CHARS
 from server.routes.tts.events import Create, CreateData, Done, Flush, TextAppend, parse
 from server.voice_names import VoiceNames
+from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.encoding import AudioFormat, open_encoder
-from step_audio.core.errors import StepAudioError
+from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
@@ -23,10 +26,16 @@ from step_audio.dialog.speakable.reader import SpokenSentence
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 from step_audio.dialog.speakable.style_tags import ReadingStyle
 
+_LOG = logging.getLogger(__name__)
+
 MAX_WHOLE_BYTES: Final = 8 << 20
 """The last event repeats all the sound; of more than this it does not."""
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientLost(Exception):
+    """The client takes nothing any more: whoever sends stops."""
 
 
 class SpeechSession:
@@ -49,24 +58,15 @@ class SpeechSession:
         await self._send("tts.connection.done")
 
     async def handle(self, message: str) -> None:
-        """Carry out one message; what is wrong with it is told to the client.
-
-        Raises:
-            OSError, TimeoutError: the client took no sound; there is nobody left to tell.
-        """
-        if self._task is not None and self._task.done():
-            self._task.result()
+        """Carry out one message; what is wrong with it is told to the client. Raises ClientLost."""
         try:
             await self._carry_out(message)
         except StepAudioError as error:
             await self.fail(error)
 
-    async def close(self) -> None:
-        """Stop reading and free the engine."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._task = self._reading = None
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return what runs for this session; its owner ends it, which frees the engine."""
+        return [] if self._task is None else [self._task]
 
     async def _carry_out(self, message: str) -> None:
         event = parse(message)
@@ -74,7 +74,7 @@ class SpeechSession:
             if self._reading is not None:
                 raise RequestError("a text is being read; end it with tts.text.done", code="busy")
             if self._task is not None:
-                await self._task
+                await asyncio.wait([self._task])
             voice = await self._names.resolve_field(event.data.voice_id, "data.voice_id")
             self._reading = _SocketReading(self._assistant, event.data, voice, self._send)
             self._newest = self._reading
@@ -94,11 +94,11 @@ class SpeechSession:
                 await reading.end()
 
     async def _read(self, reading: _SocketReading) -> None:
-        try:
-            await reading.run()
-        except StepAudioError as error:
-            self._reading = None
-            await self.fail(error)
+        with contextlib.suppress(ClientLost):  # the socket's owner knows
+            failure = await _outcome(reading)
+            if failure is not None:
+                self._reading = None
+                await self.fail(failure)
 
     async def fail(self, error: StepAudioError) -> None:
         """Tell the client what is wrong."""
@@ -202,7 +202,10 @@ class _SocketReading:
 
     async def _speak(self, sentence: str, spoken: Sequence[SpokenSentence]) -> None:
         if spoken:
-            await self._send("tts.response.sentence.start", text=sentence)
+            said = " ".join(part.text for part in spoken)
+            outside = self._assistant.settings.domain.is_outside(said)
+            told = {"out_of_domain": True} if outside else {}
+            await self._send("tts.response.sentence.start", text=sentence, **told)
             await self._say(spoken)
             await self._send("tts.response.sentence.end", text=sentence)
 
@@ -229,6 +232,25 @@ class _SocketReading:
         await self._send(
             "tts.response.audio.delta", audio=audio, status=status, duration=round(seconds, 3)
         )
+
+
+async def _outcome(reading: _SocketReading) -> StepAudioError | None:
+    """Read to the end; return what broke, whatever it was. Raises ClientLost."""
+    try:
+        await reading.run()
+    except ClientLost:
+        raise
+    except StepAudioError as error:
+        return error
+    except asyncio.CancelledError:
+        if asked_to_stop():
+            raise
+        _LOG.exception("reading cancelled from within")
+        return PartFailed("reading")
+    except Exception:
+        _LOG.exception("reading failed")
+        return PartFailed("reading")
+    return None
 
 
 class _Flushed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     GROUP_MS,
     Role,
@@ -293,6 +295,40 @@ def is_question(item: Item) -> TypeGuard[Question]:
 def last_question(items: Sequence[Item]) -> Question | None:
     """Return the newest item of the user."""
     return next((item for item in reversed(items) if is_question(item)), None)
+
+
+def language_of(items: Sequence[Item]) -> LanguageCode | None:
+    """Return the language of the newest words of a conversation, by their letters; None: none.
+
+    Chinese and Japanese are told apart by kana; whatever has Latin letters counts as English.
+    """
+    for item in reversed(items):
+        text = _words_of(item)
+        for language, letters in _LETTERS.items():
+            if letters.search(text):
+                return language
+    return None
+
+
+def _words_of(item: Item) -> str:
+    """Return what somebody said or typed; "" for instructions and tools."""
+    match item:
+        case UserAudio(transcript=str(text)) | Answer(text=text):
+            return text
+        case Typed(role=role, text=text) if role != "system":
+            return text
+        case MultiPartMessage(role=role, parts=parts) if role != "system":
+            return " ".join(part.text for part in parts if isinstance(part, WrittenPart))
+        case _:
+            return ""
+
+
+_LETTERS: Final[dict[LanguageCode, re.Pattern[str]]] = {
+    "ko": re.compile("[\uac00-\ud7a3]"),
+    "ja": re.compile("[\u3040-\u30ff]"),
+    "zh": re.compile("[\u4e00-\u9fff]"),
+    "en": re.compile("[A-Za-z]"),
+}
 
 
 def _whole_words(text: str, length: int) -> str:

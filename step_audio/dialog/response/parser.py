@@ -17,10 +17,12 @@ from step_audio.core.types import (
     TokenGroup,
     ToolCall,
     Transcript,
+    VoiceChange,
 )
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 
-Parsed = TextDelta | TokenGroup | Transcript | ToolCall
+Parsed = TextDelta | TokenGroup | Transcript | ToolCall | VoiceChange
+"""A parser makes all but the last, which a second model that reads aloud adds."""
 
 
 class _Place(Enum):

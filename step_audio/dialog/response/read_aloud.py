@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
-from step_audio.core.errors import InputError
+from step_audio.core.errors import CannotSing, InputError
 from step_audio.core.types import BATCH, SamplingParams, TextOptions, Voice
 from step_audio.dialog.response.pipeline import AudioChunk
 from step_audio.dialog.response.speech_output import SpeechOutput
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
 from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
-from step_audio.dialog.speakable.style_tags import ReadingStyle
+from step_audio.dialog.speakable.style_tags import ReadingStyle, style_asked, styled
 
 
 class ReadAloud:
@@ -26,13 +26,16 @@ class ReadAloud:
         sampling: SamplingParams,
         *,
         takes_style_tags: bool,
+        sings: bool = False,
+        model_name: str = "this model",
     ) -> None:
         self._synthesizer, self._speech_output, self._sampling = (
             synthesizer,
             speech_output,
             sampling,
         )
-        self._takes_style_tags = takes_style_tags
+        self._takes_style_tags, self._sings = takes_style_tags, sings
+        self._model_name = model_name
 
     def text_reader(
         self, reading_style: ReadingStyle, options: TextOptions | None = None
@@ -51,16 +54,38 @@ class ReadAloud:
 
         Raises:
             EngineError; InputError: no letter to read, speed or volume out of range;
-            UnreadableText: a sentence in letters that the model was not taught.
+            UnreadableText: a sentence in letters that the model was not taught; CannotSing: a
+            style that this deployment does not do.
         """
         if not has_words(text):
             raise InputError("there is nothing to say in this text; send words")
         reader = self.text_reader(reading_style, options)
-        await self._synthesizer.check(text, options)
+        await self.check(text, reading_style.instructions, options)
         readings = self._synthesizer.readings(text, reader)
         async with aclosing(readings), aclosing(self.say(readings, speaker, reading_style)) as said:
             async for chunk in said:
                 yield chunk
+
+    async def check(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> list[str]:
+        """Return what is to be said of the parts of a text that are left out.
+
+        Raises:
+            UnreadableText, CannotSing: as `read`.
+        """
+        self.refuse_songs(text, instructions, options)
+        return await self._synthesizer.check(text, options)
+
+    def refuse_songs(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> None:
+        """Refuse a text that asks for songs where there are none. Raises CannotSing."""
+        tagged = options is None or options.style_tags
+        styles = [style for style, _ in styled(text, instructions)] if tagged else []
+        for style in (style_asked(instructions), *styles):
+            if style.song and not self._sings:
+                raise CannotSing(self._model_name, style.song)
 
     async def say(
         self,
@@ -68,9 +93,15 @@ class ReadAloud:
         speaker: Voice,
         reading_style: ReadingStyle,
     ) -> AsyncGenerator[AudioChunk, None]:
-        """Yield sentences as sound, those of one style in one breath. Raises EngineError."""
+        """Yield sentences as sound, those of one style in one breath.
+
+        Raises:
+            EngineError, CannotSing.
+        """
         following = await anext(readings, None)
         while following is not None:
+            if following.style.song and not self._sings:
+                raise CannotSing(self._model_name, following.style.song)
             span = _StyleSpan(following, readings)
             async with aclosing(self._span(span, speaker, reading_style)) as chunks:
                 async for chunk in chunks:
@@ -84,15 +115,19 @@ class ReadAloud:
         taught, style = self._takes_style_tags, span.style
         rate_hz = self._speech_output.rate_hz
         speed, volume = reading_style.speed, reading_style.volume
-        if not (taught and style.tag):
+        if not (taught and style.tags):
             # What is asked is refused out of range; what a tag adds to it only stops there.
             speed = _with(speed, style.speed, SPEEDS)
             volume = _with(volume, style.volume, VOLUMES)
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
         sentences = span.sentences()
-        groups = self._synthesizer.spoken(sentences, speaker, self._sampling, tagged=taught)
+        tags = style.tags if taught else ()
+        groups = self._synthesizer.spoken(sentences, speaker, self._sampling, tags=tags)
+        speaker = example_of(speaker, style.tags)
         worker = self._speech_output.worker
-        spoken = self._speech_output.speak(groups, speaker, BATCH, seed=self._sampling.seed)
+        spoken = self._speech_output.speak(
+            groups, speaker, BATCH, seed=self._sampling.seed, singing=bool(style.song)
+        )
         async with aclosing(sentences), aclosing(spoken) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):

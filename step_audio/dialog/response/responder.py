@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
-from step_audio.core.errors import InputError, ToolError
+from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     GenerationRequest,
     TextDelta,
@@ -20,14 +22,16 @@ from step_audio.core.types import (
     ToolCall,
     ToolResult,
     Transcript,
-    Voice,
+    VoiceChange,
 )
 from step_audio.dialog.prompting.context_window import ContextWindow
 from step_audio.dialog.prompting.conversation import (
     ROOT,
     Answer,
     Conversation,
+    Item,
     UserAudio,
+    language_of,
 )
 from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
 from step_audio.dialog.response.call_filter import CallFilter
@@ -38,13 +42,13 @@ from step_audio.dialog.response.parser import Parsed, TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
-from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
+from step_audio.dialog.tool_calls.tool_choice import FREE, NO_TOOLS, ToolChoice
 
-Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult
+Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult | VoiceChange
 
 
-Read = Callable[[str, Voice], AsyncGenerator[TokenGroup, None]]
-"""Reads a text aloud."""
+Read = Callable[[str, AnswerOptions], AsyncGenerator[TokenGroup, None]]
+"""Reads a text aloud, in the voice and style of an answer."""
 
 
 class Responder(Protocol):
@@ -103,28 +107,30 @@ class DirectResponder:
         server-side tools run side by side and are followed by their results and another turn of
         the model. One that takes long is bridged by a few words; one that takes longer still is
         left to the errands, as if it had not been made yet. A call of a client's tool ends the
-        answer. A failed tool is told to the model, which may apologise.
+        answer. A failed tool is told to the model, which may apologise. After too many rounds of
+        tools the model is asked for its answer without any.
 
         Raises:
             EngineError: the engine broke or was late.
             InputError: the model's context is too small for any prompt.
-            ToolError: the model asked for more rounds of tools than allowed.
         """
         answer = Answer(options.answer_id)
         tail, choice = options.until, options.choice
         question = conversation.last_question(until=tail)
-        for _ in range(self._max_rounds):
+        for round_ in range(self._max_rounds + 1):
+            if round_ == self._max_rounds:
+                # Still no answer: it is asked for without any tools.
+                choice, options = NO_TOOLS, replace(options, tools=())
+                self._services.recorder.observe("tool_rounds.ended", 1)
             resumed = answer.started
             calls: list[ToolCall] = []
             turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
-            if self._cascade is not None and options.aloud:
-                turn = self._cascade.speak(turn, options.voice)
-            async with aclosing(turn) as events:
+            async with aclosing(self._delivered(turn, options)) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
                         continue
-                    if not isinstance(event, Transcript):
+                    if not isinstance(event, Transcript | VoiceChange):
                         if not answer.started:
                             conversation.add(answer, after=tail or ROOT)
                             tail = answer.item_id
@@ -132,8 +138,8 @@ class DirectResponder:
                         if resumed and isinstance(event, TextDelta):
                             event, resumed = apart(event, answer), False  # noqa: PLW2901
                         answer.add(event)
-                    elif isinstance(question, UserAudio) and question.transcript is None:
-                        conversation.transcribe(question.item_id, event.text)
+                    elif isinstance(event, Transcript):
+                        _note(conversation, question, event.text)
                     yield event
             if not calls:
                 return
@@ -146,7 +152,16 @@ class DirectResponder:
             tail = work.tail
             if not work.results or len(work.internal) < len(calls):
                 return
-        raise ToolError(f"the model asked for tools {self._max_rounds} times without an answer")
+
+    def _delivered(
+        self, turn: AsyncGenerator[Parsed, None], options: AnswerOptions
+    ) -> AsyncGenerator[Parsed, None]:
+        """Return a turn as it is heard, or read, where a second model reads aloud."""
+        if self._cascade is None:
+            return turn
+        if options.aloud:
+            return self._cascade.speak(turn, options.voice, options.style)
+        return self._cascade.written(turn)
 
     async def _held_to(
         self, choice: ToolChoice, turn: AsyncGenerator[Parsed, None]
@@ -182,6 +197,7 @@ class DirectResponder:
             request_id=self._new_id(),
             form="answer" if self._cascade is None else "text",
             calls=None if in_text else choice.rule(self._context.text),
+            transcripts=tuple(self._context.text(phrase) for phrase in options.heard_among),
             session=options.session,
         )
         parser = TokenParser(self._services.text_tokenizer, vocab, self._new_call_id)
@@ -235,7 +251,10 @@ class DirectResponder:
         tasks = [(call, background_calls.send(call)) for call in work.internal]
         try:
             async for event in self._meanwhile(
-                background_calls, [task for _, task in tasks], options
+                background_calls,
+                [task for _, task in tasks],
+                options,
+                language_of(work.conversation.up_to(work.tail)),
             ):
                 work.said(answer)
                 answer.add(event)
@@ -257,14 +276,16 @@ class DirectResponder:
         background_calls: BackgroundCalls,
         tasks: Sequence[asyncio.Task[ToolResult]],
         options: AnswerOptions,
+        language: LanguageCode | None,
     ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
         """Wait for calls, as long as an answer may, and say a few words when that takes long."""
         settings = background_calls.settings
         wait_s = settings.wait_s
-        if settings.bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
-            yield TextDelta(f"{settings.bridge} ")
+        bridge = settings.bridge_in(language)
+        if bridge and not await background_calls.settled(tasks, settings.bridge_after_s):
+            yield TextDelta(f"{bridge} ")
             if self._read is not None and options.aloud:
-                async with aclosing(self._read(settings.bridge, options.voice)) as groups:
+                async with aclosing(self._read(bridge, options)) as groups:
                     async for group in groups:
                         yield group
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
@@ -278,6 +299,12 @@ class DirectResponder:
         return BackgroundCalls(
             services.tools, services.recorder, services.clock, self._dialect.failure
         )
+
+
+def _note(conversation: Conversation, question: Item | None, heard: str) -> None:
+    """Write down what the model heard, unless that is known already."""
+    if isinstance(question, UserAudio) and question.transcript is None:
+        conversation.transcribe(question.item_id, heard)
 
 
 def _sifted(sieve: CallFilter | None, events: Iterable[Parsed]) -> list[Parsed]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from step_audio.core.ports import Services
-from step_audio.core.types import LIVE, TokenGroup, Voice
+from step_audio.core.types import LIVE, TokenGroup, Voice, VoiceChange
 from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
@@ -39,6 +39,7 @@ class SpeechOutput:
         priority: int = LIVE,
         *,
         seed: int | None = None,
+        singing: bool = False,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a response with its groups as sound; closing it aborts the engine.
 
@@ -46,6 +47,7 @@ class SpeechOutput:
             voice: None for an answer without sound.
             priority: `BATCH` for sound that nobody waits for.
             seed: of the vocoder's noise; None: drawn, so that no two answers share their noise.
+            singing: whether the vocoder for singing begins; a `VoiceChange` may come later.
 
         Raises:
             StepAudioError: whatever broke the response.
@@ -53,8 +55,8 @@ class SpeechOutput:
         clock, recorder = self._services.clock, self._services.recorder
         run = ResponsePipeline(
             response,
-            self._services.vocoder,
-            voice,
+            self._services,
+            VoiceChange(voice, singing) if voice else None,
             self.worker,
             priority,
             seed=self._rng.getrandbits(32) if seed is None else seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -24,6 +24,13 @@ from step_audio.dialog.response.token_stream import TokenTimeouts, generate
 from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, check_text
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.workers import WorkerThreads
+
+
+def example_of(voice: Voice, tags: Iterable[str]) -> Voice:
+    """Return what is imitated under these tags: the voice, or its own example of such a song."""
+    songs = (voice.song_examples[tag] for tag in tags if tag in voice.song_examples)
+    return next(songs, voice)
+
 
 # Slow speech has four characters a second (Chinese), at 42 ids a second; a model that goes on
 # for twice that has lost its way and must not run to the end of its context.
@@ -107,6 +114,7 @@ class SpeechSynthesizer:
         voice: Voice,
         sampling: SamplingParams,
         *,
+        tags: tuple[str, ...] = (),
         reader: TextReader | None = None,
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
@@ -118,6 +126,7 @@ class SpeechSynthesizer:
             text: what to read.
             voice: who reads it.
             sampling: how ids are drawn.
+            tags: style tags that a model which knows such tags gets in front of each sentence.
             reader: of an answer that this is a piece of; None: this is all of it.
             priority: `LIVE` for what is said in a conversation; other texts can wait for those.
 
@@ -129,7 +138,7 @@ class SpeechSynthesizer:
         else:
             readings = self._piece(text, reader)
         async with aclosing(readings):
-            spoken = self.spoken(readings, voice, sampling, priority=priority)
+            spoken = self.spoken(readings, voice, sampling, tags=tags, priority=priority)
             async with aclosing(spoken) as groups:
                 async for group in groups:
                     yield group
@@ -145,21 +154,21 @@ class SpeechSynthesizer:
         voice: Voice,
         sampling: SamplingParams,
         *,
-        tagged: bool = False,
+        tags: tuple[str, ...] = (),
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of sentences as they are to be read.
 
         Args:
-            tagged: whether the model is told their style by a tag in front of each.
+            tags: in front of each.
 
         Raises:
             EngineError: the engine broke or was late.
         """
+        speaker, stacked = example_of(voice, tags), "".join(f"({tag})" for tag in tags)
         async for sentence in readings:
-            tag = sentence.style.tag if tagged else ""
-            said = f"({tag}){sentence.text}" if tag else sentence.text
-            async with aclosing(self._sentence(said, voice, sampling, priority)) as groups:
+            said = stacked + sentence.text
+            async with aclosing(self._sentence(said, speaker, sampling, priority)) as groups:
                 async for group in groups:
                     yield group
 
@@ -193,6 +202,6 @@ class SpeechSynthesizer:
 
     def _prompt(self, sentence: str, voice: Voice) -> list[int]:
         if voice.prompt_groups and self._takes_examples:
-            return self._builder.tts(sentence, voice)
+            return self._builder.tts(sentence, voice, speaker=voice.speaker)
         system = Turn("system", (Text(self._system),))
         return self._builder.chat((system, Turn("human", (Text(sentence),))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
-from step_audio.dialog.speakable.characters import cleaned
+from step_audio.dialog.speakable.characters import cleaned, has_words
 from step_audio.dialog.speakable.markup import without_tags
 from step_audio.dialog.speakable.rules import read_sentence
 from step_audio.dialog.speakable.scripts import (
@@ -17,13 +17,7 @@ from step_audio.dialog.speakable.scripts import (
     words_left_out,
 )
 from step_audio.dialog.speakable.sentences import sentences
-from step_audio.dialog.speakable.style_tags import (
-    PLAIN,
-    Style,
-    style_asked,
-    style_behind,
-    styled,
-)
+from step_audio.dialog.speakable.style_tags import Style, style_asked, tags_in
 from step_audio.dialog.speakable.symbols import named_letters
 
 
@@ -51,7 +45,8 @@ class TextReader:
         """Args: languages: what the model was taught; none: whatever it is given."""
         self._options, self._languages = options, languages
         self._chinese = not languages or "zh" in languages
-        self._style = style_asked(instructions)
+        self._asked = self._style = style_asked(instructions)
+        self._tagged = False  # whether nothing was said since the last tag
         self._spoke = False
         self._unspoken = ""
         self.warnings: list[str] = []
@@ -96,13 +91,21 @@ class TextReader:
                 self._is_readable(said)
 
     def _spans(self, written: str) -> list[tuple[Style, str]]:
+        """Return a sentence in spans of one style; tags that stand together hold together."""
         if not self._options.style_tags:
             return [(self._style, written)]
-        spans = [
-            (self._style if style is PLAIN else style, said) for style, said in styled(written)
-        ]
-        self._style = style_behind(written) or self._style
+        spans, start = list[tuple[Style, str]](), 0
+        for style, found in tags_in(written):
+            self._add(spans, written[start : found.start()])
+            self._style = (self._style if self._tagged else self._asked).with_more(style)
+            self._tagged, start = True, found.end()
+        self._add(spans, written[start:])
         return spans
+
+    def _add(self, spans: list[tuple[Style, str]], said: str) -> None:
+        if has_words(said):
+            spans.append((self._style, said))
+            self._tagged = False
 
     def _is_readable(self, said: str) -> bool:
         if said.isascii():

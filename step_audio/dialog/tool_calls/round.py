@@ -28,7 +28,7 @@ class ToolRound:
         self.calls = tuple(calls)
         self.internal: list[ToolCall] = []
         self.results = 0
-        self._conversation = conversation
+        self._conversation = self.conversation = conversation
         self._tail = [tail]
         for call in calls:
             internal = call.name not in client_tools

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -53,10 +53,18 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A short silence; `groups` are those of the question if it ended here."""
+    """A short silence.
+
+    Attributes:
+        at_ms: where it began.
+        groups: of the question if it ended here, where a guess is worth it.
+        sound: the same in any case. spoken_ms: length of the speech.
+    """
 
     at_ms: int
     groups: tuple[TokenGroup, ...] = ()
+    sound: tuple[TokenGroup, ...] = field(default=(), compare=False)
+    spoken_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +224,9 @@ class TurnAudio:
                 # Whoever is guessed at or not, the question is the same: without the silence that
                 # is waited for, in which a model hears words that nobody said.
                 self._paused, self._paused_ms = self._question.so_far(), at_ms
-                out.append(Paused(at_ms, self._paused if detection.guess else ()))
+                guess = self._paused if detection.guess else ()
+                spoken_ms = max(0, at_ms - self._began_ms)
+                out.append(Paused(at_ms, guess, self._paused, spoken_ms))
             else:
                 out.append(self._stop(at_ms))
         return out

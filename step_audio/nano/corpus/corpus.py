@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from step_audio.core.errors import InputError
 from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm
-from step_audio.data.speakers import Speaker, draw_training_speaker
+from step_audio.data.speakers import Speaker, draw_training_speaker, is_held_out
 from step_audio.data.synthesis import Job, synthesize_many
 from step_audio.nano.corpus.non_questions import FOREIGN_SHARE, foreign_job, no_speech, unasked
 from step_audio.nano.domain import (
@@ -63,17 +64,24 @@ def to_16k(pcm: Pcm, rate_hz: int) -> NDArray[np.int16]:
     return np.asarray(scaled * 32767.0, dtype=np.int16)
 
 
-def write_shard(index: int, out: Path, size: int = SHARD, guests: float = 0.0) -> None:
+def write_shard(
+    index: int, out: Path, size: int = SHARD, guests: float = 0.0, natural: float = 0.0
+) -> None:
     """Write shard `index` unless it is there: word salad and sentences by the training voices.
 
-    `guests` is the share of the utterances that "guest" voices speak.
+    Args:
+        index: number of the shard, and the seed of all in it.
+        out: folder.
+        size: utterances.
+        guests: share of what is not natural that "guest" voices speak.
+        natural: share of all utterances that "natural" voices speak.
     """
     path = out / f"speech-{index:04d}.safetensors"
     if path.exists():
         return
     out.mkdir(parents=True, exist_ok=True)
     rng, voices = random.Random(index), np.random.default_rng(index)
-    planned = [_planned(rng, voices, guests) for _ in range(size)]
+    planned = [_planned(rng, voices, guests, natural) for _ in range(size)]
     made = synthesize_many([p.job for p in planned if p.job], workers=1)
     sounds = [
         to_16k(*(next(made) if p.job else (no_speech(rng, voices), RATE_HZ))) for p in planned
@@ -87,7 +95,10 @@ def write_shard(index: int, out: Path, size: int = SHARD, guests: float = 0.0) -
 
 
 def read_corpus(folder: Path, *, nonsense: bool = False) -> list[CorpusUtterance]:
-    """Read every shard of a folder; sounds without a text only when `nonsense` is asked for."""
+    """Read every shard of a folder; sounds without a text only when `nonsense` is asked for.
+
+    Raises: InputError: a voice in it is held out for examinations.
+    """
     utterances = []
     for path in sorted(folder.glob("speech-*.safetensors")):
         tensors = load_file(str(path))
@@ -96,6 +107,8 @@ def read_corpus(folder: Path, *, nonsense: bool = False) -> list[CorpusUtterance
         for i, (text, speaker, sample) in enumerate(rows):
             if not text and not nonsense:
                 continue
+            if is_held_out(speaker):
+                raise InputError(f"{path} holds {speaker}, a voice that only examines; delete it")
             pcm = tensors["pcm"][offsets[i] : offsets[i + 1]]
             utterances.append(CorpusUtterance(text, speaker, pcm, sample and qa_sample(sample)))
     return utterances
@@ -111,7 +124,9 @@ class _Planned:
     sample: QaSample | None = None
 
 
-def _planned(rng: random.Random, voices: np.random.Generator, guests: float) -> _Planned:
+def _planned(
+    rng: random.Random, voices: np.random.Generator, guests: float, natural: float
+) -> _Planned:
     dice = rng.random()
     if dice < NONSENSE_SHARE:
         job = foreign_job(rng) if rng.random() < FOREIGN_SHARE else None
@@ -127,7 +142,7 @@ def _planned(rng: random.Random, voices: np.random.Generator, guests: float) -> 
             pass
         answers = dice > 1.0 - ANSWER_SHARE
         text, sample = (drawn.answer, None) if answers else (drawn.question, drawn)
-    who = draw_training_speaker(voices, guest_share=guests)
+    who = draw_training_speaker(voices, guest_share=guests, natural_share=natural)
     return _Planned(text, who.name, Job(text, who, *_manner(rng, who)), sample)
 
 
@@ -138,8 +153,8 @@ def read_questions(folder: Path, index: int) -> list[QaSample]:
 
 
 def _manner(rng: random.Random, speaker: Speaker) -> tuple[float, float]:
-    """Draw rate and pitch factors; the answer voices are also heard as they are."""
-    if speaker.engine == "flite" and rng.random() < 0.4:
+    """Draw rate and pitch factors; answer voices and natural ones are also heard as they are."""
+    if speaker.engine in ("flite", "kokoro") and rng.random() < 0.4:
         return 1.0, 1.0
     return rng.uniform(0.85, 1.2), rng.uniform(0.85, 1.15)
 
@@ -152,10 +167,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=int, default=SHARD)
     parser.add_argument("--first", type=int, default=0, help="number of the first shard to write")
     parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
+    parser.add_argument(
+        "--natural", type=float, default=0.0, help="share of Kokoro's voices and blends of them"
+    )
     args = parser.parse_args(argv)
     count = args.utterances // args.shard
     for index in tqdm(range(args.first, args.first + count), desc="speech"):
-        write_shard(index, Path(args.out), args.shard, args.guests)
+        write_shard(index, Path(args.out), args.shard, args.guests, args.natural)
 
 
 if __name__ == "__main__":

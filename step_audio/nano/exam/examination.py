@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from step_audio.core.types import Pcm
-from step_audio.eval.examinee import Answerer, AnswerRecord, Resynthesiser, ask
+from step_audio.data.speakers import HELD_NATURAL
+from step_audio.eval.examinee import Answerer, AnswerRecord, Reader, Resynthesiser, ask
 from step_audio.eval.latency import percentiles
 from step_audio.eval.mos import dnsmos
 from step_audio.nano.exam.bars import BarReport, Score
@@ -28,16 +29,29 @@ from step_audio.nano.exam.grading import (
     grade,
     length_errors,
     needless_calls,
+    reading_wer,
     refused_share,
     resynthesis_wer,
     right_share,
     shuffled_share,
     transcript_scores,
+    transcript_wer,
+    words_heard,
 )
-from step_audio.nano.exam.judge import Judge, domain_judge, open_judge
-from step_audio.nano.exam.questions import Exam, ExamQuestion, build_exam, nonsense, speak
+from step_audio.nano.exam.judge import Ear, WhisperJudge
+from step_audio.nano.exam.person import PromptsMissing, prompts
+from step_audio.nano.exam.questions import (
+    QUESTIONS,
+    Exam,
+    ExamQuestion,
+    build_exam,
+    nonsense,
+    speak,
+)
 
-OPEN_JUDGED: Final = 40
+OPEN_SENTENCES: Final = Path(__file__).with_name("open_sentences.txt")
+SPOKEN_ANSWERS: Final = 200
+"""Answers whose sound is held against their text."""
 RATED: Final = 12
 WEIGHED: Final = 6
 WARM_UP: Final = 2
@@ -50,11 +64,13 @@ def run(
     answerer: Answerer,
     resynthesiser: Resynthesiser | None,
     out_dir: Path,
-    questions: int = 100,
+    questions: int = QUESTIONS,
     *,
+    reader: Reader | None = None,
     weights_dir: Path | None = None,
     memory_mb: MemoryMeter | None = None,
     exam: Exam | None = None,
+    judge: Ear | None = None,
 ) -> BarReport:
     """Examine the system; write report.json, report.md and questions.jsonl; return the report.
 
@@ -62,12 +78,14 @@ def run(
         answerer: answers one question in a fresh conversation, with `FakeTools(exam.TOOL_SEED)`.
         resynthesiser: tokenizer and vocoder back to back; None leaves its two bars unmeasured.
         out_dir: made if missing.
-        questions: main questions, 100 for a report, 20 for a look; other parts scale along.
+        questions: main questions, 450 for a report, 20 for a look; other parts scale along.
+        reader: reads texts aloud; None leaves the open sentences unread.
         weights_dir: files whose sizes count as weights on disk.
         memory_mb: peak memory of a process that answers some sounds; None leaves it unmeasured.
         exam: what to ask instead of the standard examination of that size.
+        judge: who listens; Whisper base by default.
 
-    Raises: JudgeMissing, EngineMissing: training-only dependencies are not installed.
+    Raises: WhisperMissing, VoicesMissing, EngineMissing: what only training needs is missing.
     """
     exam = exam or build_exam(questions)
     _log.info("exam built: %d questions", len(exam.questions))
@@ -75,13 +93,14 @@ def run(
     sums = _ask_all(answerer, exam.sums)
     pairs = _ask_pairs(answerer, exam)
     odd = [(kind, ask(answerer, pcm, 16_000)) for kind, pcm in nonsense()]
-    judge = domain_judge()
+    judge = judge or WhisperJudge()
     graded = grade(exam.questions, main, judge)
     graded_sums = grade(exam.sums, sums, judge)
     scores = {
         **_right_scores(graded, graded_sums),
-        "answer_wer_domain": answer_wer(main, judge),
-        "answer_wer_open": answer_wer(main[:OPEN_JUDGED], open_judge()),
+        "answer_wer": answer_wer(main[:SPOKEN_ANSWERS], judge),
+        "open_wer": _reading_score(reader, questions, judge),
+        "person_words": _person_score(answerer, questions),
         **_resynthesis_scores(resynthesiser, exam, judge),
         "dnsmos": _dnsmos_score(main),
         **_cost_scores(main, weights_dir),
@@ -104,8 +123,12 @@ def _ask_pairs(answerer: Answerer, exam: Exam) -> list[tuple[AnswerRecord, Answe
 
 
 def _right_scores(graded: Sequence[Graded], sums: Sequence[Graded]) -> dict[str, Score]:
+    natural = [g for g in graded if g.question.natural_voice]
+    machine = [g for g in graded if not (g.question.natural_voice or g.question.seen_voice)]
     return {
-        "right_unseen_voice": right_share([g for g in graded if not g.question.seen_voice]),
+        "right_natural_voice": right_share(natural),
+        "transcript_wer": transcript_wer(natural),
+        "right_unseen_voice": right_share(machine),
         "right_seen_voice": right_share([g for g in graded if g.question.seen_voice]),
         "right_sums": right_share(sums),
         "right_call": call_share([*graded, *sums]),
@@ -113,18 +136,43 @@ def _right_scores(graded: Sequence[Graded], sums: Sequence[Graded]) -> dict[str,
     }
 
 
+def open_sentences() -> list[str]:
+    """Return the hundred sentences outside nano's world that are read aloud."""
+    return OPEN_SENTENCES.read_text(encoding="utf-8").splitlines()
+
+
+def _reading_score(reader: Reader | None, questions: int, judge: Ear) -> Score:
+    if reader is None:
+        return Score(None)
+    count = 100 * questions // QUESTIONS
+    return reading_wer(reader, open_sentences()[: max(4, count)], judge)
+
+
+def _person_score(answerer: Answerer, questions: int) -> Score:
+    """Ask the words of a real person, as many as the size of the examination allows."""
+    try:
+        asked = list(prompts())
+    except PromptsMissing as missing:
+        _log.warning("%s", missing)
+        return Score(None)
+    every = max(1, round(QUESTIONS / max(1, questions)))
+    asked = asked[::every]
+    records = [ask(answerer, pcm, 16_000) for _, pcm in asked]
+    return words_heard([word for word, _ in asked], records)
+
+
 def _resynthesis_scores(
-    resynthesiser: Resynthesiser | None, exam: Exam, judge: Judge
+    resynthesiser: Resynthesiser | None, exam: Exam, judge: Ear
 ) -> dict[str, Score]:
     if resynthesiser is None:
         return {}
-    count = max(4, len(exam.questions) // 5)
+    count = max(4, len(exam.questions) // 15)
     samples = [q.sample for q in exam.questions[:count]]
     texts = [sample.question for sample in samples]
     scores = {}
     for key, voices in (
         ("resynthesis_seen", (SOURCE_VOICE,)),
-        ("resynthesis_unseen", ("festival-ked", "espeak-en-us+klatt4")),
+        ("resynthesis_unseen", HELD_NATURAL),
     ):
         spoken = [ExamQuestion(s, voices[i % len(voices)]) for i, s in enumerate(samples)]
         scores[key] = resynthesis_wer(resynthesiser, texts, list(speak(spoken)), judge)

@@ -12,12 +12,13 @@ from step_audio.core.error_rates import edits
 from step_audio.core.types import Pcm
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import MAX_TEXT, synthesize
-from step_audio.eval.examinee import AnswerRecord, Resynthesiser, same_call
+from step_audio.eval.examinee import AnswerRecord, Reader, Resynthesiser, same_call
 from step_audio.eval.wer import exact, in_order, normalise, word_error_rate
 from step_audio.nano.domain import QaSample
 from step_audio.nano.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.nano.exam.bars import Score
-from step_audio.nano.exam.judge import Judge
+from step_audio.nano.exam.intervals import rate_interval, share_interval
+from step_audio.nano.exam.judge import Ear, in_words
 from step_audio.nano.exam.questions import ExamQuestion
 
 SOURCE_VOICE: Final = "flite-rms"
@@ -50,7 +51,7 @@ class Graded:
 class SourceVoice:
     """What a judge hears when the source voice says a text: the ceiling of any score."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Ear) -> None:
         self._judge = judge
         self._heard: dict[str, str] = {}
 
@@ -66,7 +67,7 @@ class SourceVoice:
 
 
 def grade(
-    questions: Sequence[ExamQuestion], records: Sequence[AnswerRecord], judge: Judge
+    questions: Sequence[ExamQuestion], records: Sequence[AnswerRecord], judge: Ear
 ) -> list[Graded]:
     """Let the judge hear every answer and the right answer in the source voice."""
     source = SourceVoice(judge)
@@ -94,11 +95,13 @@ def is_right(sample: QaSample, heard: str) -> bool:
 
 def right_share(graded: Sequence[Graded]) -> Score:
     """Return the share of right answers as heard, with its ceiling."""
-    return Score(
-        _share([g.right for g in graded]),
-        _share([g.ceiling_right for g in graded]),
-        len(graded),
-    )
+    ceiling = _share([g.ceiling_right for g in graded])
+    return _shared([g.right for g in graded], ceiling)
+
+
+def right_in_text(graded: Sequence[Graded]) -> Score:
+    """Return the share of answers that are right by their text, whatever they sound like."""
+    return _shared([is_right(g.question.sample, g.record.text) for g in graded])
 
 
 def shuffled_share(graded: Sequence[Graded]) -> Score:
@@ -125,16 +128,16 @@ def call_share(graded: Sequence[Graded]) -> Score:
         if expected is not None:
             first = g.record.calls[:1]
             hits.append(any(same_call((c.name, c.arguments), expected) for c in first))
-    return Score(_share(hits), None, len(hits))
+    return _shared(hits)
 
 
 def needless_calls(graded: Sequence[Graded]) -> Score:
     """Return the share of questions without a tool that were answered with a call."""
     calls = [bool(g.record.calls) for g in graded if g.question.sample.call is None]
-    return Score(_share(calls), None, len(calls))
+    return _shared(calls)
 
 
-def answer_wer(records: Sequence[AnswerRecord], judge: Judge) -> Score:
+def answer_wer(records: Sequence[AnswerRecord], judge: Ear) -> Score:
     """Return the word error rate of answers' sound against their own text, with the ceiling.
 
     Answers without text are left out; answers without sound count as all wrong.
@@ -142,15 +145,14 @@ def answer_wer(records: Sequence[AnswerRecord], judge: Judge) -> Score:
     said = [r for r in records if normalise(r.text)]
     if not said:
         return Score(None)
-    texts = [r.text for r in said]
+    texts = [in_words(r.text) for r in said]
     source = SourceVoice(judge)
     heard = [judge.hear(r.pcm, r.rate_hz) for r in said]
-    ceiling = word_error_rate(texts, [source.hear(text) for text in texts])
-    return Score(word_error_rate(texts, heard), ceiling, len(said))
+    return _errors(texts, heard, [source.hear(r.text) for r in said])
 
 
 def resynthesis_wer(
-    resynthesise: Resynthesiser, texts: Sequence[str], sounds: Sequence[Pcm], judge: Judge
+    resynthesise: Resynthesiser, texts: Sequence[str], sounds: Sequence[Pcm], judge: Ear
 ) -> Score:
     """Return the word error rate after tokens and vocoder; ceiling: of the sounds themselves.
 
@@ -164,18 +166,39 @@ def resynthesis_wer(
         return Score(None)
     after = [judge.hear(*resynthesise(pcm, 16_000)) for pcm in sounds]
     before = [judge.hear(pcm, 16_000) for pcm in sounds]
-    return Score(word_error_rate(texts, after), word_error_rate(texts, before), len(texts))
+    return _errors([in_words(text) for text in texts], after, before)
+
+
+def reading_wer(read: Reader, texts: Sequence[str], judge: Ear) -> Score:
+    """Return the word error rate of texts read aloud, with the source voice's as the ceiling."""
+    source = SourceVoice(judge)
+    heard = [judge.hear(*read(text)) for text in texts]
+    return _errors([in_words(t) for t in texts], heard, [source.hear(t) for t in texts])
+
+
+def transcript_wer(graded: Sequence[Graded]) -> Score:
+    """Return the word error rate of what the model says it heard; no transcript is all wrong."""
+    if not graded:
+        return Score(None)
+    said = [in_words(g.question.sample.question) for g in graded]
+    return _errors(said, [in_words(g.record.transcript) for g in graded])
+
+
+def words_heard(said: Sequence[str], records: Sequence[AnswerRecord]) -> Score:
+    """Return the share of single words that the model says it heard, and nothing else."""
+    pairs = zip(said, records, strict=True)
+    return _shared([normalise(word) == normalise(in_words(r.transcript)) for word, r in pairs])
 
 
 def changed_share(pairs: Sequence[tuple[AnswerRecord, AnswerRecord]]) -> Score:
     """Return the share of pairs whose two answers differ in their words; no answer, no change."""
     changed = [bool(normalise(a.text)) and normalise(a.text) != normalise(b.text) for a, b in pairs]
-    return Score(_share(changed), None, len(pairs))
+    return _shared(changed)
 
 
 def refused_share(records: Sequence[AnswerRecord]) -> Score:
     """Return the share of answers that say that nothing was understood."""
-    return Score(_share([in_order(NOT_UNDERSTOOD, r.text) for r in records]), None, len(records))
+    return _shared([in_order(NOT_UNDERSTOOD, r.text) for r in records])
 
 
 def transcript_scores(graded: Sequence[Graded]) -> dict[str, float | None]:
@@ -206,6 +229,23 @@ def length_errors(graded: Sequence[Graded]) -> dict[str, int]:
     """Return words lost or added between the model's text and its sound, and failed answers."""
     distance = sum(edits(normalise(g.record.text), normalise(g.heard)) for g in graded)
     return {"word_errors": distance, "failed": sum(bool(g.record.error) for g in graded)}
+
+
+def _errors(
+    texts: Sequence[str], heard: Sequence[str], ceiling: Sequence[str] | None = None
+) -> Score:
+    """Return the word error rate with its interval, and that of the ceiling."""
+    errors = [edits(normalise(t), normalise(h)) for t, h in zip(texts, heard, strict=True)]
+    sizes = [len(normalise(text)) for text in texts]
+    best = word_error_rate(texts, ceiling) if ceiling is not None else None
+    interval = rate_interval(errors, sizes)
+    return Score(word_error_rate(texts, heard), best, len(texts), interval)
+
+
+def _shared(hits: Sequence[bool], ceiling: float | None = None) -> Score:
+    if not hits:
+        return Score(None, ceiling, 0)
+    return Score(_share(hits), ceiling, len(hits), share_interval(sum(hits), len(hits)))
 
 
 def _share(hits: Sequence[bool]) -> float | None:

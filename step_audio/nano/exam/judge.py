@@ -1,26 +1,30 @@
-"""The ear that grades answers: pocketsphinx with the English model its wheel carries.
+"""The ears that grade answers: Whisper base for the bars, pocketsphinx where a word list decides.
 
-Nobody here wrote or trained it, so what it hears is what was said, within its own errors; every
-score is therefore printed beside its ceiling (the same text spoken by a source voice).
+Nobody here wrote or trained them, so what they hear is what was said, within their own errors;
+every score is therefore printed beside its ceiling (the same text spoken by a source voice).
 """
 
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError, StepAudioError
-from step_audio.core.types import Pcm
+from step_audio.core.types import Pcm, TextOptions
+from step_audio.dialog.speakable.rules import read_sentence
+from step_audio.eval import whisper
 from step_audio.eval.wer import normalise
 from step_audio.nano.domain import generate, pronunciations, vocabulary
+from step_audio.nano.domain.numbers import ordinal_words
 from step_audio.nano.exam.language_model import bigram_arpa
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ DOMAIN_WEIGHT: Final = 7.0
 _LEAD, _TAIL = 3_200, 4_800
 _PEAK = 0.7
 _FLOOR = 3e-4
+_ORDINAL = re.compile(r"(?<![\d.,])(\d{1,2})(?:st|nd|rd|th)\b")
 
 
 class JudgeMissing(StepAudioError):
@@ -42,8 +47,32 @@ class JudgeMissing(StepAudioError):
         super().__init__("pocketsphinx is not installed; pip install 'step-audio[train]'")
 
 
+class Ear(Protocol):
+    """Who judges: sound to the words of it."""
+
+    def hear(self, pcm: Pcm, rate_hz: int, /) -> str: ...
+
+
+class WhisperJudge:
+    """Whisper base; figures that it writes are put into words, as answers hold them."""
+
+    def hear(self, pcm: Pcm, rate_hz: int, /) -> str:
+        """Return the words heard, lower case, "" for none; raises as `whisper.hear`."""
+        return in_words(whisper.hear(pcm, rate_hz))
+
+
+def in_words(text: str) -> str:
+    """Return a text as words alone: "It's 42, on May 3rd." is "it's forty two on may third"."""
+    said = _ORDINAL.sub(lambda found: f" {_ordinal(int(found[1]))} ", text)
+    return " ".join(normalise(read_sentence(said, TextOptions(), chinese=False)))
+
+
+def _ordinal(number: int) -> str:
+    return ordinal_words(number) if 1 <= number <= 39 else str(number)
+
+
 class Judge:
-    """Sound to words. Not thread-safe; equal sound gives equal words."""
+    """pocketsphinx: sound to words. Not thread-safe; equal sound gives equal words."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder

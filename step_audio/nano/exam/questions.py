@@ -16,12 +16,14 @@ import soxr
 
 from step_audio.core.types import Pcm
 from step_audio.data.augment import coloured_noise, mix
-from step_audio.data.speakers import GPL, Speaker, speaker
+from step_audio.data.speakers import GPL, HELD_NATURAL, Speaker, speaker
 from step_audio.data.synthesis import Job, synthesize_many
 from step_audio.eval.wer import normalise
 from step_audio.nano.domain import QaSample, generate
 
 SEED: Final = 7_2025
+QUESTIONS: Final = 450
+"""Of the whole examination: 200 by natural voices, 200 in noise, 50 by unseen machine voices."""
 TOOL_SEED: Final = 20
 """Right answers are built on what `FakeTools(TOOL_SEED)` returns: use these tools."""
 
@@ -56,6 +58,10 @@ class ExamQuestion:
     def seen_voice(self) -> bool:
         return speaker(self.speaker).split == "train"
 
+    @property
+    def natural_voice(self) -> bool:
+        return self.speaker in HELD_NATURAL
+
 
 @dataclass(frozen=True, slots=True)
 class Exam:
@@ -76,21 +82,21 @@ class Exam:
     checked_against: int
 
 
-def build_exam(questions: int = 100, seed: int = SEED, training_texts: int = 20_000) -> Exam:
-    """Return the examination of that size; a fifth as many sums and pairs come on top.
+def build_exam(questions: int = QUESTIONS, seed: int = SEED, training_texts: int = 20_000) -> Exam:
+    """Return the examination of that size; a tenth as many sums and pairs come on top.
 
     No question's text is among `training_texts` questions drawn from the training grammar.
     """
     seen = training_hashes(training_texts, seed)
-    extra = max(2, questions // 5)
-    drawn = _held_out(random.Random(seed), seen)
+    extra = max(2, questions // 10)
+    drawn = held_out(random.Random(seed), seen)
     main = [_voiced(i, sample) for i, (sample, _) in zip(range(questions), drawn, strict=False)]
     taken = {text_hash(q.sample.question) for q in main}
-    sums = _take(_held_out(random.Random(seed + 1), seen | taken), _is_two_digit_sum, extra)
-    pairs = _pairs(_held_out(random.Random(seed + 2), seen), extra)
+    sums = _take(held_out(random.Random(seed + 1), seen | taken), _is_two_digit_sum, extra)
+    pairs = _pairs(held_out(random.Random(seed + 2), seen), extra)
     return Exam(
         tuple(main),
-        tuple(ExamQuestion(sample, UNSEEN[i % 3]) for i, sample in enumerate(sums)),
+        tuple(ExamQuestion(sample, _extra_voice(i)) for i, sample in enumerate(sums)),
         pairs,
         _exam_hash(main, sums, pairs),
         training_texts,
@@ -137,10 +143,11 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(" ".join(normalise(text)).encode()).hexdigest()
 
 
-def _held_out(
-    rng: random.Random, seen: frozenset[str] | set[str]
-) -> Iterator[tuple[QaSample, str]]:
-    """Yield new single questions without end, each with its text's hash."""
+def held_out(rng: random.Random, seen: frozenset[str] | set[str]) -> Iterator[tuple[QaSample, str]]:
+    """Yield new single questions of the held-out grammar without end, each with its text's hash.
+
+    None is among `seen`, which are hashes of training questions.
+    """
     given: set[str] = set()
     while True:
         sample = generate(rng, "held", TOOL_SEED)
@@ -153,10 +160,20 @@ def _held_out(
 
 
 def _voiced(index: int, sample: QaSample) -> ExamQuestion:
-    """Two of four questions are ked's, one klatt4's, one a seen voice's in noise."""
-    if index % 4 < 3:
-        return ExamQuestion(sample, UNSEEN[index % 4])
-    return ExamQuestion(sample, SEEN[index // 4 % len(SEEN)], SEEN_NOISE_DB)
+    """Of nine questions four are of natural voices, four of seen voices in noise, one of an unseen
+    machine voice."""
+    turn, nine = index % 9, index // 9
+    if turn == 8:
+        return ExamQuestion(sample, UNSEEN[nine % len(UNSEEN)])
+    if turn % 2 == 0:
+        return ExamQuestion(sample, HELD_NATURAL[(4 * nine + turn // 2) % len(HELD_NATURAL)])
+    return ExamQuestion(sample, SEEN[turn // 2], SEEN_NOISE_DB)
+
+
+def _extra_voice(index: int) -> str:
+    """Natural voices and unseen machine voices in turn."""
+    voices = HELD_NATURAL if index % 2 == 0 else UNSEEN
+    return voices[index // 2 % len(voices)]
 
 
 def _take(
@@ -191,7 +208,7 @@ def _pairs(
             fresh = other.question not in used and sample.question not in used
             if fresh and other.question != sample.question and other.answer != sample.answer:
                 used |= {other.question, sample.question}
-                who = UNSEEN[len(pairs) % 3]
+                who = _extra_voice(len(pairs))
                 pairs.append((ExamQuestion(other, who), ExamQuestion(sample, who)))
         if len(pairs) >= count:
             break

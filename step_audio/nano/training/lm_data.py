@@ -95,16 +95,16 @@ def _texts(rng: random.Random, count: int) -> Iterator[str]:
 Planned = tuple[str, QaSample | None, Speaker]
 
 
-def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
+def plan(index: int, size: int, guests: float = 0.0, natural: float = 0.0) -> list[Planned]:
     """Return what shard `index` contains; a question of "" stands for sound without speech.
 
-    `guests` is the share that "guest" voices say; the words are the same without them.
+    `guests` and `natural` are the shares that such voices say; the words are the same without them.
     """
     rng, voices = random.Random(10_000 + index), np.random.default_rng(index)
     words = vocabulary()
     planned: list[Planned] = []
     while len(planned) < size:
-        who = draw_training_speaker(voices, guest_share=guests)
+        who = draw_training_speaker(voices, guest_share=guests, natural_share=natural)
         if rng.random() < SALAD_SHARE:
             planned.append((salad(rng, words), None, who))
         elif rng.random() < NONSENSE_SHARE:
@@ -116,14 +116,20 @@ def plan(index: int, size: int, guests: float = 0.0) -> list[Planned]:
 
 
 def hearing_shard(
-    index: int, tokenizer: DualCodebookTokenizer, size: int, out: Path, guests: float = 0.0
+    index: int,
+    tokenizer: DualCodebookTokenizer,
+    size: int,
+    out: Path,
+    *,
+    guests: float = 0.0,
+    natural: float = 0.0,
 ) -> None:
     """Write the questions and the salad of one shard."""
     path = out / f"hearing-{index:04d}.safetensors"
     if path.exists():
         return
     rng, noise = random.Random(30_000 + index), np.random.default_rng(30_000 + index)
-    planned = plan(index, size, guests)
+    planned = plan(index, size, guests, natural)
     jobs = [
         Job(text, who, rate=rng.uniform(0.85, 1.2), pitch=rng.uniform(0.85, 1.15))
         if text
@@ -225,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shards", type=int, default=30)
     parser.add_argument("--shard", type=int, default=SHARD, help="utterances a shard")
     parser.add_argument("--guests", type=float, default=0.0, help="share of RHVoice's voices")
+    parser.add_argument("--natural", type=float, default=0.0, help="share of Kokoro's voices")
     parser.add_argument("--speech", help="corpus whose questions to answer; none are encoded here")
     parser.add_argument("--from", dest="weights", help="packed weights whose LM will be trained on")
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
@@ -241,7 +248,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers = [qa.answer for qa in questions]
             speaking_shard(index, tokenizer, args.shard, out, answers)
         else:
-            hearing_shard(index, tokenizer, args.shard, out, args.guests)
+            hearing_shard(
+                index, tokenizer, args.shard, out, guests=args.guests, natural=args.natural
+            )
             speaking_shard(index, tokenizer, args.shard, out)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,10 @@ from safetensors.torch import load_file, save_file
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Facts, record, write_facts
 from step_audio.data.speakers import ANSWER_SPEAKERS
+from step_audio.dialog.speakable.reading_domain import Pair, word_pairs
 from step_audio.engine.step1 import Step1Config
 from step_audio.engine.weights import save_step1
+from step_audio.nano.domain import generate
 from step_audio.nano.training.flow_shards import read_embeddings
 
 CONTEXT = 1536
@@ -85,11 +88,19 @@ def pack_tokenizer(trained: Path, out: Path) -> None:
 
 
 def pack_lm(trained: Path, out: Path) -> None:
-    """Write `lm/`: int8 weights, their config, the text tokenizer."""
+    """Write `lm/`: int8 weights, their config, the text tokenizer, what it can read aloud."""
     source, target = trained / "lm" / "export", out / "lm"
     config = Step1Config.from_mapping(json.loads((source / "config.json").read_text()))
     save_step1(target, config, load_file(str(source / "model.safetensors")), int8=True)
     shutil.copyfile(trained / "lm-data" / "tokenizer.json", target / "tokenizer.json")
+    pairs = sorted(answer_pairs())
+    (target / "word_pairs.txt").write_text("".join(f"{a} {b}\n" for a, b in pairs), "utf-8")
+
+
+def answer_pairs(answers: int = 20_000, seed: int = 1) -> set[Pair]:
+    """Return the pairs of words that answers of the training grammar hold; see `ReadingDomain`."""
+    rng = random.Random(seed)
+    return {pair for _ in range(answers) for pair in word_pairs(generate(rng, "train").answer)}
 
 
 def pack_vocoder(trained: Path, out: Path, part: str) -> None:

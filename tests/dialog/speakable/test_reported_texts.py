@@ -263,7 +263,7 @@ def test_a_model_of_words_alone_is_given_words_alone() -> None:
 def test_a_style_holds_until_the_next_however_the_text_is_cut() -> None:
     reader = TextReader()
     tags = [
-        [spoken.style.tag for spoken in reader.read(written)]
+        ["".join(spoken.style.tags) for spoken in reader.read(written)]
         for written in ("(sad) One.", "Two (English) too.", "(happy)", "Three.")
     ]
     assert tags == [["悲伤1"], ["悲伤1"], [], ["高兴1"]]

@@ -36,6 +36,7 @@ from server.http.websocket import Socket
 from server.realtime.connection.session_host import SessionHost
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.response_task import ResponseTask
+from server.routes.tts.session import SpeechSession
 from server.serving import configured
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.errors import EngineError
@@ -67,7 +68,7 @@ UNSPEAKABLE: Final = group(500)
 BROKEN: Final = interleave(text_ids("It is noon."), [group(1), UNSPEAKABLE], VOCAB)
 LONG: Final = interleave(text_ids(_WORDS), [group(n) for n in range(90)], VOCAB)
 """Far more sound than the sockets' small buffers hold."""
-KNOWN: Final = frozenset({"part failed", "tool broke"})
+KNOWN: Final = frozenset({"part failed", "tool broke", "reading failed"})
 """What is logged as an error: faults of the parts that were made to break."""
 _WAIT_S: Final = 60.0
 """Longest wait of a client for anything; only a session that hangs makes it wait so long."""
@@ -85,13 +86,13 @@ class Breakable:
         async with self._free:
             self.taken += 1
             try:
-                async for token_id in self._said(_read(request.prompt)):
+                async for token_id in self._said(_read(request.prompt), request.form):
                     await asyncio.sleep(0)
                     yield token_id
             finally:
                 self.taken -= 1
 
-    async def _said(self, prompt: str) -> AsyncIterator[int]:
+    async def _said(self, prompt: str, form: str | None) -> AsyncIterator[int]:
         for tool in ("cancels", "hangs", "breaks"):
             if f"tool {tool}" in prompt and f"{tool} {{}}" not in prompt:
                 self.served[tool] += 1
@@ -108,7 +109,8 @@ class Breakable:
                 raise EngineError("the engine is gone")
             if at == 20 and kind == "engine crashes":
                 raise RuntimeError("a fault of the engine")
-            yield token_id
+            if form != "speech" or VOCAB.is_audio(token_id):
+                yield token_id
 
     async def prefill(self, prompt: tuple[int, ...], session: str) -> None:
         await asyncio.sleep(0)
@@ -176,19 +178,10 @@ class LastValues:
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
         self.last: dict[str, float] = {}
-        self._news = asyncio.Event()
 
     def observe(self, name: str, value: float) -> None:
         self.sums[name] += 1
         self.last[name] = value
-        if name == "guard_stops.slow":
-            self._news.set()
-
-    async def given_up(self, readers: int) -> None:
-        """Wait until so many slow readers were given up."""
-        while self.sums["guard_stops.slow"] < readers:
-            self._news.clear()
-            await self._news.wait()
 
 
 class Client:
@@ -261,11 +254,12 @@ class Stand:
     recorder: LastValues
     server: Server
     drain: Drain
-    slow: int = 0
     ends: Counter[str] = field(default_factory=Counter)
 
     @asynccontextmanager
-    async def client(self, *offered: str, narrow: bool = False) -> AsyncIterator[Client]:
+    async def client(
+        self, *offered: str, narrow: bool = False, path: str = "/v1/realtime"
+    ) -> AsyncIterator[Client]:
         """Connect, again for as long as the server is full, and leave nothing behind."""
         protocols = [Subprotocol(name) for name in ("realtime", *offered)]
         while True:
@@ -276,7 +270,7 @@ class Stand:
                 await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", self.port))
                 try:
                     socket = await connect(
-                        f"ws://127.0.0.1:{self.port}/v1/realtime",
+                        f"ws://127.0.0.1:{self.port}{path}",
                         sock=plain.dup(),
                         subprotocols=protocols,
                         max_size=None,
@@ -300,6 +294,22 @@ class Stand:
                     await socket.close()
             socket.transport.abort()
             await socket.wait_closed()
+
+    async def given_up(self, client: Client) -> None:
+        """Wait until the server has closed a client that reads nothing."""
+        address = client.socket.local_address
+        for _ in range(int(_WAIT_S / 0.05)):
+            open_ = [
+                each
+                for each in self.server.server_state.connections
+                if isinstance(each, Socket)
+                and each.transport.get_extra_info("peername") == address
+                and not each.close_sent
+            ]
+            if not open_:
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError
 
 
 Way = Callable[[Stand, random.Random], Awaitable[None]]
@@ -408,11 +418,8 @@ async def too_large(stand: Stand, rng: random.Random) -> None:
 async def slow_reader(stand: Stand, rng: random.Random) -> None:
     """Reads nothing of a long answer until the server has given it up."""
     async with stand.client(narrow=True) as client:
-        stand.slow += 1
-        number = stand.slow
         await client.say("at length please")
-        async with asyncio.timeout(_WAIT_S):
-            await stand.recorder.given_up(number)
+        await stand.given_up(client)
         if rng.random() < 0.5:
             client.drop()
         else:
@@ -451,6 +458,25 @@ async def resumed(stand: Stand, rng: random.Random) -> None:
             raise
 
 
+async def read_aloud(stand: Stand, rng: random.Random) -> None:
+    """A speech socket: read to the end, broken within, dropped, or never read."""
+    way = rng.choice(["whole", "breaks", "drops", "slow"])
+    texts = {"breaks": "The engine crashes here. ", "whole": "What time is it? "}
+    async with stand.client(narrow=way == "slow", path="/v1/realtime/audio") as client:
+        await client.send("tts.create", data={"response_format": "wav"})
+        text = texts.get(way, "Read at length please. " * 80)  # more than stand in line
+        await client.send("tts.text.delta", data={"text": text})
+        if way == "slow":
+            await stand.given_up(client)
+            return
+        if way == "drops":
+            await client.until("tts.response.audio.delta")
+            client.drop()
+            return
+        await client.send("tts.text.done")
+        await client.until("tts.response.error" if way == "breaks" else "tts.response.audio.done")
+
+
 BREAKING: Final = ("engine fails", "engine crashes", "unspeakable", "tool cancels", "tool breaks")
 WAYS: Final[tuple[Way, ...]] = (
     normal,
@@ -466,6 +492,8 @@ WAYS: Final[tuple[Way, ...]] = (
     broken_part,
     broken_part,
     resumed,
+    read_aloud,
+    read_aloud,
 )
 
 
@@ -502,7 +530,10 @@ async def standing() -> AsyncIterator[Stand]:
 def live() -> dict[str, int]:
     """Return how many objects there are of what a session is made of."""
     gc.collect()
-    kinds = (SessionHost, RealtimeSession, ResponseTask, Conversation, Socket, ClientConnection)
+    kinds = (
+        *(SessionHost, RealtimeSession, ResponseTask, Conversation, SpeechSession),
+        *(Socket, ClientConnection),
+    )
     found = Counter(type(each) for each in gc.get_objects() if isinstance(each, kinds))
     return {kind.__name__: found[kind] for kind in kinds}
 
@@ -591,6 +622,7 @@ async def test_sessions_that_end_by_every_way_there_is_leave_nothing_behind(
         tracemalloc.stop()
         assert grown < 64 * 1024, f"{grown} bytes more after as many sessions again"
         assert handles() == handles_served
+        assert stand.recorder.sums["guard_stops.slow"]
         assert all(stand.ends[way.__name__] for way in WAYS)
         await stopped_amid(stand)
     assert asyncio.all_tasks() == before

@@ -82,7 +82,7 @@ def test_an_mcp_servers_tool_is_told_called_and_answered_from(
         events = talk.until("response.done")
     assert tools_told(engine)[0] == "get_current_time"
     assert tools_told(engine)[-1] == "shelf"
-    assert 'function_output\n{"books":3}assistant\n' in told(engine, 1)
+    assert 'input\n{"books":3}assistant\n' in told(engine, 1)
     assert said(events) == "I look. Three books."
     assert sound(events) > 0
     assert events[-1]["response"]["status"] == "completed"
@@ -116,7 +116,7 @@ def test_a_clients_function_is_told_and_called_over_the_protocol(
         talk.send("conversation.item.create", item=item)
         talk.send("response.create")
         assert said(talk.until("response.done")) == "Three books."
-    assert f'{WRITE("lamp", call["arguments"])}function_output\n{{"ok":1}}' in told(engine, 1)
+    assert f'{WRITE("lamp", call["arguments"])}input\n{{"ok":1}}' in told(engine, 1)
 
 
 def test_words_and_calls_of_both_sides_in_one_turn_keep_their_order(connect: Connect) -> None:
@@ -136,5 +136,5 @@ def test_words_and_calls_of_both_sides_in_one_turn_keep_their_order(connect: Con
         assert said(talk.until("response.done")) == "Three books."
     assert told(engine, 1).endswith(
         f"Now.{WRITE('lamp', '{}')}{WRITE('get_time', '{}')}"
-        'function_output\n{"ok":1}function_output\n{"time":"noon"}assistant\n'
+        'input\n{"ok":1}input\n{"time":"noon"}assistant\n'
     )
