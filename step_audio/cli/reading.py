@@ -33,7 +33,7 @@ from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.speakable.characters import has_words
-from step_audio.dialog.speakable.reader import TextReader, check_text
+from step_audio.dialog.speakable.reader import SentenceReader, check_text
 from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
@@ -70,7 +70,7 @@ def _show(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     options = _options(args, profile)
     for text in _texts(args):
-        reader = TextReader(options, profile.dialog.languages, args.instructions)
+        reader = SentenceReader(options, profile.dialog.languages, args.instructions)
         for written in sentences(text):
             try:
                 spoken = reader.read(written)

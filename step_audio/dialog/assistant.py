@@ -35,7 +35,7 @@ from step_audio.dialog.response.responder import DirectResponder, ReadingRespond
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.settings import DialogSettings
-from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, check_text
+from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
 from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
@@ -330,11 +330,11 @@ class Assistant:
 
     def text_reader(
         self, reading_style: ReadingStyle, options: TextOptions | None = None
-    ) -> TextReader:
+    ) -> SentenceReader:
         """Return the reader of a text that comes sentence by sentence; see `read_sentence`."""
         return self._reader.text_reader(reading_style, options)
 
-    async def read_sentence(self, reader: TextReader, written: str) -> list[SpokenSentence]:
+    async def read_sentence(self, reader: SentenceReader, written: str) -> list[SpokenSentence]:
         """Return what is read of the next sentence of a text. Raises UnreadableText."""
         return await self._synthesizer.read(reader, written)
 

@@ -15,7 +15,7 @@ from step_audio.core.types import (
 )
 from step_audio.dialog.response.parser import Parsed
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
-from step_audio.dialog.speakable.reader import TextReader
+from step_audio.dialog.speakable.reader import SentenceReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder
 
@@ -89,12 +89,12 @@ class Cascade:
             return ()
         return style.tags
 
-    def text_reader(self) -> TextReader:
+    def text_reader(self) -> SentenceReader:
         """Return the reader of an answer that comes in pieces."""
         return self._synthesizer.answer_reader()
 
     def read(
-        self, text: str, voice: Voice, tags: tuple[str, ...], reader: TextReader | None = None
+        self, text: str, voice: Voice, tags: tuple[str, ...], reader: SentenceReader | None = None
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a text, or of the next piece of the text of a reader."""
         return self._synthesizer.groups(

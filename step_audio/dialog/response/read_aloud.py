@@ -12,7 +12,7 @@ from step_audio.dialog.response.pipeline import AudioChunk
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
 from step_audio.dialog.speakable.characters import has_words
-from step_audio.dialog.speakable.reader import SpokenSentence, TextReader
+from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence
 from step_audio.dialog.speakable.style_tags import ReadingStyle, style_asked, styled
 
 
@@ -39,7 +39,7 @@ class ReadAloud:
 
     def text_reader(
         self, reading_style: ReadingStyle, options: TextOptions | None = None
-    ) -> TextReader:
+    ) -> SentenceReader:
         """Return the reader of a text that comes in pieces."""
         return self._synthesizer.text_reader(options, reading_style.instructions)
 

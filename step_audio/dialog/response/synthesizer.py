@@ -21,7 +21,7 @@ from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.degeneration import DegenerationGuard
 from step_audio.dialog.response.parser import TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
-from step_audio.dialog.speakable.reader import SpokenSentence, TextReader, check_text
+from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.workers import WorkerThreads
 
@@ -74,15 +74,17 @@ class SpeechSynthesizer:
         self._patience = patience
         self._reader = reader
 
-    def text_reader(self, options: TextOptions | None = None, instructions: str = "") -> TextReader:
+    def text_reader(
+        self, options: TextOptions | None = None, instructions: str = ""
+    ) -> SentenceReader:
         """Return the reader of one text; by default with the options of the deployment."""
-        return TextReader(options or self._text_options, self._languages, instructions)
+        return SentenceReader(options or self._text_options, self._languages, instructions)
 
-    def answer_reader(self) -> TextReader:
+    def answer_reader(self) -> SentenceReader:
         """Return the reader of an answer: it has no style tags, and nobody to refuse it to."""
         return self.text_reader(replace(self._text_options, style_tags=False, unreadable="skip"))
 
-    async def read(self, reader: TextReader, written: str) -> list[SpokenSentence]:
+    async def read(self, reader: SentenceReader, written: str) -> list[SpokenSentence]:
         """Return what is read of one written sentence. Raises UnreadableText."""
         if self._reader is None:
             return reader.read(written)
@@ -100,7 +102,9 @@ class SpeechSynthesizer:
 
         return checked() if self._reader is None else await self._reader.run(checked)
 
-    async def readings(self, text: str, reader: TextReader) -> AsyncGenerator[SpokenSentence, None]:
+    async def readings(
+        self, text: str, reader: SentenceReader
+    ) -> AsyncGenerator[SpokenSentence, None]:
         """Yield what is read of a whole text. Raises UnreadableText."""
         for written in sentences(text):
             for spoken in await self.read(reader, written):
@@ -115,7 +119,7 @@ class SpeechSynthesizer:
         sampling: SamplingParams,
         *,
         tags: tuple[str, ...] = (),
-        reader: TextReader | None = None,
+        reader: SentenceReader | None = None,
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
         """Yield the groups of a text without style tags as they are generated.
@@ -143,7 +147,9 @@ class SpeechSynthesizer:
                 async for group in groups:
                     yield group
 
-    async def _piece(self, text: str, reader: TextReader) -> AsyncGenerator[SpokenSentence, None]:
+    async def _piece(
+        self, text: str, reader: SentenceReader
+    ) -> AsyncGenerator[SpokenSentence, None]:
         for written in sentences(text):
             for spoken in await self.read(reader, written):
                 yield spoken

@@ -29,7 +29,7 @@ class SpokenSentence:
     text: str
 
 
-class TextReader:
+class SentenceReader:
     """Reads one text, written sentence after written sentence.
 
     The sentences are those of `SentenceSplitter`: a text that comes in pieces is read as the whole
@@ -134,8 +134,8 @@ def read_text(
     languages: tuple[LanguageCode, ...] = (),
     instructions: str = "",
 ) -> list[SpokenSentence]:
-    """Return a whole text as it is read. Raises UnreadableText, see `TextReader.read`."""
-    reader = TextReader(options, languages, instructions)
+    """Return a whole text as it is read. Raises UnreadableText, see `SentenceReader.read`."""
+    reader = SentenceReader(options, languages, instructions)
     return [
         *(spoken for written in sentences(text) for spoken in reader.read(written)),
         *reader.end(),
@@ -146,11 +146,11 @@ def check_text(text: str, options: TextOptions, languages: tuple[LanguageCode, .
     """Return what is to be said of the parts of a text that are left out.
 
     Raises:
-        UnreadableText: as `TextReader.read`, for the first sentence.
+        UnreadableText: as `SentenceReader.read`, for the first sentence.
     """
     if not languages or text.isascii():
         return []
-    reader = TextReader(options, languages)
+    reader = SentenceReader(options, languages)
     for written in sentences(text):
         reader.check(written)
     return reader.warnings

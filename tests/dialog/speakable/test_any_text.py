@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
 from step_audio.dialog.speakable.markup import without_tags
-from step_audio.dialog.speakable.reader import TextReader, read_text
+from step_audio.dialog.speakable.reader import SentenceReader, read_text
 from step_audio.dialog.speakable.rules import read_sentence
 from step_audio.dialog.speakable.sentences import MAX_CHARS, SentenceSplitter
 from step_audio.dialog.speakable.style_tags import styled
@@ -111,7 +111,7 @@ def test_a_text_with_letters_is_never_read_as_nothing(text: str) -> None:
 @given(TEXT, st.lists(st.integers(0, 400), max_size=8))
 @many
 def test_a_text_in_pieces_is_read_as_the_whole_is(text: str, cuts: list[int]) -> None:
-    splitter, text_reader, last = SentenceSplitter(), TextReader(SKIP), 0
+    splitter, text_reader, last = SentenceSplitter(), SentenceReader(SKIP), 0
     written = list[str]()
     for cut in [*sorted(min(cut, len(text)) for cut in cuts), len(text)]:
         written += splitter.push(text[last:cut])

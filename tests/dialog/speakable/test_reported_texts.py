@@ -4,7 +4,7 @@ import pytest
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
-from step_audio.dialog.speakable.reader import TextReader, check_text, read_text
+from step_audio.dialog.speakable.reader import SentenceReader, check_text, read_text
 from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 
@@ -220,7 +220,7 @@ def test_family_12_an_odd_sentence_is_left_out_on_request_and_named() -> None:
     text = "One. Привет, мир. Two."
     with pytest.raises(UnreadableText, match="Привет"):
         read_text(text, languages=ENGLISH)
-    reader = TextReader(TextOptions(unreadable="skip"), ENGLISH)
+    reader = SentenceReader(TextOptions(unreadable="skip"), ENGLISH)
     read = [spoken.text for written in sentences(text) for spoken in reader.read(written)]
     assert read == ["One.", "Two."]
     assert reader.warnings == [
@@ -230,7 +230,7 @@ def test_family_12_an_odd_sentence_is_left_out_on_request_and_named() -> None:
 
 
 def test_family_7_a_word_that_is_left_out_of_a_sentence_is_named() -> None:
-    reader = TextReader(TextOptions(), ENGLISH)
+    reader = SentenceReader(TextOptions(), ENGLISH)
     assert [s.text for s in reader.read("The word привет means hello.")] == [
         "The word means hello."
     ]
@@ -261,7 +261,7 @@ def test_a_model_of_words_alone_is_given_words_alone() -> None:
 
 
 def test_a_style_holds_until_the_next_however_the_text_is_cut() -> None:
-    reader = TextReader()
+    reader = SentenceReader()
     tags = [
         ["".join(spoken.style.tags) for spoken in reader.read(written)]
         for written in ("(sad) One.", "Two (English) too.", "(happy)", "Three.")
