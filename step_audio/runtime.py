@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from step_audio.core.blas import one_blas_thread
 from step_audio.core.decoder_pool import DecoderPool
@@ -22,6 +24,7 @@ from step_audio.core.ports import (
     AudioTokenizer,
     Engine,
     Services,
+    SpeechRecognizer,
     Stage,
     TextTokenizer,
     ToolBox,
@@ -31,27 +34,39 @@ from step_audio.core.ports import (
     VoiceStore,
 )
 from step_audio.core.profile import (
+    ChatSection,
     LocalEngineSection,
+    OwnModelSection,
     Profile,
     ScriptedEngineSection,
+    SpeechEndpointSection,
+    TranscriptionEndpointSection,
     VllmEngineSection,
+    WhisperSection,
 )
 from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
+    from step_audio.endpoints.connection import Endpoint
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
+    from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
+
+_Keyed = ChatSection | TranscriptionEndpointSection | SpeechEndpointSection
+"""What needs a key."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,18 +88,33 @@ class Runtime:
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
-        if isinstance(profile.engine, ScriptedEngineSection):
-            return self._scripted(profile.engine)
+        if profile.responder == "chat":
+            return self._chatting()
+        engine = profile.engine
+        if isinstance(engine, ScriptedEngineSection):
+            return self._scripted(engine)
+        if isinstance(engine, SpeechEndpointSection):
+            raise ProfileError("engine.kind 'speech_endpoint' is for the responder 'chat' only")
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
-        voices = self._voices
+        second = profile.speech_engine if cascade else None
+        return self._own_parts(engine, second, self.audio_tokenizer())
+
+    def _own_parts(
+        self,
+        engine: LocalEngineSection | VllmEngineSection,
+        second: LocalEngineSection | VllmEngineSection | None,
+        audio_tokenizer: AudioTokenizer | None,
+    ) -> Services:
+        """Return the parts of a deployment whose sound a model of ours makes."""
+        profile, voices = self._profile, self._voices
         return Services(
             model_name=profile.model_name,
             vocab=self._vocab,
-            audio_tokenizer=self.audio_tokenizer(),
+            audio_tokenizer=audio_tokenizer,
             text_tokenizer=self._text_tokenizer,
-            engine=self._engine(profile.engine),
+            engine=self._engine(engine),
             vocoder=self.vocoder(),
             singing_vocoder=self._singing_vocoder(),
             chat_headers=self._weights.facts.chat_headers,
@@ -97,10 +127,126 @@ class Runtime:
             recorder=LogRecorder(),
             sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
-            speech_engine=self._engine(profile.speech_engine)
-            if cascade and profile.speech_engine
-            else None,
+            speech_engine=self._engine(second) if second else None,
         )
+
+    def _chatting(self) -> Services:
+        """Return the parts of a deployment whose answers a chat model writes."""
+        from step_audio.endpoints.chat import ChatCompletions
+
+        profile, chat = self._profile, self._profile.chat
+        if chat is None:
+            raise ProfileError("responder 'chat' needs a section chat: {url, model}")
+        ear = profile.transcriber
+        if ear is None and chat.hears != "audio":
+            raise ProfileError(
+                "who hears? give a transcriber, or chat: {hears: audio} for a model that does"
+            )
+        own_ear = isinstance(ear, OwnModelSection)
+        model = ChatCompletions(
+            self._endpoint(chat.url, chat),
+            chat.model,
+            first_word_timeout_s=chat.first_token_timeout_s,
+            extra_body=chat.extra_body,
+            begins_thinking=chat.begins_thinking,
+        )
+        tokenizer = self.audio_tokenizer() if own_ear else None
+        return replace(
+            self._voice_parts(tokenizer),
+            chat_model=model,
+            audio_tokenizer=tokenizer,
+            recognizer=self._recognizer(ear),
+            at_work=self._at_work(chat),
+        )
+
+    def _voice_parts(self, audio_tokenizer: AudioTokenizer | None) -> Services:
+        """Return what reads aloud what a chat model writes, and what is the same for all."""
+        engine = self._profile.engine
+        if isinstance(engine, ScriptedEngineSection):
+            return self._scripted(engine)
+        if isinstance(engine, SpeechEndpointSection):
+            return self._service_voice(engine)
+        return self._own_parts(engine, None, audio_tokenizer)
+
+    def _service_voice(self, engine: SpeechEndpointSection) -> Services:
+        from step_audio import scripted
+        from step_audio.endpoints.speech import SpeechEndpoint
+        from step_audio.endpoints.voices import NoEngine, ServiceVoices
+
+        service = SpeechEndpoint(
+            self._endpoint(engine.url, engine),
+            engine.model,
+            sample_rate_hz=engine.sample_rate_hz,
+        )
+        voices = ServiceVoices(engine.voices)
+        return Services(
+            model_name=self._profile.model_name,
+            vocab=scripted.VOCAB,
+            audio_tokenizer=None,
+            text_tokenizer=scripted.Bytes(),
+            engine=NoEngine(),
+            vocoder=scripted.Tone(),
+            voices=voices,
+            default_voice=voices.get(self._profile.voice).name,
+            tools=self._tools(),
+            clock=MonotonicClock(),
+            recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
+            turn_detector=self.turn_detector(),
+            speech_model=service,
+        )
+
+    def _recognizer(
+        self, ear: WhisperSection | TranscriptionEndpointSection | OwnModelSection | None
+    ) -> SpeechRecognizer | None:
+        if isinstance(ear, WhisperSection):
+            from step_audio.whisper import WhisperRecognizer
+
+            return WhisperRecognizer(
+                ear.model, device=ear.device, threads=ear.threads, languages=ear.languages
+            )
+        if isinstance(ear, TranscriptionEndpointSection):
+            from step_audio.endpoints.transcription import TranscriptionEndpoint
+
+            return TranscriptionEndpoint(self._endpoint(ear.url, ear), ear.model)
+        return None
+
+    def _endpoint(self, url: str, keyed: _Keyed) -> Endpoint:
+        """Return a server. Raises ProfileError: its key's file cannot be read."""
+        from step_audio.endpoints.connection import Endpoint
+
+        key = keyed.api_key.get_secret_value() if keyed.api_key else None
+        if key is None and keyed.api_key_file is not None:
+            path = keyed.api_key_file.expanduser()
+            try:
+                key = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "it is not text"
+                raise ProfileError(f"cannot read the key in {path}: {why}") from None
+        return Endpoint(url, key or None)
+
+    def _at_work(self, chat: ChatSection) -> dict[str, str]:
+        """Return which models hear, answer and speak, as people are told it."""
+        profile = self._profile
+        match profile.transcriber:
+            case WhisperSection(model=model):
+                ear = f"Whisper {Path(model).name}"
+            case TranscriptionEndpointSection(model=model):
+                ear = model
+            case OwnModelSection():
+                ear = profile.weights.name
+            case _:
+                ear = "the chat model"
+        match profile.engine:
+            case LocalEngineSection():
+                voice = profile.weights.name
+            case ScriptedEngineSection():
+                voice = "a tone"
+            case engine:
+                voice = engine.model
+        model = chat.model or "its first model"
+        where = urlsplit(chat.url).netloc
+        return {"ear": ear, "chat": f"{model} at {where}", "voice": f"{voice}, {profile.voice}"}
 
     def settings(self) -> DialogSettings:
         """Return what the profile says about answers."""
@@ -125,14 +271,45 @@ class Runtime:
             ),
             result_role=tools.result_role,
             turns=TurnSettings(
-                silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
+                silence_ms=profile.turn_detector.silence_ms,
+                speculate=self._speculates(),
+                resume_ms=profile.turns.resume_ms,
             ),
+            chat=self._chat_settings(),
+            live_words=self._live_words(),
         )
+
+    def _chat_settings(self) -> ChatSettings:
+        chat = self._profile.chat
+        if chat is None:
+            return ChatSettings()
+        return ChatSettings(
+            hears=chat.hears == "audio",
+            context_tokens=chat.context_tokens,
+            unheard=load_prompt("unheard"),
+        )
+
+    def _speculates(self) -> bool:
+        """Whether answers are begun in pauses: not where each of them is paid for."""
+        asked, chat = self._profile.turns.speculate, self._profile.chat
+        if asked is not None or chat is None:
+            return asked is not False
+        from step_audio.endpoints.connection import is_local
+
+        return is_local(chat.url)
+
+    def _live_words(self) -> bool:
+        ear = self._profile.transcriber
+        if isinstance(ear, TranscriptionEndpointSection) and ear.live is None:
+            from step_audio.endpoints.connection import is_local
+
+            return is_local(ear.url)
+        return getattr(ear, "live", True) is not False
 
     def _domain(self) -> ReadingDomain:
         """Return what the model that reads aloud was taught; anything where it does not say."""
         reads = self._profile.speech_engine or self._profile.engine
-        if isinstance(reads, ScriptedEngineSection):
+        if isinstance(reads, ScriptedEngineSection | SpeechEndpointSection):
             return ReadingDomain()
         listed = self._weights.folder / "lm" / "word_pairs.txt"
         if not listed.is_file():
@@ -160,7 +337,7 @@ class Runtime:
 
     def _context(self) -> int:
         """Return the most ids of a sequence."""
-        if isinstance(self._profile.engine, ScriptedEngineSection):
+        if isinstance(self._profile.engine, ScriptedEngineSection | SpeechEndpointSection):
             from step_audio import scripted
 
             return scripted.CONTEXT
@@ -266,22 +443,26 @@ class Runtime:
             made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         )
 
+    def speaker_encoder(self) -> SpeakerEncoder | None:
+        """Return what measures speakers; None where the weights have nothing for it."""
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
+
+        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
+        if not graphs:
+            return None
+        return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
         from step_audio.voices.folder import FolderVoices
         from step_audio.voices.making import VoiceMaker
-        from step_audio.voices.speaker_encoder import SpeakerEncoder
         from vocoder.flow_loading import load_flow
 
-        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
-        encoder = None
-        if graphs:
-            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
         own = FolderVoices(self._weights)
         return VoiceMaker(
             self._ear(),
             load_flow(self._model("vocoder/flow")),
-            encoder,
+            self.speaker_encoder(),
             [own.get(name) for name in own.names()],
             examples=self._weights.facts.examples,
         )
@@ -320,7 +501,9 @@ class Runtime:
     def _patience(self) -> TokenTimeouts:
         """Return how long to wait for engines: a little longer than those wait themselves."""
         engines = (self._profile.engine, self._profile.speech_engine)
+        remote: list[VllmEngineSection | ChatSection]
         remote = [engine for engine in engines if isinstance(engine, VllmEngineSection)]
+        remote += [self._profile.chat] if self._profile.chat else []
         usual = TokenTimeouts()
         return TokenTimeouts(
             first_s=max([e.first_token_timeout_s + 1 for e in remote], default=usual.first_s),

@@ -52,6 +52,7 @@ class FakeParts:
         self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
 
     def audio_tokenizer(self) -> AudioTokenizer:
+        assert self._services.audio_tokenizer is not None
         return self._services.audio_tokenizer
 
     def vocoder(self) -> Vocoder:
@@ -62,6 +63,9 @@ class FakeParts:
 
     def voice_library(self) -> VoiceLibrary:
         raise AssertionError("no command of these tests adds voices")
+
+    def speaker_encoder(self) -> None:
+        return None
 
     def voice_maker(self) -> VoiceMaker:
         raise AssertionError("no command of these tests makes voices")

@@ -36,6 +36,21 @@ const warned = ({ reason, expires_in_s: leftS }) =>
     : `This conversation has lasted as long as it may. In ${duration(leftS)} it goes on in a new one; ` +
       "what was said is taken along.";
 
+/** Which models hear, answer and speak, where they are several. */
+const showAtWork = async () => {
+  try {
+    const { data } = await (await ask("/v1/models")).json();
+    const parts = data[0]?.at_work;
+    $("at-work").hidden = !parts;
+    if (parts) {
+      $("at-work").textContent =
+        `You are heard by ${parts.ear}, answered by ${parts.chat}, and spoken to by ${parts.voice}.`;
+    }
+  } catch {
+    $("at-work").hidden = true; // it is only shown
+  }
+};
+
 /** @param {"open" | "closed" | "asleep"} state @param {string} label */
 const paint = (state, label) => {
   $("connection").dataset.state = state;
@@ -74,6 +89,7 @@ export const watchConnection = (client) => {
     $("model").textContent = session.model;
     $("nano-notice").hidden = !session.model.includes("nano");
     paint("open", "Connected");
+    showAtWork();
   });
   client.on("session.resumed", () => {
     found();

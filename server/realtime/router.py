@@ -159,6 +159,7 @@ def _host(
     if context.tracer is not None:
         watches.append(TurnSpans(context.tracer, new_id()))
     version, watch = version_of(dialect), Watches(watches)
+    wanted = socket.query_params.get("intent") == "transcription"
     host = SessionHost(
         context.assistant,
         context.settings,
@@ -166,6 +167,7 @@ def _host(
         place,
         version=version,
         resumable=resumable,
+        purpose="transcription" if wanted else "realtime",
         config=config,
     )
     return host

@@ -19,6 +19,8 @@ def models_router(services: Services, created_s: int) -> APIRouter:
         "created": created_s,
         "owned_by": "step-audio",
     }
+    if services.at_work:  # an extension: which models hear, answer and speak
+        model["at_work"] = dict(services.at_work)
 
     @router.get("/v1/models", summary="The one model that is loaded.")
     async def list_models() -> dict[str, Any]:

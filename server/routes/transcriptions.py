@@ -19,9 +19,10 @@ from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
 from server.http.uploads import MAX_UPLOAD_S, decoded, warning_facts, warning_headers
 from step_audio.core.containers import KINDS
+from step_audio.core.ports import RecognitionHints
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 from step_audio.dialog.turns.segmenter import Segment, Segmenter
 
 TextFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -50,12 +51,14 @@ class TranscriptionRequest:
         list[Annotated[Literal["segment", "word"], BeforeValidator(_in_small_letters)]] | None,
         Form(alias="timestamp_granularities[]"),
     ] = None
+    also: Annotated[str, Form(alias="timestamp_granularities", max_length=32)] = ""
+    """The same as some programs write it."""
     include: Annotated[list[str] | None, Form(alias="include[]")] = None
 
     @property
     def wants_words(self) -> bool:
         """Whether the times of words are asked for."""
-        return "word" in (self.granularities or ())
+        return "word" in (self.granularities or ()) or "word" in self.also.lower()
 
     @property
     def unserved(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class SpokenSegment:
 
     segment: Segment
     text: str
+    language: str = ""
 
 
 def transcriptions_router(
@@ -92,7 +96,8 @@ def transcriptions_router(
         file: Annotated[UploadFile, File(description=KINDS)],
         wanted: Annotated[TranscriptionRequest, Depends()],
     ) -> Streamed:
-        listener = _Listener(assistant, slots, file, wanted.unserved)
+        hints = RecognitionHints(language=wanted.language, context=wanted.prompt)
+        listener = _Listener(assistant, slots, file, hints, wanted.unserved)
         if wanted.stream:
             return Streamed(
                 with_error(_events(listener)),
@@ -130,16 +135,22 @@ class _Listener:
     """One upload on its way to words."""
 
     def __init__(
-        self, assistant: Assistant, slots: Slots, file: UploadFile, warnings: tuple[str, ...]
+        self,
+        assistant: Assistant,
+        slots: Slots,
+        file: UploadFile,
+        hints: RecognitionHints,
+        warnings: tuple[str, ...],
     ) -> None:
         """Args: `warnings` are of the request; those of its sound join them."""
         self._assistant, self._slots, self._file = assistant, slots, file
+        self._hints = hints
         self.seconds = 0.0
         self.warnings = warnings
 
     async def said(self) -> AsyncGenerator[SpokenSegment, None]:
         """Yield segment by segment. Raises RequestError, EngineError."""
-        transcriber = ModelTranscriber(self._assistant)
+        transcriber = RecordingTranscriber(self._assistant, self._hints)
         async with self._slots.wait():
             services = self._assistant.services
             sound = await decoded(services, self._file, max_s=MAX_UPLOAD_S, param="file")
@@ -147,9 +158,9 @@ class _Listener:
             self.seconds, self.warnings = sound.seconds, (*self.warnings, *sound.warnings)
             services.recorder.observe("transcribed_s", self.seconds)
             for segment in await self._segments(pcm, rate_hz):
-                text = await transcriber.transcribe(segment.cut(pcm, rate_hz), rate_hz)
-                if text:
-                    yield SpokenSegment(segment, text)
+                heard = await transcriber.heard(segment.cut(pcm, rate_hz), rate_hz)
+                if heard.text:
+                    yield SpokenSegment(segment, heard.text, heard.language)
 
     def facts(self, at: int, each: SpokenSegment, wanted: TranscriptionRequest) -> dict[str, Any]:
         """Return one segment with all fields that strict clients ask for.
@@ -196,7 +207,8 @@ async def _whole(listener: _Listener, wanted: TranscriptionRequest) -> AsyncGene
             yield json.dumps(brief | warning_facts(listener.warnings)).encode()
         case "verbose_json":
             segments = [listener.facts(at, each, wanted) for at, each in enumerate(said)]
-            facts = {"task": "transcribe", "language": wanted.language or "unknown"}
+            language = wanted.language or next((s.language for s in said if s.language), "unknown")
+            facts = {"task": "transcribe", "language": language}
             body: dict[str, Any] = {**facts, "duration": round(listener.seconds, 3), "text": text}
             body |= {"segments": segments, "usage": _usage(listener)}
             body |= {"words": []} if wanted.wants_words else {}

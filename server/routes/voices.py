@@ -15,7 +15,7 @@ from step_audio.core.errors import AudioError, VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 MAX_RECORDING_S: Final = 60.0
 _NO: Final = frozenset({"", "no", "false", "0", "none", "null", "off"})
@@ -60,7 +60,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
         pcm, rate_hz = sound.pcm, sound.rate_hz
         recording = Recording(pcm[:, None], rate_hz)
         try:
-            words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
+            words = text or await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
             facts = await assistant.with_voices(
                 lambda: library.add(name, recording, text=words, consent=consent)
             )

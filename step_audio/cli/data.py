@@ -14,7 +14,7 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.containers import KINDS, SOUND_ENDINGS
 from step_audio.core.errors import InputError
-from step_audio.core.profile import Profile, ScriptedEngineSection
+from step_audio.core.profile import Profile, ScriptedEngineSection, SpeechEndpointSection
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
     profile = load_profile(args.profile)
-    if isinstance(profile.engine, ScriptedEngineSection):
+    if isinstance(profile.engine, ScriptedEngineSection | SpeechEndpointSection):
         raise InputError(f"profile {args.profile} has no model, and so no text tokenizer")
     weights = _weights(profile)
     samples = read_samples(args.folder)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_audio.cli.certificate import own_certificate
+from step_audio.cli.doctor import missing_chat
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
@@ -35,6 +37,8 @@ def serve(args: argparse.Namespace, load: Load) -> int:
         raise InputError(f"port {port} is outside 0..65535")
     configure_log(profile.server.log, profile.server.log_level)
     parts = load(profile)
+    for finding in missing_chat(profile):
+        print(f"{finding.fact}: {finding.advice}", file=sys.stderr, flush=True)
     metrics = Metrics()
     assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)

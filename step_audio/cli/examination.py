@@ -23,6 +23,7 @@ from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
 from step_audio.cli.speech import SpokenReply, answer
 from step_audio.core.config import load_profile
+from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
 from step_audio.core.resampling import resample_input
@@ -202,8 +203,11 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 
 def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     """Return speech (T,) after tokenizer and vocoder, in the default voice, and its rate."""
-    heard = services.audio_tokenizer.open()
-    sound = resample_input(pcm, rate_hz, services.audio_tokenizer.sample_rate_hz)
+    audio_tokenizer = services.audio_tokenizer
+    if audio_tokenizer is None:
+        raise InputError("this profile has no audio tokenizer; take one whose own model hears")
+    heard = audio_tokenizer.open()
+    sound = resample_input(pcm, rate_hz, audio_tokenizer.sample_rate_hz)
     groups = [*heard.push(sound), *heard.flush()]
     spoken = services.vocoder.open(services.voices.get(services.default_voice))
     chunks = [chunk for group in groups for chunk in spoken.push(group)]

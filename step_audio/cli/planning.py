@@ -15,6 +15,7 @@ from step_audio.core.profile import (
     LocalEngineSection,
     Profile,
     ScriptedEngineSection,
+    SpeechEndpointSection,
     VllmEngineSection,
 )
 from step_audio.core.types import Form
@@ -136,9 +137,14 @@ def _sum(
 def _models(profile: Profile) -> list[tuple[str, LocalEngineSection | VllmEngineSection, Form]]:
     """Return name, engine and what it writes of each model."""
     first, second = profile.engine, profile.speech_engine
-    if isinstance(first, ScriptedEngineSection):
+    if isinstance(first, ScriptedEngineSection | SpeechEndpointSection):
         raise InputError(f"{profile.model_name} has no models to plan for")
-    forms: dict[str, Form] = {"cascade": "text", "direct": "answer", "speech": "speech"}
+    forms: dict[str, Form] = {
+        "cascade": "text",
+        "chat": "speech",
+        "direct": "answer",
+        "speech": "speech",
+    }
     models: list[tuple[str, LocalEngineSection | VllmEngineSection, Form]] = [
         (_name(first, profile), first, forms[profile.responder])
     ]

@@ -18,10 +18,10 @@ from step_audio.cli.sound_files import format_of, read, write_sound
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
 from step_audio.core.ports import RemoteTools, ToolBox
-from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
+from step_audio.core.types import AudioChunk, Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 
 
 def ask(args: argparse.Namespace, load: Load) -> int:
@@ -121,7 +121,7 @@ async def answer(
     reply = SpokenReply(clock.now_s())
     conversation = conversation or Conversation()
     item_id = f"question_{len(conversation)}"
-    conversation.add(UserAudio(item_id, await assistant.finish(question)))
+    conversation.add(UserAudio.spoken(item_id, await assistant.finish(question)))
     async for event in assistant.answer(conversation, voice=voice):
         reply.add(event, clock.now_s())
     return reply

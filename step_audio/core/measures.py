@@ -132,6 +132,23 @@ MEASURES: Final[dict[str, Measure]] = {
     "sound_warnings": Measure(
         "counter", "sound_warnings_total", "Sound files of which something was skipped."
     ),
+    "speculation_wasted_ids": Measure(
+        "counter",
+        "speculation_wasted_ids_total",
+        "Ids or tokens, read and written, of answers begun in a pause that were thrown away.",
+    ),
+    "recognition_s": _times(
+        "recognition_seconds", "Time a speech recognizer took for what was left of a question."
+    ),
+    "recognition_wait_s": _times(
+        "recognition_wait_seconds", "How long an answer waited for the words of its question."
+    ),
+    "recognition_passes": Measure(
+        "counter",
+        "recognition_passes_total",
+        "Passes of the speech recognizer: live (somebody speaks), question, recording.",
+        ("over",),
+    ),
     # Tools.
     "tool_choices": Measure(
         "counter",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from step_audio.core.chat import ChatModel
 from step_audio.core.types import (
+    AudioChunk,
     DecodedSound,
     GenerationRequest,
     Pcm,
@@ -15,6 +17,7 @@ from step_audio.core.types import (
     TokenGroup,
     ToolCall,
     ToolResult,
+    Transcript,
     Voice,
     VoiceFacts,
 )
@@ -121,6 +124,54 @@ class VoiceLibrary(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RecognitionHints:
+    """What is known of speech before it is recognised.
+
+    Attributes:
+        language: ISO 639-1 code, "" for any.
+        context: words that were said before, or that are likely to occur.
+        begins: words that the speech certainly begins with.
+    """
+
+    language: str = ""
+    context: str = ""
+    begins: str = ""
+
+
+class SpeechRecognizer(Protocol):
+    """A speech recognition model: sound of at most half a minute to its words."""
+
+    async def recognize(
+        self, pcm: Pcm, rate_hz: int, hints: RecognitionHints, *, live: bool = False
+    ) -> Transcript:
+        """Return the words and their language.
+
+        Args:
+            live: the speech goes on; this pass gives way to those over whole questions.
+
+        Raises:
+            EngineError.
+        """
+
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+class SpeechModel(Protocol):
+    """Text to sound in one step: a speech service with voices of its own.
+
+    `read` yields sound as it is made; closing the iterator aborts the request. It raises
+    EngineUnavailable, EngineLost or EngineRefused.
+    """
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def read(self, text: str, voice: str) -> AsyncIterator[AudioChunk]: ...
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model and the clients see it; `parameters` is a JSON schema."""
 
@@ -172,7 +223,8 @@ class Services:
 
     model_name: str
     vocab: Vocab
-    audio_tokenizer: AudioTokenizer
+    audio_tokenizer: AudioTokenizer | None
+    """None: the words of a question are all that is kept of it."""
     text_tokenizer: TextTokenizer
     engine: Engine
     vocoder: Vocoder
@@ -188,6 +240,14 @@ class Services:
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_model: ChatModel | None = None
+    """Answers in place of `engine`, which then only reads aloud."""
+    recognizer: SpeechRecognizer | None = None
+    """Writes down questions for the chat model; None: `engine` does, or the chat model hears."""
+    speech_model: SpeechModel | None = None
+    """Reads aloud in place of `engine` and `vocoder`."""
+    at_work: Mapping[str, str] = field(default_factory=dict)
+    """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice."""
     chat_headers: HeaderIds = OWN_CHAT
     speech_headers: HeaderIds = OWN_SPEECH
     """How prompts for answers, and for texts read aloud, begin; facts of the weights."""

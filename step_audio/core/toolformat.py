@@ -17,3 +17,11 @@ FAILED: Final = '{"error":"failed"}'
 def compact(**values: Any) -> str:
     """Return `values` as JSON text without spaces, keys in the order given."""
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def is_object(arguments: str) -> bool:
+    """Return whether arguments are the text of a JSON object."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -42,10 +42,36 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
-    """What the model says it heard, complete, before it answers."""
+class Reasoning:
+    """A piece of what the LM thinks before it answers; never spoken, never part of the answer."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was heard in a question, complete.
+
+    Attributes:
+        text: the words, "" for none.
+        language: ISO 639-1 code, "" where nobody told it.
+    """
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Sound that is ready to be played."""
+
+    pcm: Pcm
+    rate_hz: int
+
+    @property
+    def duration_ms(self) -> float:
+        """Its length."""
+        return len(self.pcm) * 1000 / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)

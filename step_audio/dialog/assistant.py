@@ -9,44 +9,63 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
-from step_audio.core.ports import Engine, Services, ToolSpec
+from step_audio.core.errors import CannotTranscribe
+from step_audio.core.ports import RecognitionHints, Services, ToolSpec
 from step_audio.core.types import (
+    AudioChunk,
+    Form,
     Pcm,
     SamplingParams,
     TextDelta,
     TextOptions,
     TokenGroup,
+    Transcript,
     Voice,
 )
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.context_window import ContextWindow, Usage
-from step_audio.dialog.prompting.conversation import Answer, Conversation
+from step_audio.dialog.prompting.conversation import Answer, Conversation, UserAudio
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.dialog.prompting.system_prompts import load_prompt
-from step_audio.dialog.prompting.tool_syntax import tool_syntax_of
+from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax, tool_syntax_of
+from step_audio.dialog.recognition.recognition import NO_HINTS, Recognition
 from step_audio.dialog.response.cascade import Cascade
+from step_audio.dialog.response.chat_turn import ChatTurn
 from step_audio.dialog.response.options import AnswerOptions
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.prefill import Prefiller
 from step_audio.dialog.response.read_aloud import ReadAloud
-from step_audio.dialog.response.responder import DirectResponder, ReadingResponder, Responder
+from step_audio.dialog.response.readings import Readings
+from step_audio.dialog.response.responder import ModelResponder, ReadingResponder, Responder
 from step_audio.dialog.response.speech_output import SpeechOutput
+from step_audio.dialog.response.speech_service import SpeechServiceReader
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.dialog.response.text_reader import TextReader
+from step_audio.dialog.response.token_turn import TokenTurn
+from step_audio.dialog.response.turn import ModelTurn
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
 from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 from step_audio.dialog.turns.input_audio import Stopped, TurnAudio, TurnEvent
-from step_audio.dialog.turns.utterance import Utterance
+from step_audio.dialog.turns.utterance import SpokenQuestion, Utterance
 from step_audio.dialog.workers import WorkerThreads
 
 T = TypeVar("T")
 
 _VOICE_THREADS = 4
 """A voice that is being made, which takes seconds, does not keep others from being looked up."""
+
+
+class _Model(Protocol):
+    """What every model of a deployment can be asked."""
+
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
 
 
 class Assistant:
@@ -74,21 +93,28 @@ class Assistant:
             recent_audio=settings.recent_audio,
         )
         self._speller = WorkerThreads("reader", observe=services.recorder.observe)
-        self._synthesizer = SpeechSynthesizer(
-            services,
-            new_id,
-            system=settings.read_prompt,
-            takes_examples=settings.takes_examples,
-            languages=settings.languages,
-            text_options=settings.text_options,
-            patience=settings.patience,
-            reader=self._speller,
+        self._readings = Readings(
+            settings.languages,
+            # A speech service reads numbers as it was taught.
+            replace(settings.text_options, numbers=False)
+            if services.speech_model is not None
+            else settings.text_options,
+            self._speller,
+        )
+        self._synthesizer = self._text_reader()
+        recognizer = services.recognizer
+        self.recognition = (
+            Recognition(recognizer, services.clock, services.recorder, live=settings.live_words)
+            if recognizer
+            else None
         )
         self._cascade = Cascade(
             self._synthesizer,
+            self._readings,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             sings=self.sings,
+            first_clause=services.chat_model is not None,
         )
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
@@ -96,6 +122,7 @@ class Assistant:
         self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
+            self._readings,
             self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
@@ -112,7 +139,7 @@ class Assistant:
     def style_reach(self) -> StyleReach:
         """What of a wished style comes to the model that makes the sound of a conversation."""
         settings = self.settings
-        cascade = settings.responder == "cascade"
+        cascade = settings.responder in ("cascade", "chat")
         return StyleReach(
             instructions=settings.takes_instructions,
             speaks_itself=not cascade,
@@ -120,48 +147,84 @@ class Assistant:
             songs=cascade and self.sings,
         )
 
-    def _spoken(self, text: str, voice: Voice, style: Style) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a text of our own in a conversation; it is never sung."""
+    def _spoken(
+        self, text: str, voice: Voice, style: Style
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+        """Yield the speech of a text of our own in a conversation; it is never sung."""
         tags = () if style.song else self._cascade.tags(style)
         return self._cascade.read(text, voice, tags)
 
-    def _engines(self) -> list[Engine]:
+    def _models(self) -> dict[str, _Model]:
         services = self.services
-        return [engine for engine in (services.engine, services.speech_engine) if engine]
+        models: dict[str, _Model | None] = {
+            "language model": services.engine,
+            "speech model": services.speech_engine,
+            "chat model": services.chat_model,
+            "speech recognizer": services.recognizer,
+            "speech service": services.speech_model,
+        }
+        return {name: model for name, model in models.items() if model}
+
+    def _text_reader(self) -> TextReader:
+        services, settings = self.services, self.settings
+        if services.speech_model is not None:
+            return SpeechServiceReader(services.speech_model, settings.patience)
+        return SpeechSynthesizer(
+            services,
+            new_id,
+            system=settings.read_prompt,
+            takes_examples=settings.takes_examples,
+            patience=settings.patience,
+        )
 
     def _own_responder(self) -> Responder:
-        settings = self.settings
+        settings, services = self.settings, self.services
         if settings.responder == "speech":
             return ReadingResponder()
-        return DirectResponder(
+        turns: ModelTurn
+        if services.chat_model is not None:
+            turns = ChatTurn(
+                services.chat_model,
+                services.clock,
+                services.recorder,
+                settings=settings.chat,
+                words=None if settings.chat.hears else self.words,
+                patience=settings.patience,
+            )
+        else:
+            turns = self._token_turn("text" if settings.responder == "cascade" else "answer")
+        return ModelResponder(
+            services,
+            turns,
+            cascade=self._cascade if settings.responder in ("cascade", "chat") else None,
+            read=lambda text, options: self._spoken(text, options.voice, options.style),
+        )
+
+    def _token_turn(self, form: Form) -> TokenTurn:
+        return TokenTurn(
             self.services,
             new_id,
             self._context,
-            patience=settings.patience,
-            cascade=self._cascade if settings.responder == "cascade" else None,
+            patience=self.settings.patience,
             dialect=self._dialect,
-            read=lambda text, options: self._spoken(text, options.voice, options.style),
+            form=form,
         )
 
     async def missing(self) -> tuple[str, ...]:
         """Return the parts that cannot answer now, by name; none: everything is ready."""
-        parts = {
-            "language model": self.services.engine,
-            "speech model": self.services.speech_engine,
-        }
-        there = {name: engine for name, engine in parts.items() if engine}
-        ready = await asyncio.gather(*(engine.ready() for engine in there.values()))
+        there = self._models()
+        ready = await asyncio.gather(*(model.ready() for model in there.values()))
         return tuple(name for name, well in zip(there, ready, strict=True) if not well)
 
     async def aclose(self) -> None:
-        """Stop the engines, the decoders and the worker threads."""
+        """Stop the models, the decoders and the worker threads."""
         self.services.sound_decoder.close()
         self._speller.close()
         self._turn_audio.close()
         self._voices.close()
         self._speech_output.close()
-        for engine in self._engines():
-            await engine.aclose()
+        for model in self._models().values():
+            await model.aclose()
 
     def turn_audio(self, rate_hz: int, *, heard_ms: int = 0) -> TurnAudio:
         """Return a fresh input for samples at `rate_hz`; see `hear`."""
@@ -171,39 +234,123 @@ class Assistant:
             self.services.turn_detector,
             max_s=self.settings.max_question_s,
             heard_ms=heard_ms,
+            keeps_sound=self.keeps_sound,
         )
 
     async def hear(self, turn_audio: TurnAudio, pcm: Pcm) -> list[TurnEvent]:
         """Tokenise more sound and return what was decided. Raises AudioError: too long."""
         return await self._turn_audio.run(lambda: turn_audio.push(pcm))
 
-    async def take(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float] | None:
-        """End the question of an ear and return its groups and seconds; None without one."""
+    async def take(self, turn_audio: TurnAudio) -> tuple[SpokenQuestion, float] | None:
+        """End the question of an ear and return it and its seconds; None without one."""
         return await self._turn_audio.run(turn_audio.take)
 
     async def end_turn(self, turn_audio: TurnAudio) -> Stopped:
         """End the detected turn of an ear that is in a pause."""
         return await self._turn_audio.run(turn_audio.end)
 
-    async def take_silence(self, turn_audio: TurnAudio) -> tuple[tuple[TokenGroup, ...], float]:
-        """Return the groups and seconds of the silence that an ear has just heard."""
+    async def take_silence(self, turn_audio: TurnAudio) -> tuple[SpokenQuestion, float]:
+        """Return the silence that an ear has just heard as a question, and its seconds."""
         return await self._turn_audio.run(turn_audio.take_silence)
 
     def question(self, rate_hz: int) -> Utterance:
         """Return the buffer of a spoken question whose samples come at `rate_hz`."""
-        return Utterance(self.services.audio_tokenizer, rate_hz, max_s=self.settings.max_question_s)
+        return Utterance(
+            self.services.audio_tokenizer,
+            rate_hz,
+            max_s=self.settings.max_question_s,
+            keeps_sound=self.keeps_sound,
+        )
 
     async def listen(self, question: Utterance, pcm: Pcm) -> None:
         """Tokenise more of a question. Raises AudioError: too long."""
         await self._turn_audio.run(lambda: question.push(pcm))
 
+    @property
+    def keeps_sound(self) -> bool:
+        """Whether the sound of questions is kept, for a recognizer or a chat model that hears."""
+        return self.recognition is not None or self.settings.chat.hears
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the model that answers can be told of questions while they are spoken."""
+        return self.services.chat_model is None
+
     def read_ahead(self, session: str) -> Prefiller:
         """Return what tells the engine of a session's questions while they are spoken."""
         return Prefiller(self.services.engine, self._context, session)
 
-    async def finish(self, question: Utterance) -> tuple[TokenGroup, ...]:
-        """Return the groups of a whole question."""
+    async def finish(self, question: Utterance) -> SpokenQuestion:
+        """Return a whole question."""
         return await self._turn_audio.run(question.finish)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether somebody here writes down what is said."""
+        taught = bool(self.settings.transcribe_prompt) and self.services.audio_tokenizer is not None
+        return self.recognition is not None or taught
+
+    async def words(
+        self,
+        item: UserAudio,
+        hints: RecognitionHints = NO_HINTS,
+        *,
+        among: Sequence[str] = (),
+        sampling: SamplingParams | None = None,
+    ) -> Transcript:
+        """Return what is said in a question, by the recognizer or by the model that answers.
+
+        Args:
+            item: the question.
+            hints: for a recognizer.
+            among: the words are one of these phrases, where the model writes transcripts; none:
+                any.
+            sampling: of the model, instead of the settings'.
+
+        Raises:
+            CannotTranscribe: the model was not taught to.
+            EngineError: whoever hears it broke or was late.
+        """
+        if item.transcript is not None:
+            return Transcript(item.transcript, item.language)
+        if self.recognition is not None:
+            if item.speech is None:
+                return Transcript("")
+            return await self.recognition.words(item.speech, hints)
+        prompt = self.settings.transcribe_prompt
+        if not self.transcribes:
+            raise CannotTranscribe(self.services.model_name)
+        return await self._own_words(item.groups, load_prompt(prompt), tuple(among), sampling)
+
+    async def _own_words(
+        self,
+        groups: tuple[TokenGroup, ...],
+        prompt: str,
+        among: tuple[str, ...],
+        sampling: SamplingParams | None,
+    ) -> Transcript:
+        """Return what the id engine hears: it writes that down before it answers, or is told to."""
+        conversation = Conversation()
+        conversation.add(UserAudio("recording", groups))
+        options = AnswerOptions(
+            until="recording",
+            answer_id="transcript",
+            voice=self.services.voices.get(self.services.default_voice),
+            system=prompt if self.settings.takes_instructions else self._system,
+            sampling=sampling or self.settings.sampling,
+            aloud=False,
+            heard_among=among,
+        )
+        form: Form = "text" if self.settings.responder == "cascade" else "answer"
+        responder = ModelResponder(self.services, self._token_turn(form))
+        text = ""
+        async with aclosing(responder.respond(conversation, options)) as events:
+            async for event in events:
+                if isinstance(event, Transcript):
+                    return Transcript(event.text.strip(), event.language)
+                if isinstance(event, TextDelta):
+                    text += event.text
+        return Transcript(text.strip())
 
     async def answer(
         self,
@@ -291,7 +438,7 @@ class Assistant:
         Raises:
             VoiceNotFound, EngineError.
         """
-        answer = Answer(answer_id or f"item_{new_id()}")
+        answer = Answer(answer_id or f"item_{new_id()}", read_aloud=True)
         conversation.add(answer)
         answer.add(TextDelta(text))
         yield TextDelta(text)
@@ -336,7 +483,7 @@ class Assistant:
 
     async def read_sentence(self, reader: SentenceReader, written: str) -> list[SpokenSentence]:
         """Return what is read of the next sentence of a text. Raises UnreadableText."""
-        return await self._synthesizer.read(reader, written)
+        return await self._readings.sentence(reader, written)
 
     async def say_sentences(
         self, spoken: Sequence[SpokenSentence], voice: str | None, reading_style: ReadingStyle
@@ -383,7 +530,7 @@ class Assistant:
             services.tools,
             services.recorder,
             services.clock,
-            self._dialect.failure,
+            JsonSchemaSyntax().failure if services.chat_model else self._dialect.failure,
             settings=self.settings.background_calls,
             wake=wake,
         )
@@ -392,7 +539,8 @@ class Assistant:
         self, client_tools: Sequence[ToolSpec], choice: ToolChoice = FREE
     ) -> tuple[ToolSpec, ...]:
         """Return the tools that the model is told of when a client has these: those, then ours."""
-        if self._dialect.schema_role is None or choice.forbids:
+        listed = self.services.chat_model is not None or self._dialect.schema_role is not None
+        if not listed or choice.forbids:
             return ()
         taken = {tool.name for tool in client_tools}
         own = (tool for tool in self.services.tools.specs() if tool.name not in taken)
@@ -418,9 +566,9 @@ class Assistant:
 
 
 async def noted(
-    answer: Answer, groups: AsyncGenerator[TokenGroup, None]
-) -> AsyncGenerator[TokenGroup, None]:
-    """Pass groups on and add them to an answer."""
+    answer: Answer, groups: AsyncGenerator[TokenGroup | AudioChunk, None]
+) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+    """Pass speech on and add it to an answer."""
     async with aclosing(groups):
         async for group in groups:
             answer.add(group)

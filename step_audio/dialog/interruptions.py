@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Final
 
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import TokenGroup
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import transcript_of
+from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.turns.backchannels import ASSENT, OBJECTIONS, objects
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,11 +29,10 @@ class InterruptionJudge:
 
     def __init__(self, assistant: Assistant) -> None:
         self._assistant, self._turns = assistant, assistant.settings.turns
-        self._listens = (
-            bool(assistant.settings.transcribe_prompt) and self._turns.backchannel_ms > 0
-        )
+        self._listens = assistant.transcribes and self._turns.backchannel_ms > 0
         marked = assistant.services.vocab.heard_open is not None
-        self._among = (*ASSENT, *OBJECTIONS) if marked else ()
+        own = assistant.recognition is None
+        self._among = (*ASSENT, *OBJECTIONS) if own and marked else ()
 
     @property
     def limit_ms(self) -> int:
@@ -41,11 +40,11 @@ class InterruptionJudge:
         turns = self._turns
         return max(turns.resume_ms, turns.backchannel_ms) if self._listens else turns.resume_ms
 
-    async def ends_answer(self, groups: tuple[TokenGroup, ...], length_ms: int) -> bool:
+    async def ends_answer(self, sound: SpokenQuestion, length_ms: int) -> bool:
         """Return whether a sound that is over ends the answer it was heard in."""
         if length_ms >= self.limit_ms:
             return True
-        told = await self._words(groups) if self._listens else None
+        told = await self._words(sound) if self._listens else None
         ends = None if told is None else objects(told)
         if ends is None:
             ends = length_ms >= self._turns.resume_ms
@@ -54,16 +53,15 @@ class InterruptionJudge:
         )
         return ends
 
-    async def _words(self, groups: tuple[TokenGroup, ...]) -> str | None:
+    async def _words(self, sound: SpokenQuestion) -> str | None:
         """Return what was said, None when nobody can tell in time."""
         sampling = replace(self._assistant.settings.sampling, temperature=0.0)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                told = await transcript_of(
-                    self._assistant, groups, among=self._among, sampling=sampling
-                )
+                item = UserAudio.spoken("interruption", sound)
+                heard = await self._assistant.words(item, among=self._among, sampling=sampling)
         except (StepAudioError, TimeoutError) as error:
             _LOG.warning("an interruption was not understood", extra={"error": repr(error)})
             return None
         # An engine that does not hold the model to the phrases brings what it thought to hear.
-        return told if not self._among or told in self._among else None
+        return heard.text if not self._among or heard.text in self._among else None

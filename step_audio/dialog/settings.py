@@ -7,6 +7,7 @@ from typing import Literal
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import Role, SamplingParams, TextOptions
+from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
@@ -36,6 +37,7 @@ class DialogSettings:
 
     Attributes:
         responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
+            chat: a chat model writes, the engine or a speech model speaks its text.
             speech: there are no conversations, only texts to read aloud.
         answer_prompt, read_prompt, transcribe_prompt: names of system prompts; an empty
             transcribe_prompt says that the model was not taught to transcribe.
@@ -55,9 +57,11 @@ class DialogSettings:
         dialect: how the checkpoint writes tool calls.
         result_role: whose turn a result is in dialects that leave it open.
         errands: how long calls are waited for, and what is said meanwhile.
+        chat: what holds for a chat model.
+        live_words: whether questions are recognized while they are spoken.
     """
 
-    responder: Literal["direct", "cascade", "speech"] = "direct"
+    responder: Literal["direct", "cascade", "chat", "speech"] = "direct"
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
@@ -78,3 +82,5 @@ class DialogSettings:
     dialect: str = "nano"
     result_role: Role = "input"
     background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    live_words: bool = True

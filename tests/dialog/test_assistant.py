@@ -13,7 +13,14 @@ from step_audio.core.errors import (
     VoiceNotFound,
 )
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import SamplingParams, TextDelta, ToolCall, ToolResult, Transcript
+from step_audio.core.types import (
+    AudioChunk,
+    SamplingParams,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    Transcript,
+)
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import Usage
 from step_audio.dialog.prompting.conversation import (
@@ -25,7 +32,7 @@ from step_audio.dialog.prompting.conversation import (
 )
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.prompt import Audio, Call, Heard, PromptBuilder, Text, Turn
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import (
@@ -246,7 +253,7 @@ async def test_a_question_is_tokenised_while_it_arrives() -> None:
     for _ in range(10):
         await assistant.listen(question, np.zeros(2400, dtype=np.float32))
     assert question.duration_ms == 1000
-    assert await assistant.finish(question) == tuple(group(n) for n in range(9))
+    assert (await assistant.finish(question)).groups == tuple(group(n) for n in range(9))
 
 
 async def test_a_question_that_never_ends_is_refused() -> None:

@@ -16,7 +16,9 @@ from tests.fakes import (
     FixedClock,
     InProcessDecoder,
     MemoryRecorder,
+    ScriptedChat,
     ScriptedEngine,
+    ScriptedRecognizer,
     SineVocoder,
     services,
 )
@@ -42,6 +44,8 @@ def connect() -> Iterator[Connect]:
         recorder: MemoryRecorder | None = None,
         tools: ToolBox | None = None,
         vocoder: Vocoder | None = None,
+        chat: ScriptedChat | None = None,
+        recognizer: ScriptedRecognizer | None = None,
         decoder: SoundDecoder | None = None,
     ) -> TestClient:
         parts = replace(
@@ -51,6 +55,8 @@ def connect() -> Iterator[Connect]:
             clock=clock or FixedClock(),
             recorder=metrics or recorder or MemoryRecorder(),
             tools=tools or FakeTools(),
+            chat_model=chat,
+            recognizer=recognizer,
             sound_decoder=decoder or InProcessDecoder(),
         )
         assistant = Assistant(parts, dialog or DialogSettings())

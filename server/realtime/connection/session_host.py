@@ -39,6 +39,7 @@ from server.realtime.connection.expiry import (
 )
 from server.realtime.session.dispatch import RealtimeSession
 from server.realtime.session.send_queue import ReplayBuffer, SendQueue
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.response_events import error_event
 from server.realtime.wire.session_config import SessionConfig
 from server.realtime.wire.versions.version import ProtocolVersion
@@ -70,15 +71,17 @@ class SessionHost:
         *,
         version: ProtocolVersion | None = None,
         resumable: bool = False,
+        purpose: Purpose = "realtime",
         config: SessionConfig | None = None,
     ) -> None:
         """Prepare a session.
 
         Args:
             place: held while a socket is there; the caller took it for the first one.
+            purpose: "transcription" for a session that is never answered.
             config: settings to begin with, those of a client secret.
         """
-        self._config = config
+        self._purpose, self._config = purpose, config
         self.finished = asyncio.Event()
         self.place = place
         self.token = secrets.token_urlsafe(32) if resumable else None
@@ -134,6 +137,7 @@ class SessionHost:
                     self._version,
                     expires_at=int(time.time() + self._limits.session_s),
                     voice_names=self._settings.voice_names,
+                    purpose=self._purpose,
                     config=self._config,
                 )
                 bind_contextvars(session=session.session_state.config.session_id)

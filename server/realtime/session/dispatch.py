@@ -16,10 +16,11 @@ from server.realtime.session.send_queue import SendQueue
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.response_events import BUILTIN_CALLS, error_event
-from server.realtime.wire.session_config import SessionConfig, first_config
+from server.realtime.wire.session_config import SessionConfig, first_config, transcribing
 from server.realtime.wire.session_update import Patch, merged, warnings
-from server.realtime.wire.versions.beta import Beta
+from server.realtime.wire.versions.beta import TRANSCRIPTION, Beta
 from server.realtime.wire.versions.settings_keys import own_place
 from server.realtime.wire.versions.version import Ga, ProtocolVersion, looks_flat
 from server.voice_names import VoiceNames
@@ -46,6 +47,7 @@ class RealtimeSession:
         *,
         expires_at: int | None = None,
         voice_names: Mapping[str, str] | None = None,
+        purpose: Purpose = "realtime",
         config: SessionConfig | None = None,
     ) -> None:
         """Greet the client; `version` None: GA, unless its first update is of another.
@@ -53,6 +55,7 @@ class RealtimeSession:
         Args:
             expires_at: when the session ends at the latest, in seconds of Unix time.
             voice_names: the operator's voices for names that clients send.
+            purpose: "transcription" for a session that is never answered.
             config: settings to begin with instead of the first ones.
         """
         background_calls = assistant.background_calls(wake=self._news)
@@ -60,6 +63,8 @@ class RealtimeSession:
         config = first if config is None else replace(config, expires_at=expires_at)
         if version is not None and version.stateless:
             config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
+        if purpose == "transcription":
+            config = transcribing(config)
         voices = VoiceNames(assistant, voice_names or {})
         self.session_state = SessionState(
             assistant, send_queue, tasks, config, background_calls, voices
@@ -68,6 +73,7 @@ class RealtimeSession:
         self._send_queue = send_queue
         self.commands = 0
         self._undecided = version is None
+        self._raw: dict[str, Any] = {}  # the event that is being carried out
         send_queue.version = version or Ga()
         self._hearing = InputAudio(self.session_state, self.turns)
         self._history = history = ItemHandlers(self.session_state, self.turns)
@@ -102,6 +108,7 @@ class RealtimeSession:
                 return
             if not isinstance(event, wire.ResponseCancel):
                 await self._hearing.heard_all()
+            self._raw = raw
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             out = error_event(error, event_id=event_id)
@@ -110,6 +117,9 @@ class RealtimeSession:
 
     def _shaped(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a client's event as GA; the first update tells the dialect of the unmarked."""
+        if self._undecided and raw.get("type") == f"{TRANSCRIPTION}.update":
+            self._undecided = False
+            self._send_queue.version = Beta()
         if self._undecided and raw.get("type") == "session.update":
             self._undecided = False
             if looks_flat(raw):
@@ -137,7 +147,7 @@ class RealtimeSession:
         self.session_state.config = await self._merged(patch)
         self.turns.touch()
         self._hearing.reconfigure()
-        told = warnings(patch)
+        told = self._warnings(patch)
         updated = {"type": "session.updated", "session": self.session_state.config.wire()}
         self._send_queue.send({**updated, "warnings": told} if told else updated)
 
@@ -148,10 +158,13 @@ class RealtimeSession:
         self._client_history.restore()
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
+        if self.session_state.config.purpose == "transcription":
+            said = "a transcription session gives no answers; open a realtime session for those"
+            raise RequestError(said, code="invalid_session_type", param="type")
         params = event.response or wire.ResponseParams()
         config = await self._merged(params)
         self._check_choice(config)
-        wanted = ResponseRequest(config, params.metadata, warnings=tuple(warnings(params)))
+        wanted = ResponseRequest(config, params.metadata, warnings=tuple(self._warnings(params)))
         if self._send_queue.version.stateless:
             await self._recited(wanted, params)
             return
@@ -182,6 +195,11 @@ class RealtimeSession:
         return await state.assistant.with_voices(
             lambda: merged(state.config, patch, state.assistant, state.voices)
         )
+
+    def _warnings(self, patch: Patch) -> list[dict[str, Any]]:
+        """Return what of a client's event is not served, in the client's own keys."""
+        found = warnings(patch, self.session_state.assistant)
+        return [{**one, "param": own_place(self._raw, one["param"])} for one in found]
 
     def _check_choice(self, config: SessionConfig) -> None:
         """Refuse to require a call that nobody could make. Raises RequestError."""

@@ -13,14 +13,16 @@ from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import AudioDecoder
 from server.realtime.wire.items import item_events, shown_before
-from server.realtime.wire.response_events import error_event
+from server.realtime.wire.response_events import error_event, transcript_delta
 from step_audio.core.errors import AudioError, StepAudioError
-from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.types import Pcm
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.recognition.live import LiveRecognition
 from step_audio.dialog.response.pipeline import named
 from step_audio.dialog.turns.input_audio import Paused, Started, Stopped, TurnEvent
 from step_audio.dialog.turns.unfinished import goes_on
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 MIN_QUESTION_MS: Final = 100
 _WORDS_S: Final = 0.2
@@ -73,6 +75,8 @@ class InputAudio:
         self._turn_audio = self._assistant.turn_audio(self._format.rate_hz)
         self._ahead = session_state.assistant.read_ahead(session_state.config.session_id)
         self._input_transcription = InputTranscription(session_state, turns)
+        recognition = self._assistant.recognition
+        self._live = LiveRecognition(recognition, self._show_words) if recognition else None
         self._item_id = f"item_{new_id()}"
         self._idle_timer = IdleTimer()
         self._unheard: deque[tuple[Pcm, str | None]] = deque()
@@ -202,7 +206,11 @@ class InputAudio:
 
     def _read_ahead(self) -> None:
         question, config = self._turn_audio.question, self._state.config
-        if question is not None and self._ahead.due(question):
+        if question is None:
+            return
+        if self._live is not None:
+            self._live.follow(question, config.recognition_hints)
+        if self._assistant.reads_ahead and self._ahead.due(question):
             system = self._assistant.system_text(config.instructions, config.style.lines)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
             self._ahead.follow(self._state.conversation, question, system, tools)
@@ -219,6 +227,8 @@ class InputAudio:
             await asyncio.wait([self._hearing])
         await self._input_transcription.close()
         await self._ahead.close()
+        if self._live is not None:
+            await self._live.close()
 
     async def commit(self, _: wire.BufferCommit) -> None:
         """End the question here. Raises RequestError: it is too short."""
@@ -253,7 +263,7 @@ class InputAudio:
         """Return whether the sound that is over interrupted a response that now goes on."""
         if not self._turns.interrupted:
             return False
-        ends = await self._turns.ends_answer(heard.sound, heard.spoken_ms)
+        ends = await self._turns.ends_answer(heard.question, heard.spoken_ms)
         goes_on = self._turns.interrupted and not ends  # it may have been cancelled meanwhile
         if goes_on:
             self._turn_audio.clear()
@@ -271,13 +281,18 @@ class InputAudio:
                 if not heard.again:
                     self._tell("speech_started", audio_start_ms=heard.at_ms)
                 self._turns.speech(interrupt=detection.interrupt_response, again=heard.again)
+                if self._live is not None:
+                    self._live.resume()
             case Paused():
-                self._turns.pause(self._item_id, heard.groups)
+                if self._live is not None:
+                    self._live.pause(heard.question, self._state.config.recognition_hints)
+                early = heard.guess and detection.create_response
+                self._turns.pause(self._item_id, heard.question if early else None)
             case Stopped():
                 self._observe("endpoint_delay_s", (self._turn_audio.now_ms - heard.at_ms) / 1000)
                 self._tell("speech_stopped", audio_end_ms=self._turn_audio.now_ms)
                 try:
-                    self._commit(heard.groups, heard.duration_s)
+                    self._commit(heard.question, heard.duration_s)
                 except StepAudioError:
                     self._turns.over(answer=False)
                     raise
@@ -288,8 +303,16 @@ class InputAudio:
             {"type": f"input_audio_buffer.{what}", "item_id": self._item_id, **facts}
         )
 
-    def _commit(self, groups: tuple[TokenGroup, ...], duration_s: float) -> None:
-        item = UserAudio(self._item_id, groups)
+    def _show_words(self, words: str) -> None:
+        """Tell a client that wants transcripts what was said so far."""
+        if self._state.config.transcription is not None:
+            self._state.shown_words[self._item_id] = (
+                self._state.shown_words.get(self._item_id, "") + words
+            )
+            self._send_queue.send(transcript_delta(self._item_id, words))
+
+    def _commit(self, question: SpokenQuestion, duration_s: float) -> None:
+        item = UserAudio.spoken(self._item_id, question)
         self._item_id = f"item_{new_id()}"
         self._turns.commit(item, duration_s)
         previous = shown_before(self._state.conversation, item.item_id)

@@ -15,9 +15,10 @@ from server.realtime.wire.items import domain_item, has_sound, item_events, mess
 from step_audio.core.containers import has_marked_head
 from step_audio.core.decoding import AudioTooLong
 from step_audio.core.errors import AudioError, DuplicateItem, ItemNotFound
-from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.types import Pcm
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import Conversation, Item
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 
 class ItemHandlers:
@@ -80,7 +81,7 @@ class ItemHandlers:
         if not isinstance(given, wire.MessageItem):
             return domain_item(given, item_id, conversation, where)
         decoder = AudioDecoder(self._state.config.input_format)
-        sounds, length_ms = list[tuple[TokenGroup, ...]](), 0
+        sounds, length_ms = list[SpokenQuestion](), 0
         for at, part in enumerate(given.content):
             if not has_sound(given, part):
                 continue

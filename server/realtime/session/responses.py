@@ -236,6 +236,7 @@ class Responses:
             aside=wanted.aside,
             warnings=wanted.warnings,
             told=self._state.told,
+            shown_words=self._state.shown_words,
         )
 
     def _emit(self, events: list[Event]) -> None:

@@ -13,12 +13,12 @@ from server.realtime.session.responses import ActiveResponse, ResponseRequest, R
 from server.realtime.session.state import SessionState
 from server.realtime.wire.response_events import error_event
 from step_audio.core.errors import StepAudioError, TurnError
-from step_audio.core.types import TokenGroup
 from step_audio.dialog.interruptions import InterruptionJudge
 from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.tool_calls.background import note
 from step_audio.dialog.turns import machine
 from step_audio.dialog.turns.machine import Command, Event, Phase, Request, TurnState
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,13 +65,13 @@ class TurnController:
         if spoken_ms >= self._judge.limit_ms:
             self._feed(machine.SpeechConfirmed())
 
-    def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
-        """The user fell silent; with groups, an early response is worth it."""
+    def pause(self, item_id: str, question: SpokenQuestion | None) -> None:
+        """The user fell silent; with a question, an early response is worth it."""
         early: ResponseRequest | None = None
-        if groups and self.state.phase is Phase.HEARING:
+        if question is not None and self.state.phase is Phase.HEARING:
             fork = self._conversation.fork()
             try:
-                fork.add(UserAudio(item_id, groups))
+                fork.add(UserAudio.spoken(item_id, question))
                 early = ResponseRequest(self._session.config, conversation=fork)
             except StepAudioError:  # the commit will say what is wrong
                 pass
@@ -87,12 +87,12 @@ class TurnController:
         question = current.conversation.last_question()
         return question.transcript if isinstance(question, UserAudio) else None
 
-    async def ends_answer(self, groups: tuple[TokenGroup, ...], spoken_ms: int) -> bool:
+    async def ends_answer(self, sound: SpokenQuestion, spoken_ms: int) -> bool:
         """Return whether a sound that is over ends the response that it interrupted.
 
         The response waits meanwhile; `judged` tells what to do with it.
         """
-        return await self._judge.ends_answer(groups, spoken_ms)
+        return await self._judge.ends_answer(sound, spoken_ms)
 
     def judged(self, *, ends: bool) -> None:
         """The sound that interrupted a response ends it, or the response goes on."""
@@ -280,6 +280,7 @@ class TurnController:
             case machine.Discard():
                 if current.conversation is not self._conversation:
                     self._observe("speculations.discarded", 1)
+                    self._observe("speculation_wasted_ids", current.usage.total)
                 current.response_task.stop()
             case machine.Suspend():
                 if current.response_id is None:

@@ -153,10 +153,14 @@ class StylePatch(Wire):
     loudness: Level | None = None
 
 
+Purpose = Literal["realtime", "transcription"]
+"""Of a session: a conversation, or words alone."""
+
+
 class SessionPatch(Wire):
     """A part of a session; what is absent stays as it is."""
 
-    type: Literal["realtime"] = "realtime"
+    type: Purpose = "realtime"
     output_modalities: Modalities | None = None
     instructions: Words | None = None
     style: StylePatch | None = None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from server.http.errors import RequestError
 from server.realtime.wire import client_events as wire
-from step_audio.core.types import Role, TokenGroup, ToolCall, ToolResult
+from step_audio.core.types import Role, ToolCall, ToolResult
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import (
     Answer,
@@ -21,6 +21,7 @@ from step_audio.dialog.prompting.conversation import (
     UserAudio,
     WrittenPart,
 )
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _INWARD: Final[dict[str, Role]] = {"user": "human", "assistant": "assistant", "system": "system"}
 _OUTWARD: Final = {"human": "user", "tool": "user"}
@@ -93,7 +94,7 @@ def item_events(conversation: Conversation, item: Item) -> list[dict[str, Any]]:
 def message(
     given: wire.MessageItem,
     item_id: str,
-    sounds: Sequence[tuple[TokenGroup, ...]],
+    sounds: Sequence[SpokenQuestion],
     where: str = "item",
 ) -> Item:
     """Return a client's message, all its parts in order.
@@ -101,7 +102,7 @@ def message(
     Args:
         given: as it came.
         item_id: of the item.
-        sounds: groups of its parts with sound, in order.
+        sounds: its parts with sound, in order.
         where: its place in the client's event.
 
     Raises:
@@ -114,13 +115,14 @@ def message(
     left, parts = iter(sounds), list[WrittenPart | SpokenPart]()
     for part in given.content:
         if has_sound(given, part):
-            parts.append(SpokenPart(next(left), part.transcript))
+            sound = next(left)
+            parts.append(SpokenPart(sound.groups, part.transcript, sound.speech))
         else:
             spoken = part.type in _SOUNDS and part.text is None
             parts.append(WrittenPart(part.words, spoken))
     match parts:
-        case [SpokenPart(groups, transcript)]:
-            return UserAudio(item_id, groups, transcript)
+        case [SpokenPart(groups, transcript, speech)]:
+            return UserAudio(item_id, groups, transcript, speech=speech)
         case [WrittenPart(text, False)] if text.strip():
             return Typed(item_id, _INWARD[given.role], text)
         case _:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from server.realtime.wire.audio import PCM, Format
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.style import PLAIN, SessionStyle
 from server.realtime.wire.turn_detection import TurnDetection
 from step_audio.core.delivery import SPEEDS, VOLUMES
-from step_audio.core.ports import ToolSpec
+from step_audio.core.ports import RecognitionHints, ToolSpec
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.speakable.style_tags import Style, StyleReach
@@ -29,6 +30,7 @@ class SessionConfig:
     model: str
     voice: str
     speaker: str
+    purpose: Purpose = "realtime"
     modality: Modality = "audio"
     instructions: str = ""
     transcription: dict[str, Any] | None = None
@@ -78,6 +80,16 @@ class SessionConfig:
         return ToolChoice(chosen)
 
     @property
+    def recognition_hints(self) -> RecognitionHints:
+        """What the client tells of the speech in its questions."""
+        told = self.transcription or {}
+        language, context = told.get("language"), told.get("prompt")
+        return RecognitionHints(
+            language.partition("-")[0].lower() if isinstance(language, str) else "",
+            context if isinstance(context, str) else "",
+        )
+
+    @property
     def after_calls(self) -> SessionConfig:
         """The same for telling what a call brought: one that was required has been made."""
         return replace(self, tool_choice="auto") if self.choice.requires else self
@@ -98,9 +110,27 @@ class SessionConfig:
         """What a model that reads the answers aloud is told."""
         return self.style.spoken(self.reach)
 
+    def _hears(self) -> dict[str, Any]:
+        """Return `audio.input` of the session object."""
+        detection = self.turn_detection
+        return {
+            "format": self.input_format.wire(),
+            "transcription": self.transcription,
+            "noise_reduction": self.noise_reduction,
+            "turn_detection": detection.wire() if detection else None,
+        }
+
     def wire(self) -> dict[str, Any]:
         """Return the session object of the protocol; `style` is an extension."""
-        detection = self.turn_detection
+        if self.purpose == "transcription":
+            return {
+                "type": "transcription",
+                "object": "realtime.transcription_session",
+                "id": self.session_id,
+                "audio": {"input": self._hears()},
+                "include": list(self.include) or None,
+                **({"expires_at": self.expires_at} if self.expires_at is not None else {}),
+            }
         return {
             "type": "realtime",
             "object": "realtime.session",
@@ -109,12 +139,7 @@ class SessionConfig:
             "output_modalities": [self.modality],
             "instructions": self.instructions,
             "audio": {
-                "input": {
-                    "format": self.input_format.wire(),
-                    "transcription": self.transcription,
-                    "noise_reduction": self.noise_reduction,
-                    "turn_detection": detection.wire() if detection else None,
-                },
+                "input": self._hears(),
                 "output": {
                     "format": self.output_format.wire(),
                     "voice": self.voice,
@@ -150,4 +175,15 @@ def first_config(assistant: Assistant, expires_at: int | None = None) -> Session
         turn_detection=TurnDetection("server_vad", turns.silence_ms)
         if services.turn_detector
         else None,
+    )
+
+
+def transcribing(config: SessionConfig) -> SessionConfig:
+    """Return a session's settings for words alone: it is never answered, always transcribed."""
+    detection = config.turn_detection
+    return replace(
+        config,
+        purpose="transcription",
+        transcription=config.transcription or {"model": config.model},
+        turn_detection=replace(detection, create_response=False) if detection else None,
     )

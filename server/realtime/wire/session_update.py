@@ -12,7 +12,7 @@ from typing import Any
 from server.http.errors import RequestError
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import FORMATS, PCM, Format
-from server.realtime.wire.session_config import SessionConfig
+from server.realtime.wire.session_config import SessionConfig, transcribing
 from server.realtime.wire.style import PLAIN, SessionStyle
 from server.realtime.wire.turn_detection import updated
 from server.voice_names import VoiceNames
@@ -33,6 +33,11 @@ def merged(
     given = patch.model_fields_set
     where = "session" if isinstance(patch, wire.SessionPatch) else "response"
     changes: dict[str, Any] = {}
+    if isinstance(patch, wire.SessionPatch) and "type" in given and patch.type != config.purpose:
+        if patch.type == "realtime":
+            said = "a transcription session gives no answers; open another session for those"
+            raise RequestError(said, code="invalid_session_type", param="session.type")
+        config = transcribing(config)
     if "output_modalities" in given:
         changes["modality"] = (patch.output_modalities or ["audio"])[0]
     if "instructions" in given:
@@ -57,11 +62,12 @@ def merged(
         changes |= _input_changes(config, patch.audio.input, assistant, f"{where}.audio.input")
     if patch.audio is not None and patch.audio.output is not None:
         changes |= _output_changes(config, patch.audio.output, names, f"{where}.audio.output")
-    return replace(config, **changes)
+    changed = replace(config, **changes)
+    return transcribing(changed) if changed.purpose == "transcription" else changed
 
 
-def warnings(patch: Patch) -> list[dict[str, Any]]:
-    """Return what of a patch is not served although the rest of it is."""
+def warnings(patch: Patch, assistant: Assistant) -> list[dict[str, Any]]:
+    """Return what of a patch is not served although the rest of it is; `param` says where."""
     where = "session" if isinstance(patch, wire.SessionPatch) else "response"
     out = [
         _unserved(tool, f"{where}.tools.{at}")
@@ -73,6 +79,11 @@ def warnings(patch: Patch) -> list[dict[str, Any]]:
     if isinstance(patch, wire.SessionPatch) and patch.prompt is not None:
         said = "no prompts are stored here; send the text as instructions"
         out.append({"code": "unsupported_value", "message": said, "param": f"{where}.prompt"})
+    hears = patch.audio.input if patch.audio else None
+    if hears and hears.turn_detection and assistant.services.turn_detector is None:
+        said = "nothing finds the turns here; send input_audio_buffer.commit"
+        place = f"{where}.audio.input.turn_detection"
+        out.append({"code": "unsupported_value", "message": said, "param": place})
     return out
 
 

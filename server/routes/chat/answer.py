@@ -18,9 +18,9 @@ from server.http.uploads import warning_facts
 from server.routes.chat.models import ChatRequest
 from step_audio.core.audio import float_to_pcm16
 from step_audio.core.encoding import AudioFormat, SoundFile
-from step_audio.core.types import Pcm, TextDelta, ToolCall
+from step_audio.core.types import AudioChunk, Pcm, TextDelta, ToolCall
 from step_audio.dialog.prompting.context_window import Usage
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 
 AUDIO_KEPT_S: Final = 3600
 

@@ -29,7 +29,7 @@ from step_audio.dialog.prompting.conversation import (
     Typed,
     UserAudio,
 )
-from step_audio.dialog.transcription import groups_of
+from step_audio.dialog.transcription import spoken_in
 
 
 class SpokenAnswers:
@@ -116,8 +116,8 @@ async def _asked(
                 param=f"{where}.content.{at}.input_audio",
             )
             warnings += sound.warnings
-            groups = await groups_of(assistant, sound.pcm, sound.rate_hz)
-            items.append(UserAudio(_item_id(), groups))
+            question = await spoken_in(assistant, sound.pcm, sound.rate_hz)
+            items.append(UserAudio.spoken(_item_id(), question))
         else:
             items.append(Typed(_item_id(), "human", part.text))
     return items

@@ -65,6 +65,11 @@ class Usage:
     output_audio: int = 0
     cut_off: bool = False
 
+    @property
+    def total(self) -> int:
+        """All ids, read and written."""
+        return self.input_text + self.input_audio + self.output_text + self.output_audio
+
 
 class ContextWindow:
     """Conversations to prompts for one model. Stateless: equal conversations, equal prompts."""

@@ -7,17 +7,29 @@ from contextlib import aclosing
 
 from step_audio.core.types import (
     LIVE,
+    AudioChunk,
+    Reasoning,
     SamplingParams,
     TextDelta,
     TokenGroup,
+    Transcript,
     Voice,
     VoiceChange,
 )
-from step_audio.dialog.response.parser import Parsed
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
+from step_audio.dialog.response.readings import Readings
+from step_audio.dialog.response.synthesizer import example_of
+from step_audio.dialog.response.text_reader import TextReader
+from step_audio.dialog.response.turn import TurnEvent
 from step_audio.dialog.speakable.reader import SentenceReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder
+
+Heard = TurnEvent | AudioChunk | VoiceChange
+"""What a turn is as it is read aloud."""
+
+_FIRST_CHARS = 24
+"""A first clause so long is read at once: somebody waits, and it takes longer to say than the
+model needs for the rest of the sentence."""
 
 
 class Cascade:
@@ -33,19 +45,30 @@ class Cascade:
 
     def __init__(
         self,
-        synthesizer: SpeechSynthesizer,
+        reader: TextReader,
+        readings: Readings,
         sampling: SamplingParams,
         *,
         takes_style_tags: bool = False,
         sings: bool = False,
+        first_clause: bool = False,
     ) -> None:
-        """Args: `takes_style_tags`, `sings`: what the second model can do."""
-        self._synthesizer, self._sampling = synthesizer, sampling
+        """Prepare.
+
+        Args:
+            reader: the second model.
+            readings: of texts for it.
+            sampling: of it.
+            takes_style_tags, sings: what it can do.
+            first_clause: the first clause of a turn is read before its sentence is over.
+        """
+        self._reader, self._readings, self._sampling = reader, readings, sampling
         self._takes_style_tags, self._sings = takes_style_tags, sings
+        self.first_clause = _FIRST_CHARS if first_clause else None
 
     async def speak(
-        self, events: AsyncGenerator[Parsed, None], voice: Voice, asked: Style = PLAIN
-    ) -> AsyncGenerator[Parsed, None]:
+        self, events: AsyncGenerator[TurnEvent, None], voice: Voice, asked: Style = PLAIN
+    ) -> AsyncGenerator[Heard, None]:
         """Yield the events of a turn, each sentence followed by its groups.
 
         Args:
@@ -68,7 +91,9 @@ class Cascade:
         if turn.changed:
             yield VoiceChange(voice)  # what follows the turn is spoken as usual
 
-    async def written(self, events: AsyncGenerator[Parsed, None]) -> AsyncGenerator[Parsed, None]:
+    async def written(
+        self, events: AsyncGenerator[TurnEvent, None]
+    ) -> AsyncGenerator[TurnEvent, None]:
         """Yield the events of a turn that is only shown, without its tags."""
         finder = StyleFinder()
         async with aclosing(events):
@@ -89,17 +114,22 @@ class Cascade:
             return ()
         return style.tags
 
-    def text_reader(self) -> SentenceReader:
+    def answer_reader(self) -> SentenceReader:
         """Return the reader of an answer that comes in pieces."""
-        return self._synthesizer.answer_reader()
+        return self._readings.answer_reader()
 
-    def read(
+    async def read(
         self, text: str, voice: Voice, tags: tuple[str, ...], reader: SentenceReader | None = None
-    ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a text, or of the next piece of the text of a reader."""
-        return self._synthesizer.groups(
-            text, voice, self._sampling, tags=tags, reader=reader, priority=LIVE
-        )
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+        """Yield the speech of a text, or of the next piece of the text of a reader."""
+        if reader is None:
+            readings = self._readings.whole(text, self.answer_reader())
+        else:
+            readings = self._readings.piece(text, reader)
+        speech = self._reader.read(readings, voice, self._sampling, tags=tags, priority=LIVE)
+        async with aclosing(readings), aclosing(speech):
+            async for sound in speech:
+                yield sound
 
 
 class _SpokenTurn:
@@ -108,8 +138,9 @@ class _SpokenTurn:
     def __init__(self, cascade: Cascade, voice: Voice, asked: Style) -> None:
         self._cascade, self._voice, self._asked = cascade, voice, asked
         self._style = asked
-        self._finder, self._splitter = StyleFinder(), SentenceSplitter()
-        self._reader, self._text = cascade.text_reader(), ""
+        self._finder = StyleFinder()
+        self._splitter = SentenceSplitter(first_clause=cascade.first_clause)
+        self._text, self._reader = "", cascade.answer_reader()
         self._speaking = VoiceChange(voice)
 
     @property
@@ -117,8 +148,11 @@ class _SpokenTurn:
         """Whether another voice than the turn's own spoke last."""
         return self._speaking.singing or self._speaking.voice is not self._voice
 
-    async def push(self, event: Parsed) -> AsyncGenerator[Parsed, None]:
+    async def push(self, event: TurnEvent) -> AsyncGenerator[Heard, None]:
         """Take an event of the turn and yield what is ready."""
+        if isinstance(event, Reasoning | Transcript):
+            yield event
+            return
         if isinstance(event, TextDelta):
             async with aclosing(self._items(self._finder.push(event.text))) as spoken:
                 async for out in spoken:
@@ -129,13 +163,13 @@ class _SpokenTurn:
                 yield out
         yield event
 
-    async def end(self) -> AsyncGenerator[Parsed, None]:
+    async def end(self) -> AsyncGenerator[Heard, None]:
         """Yield what is left of the text."""
         async with aclosing(self._items([*self._finder.flush(), self._style])) as spoken:
             async for out in spoken:
                 yield out
 
-    async def _items(self, items: Iterable[str | Style]) -> AsyncGenerator[Parsed, None]:
+    async def _items(self, items: Iterable[str | Style]) -> AsyncGenerator[Heard, None]:
         for item in items:
             if isinstance(item, Style):
                 sentences, self._splitter = self._splitter.flush(), SentenceSplitter()
@@ -150,7 +184,7 @@ class _SpokenTurn:
             if isinstance(item, Style) and item is not self._style:
                 self._style = self._asked.with_more(item)
 
-    async def _spoken(self, piece: str) -> AsyncGenerator[Parsed, None]:
+    async def _spoken(self, piece: str) -> AsyncGenerator[Heard, None]:
         tags = self._cascade.tags(self._style)
         voice, singing = example_of(self._voice, tags), bool(tags and self._style.song)
         if voice is not self._speaking.voice or singing != self._speaking.singing:

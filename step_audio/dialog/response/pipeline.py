@@ -12,7 +12,9 @@ from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Services, Vocoder
 from step_audio.core.types import (
     LIVE,
+    AudioChunk,
     Pcm,
+    Reasoning,
     TextDelta,
     TokenGroup,
     ToolCall,
@@ -26,15 +28,7 @@ from step_audio.dialog.workers import WorkerThreads
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Sound that is ready to be played."""
-
-    pcm: Pcm
-    rate_hz: int
-
-
-AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+AnswerEvent = Transcript | Reasoning | TextDelta | ToolCall | ToolResult | AudioChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class ResponsePipeline:
 
     def __init__(
         self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup | AudioChunk, None],
         services: Services,
         begin: VoiceChange | None,
         speech_output: WorkerThreads,
@@ -91,7 +85,7 @@ class ResponsePipeline:
             await self._out.put(_End())
 
     async def _read(self) -> None:
-        """Response -> words at once, groups to the vocoder."""
+        """Response -> words and sound at once, groups to the vocoder."""
         async for event in self._response:
             if not isinstance(event, TokenGroup | VoiceChange):
                 await self._out.put(event)
@@ -102,6 +96,8 @@ class ResponsePipeline:
     async def _speak(self) -> None:
         """Groups -> sound. The vocoder opens while the engine reads the prompt."""
         voice: VoiceChange | None = self._begin
+        if self._services.speech_model is not None:
+            return  # it makes the sound itself
         while voice is not None:
             voice = await self._speak_in(voice)
 

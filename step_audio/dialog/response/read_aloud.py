@@ -7,10 +7,11 @@ from contextlib import aclosing
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
 from step_audio.core.errors import CannotSing, InputError
-from step_audio.core.types import BATCH, SamplingParams, TextOptions, Voice
-from step_audio.dialog.response.pipeline import AudioChunk
+from step_audio.core.types import BATCH, AudioChunk, SamplingParams, TextOptions, Voice
+from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.speech_output import SpeechOutput
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer, example_of
+from step_audio.dialog.response.synthesizer import example_of
+from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence
 from step_audio.dialog.speakable.style_tags import ReadingStyle, style_asked, styled
@@ -21,7 +22,8 @@ class ReadAloud:
 
     def __init__(
         self,
-        synthesizer: SpeechSynthesizer,
+        synthesizer: TextReader,
+        readings: Readings,
         speech_output: SpeechOutput,
         sampling: SamplingParams,
         *,
@@ -34,6 +36,7 @@ class ReadAloud:
             speech_output,
             sampling,
         )
+        self._readings = readings
         self._takes_style_tags, self._sings = takes_style_tags, sings
         self._model_name = model_name
 
@@ -41,7 +44,7 @@ class ReadAloud:
         self, reading_style: ReadingStyle, options: TextOptions | None = None
     ) -> SentenceReader:
         """Return the reader of a text that comes in pieces."""
-        return self._synthesizer.text_reader(options, reading_style.instructions)
+        return self._readings.sentence_reader(options, reading_style.instructions)
 
     async def read(
         self,
@@ -61,7 +64,7 @@ class ReadAloud:
             raise InputError("there is nothing to say in this text; send words")
         reader = self.text_reader(reading_style, options)
         await self.check(text, reading_style.instructions, options)
-        readings = self._synthesizer.readings(text, reader)
+        readings = self._readings.whole(text, reader)
         async with aclosing(readings), aclosing(self.say(readings, speaker, reading_style)) as said:
             async for chunk in said:
                 yield chunk
@@ -75,7 +78,7 @@ class ReadAloud:
             UnreadableText, CannotSing: as `read`.
         """
         self.refuse_songs(text, instructions, options)
-        return await self._synthesizer.check(text, options)
+        return await self._readings.check(text, options)
 
     def refuse_songs(
         self, text: str, instructions: str = "", options: TextOptions | None = None
@@ -122,7 +125,7 @@ class ReadAloud:
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
         sentences = span.sentences()
         tags = style.tags if taught else ()
-        groups = self._synthesizer.spoken(sentences, speaker, self._sampling, tags=tags)
+        groups = self._synthesizer.read(sentences, speaker, self._sampling, tags=tags)
         speaker = example_of(speaker, style.tags)
         worker = self._speech_output.worker
         spoken = self._speech_output.speak(

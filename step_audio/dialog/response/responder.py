@@ -1,13 +1,13 @@
-"""What the assistant answers: ids from the engine, parsed, with tools in between.
+"""What the assistant answers: turns of a model, with tools in between.
 
-`DirectResponder` serves models that write text and sound themselves (AQAA, nano) and, with a
-`Cascade`, those that write text alone (chat).
+`ModelResponder` serves models that write text and sound themselves (AQAA, nano) and, with a
+`Cascade`, those that write text alone (Step-Audio-Chat, chat models behind an endpoint).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -16,7 +16,8 @@ from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
-    GenerationRequest,
+    AudioChunk,
+    Reasoning,
     TextDelta,
     TokenGroup,
     ToolCall,
@@ -24,30 +25,34 @@ from step_audio.core.types import (
     Transcript,
     VoiceChange,
 )
-from step_audio.dialog.prompting.context_window import ContextWindow
 from step_audio.dialog.prompting.conversation import (
     ROOT,
     Answer,
     Conversation,
-    Item,
+    Question,
     UserAudio,
     language_of,
 )
-from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
-from step_audio.dialog.response.call_filter import CallFilter
-from step_audio.dialog.response.cascade import Cascade
-from step_audio.dialog.response.degeneration import DegenerationGuard
+from step_audio.dialog.response.cascade import Cascade, Heard
 from step_audio.dialog.response.options import AnswerOptions
-from step_audio.dialog.response.parser import Parsed, TokenParser
-from step_audio.dialog.response.token_stream import TokenTimeouts, generate
+from step_audio.dialog.response.turn import ModelTurn, TurnEvent
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.round import ToolRound, apart, behind
 from step_audio.dialog.tool_calls.tool_choice import FREE, NO_TOOLS, ToolChoice
 
-Response = Transcript | TextDelta | TokenGroup | ToolCall | ToolResult | VoiceChange
+Response = (
+    Transcript
+    | Reasoning
+    | TextDelta
+    | TokenGroup
+    | AudioChunk
+    | ToolCall
+    | ToolResult
+    | VoiceChange
+)
 
 
-Read = Callable[[str, AnswerOptions], AsyncGenerator[TokenGroup, None]]
+Read = Callable[[str, AnswerOptions], AsyncGenerator[TokenGroup | AudioChunk, None]]
 """Reads a text aloud, in the voice and style of an answer."""
 
 
@@ -69,32 +74,29 @@ class ReadingResponder:
         raise InputError("this deployment only reads aloud; send texts to /v1/audio/speech")
 
 
-class DirectResponder:
-    """One model hears, thinks and speaks; tool calls are carried out between its turns."""
+class ModelResponder:
+    """A model's turns; tool calls are carried out between them."""
 
     def __init__(
         self,
         services: Services,
-        new_id: Callable[[], str],
-        context: ContextWindow,
+        turns: ModelTurn,
         *,
         max_rounds: int = 3,
-        patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
         cascade: Cascade | None = None,
-        dialect: ToolSyntax | None = None,
         read: Read | None = None,
     ) -> None:
-        """Prepare. With a voiceover the model writes text only, and that speaks it.
+        """Prepare.
 
-        Args: `read` speaks the words that bridge a long call; None: they are only written.
+        Args:
+            turns: by ids, or by messages.
+            cascade: speaks what the model writes; None: the model speaks itself.
+            read: speaks the words that bridge a long call; None: they are only written.
         """
         self._cascade = cascade
         self._services = services
-        self._new_id = new_id
-        self._context = context
+        self._turns = turns
         self._max_rounds = max_rounds
-        self._patience = patience
-        self._dialect = dialect or MarkerSyntax()
         self._read = read
 
     async def respond(
@@ -102,7 +104,7 @@ class DirectResponder:
     ) -> AsyncGenerator[Response, None]:
         """Yield the answer as it is generated; everything yielded is in the conversation.
 
-        A transcript comes first if the model writes one. The words in front of calls belong to the
+        A transcript comes first where there is one. The words in front of calls belong to the
         same answer as those behind them; in the books they stand behind the results. Calls of
         server-side tools run side by side and are followed by their results and another turn of
         the model. One that takes long is bridged by a few words; one that takes longer still is
@@ -114,7 +116,7 @@ class DirectResponder:
             EngineError: the engine broke or was late.
             InputError: the model's context is too small for any prompt.
         """
-        answer = Answer(options.answer_id)
+        answer = Answer(options.answer_id, read_aloud=self._cascade is not None)
         tail, choice = options.until, options.choice
         question = conversation.last_question(until=tail)
         for round_ in range(self._max_rounds + 1):
@@ -124,13 +126,14 @@ class DirectResponder:
                 self._services.recorder.observe("tool_rounds.ended", 1)
             resumed = answer.started
             calls: list[ToolCall] = []
-            turn = self._held_to(choice, self._turn(conversation, options, tail, choice))
-            async with aclosing(self._delivered(turn, options)) as events:
+            written = self._turns.generate(conversation, options, tail, choice)
+            turn = self._delivered(self._held_to(choice, written), options)
+            async with aclosing(turn) as events:
                 async for event in events:
                     if isinstance(event, ToolCall):
                         calls.append(event)
                         continue
-                    if not isinstance(event, Transcript | VoiceChange):
+                    if isinstance(event, TextDelta | TokenGroup | AudioChunk):
                         if not answer.started:
                             conversation.add(answer, after=tail or ROOT)
                             tail = answer.item_id
@@ -139,7 +142,7 @@ class DirectResponder:
                             event, resumed = apart(event, answer), False  # noqa: PLW2901
                         answer.add(event)
                     elif isinstance(event, Transcript):
-                        _note(conversation, question, event.text)
+                        _note(event, question, conversation)
                     yield event
             if not calls:
                 return
@@ -154,8 +157,8 @@ class DirectResponder:
                 return
 
     def _delivered(
-        self, turn: AsyncGenerator[Parsed, None], options: AnswerOptions
-    ) -> AsyncGenerator[Parsed, None]:
+        self, turn: AsyncGenerator[TurnEvent, None], options: AnswerOptions
+    ) -> AsyncGenerator[Heard, None]:
         """Return a turn as it is heard, or read, where a second model reads aloud."""
         if self._cascade is None:
             return turn
@@ -164,8 +167,8 @@ class DirectResponder:
         return self._cascade.written(turn)
 
     async def _held_to(
-        self, choice: ToolChoice, turn: AsyncGenerator[Parsed, None]
-    ) -> AsyncGenerator[Parsed, None]:
+        self, choice: ToolChoice, turn: AsyncGenerator[TurnEvent, None]
+    ) -> AsyncGenerator[TurnEvent, None]:
         """Pass a turn on without forbidden calls; count what became of required ones."""
         recorder, called = self._services.recorder, False
         async with aclosing(turn) as events:
@@ -177,67 +180,6 @@ class DirectResponder:
                 yield event
         if choice.requires:
             recorder.observe(f"tool_choices.{'met' if called else 'unmet'}", 1)
-
-    async def _turn(
-        self,
-        conversation: Conversation,
-        options: AnswerOptions,
-        tail: str | None,
-        choice: ToolChoice,
-    ) -> AsyncGenerator[Parsed, None]:
-        """One assistant turn: prompt, generate, parse; ended early when it has lost its way."""
-        vocab, recorder = self._services.vocab, self._services.recorder
-        prompt = self._context.prompt(conversation, options.system, tail, options.tools)
-        in_text = self._dialect.calls_in_text
-        opening = choice.opening(self._dialect) if in_text else ""
-        request = GenerationRequest(
-            prompt=(*prompt.ids, *self._context.text(opening)) if opening else prompt.ids,
-            sampling=options.sampling,
-            stop_ids=vocab.stop_ids,
-            request_id=self._new_id(),
-            form="answer" if self._cascade is None else "text",
-            calls=None if in_text else choice.rule(self._context.text),
-            transcripts=tuple(self._context.text(phrase) for phrase in options.heard_among),
-            session=options.session,
-        )
-        parser = TokenParser(self._services.text_tokenizer, vocab, self._new_call_id)
-        sieve = CallFilter(self._dialect, self._new_call_id) if in_text else None
-        if sieve is not None and opening:
-            sieve.push(TextDelta(opening))
-        guard, usage = DegenerationGuard(vocab), options.usage
-        usage.input_text += len(prompt.ids) - prompt.audio_ids
-        usage.input_audio += prompt.audio_ids
-        usage.left_out = prompt.left_out
-        recorder.observe("prompt_ids", len(prompt.ids))
-        recorder.observe("prompt_left_out_ids", prompt.left_out)
-        clock, count = self._services.clock, 0
-        asked_s = first_s = clock.now_s()
-        async with aclosing(generate(self._services.engine, request, self._patience)) as ids:
-            async for token_id in ids:
-                if not count:
-                    first_s = clock.now_s()
-                    recorder.observe("first_token_s", first_s - asked_s)
-                count += 1
-                sounds = vocab.is_audio(token_id)
-                usage.output_audio += sounds
-                usage.output_text += not sounds
-                events = _sifted(sieve, parser.push(token_id))
-                for event in events:
-                    yield event
-                if sieve is not None and sieve.over:
-                    break
-                reason = guard.push(token_id, events)
-                if reason is not None:
-                    recorder.observe(f"answers_ended.{reason}", 1)
-                    break
-        for event in [*_sifted(sieve, parser.flush()), *(sieve.flush() if sieve else ())]:
-            yield event
-        usage.cut_off = count >= options.sampling.max_tokens
-        if count > 1 and (took_s := clock.now_s() - first_s) > 0:
-            recorder.observe("tokens_per_s", (count - 1) / took_s)
-        recorder.observe("answer_anomalies", parser.counts.anomalies)
-        if parser.counts.markers:
-            recorder.observe("answer_markers", parser.counts.markers)
 
     async def _carry_out(
         self, work: ToolRound, options: AnswerOptions, answer: Answer
@@ -277,7 +219,7 @@ class DirectResponder:
         tasks: Sequence[asyncio.Task[ToolResult]],
         options: AnswerOptions,
         language: LanguageCode | None,
-    ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
+    ) -> AsyncGenerator[TextDelta | TokenGroup | AudioChunk, None]:
         """Wait for calls, as long as an answer may, and say a few words when that takes long."""
         settings = background_calls.settings
         wait_s = settings.wait_s
@@ -291,24 +233,15 @@ class DirectResponder:
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
         await background_calls.settled(tasks, wait_s)
 
-    def _new_call_id(self) -> str:
-        return f"call_{self._new_id()}"
-
     def _own_errands(self) -> BackgroundCalls:
         services = self._services
         return BackgroundCalls(
-            services.tools, services.recorder, services.clock, self._dialect.failure
+            services.tools, services.recorder, services.clock, self._turns.failure
         )
 
 
-def _note(conversation: Conversation, question: Item | None, heard: str) -> None:
-    """Write down what the model heard, unless that is known already."""
-    if isinstance(question, UserAudio) and question.transcript is None:
+def _note(heard: Transcript, question: Question | None, conversation: Conversation) -> None:
+    """Write down what was heard in a question, if that is still there."""
+    known = isinstance(question, UserAudio) and question.transcript is None
+    if isinstance(question, UserAudio) and known and conversation.has(question.item_id):
         conversation.transcribe(question.item_id, heard)
-
-
-def _sifted(sieve: CallFilter | None, events: Iterable[Parsed]) -> list[Parsed]:
-    """Return events with the calls taken out of their text, where calls stand there."""
-    if sieve is None:
-        return list(events)
-    return [out for event in events for out in sieve.push(event)]

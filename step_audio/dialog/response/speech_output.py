@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from step_audio.core.ports import Services
-from step_audio.core.types import LIVE, TokenGroup, Voice, VoiceChange
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk, ResponsePipeline
+from step_audio.core.types import LIVE, AudioChunk, TokenGroup, Voice, VoiceChange
+from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
 
@@ -29,12 +29,13 @@ class SpeechOutput:
             rng: draws a seed for each stream that brings none.
         """
         self.worker = WorkerThreads("vocoder", streams, services.recorder.observe)
-        self.rate_hz = services.vocoder.sample_rate_hz
+        speech = services.speech_model
+        self.rate_hz = speech.sample_rate_hz if speech else services.vocoder.sample_rate_hz
         self._services, self._rng = services, rng
 
     async def speak(
         self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup | AudioChunk, None],
         voice: Voice | None,
         priority: int = LIVE,
         *,

@@ -7,23 +7,13 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from step_audio.core.ports import Services
-from step_audio.core.profile import LanguageCode
-from step_audio.core.types import (
-    BATCH,
-    GenerationRequest,
-    SamplingParams,
-    TextOptions,
-    TokenGroup,
-    Voice,
-)
+from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, TokenGroup, Voice
 from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.degeneration import DegenerationGuard
 from step_audio.dialog.response.parser import TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
-from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
-from step_audio.dialog.speakable.sentences import sentences
-from step_audio.dialog.workers import WorkerThreads
+from step_audio.dialog.speakable.reader import SpokenSentence
 
 
 def example_of(voice: Voice, tags: Iterable[str]) -> Voice:
@@ -52,12 +42,8 @@ class SpeechSynthesizer:
         *,
         system: str = "read",
         takes_examples: bool = True,
-        languages: tuple[LanguageCode, ...] = (),
-        text_options: TextOptions = TextOptions(),  # noqa: B008 - frozen
         patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
-        reader: WorkerThreads | None = None,
     ) -> None:
-        """Args: `reader` is the thread that texts are read in; None for the caller's."""
         self._services = services
         self._engine = services.speech_engine or services.engine
         self._builder = PromptBuilder(
@@ -69,110 +55,31 @@ class SpeechSynthesizer:
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
-        self._languages = languages
-        self._text_options = text_options
         self._patience = patience
-        self._reader = reader
 
-    def text_reader(
-        self, options: TextOptions | None = None, instructions: str = ""
-    ) -> SentenceReader:
-        """Return the reader of one text; by default with the options of the deployment."""
-        return SentenceReader(options or self._text_options, self._languages, instructions)
-
-    def answer_reader(self) -> SentenceReader:
-        """Return the reader of an answer: it has no style tags, and nobody to refuse it to."""
-        return self.text_reader(replace(self._text_options, style_tags=False, unreadable="skip"))
-
-    async def read(self, reader: SentenceReader, written: str) -> list[SpokenSentence]:
-        """Return what is read of one written sentence. Raises UnreadableText."""
-        if self._reader is None:
-            return reader.read(written)
-        return await self._reader.run(lambda: reader.read(written))
-
-    async def check(self, text: str, options: TextOptions | None = None) -> list[str]:
-        """Return what is to be said of the parts of a text that are left out.
-
-        Raises:
-            UnreadableText: a sentence in letters that the model was not taught.
-        """
-
-        def checked() -> list[str]:
-            return check_text(text, options or self._text_options, self._languages)
-
-        return checked() if self._reader is None else await self._reader.run(checked)
-
-    async def readings(
-        self, text: str, reader: SentenceReader
-    ) -> AsyncGenerator[SpokenSentence, None]:
-        """Yield what is read of a whole text. Raises UnreadableText."""
-        for written in sentences(text):
-            for spoken in await self.read(reader, written):
-                yield spoken
-        for spoken in reader.end():
-            yield spoken
-
-    async def groups(
+    async def read(
         self,
-        text: str,
+        sentences: AsyncIterable[SpokenSentence],
         voice: Voice,
         sampling: SamplingParams,
         *,
         tags: tuple[str, ...] = (),
-        reader: SentenceReader | None = None,
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a text without style tags as they are generated.
-
-        Words in letters that the model was not taught are left out, and sentences without others.
+        """Yield the groups of sentences as they are generated.
 
         Args:
-            text: what to read.
-            voice: who reads it.
+            sentences: as they are to be read.
+            voice: who reads them.
             sampling: how ids are drawn.
             tags: style tags that a model which knows such tags gets in front of each sentence.
-            reader: of an answer that this is a piece of; None: this is all of it.
             priority: `LIVE` for what is said in a conversation; other texts can wait for those.
 
         Raises:
             EngineError: the engine broke or was late.
         """
-        if reader is None:
-            readings = self.readings(text, self.answer_reader())
-        else:
-            readings = self._piece(text, reader)
-        async with aclosing(readings):
-            spoken = self.spoken(readings, voice, sampling, tags=tags, priority=priority)
-            async with aclosing(spoken) as groups:
-                async for group in groups:
-                    yield group
-
-    async def _piece(
-        self, text: str, reader: SentenceReader
-    ) -> AsyncGenerator[SpokenSentence, None]:
-        for written in sentences(text):
-            for spoken in await self.read(reader, written):
-                yield spoken
-
-    async def spoken(
-        self,
-        readings: AsyncIterable[SpokenSentence],
-        voice: Voice,
-        sampling: SamplingParams,
-        *,
-        tags: tuple[str, ...] = (),
-        priority: int = BATCH,
-    ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of sentences as they are to be read.
-
-        Args:
-            tags: in front of each.
-
-        Raises:
-            EngineError: the engine broke or was late.
-        """
         speaker, stacked = example_of(voice, tags), "".join(f"({tag})" for tag in tags)
-        async for sentence in readings:
+        async for sentence in sentences:
             said = stacked + sentence.text
             async with aclosing(self._sentence(said, speaker, sampling, priority)) as groups:
                 async for group in groups:

@@ -40,6 +40,7 @@ _OPEN_MARKS: Final = frozenset(",;-–—'’\"”)")
 _OPENING: Final = frozenset("\"'“‘(")
 _CJK: Final = re.compile(r"[\u2e80-\u9fff\uac00-\ud7ff]")
 _NUMBERED: Final = re.compile(r"\d{1,3}[.)]\s")
+_CLAUSE: Final = re.compile(r"[,;:]\s|[，；：、]")
 _BREATH: Final = re.compile(r".*(?:[，、：\s]|[,;:](?=[\u2e80-\u9fff]))", re.S)
 """Neither a number nor an address is cut: their commas and colons have no space behind them."""
 _ITEM_NUMBER: Final = re.compile(r"\s*\d{1,2}\.")
@@ -48,8 +49,10 @@ _ITEM_NUMBER: Final = re.compile(r"\s*\d{1,2}\.")
 class SentenceSplitter:
     """Stage[str, str]: what comes out, joined, is what came in, without outer spaces."""
 
-    def __init__(self, max_chars: int = MAX_CHARS) -> None:
-        self._max_chars = max_chars
+    def __init__(self, max_chars: int = MAX_CHARS, *, first_clause: int | None = None) -> None:
+        """Args: `first_clause`: the first clause is a piece of its own, if it has so many
+        characters; None: only whole sentences are."""
+        self._max_chars, self._first_clause = max_chars, first_clause
         self._text = ""
         self._column = 0  # of the first character of the text
 
@@ -57,7 +60,8 @@ class SentenceSplitter:
         """Take the next piece of text and return the sentences that are complete."""
         self._text += piece
         out, start = list[str](), 0
-        while (cut := self._cut(start)) is not None:
+        while (cut := self._piece(start)) is not None:
+            self._first_clause = None
             taken = self._text[start:cut]
             self._column = _column(self._column, taken)
             out += [sentence] if (sentence := taken.strip()) else []
@@ -69,6 +73,15 @@ class SentenceSplitter:
         """Return the last sentence, closed or not."""
         rest, self._text, self._column = self._text.strip(), "", 0
         return (rest,) if rest else ()
+
+    def _piece(self, start: int) -> int | None:
+        """Return where the sentence ends, or the first clause before that; None: it may go on."""
+        sentence = self._cut(start)
+        if self._first_clause is None:
+            return sentence
+        last = len(self._text) if sentence is None else sentence
+        clause = _CLAUSE.search(self._text, start + self._first_clause, last)
+        return clause.end() if clause else sentence
 
     def _cut(self, start: int) -> int | None:
         """Return where the sentence from `start` on ends, None while it may go on."""

@@ -17,8 +17,10 @@ from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
 from step_audio.core.profile import LanguageCode
+from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
+from step_audio.dialog.prompting.tool_syntax import UNREADABLE
 
 _LOG = logging.getLogger(__name__)
 
@@ -150,6 +152,8 @@ class BackgroundCalls:
         try:
             if full:
                 raise ToolError(f"{MAX_OPEN} calls and timers are open; wait for one")
+            if call.name != UNREADABLE and not is_object(call.arguments):
+                raise ToolError(f"{call.name}: the arguments are not a JSON object; call again")
             result = await self._tools.call(call)
             end = "done"
         except ToolError as error:

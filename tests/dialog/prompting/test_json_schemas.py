@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import TextDelta, ToolCall, ToolResult
+from step_audio.core.types import AudioChunk, TextDelta, ToolCall, ToolResult
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import ContextWindow
 from step_audio.dialog.prompting.conversation import (
@@ -22,7 +22,7 @@ from step_audio.dialog.prompting.conversation import (
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.prompt import Audio, Call, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompting.tool_syntax import UNREADABLE, JsonSchemaSyntax
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.turns.utterance import Utterance
 from tests.fakes import (
@@ -217,7 +217,7 @@ async def test_what_is_read_ahead_begins_like_the_prompt() -> None:
     question.push(np.zeros(16000, np.float32))
     ahead = assistant.read_ahead("s")
     ahead.follow(talk, question, "assistant", assistant.told_tools([DOOR]))
-    talk.add(UserAudio("q", question.finish()))
+    talk.add(UserAudio.spoken("q", question.finish()))
     await collect(assistant.answer(talk, session="s", client_tools=[DOOR]))
     ((told, _),) = engine.prefilled
     assert told == engine.requests[0].prompt[: len(told)]

@@ -10,7 +10,7 @@ import pytest
 from step_audio.core import toolformat
 from step_audio.core.ports import ToolSpec
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import ToolCall, ToolResult
+from step_audio.core.types import AudioChunk, ToolCall, ToolResult, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import (
     Answer,
@@ -20,7 +20,7 @@ from step_audio.dialog.prompting.conversation import (
     UserAudio,
 )
 from step_audio.dialog.prompting.layout import interleave
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.tool_calls.background import (
     BackgroundCalls,
@@ -135,7 +135,7 @@ async def test_the_bridge_is_in_the_language_of_the_conversation(heard: str, bri
     bridges: dict[LanguageCode, str] = {"zh": "请稍等。", "ja": "少々お待ちください。"}
     settings = BackgroundCallSettings("One moment.", 0.0, None, bridges)
     bench = Bench(ONE_CALL, BRIDGE, ANSWER, settings=settings)
-    bench.talk.transcribe("q", heard)
+    bench.talk.transcribe("q", Transcript(heard))
     events: list[AnswerEvent] = []
     async with aclosing(bench.answer()) as answer:
         async for event in answer:

@@ -9,11 +9,10 @@ import pytest
 
 from step_audio.core.errors import CannotSing
 from step_audio.core.ports import Services
-from step_audio.core.types import TextDelta, Voice
+from step_audio.core.types import AudioChunk, TextDelta, Voice
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.prompt import PromptBuilder
-from step_audio.dialog.response.pipeline import AudioChunk
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.style_tags import PLAIN, Style
 from tests.fakes import VOCAB, ByteTokenizer, ScriptedEngine, SineVocoder, group, services, text_ids

@@ -13,6 +13,7 @@ from step_audio.dialog.interruptions import InterruptionJudge
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from step_audio.dialog.turns.backchannels import ASSENT, OBJECTIONS
+from step_audio.dialog.turns.utterance import SpokenQuestion
 from tests.fakes import (
     VOCAB,
     FixedClock,
@@ -137,7 +138,7 @@ def judge(engine: ScriptedEngine, prompt: str = "transcribe") -> InterruptionJud
 
 async def test_the_model_is_asked_which_of_the_phrases_was_said() -> None:
     engine = HearingEngine([ANSWER], words="stop")
-    assert await judge(engine).ends_answer(GROUPS, 300)
+    assert await judge(engine).ends_answer(SpokenQuestion(GROUPS), 300)
     phrases = [bytes(i - 300 for i in ids).decode() for ids in engine.asked[0].transcripts]
     assert phrases == [*ASSENT, *OBJECTIONS]
     assert engine.asked[0].sampling.temperature == 0.0
@@ -149,7 +150,7 @@ async def test_the_length_decides_where_nobody_can_tell_the_words(
     spoken_ms: int, prompt: str, *, ends: bool
 ) -> None:
     engine = HearingEngine([ANSWER], fails=True)
-    assert await judge(engine, prompt).ends_answer(GROUPS, spoken_ms) is ends
+    assert await judge(engine, prompt).ends_answer(SpokenQuestion(GROUPS), spoken_ms) is ends
 
 
 async def test_a_model_without_transcripts_is_asked_to_transcribe() -> None:
@@ -158,7 +159,9 @@ async def test_a_model_without_transcripts_is_asked_to_transcribe() -> None:
         vocab = replace(VOCAB, heard_open=None, heard_close=None)
         parts = replace(services(ScriptedEngine(scripts)), vocab=vocab)
         settings = DialogSettings(turns=TURNS)
-        return await InterruptionJudge(Assistant(parts, settings)).ends_answer(GROUPS, 600)
+        return await InterruptionJudge(Assistant(parts, settings)).ends_answer(
+            SpokenQuestion(GROUPS), 600
+        )
 
     assert not await ends("Mm-hmm, yeah.")
     assert await ends("No, wait.")

@@ -41,7 +41,7 @@ def test_updates_are_merged_and_a_refused_one_changes_nothing(connect: Connect) 
             {"session": {"audio": {"output": {"speed": 20}}}},
             "session.audio.output.speed",
         ),
-        ("session.update", {"session": {"type": "transcription"}}, "session.type"),
+        ("session.update", {"session": {"type": "monologue"}}, "session.type"),
         (
             "session.update",
             {"session": {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}}},

@@ -12,6 +12,8 @@ _KINDS: Final = {
     "response.output_audio_transcript": "response.audio_transcript",
     "response.output_text": "response.text",
 }
+TRANSCRIPTION: Final = "transcription_session"
+"""Its events are named apart from those of a conversation."""
 _CONTENT: Final = {"output_audio": "audio", "output_text": "text"}
 _FLAT_FORMATS: Final = {there: here for here, there in FORMATS.items()}
 
@@ -23,6 +25,11 @@ class Beta:
 
     def inward(self, event: Event) -> Event:
         """Return a client's event as GA."""
+        if event.get("type") == f"{TRANSCRIPTION}.update":
+            event = as_ga({**event, "type": "session.update"})
+            if isinstance(settings := event.get("session"), dict):
+                event = {**event, "session": {**settings, "type": "transcription"}}
+            return event
         return as_ga(event)
 
     def outward(self, event: Event) -> Event | None:
@@ -37,6 +44,8 @@ class Beta:
         if "item" in out:
             out["item"] = item(out["item"])
         if "session" in out:
+            if out["session"]["type"] == "transcription":
+                out["type"] = out["type"].replace("session.", f"{TRANSCRIPTION}.")
             out["session"] = flat_session(out["session"])
         if "response" in out:
             out["response"] = flat_response(out["response"])
@@ -45,19 +54,24 @@ class Beta:
 
 def flat_session(session: dict[str, Any]) -> dict[str, Any]:
     """Return GA's session object as beta's."""
-    hear, speak = session["audio"]["input"], session["audio"]["output"]
-    nests = ("type", "audio", "output_modalities", "max_output_tokens", "truncation", "prompt")
-    out = {key: value for key, value in session.items() if key not in nests}
-    return {
-        **out,
-        "modalities": _modalities(session["output_modalities"]),
-        "voice": speak["voice"],
-        "speed": speak["speed"],
+    hear, speak = session["audio"]["input"], session["audio"].get("output")
+    heard = {
         "input_audio_format": _FLAT_FORMATS[hear["format"]["type"]],
-        "output_audio_format": _FLAT_FORMATS[speak["format"]["type"]],
         "input_audio_transcription": hear["transcription"],
         "input_audio_noise_reduction": hear["noise_reduction"],
         "turn_detection": hear["turn_detection"],
+    }
+    nests = ("type", "audio", "output_modalities", "max_output_tokens", "truncation", "prompt")
+    out = {key: value for key, value in session.items() if key not in nests}
+    if speak is None:
+        return {**out, **heard}
+    return {
+        **out,
+        **heard,
+        "modalities": _modalities(session["output_modalities"]),
+        "voice": speak["voice"],
+        "speed": speak["speed"],
+        "output_audio_format": _FLAT_FORMATS[speak["format"]["type"]],
         "max_response_output_tokens": session["max_output_tokens"],
     }
 
