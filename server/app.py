@@ -15,21 +15,27 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from server.admission.client_secrets import ClientSecrets
 from server.admission.drain import Drain
 from server.admission.limits import AccessControl, ServerSettings, Slots, deny
 from server.admission.origins import Heads, Origins, Pages
 from server.admission.sessions import Admission
 from server.http import errors
 from server.observability.metrics import Metrics, metrics_router
+from server.observability.requests import RequestLog
+from server.realtime.client_secrets import client_secrets_router
 from server.realtime.connection.registry import SessionRegistry
 from server.realtime.router import ServerContext, realtime_router
 from server.routes.health import health_router
 from server.routes.rest import rest_router
+from server.voice_names import VoiceNames
 from step_audio import __version__
 from step_audio.core.ports import RemoteTools
 from step_audio.dialog.assistant import Assistant
 
-WEB: Final = Path(__file__).resolve().parents[1] / "web"
+_PACKAGED: Final = Path(__file__).resolve().with_name("page")
+WEB: Final = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[1] / "web"
+"""The page: in an installed package a copy inside of it (setup.py), else the folder `web`."""
 
 _PAGE_HEADERS: Final = (
     (
@@ -101,6 +107,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         drain.watch()
+        assistant.services.sound_decoder.start(assistant.services.recorder.observe)
         tools = assistant.services.tools
         if not isinstance(tools, RemoteTools):
             yield
@@ -115,6 +122,7 @@ def create_app(
         await assistant.aclose()
 
     lines = SessionRegistry()
+    secrets = ClientSecrets()
     drain = Drain(lines, settings.drain_s)
     origins = Origins(settings.origins, keyed=bool(settings.keys))
     gate = Middleware(
@@ -122,6 +130,7 @@ def create_app(
         settings=settings,
         recorder=assistant.services.recorder,
         closed=lambda: drain.begun,
+        secrets=secrets,
     )
     app = FastAPI(
         title="step-audio",
@@ -131,6 +140,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         middleware=[
+            Middleware(RequestLog, recorder=assistant.services.recorder),
             Middleware(PageHeaders),
             Middleware(Pages, origins=origins),
             gate,
@@ -142,13 +152,19 @@ def create_app(
     errors.install(app)
     # Counted apart, so that four chapters of a book do not keep a person out; what is read gives
     # way to what is said, in the LM and in the voice.
-    slots, requests = Slots(settings.max_sessions), Slots(settings.max_sessions)
+    observe = assistant.services.recorder.observe
+    slots = Slots(settings.max_sessions, observe=lambda taken: observe("sessions", taken))
+    requests = Slots(settings.max_sessions)
     app.include_router(health_router(assistant, drain))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.include_router(rest_router(assistant, settings, slots, requests))
+    names = VoiceNames(assistant, settings.voice_names)
+    app.include_router(client_secrets_router(assistant, names, secrets))
     app.include_router(
-        realtime_router(ServerContext(assistant, settings, slots, lines, admission, tracer))
+        realtime_router(
+            ServerContext(assistant, settings, slots, lines, admission, secrets, tracer)
+        )
     )
     app.router.default = Unrouted(web if web is not None and web.is_dir() else None)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import sys
 from types import FrameType
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp
 from server.admission.drain import Drain
 from server.admission.limits import ServerSettings
 from server.http.websocket import Socket
+
+_LOG = logging.getLogger(__name__)
 
 _THRESHOLDS: Final = (5_000, 5, 5)
 """Of the garbage collector: a young collection looks at so many new objects, about a
@@ -37,10 +40,13 @@ def calm() -> None:
 
 
 def configured(app: ASGIApp, settings: ServerSettings, **listen: Any) -> uvicorn.Config:
-    """Return how uvicorn serves the application; `listen`: host, port, certificate, log level."""
+    """Return how uvicorn serves the application; `listen`: host, port, certificate."""
     return uvicorn.Config(
         app,
         ws=Socket,
+        # Whoever starts the server sets the log up; observability/requests.py logs requests.
+        log_config=None,
+        access_log=False,
         ws_max_size=settings.max_message_bytes,
         # Base64 sound gains little by compression, and a compressed bomb is not let in.
         ws_per_message_deflate=False,
@@ -62,6 +68,11 @@ class DrainingServer(uvicorn.Server):
         """Start to listen, and settle the process first."""
         calm()
         await super().startup(sockets)
+        secure = "https" if self.config.is_ssl else "http"
+        for listener in self.servers:
+            for host, port in {at.getsockname()[:2] for at in listener.sockets}:
+                shown = f"[{host}]" if ":" in host else host
+                _LOG.info("listening", extra={"url": f"{secure}://{shown}:{port}"})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Carry out a signal."""

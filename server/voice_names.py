@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from server.http.errors import RequestError
 from step_audio.core.errors import VoiceNotFound
-from step_audio.core.ports import Services
+from step_audio.dialog.assistant import Assistant
 
 STOCK: Final = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
@@ -34,23 +34,23 @@ class VoiceNames:
     """Turns a name of a request into the name of a voice that is there.
 
     Args:
-        services: their voices, and the default.
+        assistant: whose voices there are, and which is the default.
         chosen: the operator's voice for a name.
     """
 
-    def __init__(self, services: Services, chosen: Mapping[str, str]) -> None:
-        self._services = services
+    def __init__(self, assistant: Assistant, chosen: Mapping[str, str]) -> None:
+        self._assistant, self._services = assistant, assistant.services
         self._chosen = chosen
 
-    def resolve_field(self, voice: str | VoiceId | None, param: str) -> str:
-        """Return the same. Raises RequestError: an unknown name, in the field `param`."""
+    async def resolve_field(self, voice: str | VoiceId | None, param: str) -> str:
+        """Return a voice of the store. Raises RequestError: an unknown name, in field `param`."""
         try:
-            return self.resolve(voice)
+            return await self._assistant.with_voices(lambda: self.resolve(voice))
         except VoiceNotFound as error:
             raise RequestError(str(error), code=error.code, param=param) from error
 
     def resolve(self, voice: str | VoiceId | None) -> str:
-        """Return a voice of the store.
+        """Return a voice of the store; reads the disk: call it in a worker thread.
 
         A name of the store is itself. Then the operator's choice holds, then the stock names,
         dealt out over the voices that shipped, so that two of them are not all one. A blank name

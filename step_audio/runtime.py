@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from step_audio.core.blas import one_blas_thread
-from step_audio.core.errors import ProfileError
+from step_audio.core.decoder_pool import DecoderPool
+from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
     Engine,
     Services,
+    SpeechRecognizer,
+    Stage,
     TextTokenizer,
     ToolBox,
     TurnDetector,
@@ -27,24 +34,39 @@ from step_audio.core.ports import (
     VoiceStore,
 )
 from step_audio.core.profile import (
+    ChatSection,
     LocalEngineSection,
+    OwnModelSection,
     Profile,
     ScriptedEngineSection,
+    SpeechEndpointSection,
+    TranscriptionEndpointSection,
     VllmEngineSection,
+    WhisperSection,
 )
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
+from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
+    from step_audio.endpoints.connection import Endpoint
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
+    from step_audio.voices.speaker_encoder import SpeakerEncoder
+    from tokenizer.stream import DualCodebookTokenizer
 
+_MUSIC: Final = "vocoder_music"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
+
+_Keyed = ChatSection | TranscriptionEndpointSection | SpeechEndpointSection
+"""What needs a key."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,30 +88,165 @@ class Runtime:
             VoiceNotFound: the profile's voice is not among the weights.
         """
         profile = self._profile
-        if isinstance(profile.engine, ScriptedEngineSection):
-            return self._scripted(profile.engine)
+        if profile.responder == "chat":
+            return self._chatting()
+        engine = profile.engine
+        if isinstance(engine, ScriptedEngineSection):
+            return self._scripted(engine)
+        if isinstance(engine, SpeechEndpointSection):
+            raise ProfileError("engine.kind 'speech_endpoint' is for the responder 'chat' only")
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
-        voices = self._voices
+        second = profile.speech_engine if cascade else None
+        return self._own_parts(engine, second, self.audio_tokenizer())
+
+    def _own_parts(
+        self,
+        engine: LocalEngineSection | VllmEngineSection,
+        second: LocalEngineSection | VllmEngineSection | None,
+        audio_tokenizer: AudioTokenizer | None,
+    ) -> Services:
+        """Return the parts of a deployment whose sound a model of ours makes."""
+        profile, voices = self._profile, self._voices
         return Services(
             model_name=profile.model_name,
-            vocab=self._weights.facts.vocab,
-            audio_tokenizer=self.audio_tokenizer(),
-            text_tokenizer=self._text_tokenizer(),
-            engine=self._engine(profile.engine),
+            vocab=self._vocab,
+            audio_tokenizer=audio_tokenizer,
+            text_tokenizer=self._text_tokenizer,
+            engine=self._engine(engine),
             vocoder=self.vocoder(),
+            singing_vocoder=self._singing_vocoder(),
+            chat_headers=self._weights.facts.chat_headers,
+            speech_headers=self._weights.facts.speech_headers,
             voices=voices,
             voice_library=voices,
-            default_voice=voices.get(profile.voice).name,
+            default_voice=self._default_voice(),
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
-            speech_engine=self._engine(profile.speech_engine)
-            if cascade and profile.speech_engine
-            else None,
+            speech_engine=self._engine(second) if second else None,
         )
+
+    def _chatting(self) -> Services:
+        """Return the parts of a deployment whose answers a chat model writes."""
+        from step_audio.endpoints.chat import ChatCompletions
+
+        profile, chat = self._profile, self._profile.chat
+        if chat is None:
+            raise ProfileError("responder 'chat' needs a section chat: {url, model}")
+        ear = profile.transcriber
+        if ear is None and chat.hears != "audio":
+            raise ProfileError(
+                "who hears? give a transcriber, or chat: {hears: audio} for a model that does"
+            )
+        own_ear = isinstance(ear, OwnModelSection)
+        model = ChatCompletions(
+            self._endpoint(chat.url, chat),
+            chat.model,
+            first_word_timeout_s=chat.first_token_timeout_s,
+            extra_body=chat.extra_body,
+            begins_thinking=chat.begins_thinking,
+        )
+        tokenizer = self.audio_tokenizer() if own_ear else None
+        return replace(
+            self._voice_parts(tokenizer),
+            chat_model=model,
+            audio_tokenizer=tokenizer,
+            recognizer=self._recognizer(ear),
+            at_work=self._at_work(chat),
+        )
+
+    def _voice_parts(self, audio_tokenizer: AudioTokenizer | None) -> Services:
+        """Return what reads aloud what a chat model writes, and what is the same for all."""
+        engine = self._profile.engine
+        if isinstance(engine, ScriptedEngineSection):
+            return self._scripted(engine)
+        if isinstance(engine, SpeechEndpointSection):
+            return self._service_voice(engine)
+        return self._own_parts(engine, None, audio_tokenizer)
+
+    def _service_voice(self, engine: SpeechEndpointSection) -> Services:
+        from step_audio import scripted
+        from step_audio.endpoints.speech import SpeechEndpoint
+        from step_audio.endpoints.voices import NoEngine, ServiceVoices
+
+        service = SpeechEndpoint(
+            self._endpoint(engine.url, engine),
+            engine.model,
+            sample_rate_hz=engine.sample_rate_hz,
+        )
+        voices = ServiceVoices(engine.voices)
+        return Services(
+            model_name=self._profile.model_name,
+            vocab=scripted.VOCAB,
+            audio_tokenizer=None,
+            text_tokenizer=scripted.Bytes(),
+            engine=NoEngine(),
+            vocoder=scripted.Tone(),
+            voices=voices,
+            default_voice=voices.get(self._profile.voice).name,
+            tools=self._tools(),
+            clock=MonotonicClock(),
+            recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
+            turn_detector=self.turn_detector(),
+            speech_model=service,
+        )
+
+    def _recognizer(
+        self, ear: WhisperSection | TranscriptionEndpointSection | OwnModelSection | None
+    ) -> SpeechRecognizer | None:
+        if isinstance(ear, WhisperSection):
+            from step_audio.whisper import WhisperRecognizer
+
+            return WhisperRecognizer(
+                ear.model, device=ear.device, threads=ear.threads, languages=ear.languages
+            )
+        if isinstance(ear, TranscriptionEndpointSection):
+            from step_audio.endpoints.transcription import TranscriptionEndpoint
+
+            return TranscriptionEndpoint(self._endpoint(ear.url, ear), ear.model)
+        return None
+
+    def _endpoint(self, url: str, keyed: _Keyed) -> Endpoint:
+        """Return a server. Raises ProfileError: its key's file cannot be read."""
+        from step_audio.endpoints.connection import Endpoint
+
+        key = keyed.api_key.get_secret_value() if keyed.api_key else None
+        if key is None and keyed.api_key_file is not None:
+            path = keyed.api_key_file.expanduser()
+            try:
+                key = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "it is not text"
+                raise ProfileError(f"cannot read the key in {path}: {why}") from None
+        return Endpoint(url, key or None)
+
+    def _at_work(self, chat: ChatSection) -> dict[str, str]:
+        """Return which models hear, answer and speak, as people are told it."""
+        profile = self._profile
+        match profile.transcriber:
+            case WhisperSection(model=model):
+                ear = f"Whisper {Path(model).name}"
+            case TranscriptionEndpointSection(model=model):
+                ear = model
+            case OwnModelSection():
+                ear = profile.weights.name
+            case _:
+                ear = "the chat model"
+        match profile.engine:
+            case LocalEngineSection():
+                voice = profile.weights.name
+            case ScriptedEngineSection():
+                voice = "a tone"
+            case engine:
+                voice = engine.model
+        model = chat.model or "its first model"
+        where = urlsplit(chat.url).netloc
+        return {"ear": ear, "chat": f"{model} at {where}", "voice": f"{voice}, {profile.voice}"}
 
     def settings(self) -> DialogSettings:
         """Return what the profile says about answers."""
@@ -99,6 +256,7 @@ class Runtime:
         tools = profile.tools
         return DialogSettings(
             **profile.dialog.model_dump(),
+            text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             domain=self._domain(),
             sampling=sampling,
@@ -109,17 +267,49 @@ class Runtime:
             patience=self._patience(),
             dialect=tools.dialect,
             background_calls=BackgroundCallSettings(
-                tools.bridge, tools.bridge_after_s, tools.wait_s
+                tools.bridge, tools.bridge_after_s, tools.wait_s, dict(tools.bridges)
             ),
+            result_role=tools.result_role,
             turns=TurnSettings(
-                silence_ms=profile.turn_detector.silence_ms, **profile.turns.model_dump()
+                silence_ms=profile.turn_detector.silence_ms,
+                speculate=self._speculates(),
+                resume_ms=profile.turns.resume_ms,
             ),
+            chat=self._chat_settings(),
+            live_words=self._live_words(),
         )
+
+    def _chat_settings(self) -> ChatSettings:
+        chat = self._profile.chat
+        if chat is None:
+            return ChatSettings()
+        return ChatSettings(
+            hears=chat.hears == "audio",
+            context_tokens=chat.context_tokens,
+            unheard=load_prompt("unheard"),
+        )
+
+    def _speculates(self) -> bool:
+        """Whether answers are begun in pauses: not where each of them is paid for."""
+        asked, chat = self._profile.turns.speculate, self._profile.chat
+        if asked is not None or chat is None:
+            return asked is not False
+        from step_audio.endpoints.connection import is_local
+
+        return is_local(chat.url)
+
+    def _live_words(self) -> bool:
+        ear = self._profile.transcriber
+        if isinstance(ear, TranscriptionEndpointSection) and ear.live is None:
+            from step_audio.endpoints.connection import is_local
+
+            return is_local(ear.url)
+        return getattr(ear, "live", True) is not False
 
     def _domain(self) -> ReadingDomain:
         """Return what the model that reads aloud was taught; anything where it does not say."""
         reads = self._profile.speech_engine or self._profile.engine
-        if isinstance(reads, ScriptedEngineSection):
+        if isinstance(reads, ScriptedEngineSection | SpeechEndpointSection):
             return ReadingDomain()
         listed = self._weights.folder / "lm" / "word_pairs.txt"
         if not listed.is_file():
@@ -141,12 +331,13 @@ class Runtime:
             tools=self._tools(),
             clock=MonotonicClock(),
             recorder=LogRecorder(),
+            sound_decoder=DecoderPool(),
             turn_detector=self.turn_detector(),
         )
 
     def _context(self) -> int:
         """Return the most ids of a sequence."""
-        if isinstance(self._profile.engine, ScriptedEngineSection):
+        if isinstance(self._profile.engine, ScriptedEngineSection | SpeechEndpointSection):
             from step_audio import scripted
 
             return scripted.CONTEXT
@@ -154,12 +345,15 @@ class Runtime:
 
     def audio_tokenizer(self) -> AudioTokenizer:
         """Return the ear: `weights`/tokenizer."""
+        return self._ear()
+
+    def _ear(self) -> DualCodebookTokenizer:
         self._limit_threads()
         from tokenizer.loading import load_tokenizer
 
         return load_tokenizer(
             self._weights.folder / "tokenizer",
-            device=self._profile.tokenizer.device,
+            device=_device(self._profile.tokenizer.device),
             threads=self._profile.threads,
         )
 
@@ -179,6 +373,21 @@ class Runtime:
 
     def vocoder(self) -> Vocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""
+        return self._flow_vocoder("vocoder")
+
+    def _singing_vocoder(self) -> Vocoder | None:
+        """Return what speaks rap and humming: `weights`/vocoder_music; None where it is not."""
+        when = self._profile.vocoder.singing
+        there = any(name.startswith(f"{_MUSIC}/flow") for name in self._weights.files)
+        if when == "never" or not there:
+            return None
+        from vocoder.grid import SAMPLE_RATE_HZ
+
+        if when == "start":
+            return self._flow_vocoder(_MUSIC)
+        return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), SAMPLE_RATE_HZ)
+
+    def _flow_vocoder(self, folder: str) -> Vocoder:
         self._limit_threads()
         from vocoder.flow_loading import load_flow
         from vocoder.hift_stream import HiftStream
@@ -186,19 +395,28 @@ class Runtime:
         from vocoder.stream import ChunkPlan, FlowVocoder
 
         settings = self._profile.vocoder
-        flow = load_flow(self._model("vocoder/flow")).to(settings.device)
+        device = _device(settings.device)
+        flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
-        hift = load_hift(self._model("vocoder/hift")).to(settings.device)
+        hift = load_hift(self._model(f"{folder}/hift")).to(device)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
-            plan=ChunkPlan(sizes=settings.chunk_groups),
+            plan=ChunkPlan(sizes=settings.chunk_groups, prompt=settings.prompt_groups),
             n_steps=settings.ode_steps,
             guidance=settings.guidance,
             max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
+
+    def _default_voice(self) -> str:
+        """Return the profile's voice. Raises VoiceNotFound, which says what brings it."""
+        name = self._profile.voice
+        try:
+            return self._voices.get(name).name
+        except VoiceNotFound as missing:
+            raise VoiceNotFound(name, missing.known, self._profile.voice_origin) from None
 
     def voices(self) -> VoiceStore:
         """Return the voices: `weights`/voices, then those kept in the profile's folder."""
@@ -221,27 +439,32 @@ class Runtime:
         return UserVoices(
             FolderVoices(self._weights),
             self._profile.voice_folder,
-            self._voice_maker,
+            self.voice_maker,
             made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         )
 
-    def _voice_maker(self) -> VoiceMaker:
+    def speaker_encoder(self) -> SpeakerEncoder | None:
+        """Return what measures speakers; None where the weights have nothing for it."""
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
+
+        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
+        if not graphs:
+            return None
+        return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
+    def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
         from step_audio.voices.folder import FolderVoices
         from step_audio.voices.making import VoiceMaker
-        from step_audio.voices.speaker_encoder import SpeakerEncoder
         from vocoder.flow_loading import load_flow
 
-        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
-        encoder = None
-        if graphs:
-            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
         own = FolderVoices(self._weights)
         return VoiceMaker(
-            self.audio_tokenizer(),
+            self._ear(),
             load_flow(self._model("vocoder/flow")),
-            encoder,
+            self.speaker_encoder(),
             [own.get(name) for name in own.names()],
+            examples=self._weights.facts.examples,
         )
 
     @cached_property
@@ -263,15 +486,24 @@ class Runtime:
         one_blas_thread()
         torch.set_num_threads(self._profile.threads)
 
+    @cached_property
     def _text_tokenizer(self) -> TextTokenizer:
         from step_audio.engine.text import load_text_tokenizer
 
         return load_text_tokenizer(self._weights.folder / "lm")
 
+    @cached_property
+    def _vocab(self) -> Vocab:
+        from step_audio.engine.text import with_markers
+
+        return with_markers(self._weights.facts.vocab, self._text_tokenizer)
+
     def _patience(self) -> TokenTimeouts:
         """Return how long to wait for engines: a little longer than those wait themselves."""
         engines = (self._profile.engine, self._profile.speech_engine)
+        remote: list[VllmEngineSection | ChatSection]
         remote = [engine for engine in engines if isinstance(engine, VllmEngineSection)]
+        remote += [self._profile.chat] if self._profile.chat else []
         usual = TokenTimeouts()
         return TokenTimeouts(
             first_s=max([e.first_token_timeout_s + 1 for e in remote], default=usual.first_s),
@@ -279,7 +511,7 @@ class Runtime:
         )
 
     def _engine(self, settings: LocalEngineSection | VllmEngineSection) -> Engine:
-        vocab = self._weights.facts.vocab
+        vocab = self._vocab
         if isinstance(settings, VllmEngineSection):
             from step_audio.engine.vllm import VllmEngine as RemoteEngine
 
@@ -290,7 +522,7 @@ class Runtime:
                 first_token_timeout_s=settings.first_token_timeout_s,
                 next_token_timeout_s=settings.next_token_timeout_s,
                 api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-                text_tokenizer=self._text_tokenizer(),
+                text_tokenizer=self._text_tokenizer,
             )
         self._limit_threads()
         from step_audio.engine.local import LocalEngine as Step1Engine
@@ -303,16 +535,10 @@ class Runtime:
         )
 
     def _tools(self) -> ToolBox:
-        from step_audio.nano.tools.toolbox import FakeTools, NanoTools, WallClock
         from step_audio.tools.boxes import ToolBoxes
         from step_audio.tools.mcp import McpAddress, McpTools
-        from step_audio.tools.weather import HttpWeather
 
         settings = self._profile.tools
-        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
-        own: ToolBox = NanoTools(None, WallClock(), weather=weather)
-        if settings.kind == "fake":
-            own = FakeTools(settings.seed)
         servers = [
             McpTools(
                 McpAddress(
@@ -325,7 +551,53 @@ class Runtime:
             )
             for name, server in settings.mcp.items()
         ]
-        return ToolBoxes([own, *servers], timeout_s=settings.timeout_s)
+        return ToolBoxes([self._own_tools(), *servers], timeout_s=settings.timeout_s)
+
+    def _own_tools(self) -> ToolBox:
+        """Return the built-in tools; those of nano are imported for nano alone."""
+        from step_audio.tools.clock import WallClock, zone_of
+        from step_audio.tools.weather import HttpWeather
+
+        settings = self._profile.tools
+        weather = HttpWeather(**settings.weather.model_dump()) if settings.weather else None
+        try:
+            home = zone_of(settings.timezone) if settings.timezone is not None else None
+        except ToolError as error:
+            raise ProfileError(f"tools.timezone: {error}") from None
+        if settings.kind == "general":
+            from step_audio.tools.general import GeneralTools
+
+            return GeneralTools(WallClock(), home, weather)
+        from step_audio.nano.tools.toolbox import FakeTools, NanoTools
+
+        if settings.kind == "fake":
+            return FakeTools(settings.seed)
+        return NanoTools(None, WallClock(), home, weather)
+
+
+def _device(name: str) -> str:
+    """Return a device for torch."""
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+class LoadedOnUse:
+    """A vocoder that is loaded when the first stream is opened."""
+
+    def __init__(self, load: Callable[[], Vocoder], sample_rate_hz: int) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self._load, self._loading = load, threading.Lock()
+        self._loaded: Vocoder | None = None
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        """Start a stream; the first one waits for the model. Raises WeightsError."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+        return self._loaded.open(voice, seed)
 
 
 class MonotonicClock:

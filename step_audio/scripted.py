@@ -2,7 +2,7 @@
 
 Everything that is not a model is real: tokenised input, turns, prompts, parsing, resampling, the
 wire. The engine says the same words whatever it hears and the voice is a tone, at the pace that
-the profile sets. For measuring what the house around the models costs, and for trying a client.
+the profile sets. For measuring what the server beside the models costs, and for trying a client.
 """
 
 from __future__ import annotations

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from step_audio.core.chat import ChatEvent, ChatModelRequest
+from step_audio.core.decoding import decode_sound
 from step_audio.core.errors import ToolError, VoiceNotFound
-from step_audio.core.ports import Services, Stage, ToolSpec
+from step_audio.core.ports import RecognitionHints, Services, Stage, ToolSpec
 from step_audio.core.types import (
+    DecodedSound,
     GenerationRequest,
     Pcm,
     TokenGroup,
     ToolCall,
     ToolResult,
+    Transcript,
     Voice,
 )
 from step_audio.core.vocab import Vocab
@@ -73,12 +77,13 @@ class ScriptedEngine:
     """Replays one list of ids a request, in order; records the requests and the aborts.
 
     `hold`: when set, generation stops before the id of that index until `resume` is set.
-    `started` is set by the first request.
+    `started` is set by the first request. `well`: what `ready` says.
     """
 
     scripts: Sequence[Sequence[int]]
     hold: int | None = None
     error: Exception | None = None
+    well: bool = True
     requests: list[GenerationRequest] = field(default_factory=list)
     prefilled: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
@@ -105,6 +110,79 @@ class ScriptedEngine:
 
     async def prefill(self, prompt: tuple[int, ...], session: str) -> None:
         self.prefilled.append((prompt, session))
+
+    async def ready(self) -> bool:
+        return self.well
+
+    async def aclose(self) -> None:
+        return None
+
+
+@dataclass
+class ScriptedChat:
+    """A chat model that replays one list of events a request, in order, and records them.
+
+    `hold`: when set, the reply stops before the event of that index until `resume` is set.
+    An event that is an exception is raised.
+    """
+
+    scripts: Sequence[Sequence[ChatEvent | Exception]]
+    hold: int | None = None
+    requests: list[ChatModelRequest] = field(default_factory=list)
+    aborted: int = 0
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def reply(self, request: ChatModelRequest) -> AsyncIterator[ChatEvent]:
+        script = self.scripts[len(self.requests) % len(self.scripts)]
+        self.requests.append(request)
+        finished = False
+        try:
+            for at, event in enumerate(script):
+                if at == self.hold:
+                    await self.resume.wait()
+                await asyncio.sleep(0)
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+            finished = True
+        finally:
+            self.aborted += not finished
+
+    async def ready(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        return None
+
+
+@dataclass
+class ScriptedRecognizer:
+    """Hears the words of a script, one for each `word_s` of sound; records what it was asked.
+
+    `resume`: passes wait for it, when it is there.
+    """
+
+    words: Sequence[str]
+    word_s: float = 0.25
+    language: str = "en"
+    error: Exception | None = None
+    resume: asyncio.Event | None = None
+    asked: list[tuple[float, RecognitionHints, bool]] = field(default_factory=list)
+
+    async def recognize(
+        self, pcm: Pcm, rate_hz: int, hints: RecognitionHints, *, live: bool = False
+    ) -> Transcript:
+        seconds = len(pcm) / rate_hz
+        self.asked.append((seconds, hints, live))
+        if self.resume is not None:
+            await self.resume.wait()
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        known = hints.context.split()[-len(self.words) :]
+        start = next((n for n in range(len(known), 0, -1) if known[-n:] == self.words[:n]), 0)
+        count = int(seconds / self.word_s)
+        return Transcript(" ".join(self.words[start : start + count]), self.language)
 
     async def ready(self) -> bool:
         return True
@@ -147,6 +225,9 @@ class CountingTokenizer:
 
     def open(self) -> Stage[Pcm, TokenGroup]:
         return _CountingStage()
+
+    def encode_reference(self, pcm: Pcm, *, trim: bool) -> list[TokenGroup]:
+        return [group(n) for n in range(len(pcm) // 1920)]
 
 
 class _CountingStage:
@@ -204,6 +285,19 @@ class FixedClock:
         return self.now
 
 
+class InProcessDecoder:
+    """A `SoundDecoder` without processes of its own."""
+
+    def start(self, observe: Callable[[str, float], None]) -> None:
+        pass
+
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound:
+        return await asyncio.to_thread(decode_sound, data, max_seconds)
+
+    def close(self) -> None:
+        pass
+
+
 class MemoryRecorder:
     """Keeps what was observed."""
 
@@ -234,4 +328,5 @@ def services(engine: ScriptedEngine) -> Services:
         tools=FakeTools(),
         clock=FixedClock(),
         recorder=MemoryRecorder(),
+        sound_decoder=InProcessDecoder(),
     )

@@ -21,6 +21,7 @@ from step_audio.core.ports import AudioTokenizer, Services, Vocoder, VoiceLibrar
 from step_audio.core.profile import Profile
 from step_audio.core.types import Pcm
 from step_audio.dialog.settings import DialogSettings
+from step_audio.voices.making import VoiceMaker
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, services, text_ids
 from tests.tokenizer.golden import write_published
 from tokenizer.loading import load_tokenizer
@@ -46,10 +47,12 @@ class FakeParts:
     def __init__(
         self, profile: Profile, *scripts: list[int], error: Exception | None = None
     ) -> None:
+        self._languages = profile.dialog.languages
         self._engine = ScriptedEngine(scripts or (ANSWER,), error=error)
         self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
 
     def audio_tokenizer(self) -> AudioTokenizer:
+        assert self._services.audio_tokenizer is not None
         return self._services.audio_tokenizer
 
     def vocoder(self) -> Vocoder:
@@ -61,11 +64,17 @@ class FakeParts:
     def voice_library(self) -> VoiceLibrary:
         raise AssertionError("no command of these tests adds voices")
 
+    def speaker_encoder(self) -> None:
+        return None
+
+    def voice_maker(self) -> VoiceMaker:
+        raise AssertionError("no command of these tests makes voices")
+
     def services(self) -> Services:
         return self._services
 
     def settings(self) -> DialogSettings:
-        return DialogSettings()
+        return DialogSettings(languages=self._languages)
 
 
 @pytest.fixture
@@ -225,6 +234,32 @@ def test_check_prints_the_profile_and_says_what_weights_lack(
     assert printed.err.count("\n") == 1
 
 
+def test_check_refuses_what_serve_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_AUDIO__SERVER__TRACES", str(tmp_path / "nowhere"))
+    assert main(["check"]) == 2
+    assert "no folder" in capsys.readouterr().err
+    monkeypatch.delenv("STEP_AUDIO__SERVER__TRACES")
+    monkeypatch.setenv("STEP_AUDIO__SERVER__SPANS", "true")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    assert main(["check"]) == 2
+    assert "telemetry" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("profile", ["tts-3b", "chat-130b", "aqaa-130b"])
+def test_missing_weights_name_the_command_that_fetches_them(
+    profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--profile", profile]) == 2
+    assert f"step-audio weights download {profile}" in capsys.readouterr().err
+
+
+def test_load_says_that_no_server_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--url", "ws://127.0.0.1:9/v1/realtime"]) == 2
+    assert "no server answers at 127.0.0.1:9" in capsys.readouterr().err
+
+
 def test_record_then_check_verifies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +356,9 @@ def test_plan_says_whether_a_deployment_keeps_up(capsys: pytest.CaptureFixture[s
     assert main(on) == 1
     assert "does NOT keep up" in capsys.readouterr().out
     assert main([*on, "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["step-audio-aqaa"]["keeps_up"] is False
+    found = json.loads(capsys.readouterr().out)
+    assert found["step-audio-aqaa"]["keeps_up"] is False
+    assert [part["name"] for part in found["sound"]][-1] == "vocoder"
 
 
 def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
@@ -331,6 +368,12 @@ def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
     shown = capsys.readouterr().out
     assert "step-audio-chat on 8 x h100" in shown
     assert "step-audio-tts-3b on 1 x h100" in shown
-    assert main(["plan", "--gpu", "rtx3090", "--quantization", "int8"]) == 0
-    assert "step-audio-nano" in capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("in all: ")]
+    assert "step-audio-chat 35.7 of 80 GB on the fullest of 8 cards; step-audio-tts-3b 1" in line
+    assert line.endswith("1.2 GB in the machine's memory")
+    assert shown.count("on a card") == 2  # it speaks and sings
+    assert main(["plan", "--gpu", "RTX 3090", "--quantization", "int8"]) == 0
+    shown = capsys.readouterr().out
+    assert "step-audio-nano" in shown
+    assert "4.2 M parameters" in shown
     assert main(["plan", "--gpu", "abacus"]) == 2

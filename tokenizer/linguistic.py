@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from step_audio.core.errors import ShapeError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
-from tokenizer.batching import ChunkBatcher
 from tokenizer.codebook import Codebook
 from tokenizer.features import Cmvn, StackedFeatures
-from tokenizer.sanm import SanmEncoder
+from tokenizer.sanm import SanmCache, SanmEncoder
 
 
 class LinguisticTokenizer:
@@ -29,8 +28,6 @@ class LinguisticTokenizer:
         codebook: centroids of the encoder's width.
         cmvn: normalisation of the features.
         dither: see `StackedFeatures`.
-        batch: most streams that share a pass of the encoder when they are due together; they
-            meet only when they are pushed from several threads.
     """
 
     def __init__(
@@ -39,7 +36,6 @@ class LinguisticTokenizer:
         codebook: Codebook,
         cmvn: Cmvn,
         dither: float = 0.0,
-        batch: int = 1,
     ) -> None:
         if codebook.width != encoder.config.output_size:
             raise ShapeError(
@@ -48,11 +44,14 @@ class LinguisticTokenizer:
         self._encoder, self._codebook = encoder, codebook
         self._cmvn, self._dither = cmvn, dither
         self._device = next(encoder.parameters()).device
-        self._batcher = ChunkBatcher(encoder, batch)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> LinguisticTokenizer:
+        """Return itself: a copied stream shares its model."""
+        return self
 
     def open(self) -> Stage[Pcm, int]:
         """Return a stream of its own state."""
-        return _LinguisticStream(self._batcher, self._codebook, self.open_features())
+        return _LinguisticStream(self)
 
     def encode(self, pcm: Pcm) -> NDArray[np.int64]:
         """Return the codes of a whole clip, (T,); all chunks in parallel."""
@@ -66,6 +65,18 @@ class LinguisticTokenizer:
         """Return a fresh front end."""
         return StackedFeatures(self._cmvn, self._dither)
 
+    def open_cache(self) -> SanmCache:
+        """Return the encoder's state of a fresh stream."""
+        return self._encoder.open()
+
+    @torch.inference_mode()
+    def chunk_codes(self, features: NDArray[np.float32], cache: SanmCache) -> list[int]:
+        """Return the codes of the next chunk of a stream, (n, 560), and advance its state."""
+        batch = torch.from_numpy(features).to(self._device)[None]
+        frames = self._encoder.forward_chunk(batch, cache)
+        codes: list[int] = self._codebook.quantize(frames[0].cpu().numpy()).tolist()
+        return codes
+
     @torch.inference_mode()
     def frames(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode the features of a whole clip: (T, 560) -> (T, D)."""
@@ -77,11 +88,9 @@ class LinguisticTokenizer:
 class _LinguisticStream:
     """Stage[Pcm, int] of one stream."""
 
-    def __init__(
-        self, batcher: ChunkBatcher, codebook: Codebook, features: StackedFeatures
-    ) -> None:
-        self._batcher, self._codebook, self._features = batcher, codebook, features
-        self._cache = batcher.open()
+    def __init__(self, shared: LinguisticTokenizer) -> None:
+        self._shared = shared
+        self._features, self._cache = shared.open_features(), shared.open_cache()
 
     def push(self, pcm: Pcm, /) -> Iterable[int]:
         """Take 16 kHz samples and return the codes of each full 240 ms."""
@@ -91,11 +100,7 @@ class _LinguisticStream:
         """Return the codes of the rest; less than about 55 ms makes none."""
         return self._codes(self._features.flush())
 
-    @torch.inference_mode()
     def _codes(self, chunks: Iterable[NDArray[np.float32]]) -> list[int]:
-        codes: list[int] = []
-        for features in chunks:
-            batch = torch.from_numpy(features).to(self._cache.history.device)[None]
-            frames = self._batcher.forward(batch, self._cache)
-            codes += self._codebook.quantize(frames[0].cpu().numpy()).tolist()
-        return codes
+        return [
+            code for features in chunks for code in self._shared.chunk_codes(features, self._cache)
+        ]

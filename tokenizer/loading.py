@@ -58,16 +58,13 @@ class StreamFacts:
     dither: float = 0.0
 
 
-def load_tokenizer(
-    folder: Path, *, device: str = "cpu", threads: int = 1, batch: int = 1
-) -> DualCodebookTokenizer:
+def load_tokenizer(folder: Path, *, device: str = "cpu", threads: int = 1) -> DualCodebookTokenizer:
     """Return the tokenizer in a folder of either layout.
 
     Args:
         folder: see above.
         device: where the linguistic encoder runs.
         threads: of the semantic graph, which runs on the CPU.
-        batch: see `LinguisticTokenizer`.
 
     Raises:
         WeightsError: naming the file and the first thing in it that does not fit.
@@ -77,13 +74,13 @@ def load_tokenizer(
         windows = SemanticWindows(facts.semantic_new, facts.semantic_left, facts.semantic_right)
     except ShapeError as error:
         raise WeightsError(f"{folder / STREAM}: {error}") from None
-    linguistic = load_linguistic(folder, device=device, dither=facts.dither, batch=batch)
+    linguistic = load_linguistic(folder, device=device, dither=facts.dither)
     semantic = SemanticTokenizer(folder / SEMANTIC, windows, threads)
     return DualCodebookTokenizer(linguistic, semantic, facts.level_floor)
 
 
 def load_linguistic(
-    folder: Path, *, device: str = "cpu", dither: float = 0.0, batch: int = 1
+    folder: Path, *, device: str = "cpu", dither: float = 0.0
 ) -> LinguisticTokenizer:
     """Return the linguistic half of `load_tokenizer`; raises the same."""
     source = _sources(folder)
@@ -92,7 +89,7 @@ def load_linguistic(
     encoder.requires_grad_(requires_grad=False).eval().to(device)
     encoder.pack()
     cmvn = read_cmvn(source.cmvn_path)
-    return LinguisticTokenizer(encoder, Codebook(centroids), cmvn, dither, batch)
+    return LinguisticTokenizer(encoder, Codebook(centroids), cmvn, dither)
 
 
 def build_encoder(config: SanmConfig, tensors: dict[str, Tensor], path: Path) -> SanmEncoder:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +28,7 @@ __all__ = ["SanmCache", "SanmConfig", "SanmEncoder"]
 _LONGEST_WAVE = 10000.0
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
+@dataclass(slots=True, eq=False)
 class SanmCache:
     """State of one stream (or of B streams in step), of a size that does not change.
 
@@ -62,10 +61,6 @@ def sinusoids(first: int, count: int, width: int, device: torch.device) -> Tenso
     steps = torch.arange(first, first + count, dtype=torch.float32, device=device)
     angles = steps[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class SanmEncoder(nn.Module):
@@ -148,51 +143,31 @@ class SanmEncoder(nn.Module):
         Raises:
             ShapeError: wrong width or length, or a chunk after a short one.
         """
-        return self.forward_chunks([feats], [cache])[0]
-
-    def forward_chunks(
-        self, feats: Sequence[Tensor], caches: Sequence[SanmCache]
-    ) -> tuple[Tensor, ...]:
-        """Encode the next chunk of several streams in one pass; see `forward_chunk`.
-
-        Args:
-            feats: of each stream, all of one shape.
-            caches: of each stream, with equally many rows; they may be at different positions.
-
-        Returns:
-            Frames of each stream. What a batched product rounds differently is all that the
-            streams have to do with each other.
-        """
-        for chunk, cache in zip(feats, caches, strict=True):
-            self.check_chunk(chunk, cache)
-        config, count, sizes = self.config, feats[0].shape[1], [len(chunk) for chunk in feats]
-        fresh = [self._embed(c, cache.position) for c, cache in zip(feats, caches, strict=True)]
-        window = torch.cat((_join([c.history for c in caches]), _join(fresh)), dim=1)
-        history = torch.split(window[:, -config.history_frames :], sizes)
-        oldest = [cache.position % config.look_back_frames for cache in caches]
-        memories = [cache.memory for cache in caches]
+        self.check_chunk(feats, cache)
+        config, count = self.config, feats.shape[1]
+        window = torch.cat((cache.history, self._embed(feats, cache.position)), dim=1)
+        history = window[:, -config.history_frames :].clone()
+        oldest = cache.position % config.look_back_frames
         if self._packed is not None and torch.is_inference_mode_enabled():
             lock, run = self._packed
             with lock:
-                window = run(window, memories, oldest, caches[0].remembered)
+                window = run(window, cache.memory, oldest, cache.remembered)
         else:
-            window = self._run(window, memories, oldest, caches[0].remembered)
-        for cache, own in zip(caches, history, strict=True):
-            cache.history = own.clone()  # a view would keep the state of all streams alive
-            cache.position += count
-            cache.closed = count < config.chunk_frames
-        return torch.split(self.after_norm(window[:, -count:]), sizes)
+            window = self._run(window, cache.memory, oldest, cache.remembered)
+        cache.history = history
+        cache.position += count
+        cache.closed = count < config.chunk_frames
+        frames: Tensor = self.after_norm(window[:, -count:])
+        return frames
 
-    def _run(self, window: Tensor, memories: list[Tensor], oldest: list[int], known: int) -> Tensor:
+    def _run(self, window: Tensor, memory: Tensor, oldest: int, known: int) -> Tensor:
         """Take a window through all layers; see `sanm_script.Pass`."""
-        sizes, length = [memory.shape[1] for memory in memories], self.config.chunk_frames
+        length = self.config.chunk_frames
         for number, layer in enumerate(self._layers()):
-            past = _join([memory[number, :, :known] for memory in memories]) if known else None
+            past = memory[number, :, :known] if known else None
             window, fresh = layer.forward_chunk(window, past)
             # The window's last 5 rows come again as the next window's first rows.
-            kept = torch.split(fresh[:, :length], sizes)
-            for memory, row, rows in zip(memories, oldest, kept, strict=True):
-                memory[number, :, row : row + length] = rows
+            memory[number, :, oldest : oldest + length] = fresh[:, :length]
         return window
 
     def check_chunk(self, feats: Tensor, cache: SanmCache) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tokenizer.sanm_layers import NORM_EPS, SanmLayer
 
-Pass = Callable[[Tensor, list[Tensor], list[int], int], Tensor]
-"""Window (B, W, 560), memories, oldest row of each, rows they hold -> rows (B, W, D)."""
+Pass = Callable[[Tensor, Tensor, int, int], Tensor]
+"""Window (B, W, 560), memory, its oldest row, rows it holds -> rows (B, W, D)."""
 
 
 class _ScriptLayer(nn.Module):
@@ -33,15 +33,15 @@ class _ScriptLayer(nn.Module):
         self.heads, self.residual = attention.heads, not layer.widens
         self.eps = NORM_EPS
 
-    def forward(self, x: Tensor, past: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         batch, width, size, heads = x.size(0), x.size(1), self.size, self.heads
         head = size // heads
         normed = torch.layer_norm(x, [self.in_size], self.norm1_weight, self.norm1_bias, self.eps)
         rows = torch.ops.prepacked.linear_clamp_run(normed, self.projection)
         fresh = rows[:, :, size:]
         known = fresh.contiguous()
-        if len(past) > 0:
-            known = torch.cat([torch.cat(past), fresh], 1)
+        if past is not None:
+            known = torch.cat([past, fresh], 1)
         count = known.size(1)
         # Heads apart, (B, H, rows, D / H), without a copy.
         steps = [count * 2 * size, head, 2 * size, 1]
@@ -64,28 +64,20 @@ class _ScriptLayer(nn.Module):
 
 
 class _Layers(nn.Module):
-    """All layers, and what they leave in the memories."""
+    """All layers, and what they leave in the memory."""
 
     def __init__(self, layers: Sequence[SanmLayer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList([_ScriptLayer(layer) for layer in layers])
         self.chunk = layers[0].chunk
 
-    def forward(
-        self, window: Tensor, memories: list[Tensor], oldest: list[int], known: int
-    ) -> Tensor:
+    def forward(self, window: Tensor, memory: Tensor, oldest: int, known: int) -> Tensor:
         for number, layer in enumerate(self.layers):
-            past: list[Tensor] = []
+            past: Tensor | None = None
             if known > 0:
-                past = [memory[number, :, :known] for memory in memories]
+                past = memory[number, :, :known]
             window, fresh = layer(window, past)
-            first = 0
-            for memory, row in zip(memories, oldest):  # noqa: B905 - TorchScript knows no strict
-                batch = memory.size(1)
-                memory[number, :, row : row + self.chunk] = fresh[
-                    first : first + batch, : self.chunk
-                ]
-                first += batch
+            memory[number, :, oldest : oldest + self.chunk] = fresh[:, : self.chunk]
         return window
 
 
@@ -99,10 +91,10 @@ def compile_pass(layers: Sequence[SanmLayer]) -> Pass:
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted: Any = torch.jit.script(_Layers(layers))
 
-    def run(window: Tensor, memories: list[Tensor], oldest: list[int], known: int) -> Tensor:
+    def run(window: Tensor, memory: Tensor, oldest: int, known: int) -> Tensor:
         # Its optimiser would stop the first two passes for a second, and finds nothing to win.
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            out: Tensor = scripted(window, memories, oldest, known)
+            out: Tensor = scripted(window, memory, oldest, known)
         return out
 
     return run

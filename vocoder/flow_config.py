@@ -18,13 +18,12 @@ from step_audio.core.errors import WeightsError
 from step_audio.core.types import MEL_BANDS, SPEAKER_SIZE
 from vocoder.encoder import EncoderConfig
 from vocoder.estimator import EstimatorConfig
-from vocoder.grid import HOP_SAMPLES, SAMPLE_RATE_HZ
 from vocoder.length_regulator import LengthRegulatorConfig
-
-MEL_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
 
 _REFERENCE = re.compile(r"<([A-Za-z_]\w*)>")
 _MAX_YAML_BYTES = 1 << 20
+_COSYVOICE_2 = ("pre_lookahead_len", "token_mel_ratio")
+"""Keys of a flow that streams by itself: another architecture, at another rate."""
 T = TypeVar("T")
 
 
@@ -92,15 +91,13 @@ def from_published(text: str) -> FlowConfig:
     Raises:
         WeightsError: no yaml, no such section, or a value is missing or not of its kind.
     """
-    if len(text) > _MAX_YAML_BYTES:
-        raise WeightsError(f"cosyvoice.yaml has {len(text)} characters; it should have a few KB")
-    try:
-        document = yaml.load(text, Loader=_DataLoader)
-    except (yaml.YAMLError, RecursionError) as e:
-        raise WeightsError(f"cosyvoice.yaml is not yaml: {e}; download it again") from e
-    if not isinstance(document, dict):
-        raise WeightsError("cosyvoice.yaml is not a mapping; download it again")
-    flow = _section(_resolve(document, document, 0), "flow")
+    document = published_sections(text)
+    flow = _section(document, "flow")
+    if any(mark in flow for mark in _COSYVOICE_2):
+        raise WeightsError(
+            "cosyvoice.yaml describes a CosyVoice 2 vocoder, as in Step-Audio-EditX; it is not "
+            "supported yet: take the CosyVoice-300M-25Hz folder of Step-Audio-TTS-3B"
+        )
     decoder = _section(flow, "decoder")
     matching = _section(decoder, "cfm_params")
     matching = matching.get("content", matching)  # omegaconf.DictConfig keeps its values there
@@ -112,6 +109,24 @@ def from_published(text: str) -> FlowConfig:
         merged[part] = _section(flow, part)
     merged["estimator"] = _section(decoder, "estimator")
     return _read(FlowConfig, merged, "cosyvoice.yaml", complete=False)
+
+
+def published_sections(text: str) -> dict[str, Any]:
+    """Return a published cosyvoice.yaml as plain data, references replaced by what they mean.
+
+    Raises:
+        WeightsError: no yaml, or no mapping.
+    """
+    if len(text) > _MAX_YAML_BYTES:
+        raise WeightsError(f"cosyvoice.yaml has {len(text)} characters; it should have a few KB")
+    try:
+        document = yaml.load(text, Loader=_DataLoader)
+    except (yaml.YAMLError, RecursionError) as e:
+        raise WeightsError(f"cosyvoice.yaml is not yaml: {e}; download it again") from e
+    if not isinstance(document, dict):
+        raise WeightsError("cosyvoice.yaml is not a mapping; download it again")
+    resolved: dict[str, Any] = _resolve(document, document, 0)
+    return resolved
 
 
 class _DataLoader(yaml.SafeLoader):

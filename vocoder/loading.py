@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -16,8 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from step_audio.core.errors import WeightsError
+from vocoder.flow_config import published_sections
 from vocoder.hift import HiftConfig, HiftGenerator
 from vocoder.weight_norm import fold_weight_norm
+
+PUBLISHED_FACTS: Final = "cosyvoice.yaml"
 
 # Above anything published, below what would exhaust memory before shapes are compared.
 _MAX_CHANNELS, _MAX_HARMONICS, _MAX_RATE = 4096, 64, 64
@@ -166,6 +169,19 @@ def _same_kind(value: Any, example: Any) -> bool:
     return number and value >= 0
 
 
+def _published_config(path: Path) -> HiftConfig:
+    """Return the config in the `hift` section of a published yaml, the published one without."""
+    try:
+        section = published_sections(path.read_text(encoding="utf-8")).get("hift")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(section, dict):
+        return HiftConfig()
+    known = {field.name for field in fields(HiftConfig)}
+    flat = _flat(section)
+    return hift_config({name: value for name, value in flat.items() if name in known}, str(path))
+
+
 def _published_name(name: str) -> str:
     name = name.removeprefix(_PREFIX)
     for parametrized, plain in _PARAMETRIZED.items():
@@ -178,7 +194,7 @@ def load_hift(path: Path, *, fold: bool = True) -> HiftGenerator:
 
     Args:
         path: `hift.safetensors`, with its config beside it in `hift.json`, or a published
-            `hift.pt`, whose config is the published one unless a `.json` lies beside it.
+            `hift.pt`, whose config is in the `cosyvoice.yaml` beside it, or else the published one.
         fold: fold weight normalisation; False to train on.
 
     Raises:
@@ -196,6 +212,8 @@ def load_hift(path: Path, *, fold: bool = True) -> HiftGenerator:
         config = hift_config(values, str(config_path))
     elif path.suffix == ".safetensors":
         raise WeightsError(f"{config_path} is missing; it names the sizes of {path.name}")
+    elif path.with_name(PUBLISHED_FACTS).is_file():
+        config = _published_config(path.with_name(PUBLISHED_FACTS))
     tensors = {_published_name(name): tensor for name, tensor in read_tensors(path).items()}
     generator = HiftGenerator(config)
     load_checked(generator, tensors, path)

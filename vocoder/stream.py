@@ -189,8 +189,9 @@ class FlowStream:
             )
         if not bool(embedding.isfinite().all()) or not bool(mel.isfinite().all()):
             raise ShapeError(f"voice {voice.name!r} holds numbers that are not finite")
-        groups = voice.prompt_groups[max(0, len(voice.prompt_groups) - self._plan.prompt) :]
-        mel = mel[max(0, len(mel) - frames_until(len(groups))) :]
+        whole = len(voice.prompt_groups)
+        groups = voice.prompt_groups[max(0, whole - self._plan.prompt) :]
+        mel = mel[max(0, len(mel) - _frames_of(len(groups), whole, len(mel))) :]
         if not len(groups) or not len(mel) or not self._plan.prompt:
             groups, mel = (), mel[:0]
         self._embedding = embedding.to(self._device)
@@ -252,3 +253,15 @@ class FlowStream:
             if len(kept):
                 out.append(kept)
         return out
+
+
+def _frames_of(groups: int, whole: int, frames: int) -> int:
+    """Return how many of a prompt's last frames belong to its last groups.
+
+    Where tokens and mel cover the same time, that is the grid. Examples made as the reference
+    makes them have a mel with the silence around it: the regulator stretches the tokens over it,
+    so the share of the groups is the share of the frames.
+    """
+    if not whole or frames <= frames_until(whole):
+        return frames_until(groups)
+    return round(frames * groups / whole)

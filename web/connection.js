@@ -4,13 +4,17 @@ import { $, ask, show } from "./page.js";
 
 /** @typedef {import("./realtime.js").RealtimeClient} RealtimeClient */
 
+const PATIENCE_MS = 5000;
+const AGAIN_MS = 3000;
+
 /** Why no connection comes about; the socket itself does not say. @returns {Promise<string>} */
 const cause = async () => {
   try {
-    await ask("/v1/models");
+    await ask("/v1/models", { signal: AbortSignal.timeout(PATIENCE_MS) });
     return "The server takes nobody more just now.";
   } catch (error) {
-    const unreachable = error instanceof TypeError;
+    const late = error instanceof DOMException && error.name === "TimeoutError";
+    const unreachable = error instanceof TypeError || late;
     if (unreachable) return "The server does not answer. Is it still running?";
     const wanted = error instanceof Error ? error.message : String(error);
     return wanted.includes("key")
@@ -32,20 +36,65 @@ const warned = ({ reason, expires_in_s: leftS }) =>
     : `This conversation has lasted as long as it may. In ${duration(leftS)} it goes on in a new one; ` +
       "what was said is taken along.";
 
+/** Which models hear, answer and speak, where they are several. */
+const showAtWork = async () => {
+  try {
+    const { data } = await (await ask("/v1/models")).json();
+    const parts = data[0]?.at_work;
+    $("at-work").hidden = !parts;
+    if (parts) {
+      $("at-work").textContent =
+        `You are heard by ${parts.ear}, answered by ${parts.chat}, and spoken to by ${parts.voice}.`;
+    }
+  } catch {
+    $("at-work").hidden = true; // it is only shown
+  }
+};
+
 /** @param {"open" | "closed" | "asleep"} state @param {string} label */
 const paint = (state, label) => {
   $("connection").dataset.state = state;
   $("connection-label").textContent = label;
 };
 
+/** Say so while a model does not answer, before anybody asks it. @param {RealtimeClient} client */
+const watchModels = async (client) => {
+  let told = false;
+  while (client.open) {
+    const reply = await fetch("/readyz").catch(() => null);
+    const { missing = [] } = reply?.status === 503 ? await reply.json().catch(() => ({})) : {};
+    if (missing.length) {
+      told = true;
+      const parts = missing.join(" and the ");
+      show(`The ${parts} does not answer. Questions fail until it does; the server looks again.`, "error");
+    } else {
+      if (told && $("status").dataset.kind === "error") show("Ready");
+      return;
+    }
+    await new Promise((wake) => setTimeout(wake, AGAIN_MS));
+  }
+};
+
 /** @param {RealtimeClient} client */
 export const watchConnection = (client) => {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let lost;
+  const found = () => {
+    clearTimeout(lost);
+    lost = undefined;
+  };
   client.on("session.created", ({ session }) => {
+    found();
+    void watchModels(client);
     $("model").textContent = session.model;
     $("nano-notice").hidden = !session.model.includes("nano");
     paint("open", "Connected");
+    showAtWork();
   });
-  client.on("session.resumed", () => paint("open", "Connected"));
+  client.on("session.resumed", () => {
+    found();
+    paint("open", "Connected");
+  });
   client.on("session.expiring", (event) => show(warned(/** @type {any} */ (event)), "busy"));
   client.on("close", async ({ opened, retryMs, resuming, asleep }) => {
     if (asleep) {
@@ -54,12 +103,18 @@ export const watchConnection = (client) => {
       return;
     }
     paint("closed", "Reconnecting");
-    if (!retryMs) return; // the person's own wish
-    if (resuming) show("The connection broke. Picking up where it was…", "error");
-    else if (opened) show("The connection broke. Connecting again…", "error");
-    else {
+    if (!retryMs) {
+      found();
+      return; // the person's own wish
+    }
+    const explain = async () => {
       const why = await cause();
       if (!client.open) show(`${why} Trying again every few seconds.`, "error");
+    };
+    if (!opened && !resuming) await explain();
+    else if (lost === undefined) {
+      show(`The connection broke. ${resuming ? "Picking up where it was" : "Connecting again"}…`, "error");
+      lost = setTimeout(explain, PATIENCE_MS);
     }
   });
 };

@@ -3,7 +3,7 @@
 import { watchConnection } from "./connection.js";
 import { showKept } from "./conversation.js";
 import { pageMemory } from "./memory.js";
-import { $, element, key, loadVoices, show } from "./page.js";
+import { $, ask, element, key, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
 import { SAMPLES } from "./samples.js";
 import { SPOKEN, choose, explain, label, restore, settings } from "./settings.js";
@@ -14,7 +14,12 @@ import { Talk } from "./talk.js";
 const HOLD_MS = 300; // a shorter press is a click: the next one sends
 const THEME = "step-audio.theme";
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-const client = new RealtimeClient(`${scheme}//${location.host}/v1/realtime`, key);
+// The server's own key stays out of the socket: each session gets one that opens nothing else.
+const secret = async () => {
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" };
+  return (await (await ask("/v1/realtime/client_secrets", init)).json()).value;
+};
+const client = new RealtimeClient(`${scheme}//${location.host}/v1/realtime`, key ? secret : null);
 const sound = new Sound();
 const talk = new Talk(client, sound);
 const studio = new Studio(sound, () => {

@@ -36,11 +36,16 @@ export const fromBase64 = (text) => {
  * caller's to repeat. A session that ended because nobody spoke is "asleep" until `wake`.
  */
 export class RealtimeClient extends EventTarget {
-  /** @param {string} url @param {string | null} key */
-  constructor(url, key) {
+  /**
+   * @param {string} url
+   * @param {(() => Promise<string>) | null} secret asks for a key for one session; null: none is needed
+   */
+  constructor(url, secret) {
     super();
     this.url = url;
-    this.protocols = key ? ["realtime", `openai-insecure-api-key.${key}`] : ["realtime"];
+    this.secret = secret;
+    /** @type {string[]} */
+    this.key = []; // as a subprotocol, for the session there is
     /** @type {WebSocket | null} */
     this.socket = null;
     this.waitMs = FIRST_WAIT_MS;
@@ -71,8 +76,18 @@ export class RealtimeClient extends EventTarget {
 
   connect() {
     this.asleep = false;
+    if (!this.secret || this.token) return this.dial();
+    // A session of its own asks for a key of its own. Without an answer the socket is tried all the
+    // same: it fails, and tries again later.
+    return this.secret()
+      .then((secret) => (this.key = [`openai-insecure-api-key.${secret}`]))
+      .catch(() => (this.key = []))
+      .then(() => this.dial());
+  }
+
+  dial() {
     const resume = this.token ? `step-audio-resume.${this.token}.${this.lastEvent}` : "step-audio-resume";
-    const socket = new WebSocket(this.url, [...this.protocols, resume]);
+    const socket = new WebSocket(this.url, ["realtime", ...this.key, resume]);
     this.socket = socket;
     let opened = false;
     socket.onopen = () => {

@@ -16,7 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from structlog.contextvars import bind_contextvars
 
+from server.admission.client_secrets import PREFIX, REFUSALS, ClientSecrets
 from server.admission.origins import Origins
 from server.admission.pace import PaceLimits
 from server.http.errors import error_response
@@ -25,6 +27,8 @@ from step_audio.core.keys import Keyring
 from step_audio.core.ports import Recorder
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+REALTIME: Final = frozenset({"/v1/realtime", "/v1/realtime/stateless"})
+RESUMED: Final = "step-audio-resume."
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 UPLOADS: Final = frozenset(
@@ -56,7 +60,7 @@ class ServerSettings:
         max_body_bytes: longest HTTP body, except where sound is sent in.
         max_upload_bytes: longest HTTP body with sound.
         voice_names: which voice a name of a client means, before OpenAI's and StepFun's.
-        max_message_bytes: longest websocket message.
+        max_message_bytes: longest websocket message: 15 MiB of sound as base64, and its frame.
         send_timeout_s: a client that takes nothing for so long is dropped.
         idle_timeout_s: a session in which nothing happens for so long is ended.
         session_timeout_s: longest session. Both are told `warning_s` before.
@@ -75,7 +79,7 @@ class ServerSettings:
     max_body_bytes: int = 1 << 20
     max_upload_bytes: int = 25 << 20
     voice_names: Mapping[str, str] = field(default_factory=dict)
-    max_message_bytes: int = 8 << 20
+    max_message_bytes: int = 21 << 20
     send_timeout_s: float = 30.0
     idle_timeout_s: float = 900.0
     session_timeout_s: float = 3600.0
@@ -91,11 +95,17 @@ class Slots:
     Args:
         limit: how many at a time.
         max_waiting: longest line.
+        observe: is told how many are taken, whenever that changes.
     """
 
-    def __init__(self, limit: int, *, max_waiting: int = 64) -> None:
-        self._limit = limit
-        self._max_waiting = max_waiting
+    def __init__(
+        self,
+        limit: int,
+        *,
+        max_waiting: int = 64,
+        observe: Callable[[int], None] = lambda taken: None,
+    ) -> None:
+        self._limit, self._max_waiting, self._observe = limit, max_waiting, observe
         self._line: deque[asyncio.Future[None]] = deque()
         self.taken = 0
 
@@ -104,7 +114,7 @@ class Slots:
         """Hold one slot. Raises Overloaded: none is free."""
         if self.taken >= self._limit:
             raise Overloaded(f"all {self._limit} sessions are in use; try again later")
-        self.taken += 1
+        self._count(1)
         try:
             yield
         finally:
@@ -118,7 +128,7 @@ class Slots:
             Overloaded: the line is full, or none was free for `timeout_s`.
         """
         if self.taken < self._limit:
-            self.taken += 1
+            self._count(1)
         else:
             await self._stand_in_line(timeout_s)
         try:
@@ -150,7 +160,11 @@ class Slots:
             if not turn.done():
                 turn.set_result(None)
                 return
-        self.taken -= 1
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.taken += change
+        self._observe(self.taken)
 
 
 class AccessControl:
@@ -162,9 +176,10 @@ class AccessControl:
         settings: ServerSettings,
         recorder: Recorder,
         closed: Callable[[], bool] = lambda: False,
+        secrets: ClientSecrets | None = None,
     ) -> None:
-        """Args: `closed` tells whether nobody new is let in."""
-        self._app, self._closed = app, closed
+        """Args: `closed` tells whether nobody new is let in; `secrets` open realtime sessions."""
+        self._app, self._closed, self._secrets = app, closed, secrets
         self._settings = settings
         self._origins = Origins(settings.origins, keyed=bool(settings.keys))
         self._recorder = recorder
@@ -190,9 +205,8 @@ class AccessControl:
             return self._stop("host", 403, "this server has another name", "forbidden")
         if origin and self._is_foreign(scope, origin, host):
             return self._stop("origin", 403, f"requests from {origin} are refused", "forbidden")
-        if not self._key_fits(scope["path"], headers):
-            message = "wrong or missing key; send Authorization: Bearer KEY"
-            return self._stop("key", 401, message, "invalid_api_key")
+        if (refusal := self._key_refused(scope, headers)) is not None:
+            return refusal
         if self._closed() and scope["path"].startswith("/v1/"):
             return self._stop("draining", 503, "the server is leaving; try again later", "draining")
         length = headers.get("content-length", "0")
@@ -224,11 +238,39 @@ class AccessControl:
         careful = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
         return careful and not self._origins.may_ask(origin, host)
 
-    def _key_fits(self, path: str, headers: Headers) -> bool:
+    def _key_refused(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        secret = client_secret(headers)
+        if secret is not None:
+            return self._secret_refused(scope, secret)
+        if self._key_fits(scope, headers):
+            return None
+        message = "wrong or missing key; send Authorization: Bearer KEY"
+        return self._stop("key", 401, message, "invalid_api_key")
+
+    def _secret_refused(self, scope: Scope, value: str) -> JSONResponse | None:
+        if scope["path"] not in REALTIME:
+            said = "a client secret opens /v1/realtime and nothing else"
+            return self._stop("key", 401, said, "invalid_api_key")
+        if self._secrets is None:
+            return self._stop("key", 401, *reversed(REFUSALS["unknown"]))
+        resuming = any(offered.startswith(RESUMED) for offered in scope.get("subprotocols", ()))
+        state = self._secrets.state(value, resuming=resuming)
+        if state != "good":
+            return self._stop("key", 401, *reversed(REFUSALS[state]))
+        if (owner := self._secrets.owner(value)) is not None:
+            bind_contextvars(key=owner)
+        return None
+
+    def _key_fits(self, scope: Scope, headers: Headers) -> bool:
+        path = scope["path"]
         asked = path.startswith("/v1/") or (path == "/metrics" and not self._settings.open_metrics)
         if not self._settings.keys or not asked:
             return True
-        return any(self._settings.keys.owner(given) for given in _keys(headers))
+        owner = next(filter(None, map(self._settings.keys.owner, _keys(headers))), None)
+        if owner is not None:
+            bind_contextvars(key=owner)  # for the log
+            scope.setdefault("state", {})["key"] = owner
+        return owner is not None
 
 
 def _keys(headers: Mapping[str, str]) -> list[str]:
@@ -239,6 +281,11 @@ def _keys(headers: Mapping[str, str]) -> list[str]:
     if scheme.lower() == "bearer":
         keys.append(token.strip())
     return [*keys, headers.get("api-key", "")]
+
+
+def client_secret(headers: Mapping[str, str]) -> str | None:
+    """Return the client secret that a request offers as its key, None without one."""
+    return next((key for key in _keys(headers) if key.startswith(PREFIX)), None)
 
 
 def _hostname(host: str) -> str | None:

@@ -16,6 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+EXPOSED: Final = "retry-after, step-audio-warnings"
+"""Headers of an answer that pages elsewhere may read."""
+
 _ASKED: Final = "access-control-request-"
 _NAMES: Final = re.compile(r"[\w, -]{1,1000}")
 
@@ -65,7 +68,7 @@ class Pages:
                 if message["type"] == "http.response.start":
                     answer = MutableHeaders(scope=message)
                     answer["access-control-allow-origin"] = origin
-                    answer["access-control-expose-headers"] = "retry-after"
+                    answer["access-control-expose-headers"] = EXPOSED
                     answer.add_vary_header("origin")
                 await send(message)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from step_audio.core.resampling import StreamResampler
-from step_audio.core.types import Pcm
-from step_audio.dialog.response.pipeline import AudioChunk
+from step_audio.core.types import AudioChunk, Pcm
 
 RATE_HZ: Final = 24_000
 """Of all sound over REST, where a client does not say."""

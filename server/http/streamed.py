@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 from starlette.responses import Response
@@ -29,11 +29,14 @@ class Streamed(Response):
         *,
         send_timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
+        late_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """Args: `late_headers` is asked when the first piece is there."""
         super().__init__(None, status_code, headers, media_type)
         # The length is not known, and a browser must not guess a type.
         del self.headers["content-length"]
         self._pieces = pieces
+        self._late_headers = late_headers
         self._send_timeout_s = send_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +60,7 @@ class Streamed(Response):
         async with aclosing(self._pieces):
             # The first piece tells whether it works at all, while an error can be a status.
             first = await anext(self._pieces, b"")
+            self.headers.update(self._late_headers())
             start: Message = {
                 "type": "http.response.start",
                 "status": self.status_code,

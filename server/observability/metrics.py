@@ -43,10 +43,10 @@ class Metrics:
 
     def observe(self, name: str, value: float) -> None:
         """Count one value; a name outside of `core.measures` is logged once and left out."""
-        base, _, label = name.partition(".")
+        base, _, given = name.partition(".")
         put = self._put.get(base)
         if put is not None:
-            put(label, value)
+            put(given, value)
         elif base not in self._unknown:
             self._unknown.add(base)
             _LOG.warning("unknown measure", extra={"measure": base})
@@ -57,16 +57,21 @@ class Metrics:
 
 
 def _sink(measure: Measure, registry: CollectorRegistry) -> Callable[[str, float], None]:
-    """Return what takes a label's value ("" for a measure without) and a value."""
-    name, labels = PREFIX + measure.exported, (measure.label,) if measure.label else ()
+    """Return what takes the labels' values, joined by dots ("" for none), and a value."""
+    name, labels = PREFIX + measure.exported, measure.labels
+    split = len(labels) - 1
     if measure.kind == "counter":
         counter = Counter(name, measure.about, labels, registry=registry)
-        return _by_label(lambda at: (counter.labels(at) if labels else counter).inc)
+        return _by_label(
+            lambda at: (counter.labels(*at.rsplit(".", split)) if labels else counter).inc
+        )
     if measure.kind == "gauge":
         gauge = Gauge(name, measure.about, labels, registry=registry)
-        return _by_label(lambda at: (gauge.labels(at) if labels else gauge).set)
+        return _by_label(lambda at: (gauge.labels(*at.rsplit(".", split)) if labels else gauge).set)
     histogram = Histogram(name, measure.about, labels, registry=registry, buckets=measure.buckets)
-    return _by_label(lambda at: (histogram.labels(at) if labels else histogram).observe)
+    return _by_label(
+        lambda at: (histogram.labels(*at.rsplit(".", split)) if labels else histogram).observe
+    )
 
 
 def _by_label(find: Callable[[str], Callable[[float], None]]) -> Callable[[str, float], None]:

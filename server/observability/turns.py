@@ -33,7 +33,6 @@ class TurnTimes:
     first_sound_s: float | None = None
     last_sound_s: float | None = None
     interrupted_s: float | None = None
-    done_s: float | None = None
     status: str = "in_progress"
     sound_s: float = 0.0
     dry_s: list[float] = field(default_factory=list)
@@ -65,11 +64,6 @@ class TurnReader:
         self._committed_s: float | None = None
         self._turns: dict[str, TurnTimes] = {}
 
-    @property
-    def running(self) -> TurnTimes | None:
-        """The response under way."""
-        return next(reversed(self._turns.values()), None)
-
     def read(self, event: Mapping[str, Any], now_s: float) -> TurnTimes | None:
         """Take the next event of the server."""
         kind = event["type"]
@@ -89,13 +83,13 @@ class TurnReader:
             self._turns[turn.response_id] = turn
             self._committed_s = None
         elif kind == "response.done":
-            return self._end(event["response"], now_s)
+            return self._end(event["response"])
         return None
 
-    def _end(self, response: Mapping[str, Any], now_s: float) -> TurnTimes | None:
+    def _end(self, response: Mapping[str, Any]) -> TurnTimes | None:
         turn = self._turns.pop(response["id"], None)
         if turn is not None:
-            turn.done_s, turn.status = now_s, str(response["status"])
+            turn.status = str(response["status"])
         return turn
 
 

@@ -14,11 +14,13 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from server.admission.limits import ServerSettings, Slots, deny
+from server.admission.client_secrets import REFUSALS, ClientSecrets
+from server.admission.limits import ServerSettings, Slots, client_secret, deny
 from server.admission.pace import Flooded
 from server.admission.place import Place
 from server.admission.sessions import Admission
 from server.http.errors import RequestError, error_response
+from server.http.websocket import chosen_subprotocol
 from server.observability.meter import TurnMeter
 from server.observability.spans import TurnSpans
 from server.observability.trace import TraceWriter
@@ -27,12 +29,12 @@ from server.observability.watch import Watch, Watches
 from server.realtime.connection.registry import SessionRegistry
 from server.realtime.connection.session_host import GONE, TRY_LATER, SessionHost
 from server.realtime.wire.response_events import error_event
+from server.realtime.wire.session_config import SessionConfig
 from server.realtime.wire.versions.negotiate import STATELESS, asked_version, version_of
 from step_audio.core.errors import Overloaded
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.ids import new_id
 
-SUBPROTOCOL: Final = "realtime"
 RESUME: Final = "step-audio-resume"
 TRACE: Final = "step-audio-trace"
 POLICY: Final = 1008
@@ -58,6 +60,7 @@ class ServerContext:
     slots: Slots
     registry: SessionRegistry
     admission: Admission
+    secrets: ClientSecrets
     tracer: Any = None
     """Of OpenTelemetry, None for no spans."""
 
@@ -74,7 +77,14 @@ def realtime_router(context: ServerContext) -> APIRouter:
         place = Place(lambda held: _admit(context, held))
         if not await _let_in(socket, context, place):
             return
-        host = _host(socket, context, dialect, place, resumable=wish is not None)
+        secret = client_secret(socket.headers)
+        config = context.secrets.spend(secret) if secret else None
+        if secret and config is None:  # another socket was quicker
+            place.free()
+            code, message = REFUSALS["spent"]
+            await deny(socket, error_response(401, message, code=code))
+            return
+        host = _host(socket, context, dialect, place, resumable=wish is not None, config=config)
         context.registry.begin(host)
         try:
             await _accept(socket)
@@ -107,8 +117,6 @@ def _admit(context: ServerContext, held: ExitStack) -> None:
     if slots.taken >= allowed:
         raise Overloaded(f"{slots.taken} sessions are all that runs smoothly; try again later")
     held.enter_context(slots.take())
-    recorder.observe("sessions", slots.taken)
-    held.callback(lambda: recorder.observe("sessions", slots.taken - 1))
 
 
 async def _let_in(socket: WebSocket, context: ServerContext, place: Place) -> bool:
@@ -129,6 +137,7 @@ def _host(
     place: Place,
     *,
     resumable: bool,
+    config: SessionConfig | None,
 ) -> SessionHost:
     held_s = 0.0
 
@@ -150,8 +159,16 @@ def _host(
     if context.tracer is not None:
         watches.append(TurnSpans(context.tracer, new_id()))
     version, watch = version_of(dialect), Watches(watches)
+    wanted = socket.query_params.get("intent") == "transcription"
     host = SessionHost(
-        context.assistant, context.settings, watch, place, version=version, resumable=resumable
+        context.assistant,
+        context.settings,
+        watch,
+        place,
+        version=version,
+        resumable=resumable,
+        purpose="transcription" if wanted else "realtime",
+        config=config,
     )
     return host
 
@@ -179,7 +196,7 @@ async def _resume(socket: WebSocket, context: ServerContext, token: str, last: s
 
 async def _accept(socket: WebSocket) -> None:
     offered = socket.scope.get("subprotocols", ())
-    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    await socket.accept(subprotocol=chosen_subprotocol(offered))
 
 
 async def _serve(

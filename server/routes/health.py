@@ -19,13 +19,17 @@ def health_router(assistant: Assistant, drain: Drain) -> APIRouter:
 
     @router.get(
         "/readyz",
-        responses={503: {"description": "The model is loading or gone."}},
+        responses={
+            503: {"description": "A model does not answer (`missing`), or the server is leaving."}
+        },
         summary="Whether the model can answer.",
     )
     async def readyz() -> JSONResponse:
         if drain.begun:
             return JSONResponse({"status": "draining"}, 503)
-        ready = await assistant.ready()
-        return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
+        missing = await assistant.missing()
+        if missing:
+            return JSONResponse({"status": "unavailable", "missing": missing}, 503)
+        return JSONResponse({"status": "ready"})
 
     return router

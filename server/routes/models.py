@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 
 from server.http.errors import responses
 from step_audio.core.ports import Services
@@ -19,6 +19,8 @@ def models_router(services: Services, created_s: int) -> APIRouter:
         "created": created_s,
         "owned_by": "step-audio",
     }
+    if services.at_work:  # an extension: which models hear, answer and speak
+        model["at_work"] = dict(services.at_work)
 
     @router.get("/v1/models", summary="The one model that is loaded.")
     async def list_models() -> dict[str, Any]:
@@ -31,12 +33,10 @@ def models_router(services: Services, created_s: int) -> APIRouter:
 
     @router.get(
         "/v1/models/{model_id:path}",
-        responses=responses(404, 422),
-        summary="The same by its name.",
+        responses=responses(422),
+        summary="The same by any name, since every name is answered by it.",
     )
     async def get_model(model_id: str) -> dict[str, Any]:
-        if model_id != services.model_name:
-            raise HTTPException(404, "no such model; GET /v1/models lists them")
-        return model
+        return {**model, "id": model_id or services.model_name}
 
     return router

@@ -24,7 +24,7 @@ def rest_router(
 ) -> APIRouter:
     """Return the routes. What speaks or listens holds one of `requests` meanwhile, a socket that
     takes text one of `sessions`."""
-    names = VoiceNames(assistant.services, settings.voice_names)
+    names = VoiceNames(assistant, settings.voice_names)
     router = APIRouter()
     # The gate asks for keys, long before any route; this says so in the description.
     keyed = [Depends(HTTPBearer(auto_error=False, description="a key, if the server has any"))]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import calendar
+import contextlib
 import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from server.http.errors import RequestError, expects, responses
-from server.http.uploads import decoded
-from step_audio.core.errors import VoiceNotFound
+from server.http.uploads import decoded, warning_facts
+from step_audio.core.errors import AudioError, VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 
 MAX_RECORDING_S: Final = 60.0
 _NO: Final = frozenset({"", "no", "false", "0", "none", "null", "off"})
@@ -28,10 +28,9 @@ def voices_router(assistant: Assistant) -> APIRouter:
 
     @router.get("/v1/audio/voices", responses=responses(422), summary="Which voices there are.")
     async def list_voices(legacy: bool = False) -> dict[str, Any]:
-        names = services.voices.names()
         if legacy:
-            return {"voices": list(names)}
-        data = [_shown(services, name) for name in names]
+            return {"voices": list(await assistant.with_voices(services.voices.names))}
+        data = await assistant.with_voices(lambda: _listed(services))
         return {"object": "list", "data": data, "voices": data}
 
     @router.post(
@@ -57,12 +56,17 @@ def voices_router(assistant: Assistant) -> APIRouter:
                 code="consent_required",
                 param="consent",
             )
-        pcm, rate_hz = await decoded(audio_sample.file, max_s=MAX_RECORDING_S, param="audio_sample")
-        words = text or await ModelTranscriber(assistant).transcribe(pcm, rate_hz)
-        facts = await asyncio.to_thread(
-            library.add, name, Recording(pcm[:, None], rate_hz), text=words, consent=consent
-        )
-        return _facts(facts)
+        sound = await decoded(services, audio_sample, max_s=MAX_RECORDING_S, param="audio_sample")
+        pcm, rate_hz = sound.pcm, sound.rate_hz
+        recording = Recording(pcm[:, None], rate_hz)
+        try:
+            words = text or await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
+            facts = await assistant.with_voices(
+                lambda: library.add(name, recording, text=words, consent=consent)
+            )
+        except AudioError as error:
+            raise RequestError(str(error), code=error.code, param="audio_sample") from error
+        return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(
         "/v1/audio/voices/{voice_id}",
@@ -72,7 +76,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
     async def remove_voice(voice_id: str) -> dict[str, Any]:
         library = _library(services)
         try:
-            await asyncio.to_thread(library.remove, voice_id)
+            await assistant.with_voices(lambda: library.remove(voice_id))
         except VoiceNotFound as error:
             raise RequestError(str(error), code=error.code, param="voice_id", status=404) from error
         return {"id": voice_id, "object": "audio.voice.deleted", "deleted": True}
@@ -87,6 +91,15 @@ def _library(services: Services) -> VoiceLibrary:
             code="unsupported_operation",
         )
     return services.voice_library
+
+
+def _listed(services: Services) -> list[dict[str, Any]]:
+    """Return the voices there are; one that is removed meanwhile is left out."""
+    listed: list[dict[str, Any]] = []
+    for name in services.voices.names():
+        with contextlib.suppress(VoiceNotFound):
+            listed.append(_shown(services, name))
+    return listed
 
 
 def _shown(services: Services, name: str) -> dict[str, Any]:

@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
 
 from step_audio.cli.arguments import parser
 from step_audio.cli.parts import CommandParts
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.profile import Profile
 from step_audio.runtime import Runtime
+
+_BESIDE: Final = ("server", "tokenizer", "vocoder")
+"""Top-level packages that are installed beside `step_audio`, under names that others use too."""
 
 
 def main(
@@ -26,6 +32,7 @@ def main(
     """
     args = parser().parse_args(argv)
     try:
+        refuse_foreign_packages()
         code: int = args.run(args, load)
         sys.stdout.flush()
     except InputError as error:
@@ -44,3 +51,18 @@ def main(
 def _fail(error: StepAudioError, code: int) -> int:
     print(f"step-audio: {' '.join(str(error).split())}", file=sys.stderr)
     return code
+
+
+def refuse_foreign_packages() -> None:
+    """Raise InputError when another package stands where one of ours should be found."""
+    ours = Path(__file__).resolve().parents[2]
+    for name in _BESIDE:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise InputError(f"the package {name!r} is missing; install step-audio again")
+        found = Path(spec.origin).resolve().parent
+        if found != ours / name:
+            raise InputError(
+                f"another package {name!r} at {found} hides ours at {ours / name}; install "
+                "step-audio into an environment of its own, and start it elsewhere than beside it"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from step_audio import __version__
 from step_audio.cli.data_arguments import add_data
@@ -15,13 +15,14 @@ from step_audio.cli.engines import engine, export
 from step_audio.cli.examination import examine, stepeval
 from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
-from step_audio.cli.published import add_weights_commands
+from step_audio.cli.published import add_recordings, add_weights_commands, fetch_command
 from step_audio.cli.reading import say
 from step_audio.cli.replay import replay
 from step_audio.cli.speech import ask
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
 from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
+from step_audio.core.types import AddressReading, UnreadableReading
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,6 +79,12 @@ def _deployment(add: Add) -> None:
     _profile(command)
     command = add("doctor", doctor, "Find what keeps this machine from serving a profile.")
     _profile(command)
+    command.add_argument(
+        "--spoken", action="store_true", help="say and hear a sentence (always with vLLM engines)"
+    )
+    command.add_argument(
+        "--prompts", action="store_true", help="measure the form of prompts and write it down"
+    )
     command = add("plan", plan_profile, "Will the language models keep up on given cards?")
     _profile(command)
     command.add_argument("--gpu", default="h100", help="h100, h200, a100, a800, l40s, ... (h100)")
@@ -109,6 +116,9 @@ def _engines(add: Add) -> None:
     command.add_argument("--ray", action="store_true", help="several nodes, joined by `ray start`")
     command.add_argument("--quantization", help="of weights while they load: fp8")
     command.add_argument("--context", type=int, help="most ids of prompt and answer (the model's)")
+    command.add_argument(
+        "--memory", type=float, help="share of each card's memory that it may fill (vLLM's, 0.9)"
+    )
     command.add_argument("--host", help="address to listen at (127.0.0.1)")
     command.add_argument("--port", type=int, help="port to listen at (that of engine.url)")
     command.add_argument("--vllm", default="vllm", help="the program (vllm)")
@@ -123,7 +133,7 @@ def _engines(add: Add) -> None:
 def _speech(add: Add) -> None:
     command = add("ask", ask, "Ask a spoken question and keep the spoken answer.")
     command.add_argument("question", type=Path, help="sound file: wav, flac, ogg or mp3")
-    _output(command, required=True, what="wav file of the answer")
+    _output(command, required=True, what="sound file of the answer, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
@@ -131,12 +141,38 @@ def _speech(add: Add) -> None:
     command = add("say", say, "Read a text, a book or a folder of lines aloud.")
     command.add_argument("text", nargs="?", help="what to read; style tags such as (slow) included")
     command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
-    _output(command, required=True, what="wav, mp3, flac, opus, aac or pcm file; or folder of wavs")
+    _output(
+        command,
+        required=False,
+        what="wav, mp3, flac, ogg, opus, m4a, aac, webm or pcm file; or folder of wavs",
+    )
     _profile(command)
     _voice(command)
     command.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (1)")
     command.add_argument("--instructions", default="", help="how to read it, such as: slowly")
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same sound")
+    command.add_argument(
+        "--show-reading",
+        action="store_true",
+        help="print what would be read, a sentence a line; write nothing",
+    )
+    for name, about in (
+        ("style-tags", "whether (happy) and the like ask for a style (text_options.style_tags)"),
+        ("markdown", "whether marks of Markdown and HTML are taken out (text_options.markdown)"),
+        ("numbers", "whether figures, dates and units become words (text_options.numbers)"),
+    ):
+        command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=about)
+    command.add_argument(
+        "--addresses",
+        choices=get_args(AddressReading),
+        help="of the web and of mail: in full, their host alone, or left out",
+    )
+    command.add_argument(
+        "--unreadable",
+        choices=get_args(UnreadableReading),
+        help="what a sentence does whose letters the model was not taught: refuse the text, or be "
+        "left out, as standard error then says",
+    )
 
 
 def _tokens(add: Add) -> None:
@@ -146,7 +182,7 @@ def _tokens(add: Add) -> None:
     _profile(command)
     command = add("vocode", vocode, "Turn token groups into speech.")
     command.add_argument("groups", type=Path, help="JSON file as `tokenize` writes it")
-    _output(command, required=True, what="wav file")
+    _output(command, required=True, what="sound file, as for say")
     _profile(command)
     _voice(command)
     command.add_argument("--seed", type=int, default=0, help="of the vocoder's noise")
@@ -172,6 +208,11 @@ def _voices(commands: Commands) -> None:
     command.add_argument(
         "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
     )
+    command.add_argument(
+        "--no-comparison", action="store_true", help="do not say a sentence to compare it with"
+    )
+    about = "Fetch the recordings of a profile's named voices and make the voices."
+    add_recordings(add("fetch", fetch_command, about))
     for name, run, about in (
         ("remove", remove_voice, "Erase a voice that was added."),
         ("show", show_voice, "Print what is known of a voice as JSON."),

@@ -1,4 +1,4 @@
-"""A self-signed certificate, so that browsers elsewhere in the house allow the microphone."""
+"""A self-signed certificate, so that browsers on other machines allow the microphone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,18 @@ def _names(host: str) -> frozenset[str]:
     names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host}
     with suppress(OSError):  # a machine that does not know its own address
         names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
-    return frozenset(names - {"0.0.0.0", "::", ""})
+    return frozenset((names | _own_addresses()) - {"0.0.0.0", "::", ""})
+
+
+def _own_addresses() -> set[str]:
+    """Return the addresses under which other machines reach this one; nothing is sent."""
+    found: set[str] = set()
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        # Addresses of documents: a datagram socket only looks up by which way it would go there.
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as datagram:
+            datagram.connect((elsewhere, 9))
+            found.add(str(datagram.getsockname()[0]))
+    return found
 
 
 def _holds(pair: KeyPair, names: frozenset[str]) -> bool:

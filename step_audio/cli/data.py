@@ -6,13 +6,15 @@ import argparse
 import functools
 import itertools
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
+from step_audio.core.containers import KINDS, SOUND_ENDINGS
 from step_audio.core.errors import InputError
-from step_audio.core.profile import Profile, ScriptedEngineSection
+from step_audio.core.profile import Profile, ScriptedEngineSection, SpeechEndpointSection
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
@@ -66,13 +68,14 @@ def speak(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.speak import speak as say
 
     _need(args.folder)
-    said, failed = say(
-        args.folder,
-        _reader(args, load),
-        workers=args.workers,
-        again=args.again,
-        progress=lambda rows, total: bar(rows, total, "lines"),
-    )
+    with ExitStack() as held:
+        said, failed = say(
+            args.folder,
+            _reader(args, load, held),
+            workers=args.workers,
+            again=args.again,
+            progress=lambda rows, total: bar(rows, total, "lines"),
+        )
     print(f"{args.folder}: {said} lines said, {failed} could not be (failures.jsonl)")
     return 0
 
@@ -82,11 +85,10 @@ def segment(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.recordings import Origin
     from step_audio.data.recordings import segment as cut
 
-    endings = {".wav", ".flac", ".ogg", ".mp3"}
     found = [p for path in args.recordings for p in (sorted(path.rglob("*")) or [path])]
-    files = [path for path in found if path.suffix.lower() in endings]
+    files = [path for path in found if path.suffix.lower() in SOUND_ENDINGS]
     if not files:
-        raise InputError("no sound file (wav, flac, ogg, mp3) among the recordings")
+        raise InputError(f"no sound file ({KINDS}) among the recordings")
     args.folder.mkdir(parents=True, exist_ok=True)
     added, failed = cut(
         args.folder,
@@ -141,7 +143,7 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
     profile = load_profile(args.profile)
-    if isinstance(profile.engine, ScriptedEngineSection):
+    if isinstance(profile.engine, ScriptedEngineSection | SpeechEndpointSection):
         raise InputError(f"profile {args.profile} has no model, and so no text tokenizer")
     weights = _weights(profile)
     samples = read_samples(args.folder)
@@ -162,7 +164,14 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     counts = pack_samples(
         samples,
         groups,
-        PromptBuilder(load_text_tokenizer(lm), vocab, text_run=text_run, group_run=groups_run),
+        PromptBuilder(
+            load_text_tokenizer(lm),
+            vocab,
+            text_run=text_run,
+            group_run=groups_run,
+            chat_headers=weights.facts.chat_headers,
+            speech_headers=weights.facts.speech_headers,
+        ),
         vocab,
         args.output,
         tasks=[task for task in args.tasks.split(",") if task],
@@ -222,7 +231,8 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Utte
     return UtteranceGate(SileroTurnDetector(), hear, embed, quality, language="en")
 
 
-def _reader(args: argparse.Namespace, load: Load) -> LineReader:
+def _reader(args: argparse.Namespace, load: Load, held: ExitStack) -> LineReader:
+    """Return who reads; what has to be closed afterwards goes on the stack."""
     from step_audio.data import readers
 
     voices = {"user": args.user_voices.split(","), "assistant": args.voices.split(",")}
@@ -237,9 +247,10 @@ def _reader(args: argparse.Namespace, load: Load) -> LineReader:
     parts = load(load_profile(args.profile))
     services = parts.services()
     voices = {role: names or [services.default_voice] for role, names in voices.items()}
-    return readers.ProfileReader(
-        services, voices, parts.settings().reading, clone=args.by == "clone"
-    )
+    sampling = parts.settings().reading
+    reader = readers.ProfileReader(services, voices, sampling, clone=args.by == "clone")
+    held.callback(reader.close)
+    return reader
 
 
 def read_key(path: Path | None) -> str:

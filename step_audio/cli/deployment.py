@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_audio.cli.certificate import own_certificate
+from step_audio.cli.doctor import missing_chat
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 def serve(args: argparse.Namespace, load: Load) -> int:
     """Load everything, then listen until interrupted."""
     from server.app import create_app  # noqa: PLC0415 - no other command needs a server
+    from server.observability.log import configure_log  # noqa: PLC0415
     from server.observability.metrics import Metrics  # noqa: PLC0415
     from server.observability.spans import otlp_tracer  # noqa: PLC0415
     from server.serving import DrainingServer, configured  # noqa: PLC0415
@@ -32,7 +35,10 @@ def serve(args: argparse.Namespace, load: Load) -> int:
     port = profile.server.port if args.port is None else args.port
     if not 0 <= port <= 65535:
         raise InputError(f"port {port} is outside 0..65535")
+    configure_log(profile.server.log, profile.server.log_level)
     parts = load(profile)
+    for finding in missing_chat(profile):
+        print(f"{finding.fact}: {finding.advice}", file=sys.stderr, flush=True)
     metrics = Metrics()
     assistant = Assistant(replace(parts.services(), recorder=metrics), parts.settings())
     settings = _settings(profile)
@@ -90,8 +96,13 @@ def key(args: argparse.Namespace, load: Load) -> int:
 
 
 def check(args: argparse.Namespace, load: Load) -> int:
-    """Print a profile resolved and verify its weights; start nothing."""
+    """Print a profile resolved and verify its weights; refuse what `serve` would; start nothing."""
     profile = load_profile(args.profile)
+    _settings(profile)
+    if profile.server.spans:
+        from server.observability.spans import otlp_tracer  # noqa: PLC0415
+
+        otlp_tracer(profile.model_name)
     print(profile.model_dump_json(indent=2))
     weights = open_weights(profile.weights, profile.origin)
     weights.verify()

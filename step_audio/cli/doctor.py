@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -13,49 +14,49 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from step_audio.cli.findings import Finding, State
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngineSection
+from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
 from step_audio.core.weights import open_weights
 
-State = Literal["ok", "note", "wrong"]
-
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+TO_START: Final = (
+    "start a server of chat models, such as `ollama serve` after `ollama pull qwen3:8b`, or give"
+    " the address of one: make run PROFILE=local-chat CHAT=http://127.0.0.1:11434/v1 MODEL=name"
+    " (docs/chat-servers.md)"
+)
 FREE_BYTES: Final = 1 << 30
 MEMORY_BYTES: Final = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `advice` says what to do where something is amiss."""
-
-    subject: str
-    state: State
-    fact: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}[self.state]
-        return f"{mark}  {self.subject}: {self.fact}" + (f"; {self.advice}" if self.advice else "")
 
 
 def doctor(args: argparse.Namespace, load: Load) -> int:
     """Print what was found; 1 when something is wrong."""
     wrong = 0
-    for finding in examine_machine(load_profile(args.profile)):
+    profile = load_profile(args.profile)
+    for finding in examine_machine(profile, args.profile):
         print(finding, flush=True)
         wrong += finding.state == "wrong"
+    # With engines elsewhere, what no file tells is tried: loading nano would only take time.
+    spoken = args.spoken or isinstance(profile.engine, VllmEngineSection)
+    if not wrong and (args.prompts or spoken):
+        from step_audio.cli.trials import measure_prompts, round_trip  # noqa: PLC0415
+
+        trials = [measure_prompts] if args.prompts else []
+        for trial in [*trials, *([round_trip] if spoken else [])]:
+            for finding in asyncio.run(trial(load(profile), profile)):
+                print(finding, flush=True)
+                wrong += finding.state == "wrong"
     print(f"{wrong} to mend" if wrong else "all that serving needs is there")
     return 1 if wrong else 0
 
 
-def examine_machine(profile: Profile) -> Iterator[Finding]:
-    """Yield every finding, cheap ones first."""
+def examine_machine(profile: Profile, name: str = "NAME") -> Iterator[Finding]:
+    """Yield every finding, cheap ones first; `name` is what commands call the profile."""
     checks: tuple[Callable[[Profile], Iterator[Finding]], ...] = (
         _python,
         _processor,
@@ -63,7 +64,8 @@ def examine_machine(profile: Profile) -> Iterator[Finding]:
         _torch,
         _weights,
         _address,
-        _engines,
+        lambda profile: _engines(profile, name),
+        _chat,
     )
     for check in checks:
         yield from check(profile)
@@ -138,7 +140,15 @@ def _torch(profile: Profile) -> Iterator[Finding]:
     import torch  # noqa: PLC0415 - seconds, and only GPUs need the question
 
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = max(int(name.partition(":")[2] or 0) for name in devices) + 1
+    if devices == {"auto"}:
+        yield Finding(
+            "CUDA",
+            "ok" if cards else "note",
+            f"{cards} devices",
+            "" if cards else "the vocoder runs on the CPU: expect gaps in the sound",
+        )
+        return
+    wanted = max(int(name.partition(":")[2] or 0) for name in devices - {"auto"}) + 1
     yield Finding(
         "CUDA",
         "ok" if cards >= wanted else "wrong",
@@ -186,8 +196,31 @@ def _address(profile: Profile) -> Iterator[Finding]:
         )
 
 
-def _engines(profile: Profile) -> Iterator[Finding]:
-    for name, engine in (("Engine", profile.engine), ("Speech engine", profile.speech_engine)):
+def _chat(profile: Profile) -> Iterator[Finding]:
+    chat, ear = profile.chat, profile.transcriber
+    if chat is not None:
+        try:
+            with urllib.request.urlopen(f"{chat.url.rstrip('/')}/models", timeout=3):
+                pass
+        except urllib.error.HTTPError as error:
+            state: State = "wrong" if error.code in (401, 403) else "ok"
+            advice = "set STEP_AUDIO__CHAT__API_KEY" if state == "wrong" else ""
+            yield Finding("Chat model", state, f"{chat.url} answers {error.code}", advice)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            yield Finding("Chat model", "wrong", f"{chat.url} does not answer ({error})", TO_START)
+        else:
+            yield Finding("Chat model", "ok", f"{chat.url} answers")
+    if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
+        advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
+        yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
+
+
+def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:
+    sections = (
+        ("Engine", profile.engine, ""),
+        ("Speech engine", profile.speech_engine, " --speech"),
+    )
+    for name, engine, option in sections:
         if not isinstance(engine, VllmEngineSection):
             continue
         for url in engine.url:
@@ -196,7 +229,13 @@ def _engines(profile: Profile) -> Iterator[Finding]:
                 with urllib.request.urlopen(health, timeout=3):  # profiles allow http(s) only
                     pass
             except (urllib.error.URLError, OSError, ValueError) as error:
-                advice = "start it with `step-audio engine`, or set engine.url"
+                start = f"step-audio engine --profile {profile_name}{option}"
+                advice = f"start it with `{start}`, or set its url in the profile"
                 yield Finding(name, "wrong", f"{url} does not answer ({error})", advice)
             else:
                 yield Finding(name, "ok", f"{url} answers")
+
+
+def missing_chat(profile: Profile) -> list[Finding]:
+    """Return what is wrong with the chat server of a profile: who serves is told at once."""
+    return [found for found in _chat(profile) if found.state == "wrong"]

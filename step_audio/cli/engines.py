@@ -72,8 +72,9 @@ def _launch(args: argparse.Namespace, profile: Profile) -> Launch:
         tensor_parallel=args.tp,
         pipeline_parallel=args.pp,
         quantization=args.quantization,
-        stop_id=facts.vocab.eot,
+        stop_ids=tuple(sorted(facts.vocab.stop_ids)),
         context=args.context,
+        memory=args.memory,
         ray=args.ray,
         cpu=args.cpu,
     )

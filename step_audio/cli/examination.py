@@ -11,6 +11,7 @@ import asyncio
 import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,9 +23,10 @@ from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
 from step_audio.cli.speech import SpokenReply, answer
 from step_audio.core.config import load_profile
+from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, ToolCall
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation
@@ -168,7 +170,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
     dialogues = load_benchmark(args.folder)[: args.limit]
     profile = load_profile(args.profile)
     parts = load(profile)
-    with asyncio.Runner() as runner:
+    with closing(Recordings(args.folder)) as recordings, asyncio.Runner() as runner:
         assistant = Assistant(parts.services(), parts.settings())
 
         async def talk(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
@@ -180,7 +182,7 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 
         benchmark.answer_all(
             dialogues,
-            Recordings(args.folder),
+            recordings,
             lambda questions: runner.run(talk(questions)),
             args.output,
             progress=lambda rows: bar(rows, None, "answers"),
@@ -201,8 +203,11 @@ def stepeval(args: argparse.Namespace, load: Load) -> int:
 
 def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     """Return speech (T,) after tokenizer and vocoder, in the default voice, and its rate."""
-    heard = services.audio_tokenizer.open()
-    sound = resample(pcm, rate_hz, services.audio_tokenizer.sample_rate_hz)
+    audio_tokenizer = services.audio_tokenizer
+    if audio_tokenizer is None:
+        raise InputError("this profile has no audio tokenizer; take one whose own model hears")
+    heard = audio_tokenizer.open()
+    sound = resample_input(pcm, rate_hz, audio_tokenizer.sample_rate_hz)
     groups = [*heard.push(sound), *heard.flush()]
     spoken = services.vocoder.open(services.voices.get(services.default_voice))
     chunks = [chunk for group in groups for chunk in spoken.push(group)]

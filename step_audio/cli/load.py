@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from step_audio.cli.parts import Load
-from step_audio.core.audio import read_audio
+from step_audio.cli.sound_files import read
+from step_audio.core.containers import SOUND_ENDINGS
 from step_audio.core.errors import InputError
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
@@ -29,7 +30,7 @@ def load(args: argparse.Namespace, parts: Load) -> int:
     async def work() -> dict[str, object]:
         questions: list[Pcm] = []
         for path in _files(args.questions):
-            pcm, rate_hz = read_audio(path, MAX_QUESTION_S)
+            pcm, rate_hz = read(path, MAX_QUESTION_S)
             questions.append(trimmed(resample(pcm, rate_hz, RATE_HZ)))
         if not questions:
             questions = await generator.spoken_by(args.url, generator.QUESTIONS, key)
@@ -49,7 +50,7 @@ def _files(given: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix in (".wav", ".flac", ".ogg"))
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in SOUND_ENDINGS)
         elif os.access(path, os.R_OK):
             found.append(path)
         else:

@@ -14,23 +14,24 @@ import numpy as np
 
 from step_audio.cli.output import prepare
 from step_audio.cli.parts import CommandParts, Load
-from step_audio.core.audio import read_audio, write_wav
+from step_audio.cli.sound_files import format_of, read, write_sound
 from step_audio.core.config import load_profile
 from step_audio.core.errors import EngineError
 from step_audio.core.ports import RemoteTools, ToolBox
-from step_audio.core.types import Pcm, TextDelta, ToolCall, Transcript
+from step_audio.core.types import AudioChunk, Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 
 
 def ask(args: argparse.Namespace, load: Load) -> int:
     """Write the spoken answer to a spoken question; print what was heard and said."""
     profile = load_profile(args.profile)
+    format_of(args.output)
     prepare(args.output)
-    pcm, rate_hz = read_audio(args.question, profile.limits.max_question_s)
+    pcm, rate_hz = read(args.question, profile.limits.max_question_s)
     reply = asyncio.run(_ask(load(profile), pcm, rate_hz, args.voice, args.seed))
-    write_wav(args.output, reply.sound(), reply.rate_hz)
+    write_sound([(reply.sound(), reply.rate_hz)], args.output)
     if args.json:
         print(json.dumps(reply.facts(), ensure_ascii=False))
     else:
@@ -120,7 +121,7 @@ async def answer(
     reply = SpokenReply(clock.now_s())
     conversation = conversation or Conversation()
     item_id = f"question_{len(conversation)}"
-    conversation.add(UserAudio(item_id, await assistant.finish(question)))
+    conversation.add(UserAudio.spoken(item_id, await assistant.finish(question)))
     async for event in assistant.answer(conversation, voice=voice):
         reply.add(event, clock.now_s())
     return reply

@@ -10,11 +10,11 @@ import numpy as np
 
 from step_audio.cli.output import prepare, write_text
 from step_audio.cli.parts import Load
-from step_audio.core.audio import read_audio, write_wav
+from step_audio.cli.sound_files import format_of, read, write_sound
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
-from step_audio.core.resampling import StreamResampler
+from step_audio.core.resampling import input_resampler
 from step_audio.core.types import GROUP_MS, TokenGroup
 
 MAX_GROUPS = 600_000 // GROUP_MS
@@ -25,9 +25,9 @@ def tokenize(args: argparse.Namespace, load: Load) -> int:
     profile = load_profile(args.profile)
     if args.output is not None:
         prepare(args.output)
-    pcm, rate_hz = read_audio(args.speech)
+    pcm, rate_hz = read(args.speech)
     tokenizer = load(profile).audio_tokenizer()
-    resampler, stage = StreamResampler(rate_hz, tokenizer.sample_rate_hz), tokenizer.open()
+    resampler, stage = input_resampler(rate_hz, tokenizer.sample_rate_hz), tokenizer.open()
     groups: list[TokenGroup] = []
     for chunk in (*resampler.push(pcm), *resampler.flush()):
         groups += stage.push(chunk)
@@ -43,6 +43,7 @@ def tokenize(args: argparse.Namespace, load: Load) -> int:
 def vocode(args: argparse.Namespace, load: Load) -> int:
     """Write the sound of the groups in a file that `tokenize` wrote."""
     profile = load_profile(args.profile)
+    format_of(args.output)
     prepare(args.output)
     groups = _read_groups(args.groups)
     parts = load(profile)
@@ -50,7 +51,7 @@ def vocode(args: argparse.Namespace, load: Load) -> int:
     vocoder = parts.vocoder()
     stage = vocoder.open(voice, args.seed)
     chunks = [pcm for group in groups for pcm in stage.push(group)] + list(stage.flush())
-    write_wav(args.output, np.concatenate(chunks), vocoder.sample_rate_hz)
+    write_sound([(np.concatenate(chunks), vocoder.sample_rate_hz)], args.output)
     return 0
 
 

@@ -180,8 +180,13 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     samples = [s for s in read_samples(args.folder) if s.task in args.tasks.split(",")]
     needed = {line for sample in samples for line in sample.lines()}
     spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
-    groups = tokens(args.folder, spoken, services.audio_tokenizer, tokenizer_id(weights))
-    builder = PromptBuilder(services.text_tokenizer, services.vocab)
+    groups = tokens(args.folder, spoken, parts.audio_tokenizer(), tokenizer_id(weights))
+    builder = PromptBuilder(
+        services.text_tokenizer,
+        services.vocab,
+        chat_headers=services.chat_headers,
+        speech_headers=services.speech_headers,
+    )
     asked = list(_asked(samples, groups, builder, args.questions))
     hear = None
     if args.recogniser != "none":

@@ -15,14 +15,11 @@ from typing import Final
 
 import numpy as np
 
+from step_audio.core.decoding import AudioTooLong, decode_sound
 from step_audio.core.errors import AudioError
-from step_audio.core.types import Pcm, Recording
+from step_audio.core.types import DecodedSound, Pcm
 
 SILENCE_PEAK: Final = 1e-4
-MAX_CHANNELS: Final = 32
-RATES_HZ: Final = (4_000, 384_000)
-
-_READ_FRAMES: Final = 65_536
 
 
 def pcm16_to_float(data: bytes) -> Pcm:
@@ -83,59 +80,34 @@ def write_wav(path: Path, pcm: Pcm, rate_hz: int) -> None:
         raise AudioError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
-def read_audio(path: Path, max_seconds: float = 60.0) -> tuple[Pcm, int]:
-    """Read a sound file of any format that libsndfile knows; channels are averaged.
+def read_sound(path: Path, max_seconds: float = 60.0) -> DecodedSound:
+    """Read what can be heard of a sound file of any kind; see `core.decoding`.
 
     Args:
         path: the file.
         max_seconds: longer sound is refused; nothing beyond it is decoded.
 
-    Returns:
-        (samples, sample rate in Hz).
-
     Raises:
-        AudioError: missing, not audio, empty, not finite, silent throughout, or too long.
+        AudioError: missing, not audio, empty, silent throughout, or too long.
     """
-    recording = read_recording(path, max_seconds)
-    pcm: Pcm = recording.samples.mean(axis=1, dtype=np.float32)
-    check_sound(pcm, str(path))
-    return pcm, recording.rate_hz
-
-
-def read_recording(source: Path | bytes, max_seconds: float = 60.0) -> Recording:
-    """Read a sound file, or the bytes of one, with all its channels.
-
-    Args:
-        source: of any format that libsndfile knows.
-        max_seconds: longer sound is refused; nothing beyond it is decoded.
-
-    Raises:
-        AudioError: missing, not audio, without samples, or too long.
-    """
-    import soundfile  # noqa: PLC0415 - only commands that read files pay for it
-
-    what = "the sound sent" if isinstance(source, bytes) else str(source)
-    if isinstance(source, Path) and not source.is_file():
-        raise AudioError(f"no file {source}; check the path")
+    if not path.is_file():
+        raise AudioError(f"no file {path}; check the path")
     try:
-        with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as f:
-            rate_hz, channels = int(f.samplerate), int(f.channels)
-            if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or channels > MAX_CHANNELS:
-                raise AudioError(
-                    f"{what} has {channels} channels at {rate_hz} Hz; convert it to 16 kHz mono"
-                )
-            # Headers may lie about the length, so count what is decoded.
-            limit, total, blocks = int(max_seconds * rate_hz), 0, []
-            while len(block := f.read(_READ_FRAMES, dtype="float32", always_2d=True)):
-                total += len(block)
-                if total > limit:
-                    raise AudioError(f"{what} is longer than {max_seconds:g} s; cut it")
-                blocks.append(block)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{what} is not audio that can be read; give a wav or flac") from error
-    if not blocks:
-        raise AudioError(f"{what} holds no samples; record again")
-    return Recording(np.concatenate(blocks), rate_hz)
+        sound = decode_sound(path.read_bytes(), max_seconds)
+    except OSError as error:
+        raise AudioError(f"cannot read {path}: {error.strerror}") from error
+    except AudioTooLong as error:
+        raise AudioTooLong(max_seconds, str(path)) from error
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
+    check_sound(sound.pcm, str(path))
+    return sound
+
+
+def read_audio(path: Path, max_seconds: float = 60.0) -> tuple[Pcm, int]:
+    """Return (samples, sample rate in Hz) of a file; see `read_sound`."""
+    sound = read_sound(path, max_seconds)
+    return sound.pcm, sound.rate_hz
 
 
 def check_sound(pcm: Pcm, what: str) -> None:

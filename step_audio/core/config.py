@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from step_audio.core.errors import ProfileError
-from step_audio.core.profile import ENGINE_KINDS, Profile
+from step_audio.core.profile import ENGINE_KINDS, TRANSCRIBER_KINDS, Profile
 
 PREFIX: Final = "STEP_AUDIO__"
 MAX_BYTES: Final = 65536
+_OF_A_KIND: Final = ("engine", "speech_engine", "transcriber")
+"""Sections whose keys depend on their `kind`."""
 _FOLDER: Final = Path(__file__).parents[1] / "profiles"
 
 
@@ -103,7 +105,8 @@ def _explain(detail: ErrorDetails) -> str:
         case "missing":
             return f"{key} is missing"
         case "union_tag_not_found":
-            return f"{key}.kind is missing; allowed: {', '.join(ENGINE_KINDS)}"
+            kinds = TRANSCRIBER_KINDS if key == "transcriber" else ENGINE_KINDS
+            return f"{key}.kind is missing; allowed: {', '.join(kinds)}"
         case "union_tag_invalid":
             return f"{key}.kind must be one of {context['expected_tags']}"
         case "literal_error":
@@ -117,6 +120,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _keys(location: Sequence[int | str]) -> list[str]:
-    """Return the key as the file shows it: without the tag that chose the kind of engine."""
+    """Return the key as the file shows it: without the tag that chose the kind of a part."""
     parts = [str(part) for part in location]
-    return parts[:1] + [part for part in parts[1:2] if part not in ENGINE_KINDS] + parts[2:]
+    kinds = {*ENGINE_KINDS, *TRANSCRIBER_KINDS} if parts[:1] and parts[0] in _OF_A_KIND else {""}
+    return parts[:1] + [part for part in parts[1:2] if part not in kinds] + parts[2:]

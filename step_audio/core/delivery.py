@@ -153,8 +153,3 @@ class _Louder:
             bent = _KNEE + (1 - _KNEE) * np.tanh((level - _KNEE) / (1 - _KNEE))
             out = np.where(level > _KNEE, np.copysign(bent, out), out).astype(np.float32)
         return out
-
-
-def source_samples(delivered: int, speed: float) -> int:
-    """Return how many samples before stretching `delivered` samples after it stand for."""
-    return math.floor(delivered * speed)

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 AudioFormat = Literal["wav", "pcm", "mp3", "opus", "aac", "flac"]
 FORMATS: Final[tuple[AudioFormat, ...]] = get_args(AudioFormat)
+FileFormat = AudioFormat | Literal["m4a", "webm"]
+"""What a whole file may be; the last two cannot be sent while they are made."""
+FILE_ENDINGS: Final[dict[str, FileFormat]] = {
+    **{name: name for name in FORMATS},
+    "ogg": "opus",
+    "oga": "opus",
+    "m4a": "m4a",
+    "mp4": "m4a",
+    "webm": "webm",
+}
+"""The format that the ending of a file's name says."""
 UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 
 MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
@@ -32,6 +43,25 @@ MEDIA_TYPES: Final[dict[AudioFormat, str]] = {
     "aac": "audio/aac",
     "flac": "audio/flac",
 }
+
+
+_ALIASES: Final[dict[str, AudioFormat]] = {
+    **{media_type: name for name, media_type in MEDIA_TYPES.items()},
+    "ogg": "opus",
+    "oga": "opus",
+    "mpeg": "mp3",
+    "wave": "wav",
+    "pcm16": "pcm",
+    "pcm_s16le": "pcm",
+}
+
+
+def usual_name(given: object) -> object:
+    """Return the name under which a format is known here; what is no name of one stays."""
+    if not isinstance(given, str):
+        return given
+    name = given.strip().lower().removeprefix(".")
+    return _ALIASES.get(name, name)
 
 
 class ByteSink(Protocol):
@@ -61,13 +91,15 @@ _CODECS: Final = {
     "opus": _Codec("ogg", "libopus", 48_000, {"page_duration": "100000", **_AT_ONCE}),
     "aac": _Codec("adts", "aac", 64_000, _AT_ONCE),
     "flac": _Codec("flac", "flac", options=_AT_ONCE),
+    "m4a": _Codec("ipod", "aac", 64_000),
+    "webm": _Codec("webm", "libopus", 48_000),
 }
 
 
 def format_named(name: str) -> AudioFormat:
     """Return a format by name. Raises InputError, which lists those there are."""
     for known in FORMATS:
-        if known == name:
+        if known == usual_name(name):
             return known
     raise InputError(f"format {name!r} is not supported; choose among {', '.join(FORMATS)}")
 
@@ -136,13 +168,13 @@ class Encoder:
 
     Args:
         sink: left open by `close`; it must be able to seek unless `streamed`.
-        audio_format: mp3, opus, aac or flac.
+        audio_format: all but wav and pcm.
         rate_hz: of the samples and of the file.
         streamed: each packet is written once and at once; the header cannot tell the length.
     """
 
     def __init__(
-        self, sink: ByteSink, audio_format: AudioFormat, rate_hz: int, *, streamed: bool = False
+        self, sink: ByteSink, audio_format: FileFormat, rate_hz: int, *, streamed: bool = False
     ) -> None:
         import av  # noqa: PLC0415 - 0.1 s that wav and pcm do without
 
@@ -189,7 +221,7 @@ class SoundFile:
         rate_hz: of the samples and of the file.
     """
 
-    def __init__(self, file: BinaryIO, audio_format: AudioFormat, rate_hz: int) -> None:
+    def __init__(self, file: BinaryIO, audio_format: FileFormat, rate_hz: int) -> None:
         self._file, self.rate_hz = file, rate_hz
         self._bytes = 0
         self._is_wav = audio_format == "wav"

@@ -46,8 +46,10 @@ class VoiceNotFound(InputError):
 
     code = "voice_not_found"
 
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"unknown voice {name!r}; available: {', '.join(known) or 'none'}")
+    def __init__(self, name: str, known: tuple[str, ...], bring: str = "") -> None:
+        """Args: `bring` is the command that brings the voice, "" where none is known."""
+        advice = f"; bring it with: {bring}" if bring else ""
+        super().__init__(f"unknown voice {name!r}; available: {', '.join(known) or 'none'}{advice}")
         self.name, self.known = name, known
 
 
@@ -55,6 +57,19 @@ class VoiceRefused(InputError):
     """A voice that cannot be added under that name, or cannot be removed."""
 
     code = "voice_refused"
+
+
+class CannotSing(InputError):
+    """Rap or humming asked of a deployment that does neither."""
+
+    code = "singing_unsupported"
+
+    def __init__(self, model: str, tag: str) -> None:
+        super().__init__(
+            f"{model} does not do ({tag}): it takes a model that was taught it and a vocoder for"
+            " singing (vocoder_music of the weights); leave the tag out"
+        )
+        self.model, self.tag = model, tag
 
 
 class ShapeError(StepAudioError):
@@ -94,13 +109,42 @@ class EngineError(StepAudioError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine gave no first token in time; the caller may retry."""
+    """The engine gave no first token; the caller may retry. Subclasses say why."""
 
     code = "engine_unavailable"
 
+    def __init__(self, message: str, waited_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.waited_s = waited_s
+
+
+class EngineTimeout(EngineUnavailable):
+    """The engine took the request and gave no token in time."""
+
+    code = "engine_timeout"
+
     def __init__(self, where: str, waited_s: float) -> None:
-        super().__init__(f"no token from {where} after {waited_s:.1f} s")
-        self.where, self.waited_s = where, waited_s
+        super().__init__(f"no token from {where} after {waited_s:.1f} s", waited_s)
+
+
+class EngineUnreachable(EngineUnavailable):
+    """Nobody answers at the engine's address, or every connection to it breaks."""
+
+    code = "engine_unreachable"
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            "the engine cannot be reached; it has ended, or has not started yet", waited_s
+        )
+
+
+class EngineOverloaded(EngineUnavailable):
+    """The engine says that it has no room."""
+
+    code = "engine_overloaded"
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__("the engine has no room for another request; try again later", waited_s)
 
 
 class EngineLost(EngineError):
@@ -111,6 +155,10 @@ class EngineLost(EngineError):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"the engine was lost: {why}")
         self.where, self.why = where, why
+
+
+class EngineFull(EngineLost):
+    """An engine said that it has no room now."""
 
 
 class EngineGone(EngineLost):

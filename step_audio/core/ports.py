@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from step_audio.core.chat import ChatModel
 from step_audio.core.types import (
+    AudioChunk,
+    DecodedSound,
     GenerationRequest,
     Pcm,
     Recording,
@@ -14,10 +17,11 @@ from step_audio.core.types import (
     TokenGroup,
     ToolCall,
     ToolResult,
+    Transcript,
     Voice,
     VoiceFacts,
 )
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
@@ -89,7 +93,10 @@ class Vocoder(Protocol):
 
 
 class VoiceStore(Protocol):
-    """Voices by name. `get` raises VoiceNotFound; names are never paths."""
+    """Voices by name. `get` raises VoiceNotFound; names are never paths.
+
+    Calls are synchronous, read the disk and may take seconds: run them in a worker thread.
+    """
 
     def get(self, name: str) -> Voice: ...
     def names(self) -> tuple[str, ...]: ...
@@ -116,11 +123,52 @@ class VoiceLibrary(Protocol):
         """Return what is known of a voice. Raises VoiceNotFound."""
 
 
-class Transcriber(Protocol):
-    """Sound to the words said in it."""
+@dataclass(frozen=True, slots=True)
+class RecognitionHints:
+    """What is known of speech before it is recognised.
 
-    async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
-        """Return the words, "" for none. Raises AudioError, EngineError."""
+    Attributes:
+        language: ISO 639-1 code, "" for any.
+        context: words that were said before, or that are likely to occur.
+        begins: words that the speech certainly begins with.
+    """
+
+    language: str = ""
+    context: str = ""
+    begins: str = ""
+
+
+class SpeechRecognizer(Protocol):
+    """A speech recognition model: sound of at most half a minute to its words."""
+
+    async def recognize(
+        self, pcm: Pcm, rate_hz: int, hints: RecognitionHints, *, live: bool = False
+    ) -> Transcript:
+        """Return the words and their language.
+
+        Args:
+            live: the speech goes on; this pass gives way to those over whole questions.
+
+        Raises:
+            EngineError.
+        """
+
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
+
+
+class SpeechModel(Protocol):
+    """Text to sound in one step: a speech service with voices of its own.
+
+    `read` yields sound as it is made; closing the iterator aborts the request. It raises
+    EngineUnavailable, EngineLost or EngineRefused.
+    """
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+    def read(self, text: str, voice: str) -> AsyncIterator[AudioChunk]: ...
+    async def ready(self) -> bool: ...
+    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +178,18 @@ class ToolSpec:
     name: str
     description: str
     parameters: dict[str, Any]
+
+
+class SoundDecoder(Protocol):
+    """Strangers' sound files to samples; a file costs only its own answer.
+
+    `start` gets ready ahead and is told where measures go. `decode` raises AudioError, and
+    Overloaded when nothing can be decoded now.
+    """
+
+    def start(self, observe: Callable[[str, float], None]) -> None: ...
+    async def decode(self, data: bytes, max_seconds: float) -> DecodedSound: ...
+    def close(self) -> None: ...
 
 
 class ToolBox(Protocol):
@@ -163,7 +223,8 @@ class Services:
 
     model_name: str
     vocab: Vocab
-    audio_tokenizer: AudioTokenizer
+    audio_tokenizer: AudioTokenizer | None
+    """None: the words of a question are all that is kept of it."""
     text_tokenizer: TextTokenizer
     engine: Engine
     vocoder: Vocoder
@@ -172,9 +233,23 @@ class Services:
     tools: ToolBox
     clock: Clock
     recorder: Recorder
+    sound_decoder: SoundDecoder
     voice_library: VoiceLibrary | None = None
     """Without one, the voices are those of the weights; else it shares them with `voices`."""
     turn_detector: TurnDetector | None = None
     """Without one, clients say themselves where a turn ends."""
     speech_engine: Engine | None = None
     """Reads aloud what `engine` writes, with the same vocabulary; None: `engine` speaks itself."""
+    chat_model: ChatModel | None = None
+    """Answers in place of `engine`, which then only reads aloud."""
+    recognizer: SpeechRecognizer | None = None
+    """Writes down questions for the chat model; None: `engine` does, or the chat model hears."""
+    speech_model: SpeechModel | None = None
+    """Reads aloud in place of `engine` and `vocoder`."""
+    at_work: Mapping[str, str] = field(default_factory=dict)
+    """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice."""
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
+    singing_vocoder: Vocoder | None = None
+    """Speaks what is sung or rapped; None: this deployment does neither."""

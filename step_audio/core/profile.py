@@ -12,14 +12,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from pydantic_core import PydanticCustomError
 
 from step_audio.core.keys import HASH_PATTERN
+from step_audio.core.types import AddressReading, UnreadableReading
 
-ENGINE_KINDS: Final = ("local", "vllm", "scripted")
+ENGINE_KINDS: Final = ("local", "vllm", "scripted", "speech_endpoint")
+
+TRANSCRIBER_KINDS: Final = ("whisper", "endpoint", "own_model")
 
 LanguageCode = Literal["en", "zh", "ja", "ko"]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+"""auto: the first GPU where there is one, else the CPU."""
 KeyName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 KeyHash = Annotated[str, Field(pattern=HASH_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 Folder = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 
 
@@ -75,6 +80,27 @@ class VllmEngineSection(Section):
     """What vLLM was given as --api-key; set it by STEP_AUDIO__ENGINE__API_KEY, never in a file."""
 
 
+class SpeechEndpointSection(Section):
+    """No model of ours: a speech service behind `/v1/audio/speech` reads aloud, in `voices` of its
+    own. Only with the responder `chat`."""
+
+    kind: Literal["speech_endpoint"]
+    url: Url
+    """Up to and with /v1."""
+    model: str = Field(min_length=1)
+    voices: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        BeforeValidator(_listed),
+        Field(min_length=1, max_length=200),
+    ]
+    """Names that the service knows; as a list or with spaces between."""
+    sample_rate_hz: int = Field(default=24_000, ge=8000, le=48_000)
+    """Of the PCM that it sends."""
+    api_key: SecretStr | None = None
+    """Set it by STEP_AUDIO__ENGINE__API_KEY, never in a file."""
+    api_key_file: Path | None = None
+
+
 class ScriptedEngineSection(Section):
     """No model: always the same answer, and a tone for a voice. Needs no weights."""
 
@@ -85,6 +111,68 @@ class ScriptedEngineSection(Section):
     first_token_ms: float = Field(default=0.0, ge=0)
     tokens_per_s: Positive | None = None
     """Left out: as fast as they are asked for."""
+
+
+class ChatSection(Section):
+    """A chat model behind the `/v1/chat/completions` of any server: it answers, others hear and
+    speak."""
+
+    url: Url = "http://127.0.0.1:11434/v1"
+    """Up to and with /v1, such as Ollama's http://127.0.0.1:11434/v1."""
+    model: str = ""
+    """The name it is served under; left out: the first that the server lists."""
+    hears: Literal["transcript", "audio"] = "transcript"
+    """transcript: it reads what the `transcriber` heard. audio: it is sent the sound itself, as
+    `input_audio`; few servers take that (docs/chat-servers.md)."""
+    api_key: SecretStr | None = None
+    """Set it by STEP_AUDIO__CHAT__API_KEY, never in a file."""
+    api_key_file: Path | None = None
+    """A file with nothing but the key."""
+    context_tokens: int = Field(default=8192, ge=512, le=10_000_000)
+    """Messages and answer together; older exchanges are left out of a longer conversation."""
+    first_token_timeout_s: Positive = 20.0
+    """For all attempts together; a model that is loaded on its first request takes long."""
+    next_token_timeout_s: Positive = 10.0
+    """Silence after which an answer is given up."""
+    begins_thinking: bool = False
+    """Whether answers begin with thoughts that no <think> opens, but </think> ends."""
+    extra_body: dict[str, Any] = Field(default_factory=dict, max_length=32)
+    """Added to every request, such as {chat_template_kwargs: {enable_thinking: false}} of vLLM."""
+
+
+class WhisperSection(Section):
+    """Whisper in this process; needs the extra `whisper`."""
+
+    kind: Literal["whisper"]
+    model: str = Field(default="base", min_length=1)
+    """A folder in CTranslate2's format, or a name: base, small, medium, large-v3-turbo, ..."""
+    device: Device = "cpu"
+    threads: int = Field(default=1, ge=1, le=64)
+    languages: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """ISO 639-1 codes of the languages that are spoken here; left out: all that it knows."""
+    live: bool = True
+    """Whether questions are recognized while they are spoken."""
+
+
+class TranscriptionEndpointSection(Section):
+    """A recognizer behind the `/v1/audio/transcriptions` of any server."""
+
+    kind: Literal["endpoint"]
+    url: Url
+    """Up to and with /v1."""
+    model: str = Field(min_length=1)
+    api_key: SecretStr | None = None
+    """Set it by STEP_AUDIO__TRANSCRIBER__API_KEY, never in a file."""
+    api_key_file: Path | None = None
+    live: bool | None = None
+    """As Whisper's; left out: only where nobody is paid, which is on this machine and in its
+    network."""
+
+
+class OwnModelSection(Section):
+    """The model that speaks also writes down questions: nano can."""
+
+    kind: Literal["own_model"]
 
 
 class TokenizerSection(Section):
@@ -114,6 +202,11 @@ class VocoderSection(Section):
     """Groups (120 ms each) of the first chunks of sound, the last one repeated: a small first
     chunk is heard sooner, larger ones cost less."""
 
+    prompt_groups: int = Field(default=25, ge=0, le=300)
+    """So many groups of a voice's example, from its end, are shown to the flow with every chunk."""
+    singing: Literal["never", "first_use", "start"] = "first_use"
+    """When the vocoder for rap and humming is loaded, where `weights`/vocoder_music has one."""
+
 
 class TurnDetectorSection(Section):
     """Where a person's turn begins and ends, for clients that leave it to the server."""
@@ -127,11 +220,17 @@ class TurnDetectorSection(Section):
 class TurnsSection(Section):
     """How pauses and interruptions are taken."""
 
-    speculate: bool = True
-    """Whether a short pause starts an answer, held back until the turn is over."""
-    resume_ms: int = Field(default=0, ge=0, le=2000)
-    """A sound shorter than this, such as a cough, delays an answer and does not end it; 0: any
-    sound ends it."""
+    speculate: bool | None = None
+    """Whether a short pause starts an answer, held back until the turn is over. Left out: yes,
+    unless a chat model is asked at an address where answers cost money, which is any that is not
+    of this machine or its network."""
+    resume_ms: int = Field(default=400, ge=0, le=2000)
+    """A sound over an answer that is shorter than this, such as a cough, delays it and does not end
+    it, unless the model hears a word that does; 0: any sound ends an answer at once."""
+    backchannel_ms: int = Field(default=900, ge=0, le=2000)
+    """Where the model writes down what it hears: so long a sound over an answer may be for its
+    words to decide. "Mm-hmm" and "yeah" delay the answer, "stop" and "wait" end it; of other
+    words `resume_ms` decides. A longer sound always ends it. 0: words never decide."""
 
 
 class DialogSection(Section):
@@ -155,6 +254,21 @@ class DialogSection(Section):
     else only the vocoder takes it."""
 
 
+class TextOptionsSection(Section):
+    """What of a text is read aloud, and as what, where a request does not say."""
+
+    style_tags: bool = True
+    """Whether "(happy)" and the like ask for a style; else they are words in brackets."""
+    markdown: bool = True
+    """Whether marks of Markdown, HTML and TeX are taken out; else they are signs like others."""
+    numbers: bool = True
+    """Whether figures, dates, units and signs are read as words; else they stay as written."""
+    addresses: AddressReading = "full"
+    """Of the web and of mail: in full, their host alone, or left out."""
+    unreadable: UnreadableReading = "refuse"
+    """A sentence in letters that the model was not taught refuses the text, or is left out."""
+
+
 class Sampling(Section):
     """How ids are drawn unless a request says otherwise."""
 
@@ -165,9 +279,6 @@ class Sampling(Section):
     max_tokens: int = Field(default=2048, ge=1, le=32768)
     seed: int | None = Field(default=None, ge=0)
     """Of the ids and of the vocoder's noise. Left out: drawn anew for each answer."""
-
-
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 
 
 class WeatherSection(Section):
@@ -194,13 +305,20 @@ class McpSection(Section):
 
 
 class Tools(Section):
-    """`local` asks this machine's clock; `fake` answers from a seed, for tests and evaluation."""
+    """What is built in, and what others bring."""
 
-    kind: Literal["local", "fake"] = "local"
+    kind: Literal["general", "nano", "fake", "local"] = "general"
+    """general: clock, calculator, units, timers. nano: those that nano was trained with. fake:
+    nano's, answering from `seed`, for evaluation. local: the old name of nano."""
     seed: int = Field(default=0, ge=0)
+    timezone: str | None = Field(default=None, max_length=64)
+    """The zone of "here" by its name in the tz database: Europe/Paris. Left out: this machine's."""
     dialect: Literal["nano", "json_schemas"] = "nano"
     """How calls are written: as nano learned it, or as the published models do (schemas in a turn
     of their own). It belongs to the checkpoint."""
+    result_role: Literal["input", "function_output"] = "input"
+    """Whose turn a tool's result is in the dialect json_schemas: as in the examples of the newest
+    published models, or as older code of theirs has it."""
     weather: WeatherSection | None = None
     mcp: dict[KeyName, McpSection] = Field(default_factory=dict, max_length=16)
     """MCP servers by a name of yours. Their tools are told to models whose dialect lists tools."""
@@ -210,6 +328,8 @@ class Tools(Section):
     """A call that takes longer is bridged by `bridge`, spoken."""
     bridge: str = Field(default="One moment.", max_length=200)
     """Empty: nothing is said meanwhile."""
+    bridges: dict[LanguageCode, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict)
+    """The same in more languages: that of the conversation is taken, `bridge` where it has none."""
     wait_s: Positive = 4.0
     """The floor is given back after so long; the result is spoken when it comes."""
 
@@ -255,6 +375,10 @@ class ServerSection(Section):
     """Whether each turn is told to OpenTelemetry (extra `telemetry`, OTEL_* variables)."""
     open_metrics: bool = False
     """Whether /metrics is read without a key."""
+    log: Literal["text", "json"] = "text"
+    """How `serve` logs to stderr: lines for people, or an object a line for a collector."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     hosts: tuple[str, ...] | None = None
     """Names the server answers to, without port; none at all for any. Left out: any with a key,
     else only those of this machine, so that no web page elsewhere can use it."""
@@ -264,23 +388,37 @@ class Profile(Section):
     """One deployment."""
 
     model_name: str = Field(min_length=1)
-    responder: Literal["direct", "cascade", "speech"]
+    responder: Literal["direct", "cascade", "chat", "speech"]
     """direct: the LM hears and speaks. cascade: it answers in text, a second model speaks.
+    chat: a chat model at `chat` answers in text, `transcriber` hears, `engine` speaks.
     speech: no conversation, text to speech only."""
     weights: Path
     """Folder; in a file relative to that file. Layout: weights.py."""
     origin: str = Field(min_length=1)
     """Where the weights come from; told to whoever lacks them."""
     voice: str = Field(min_length=1)
+    voice_origin: str = ""
+    """The command that brings the voice; told to whoever lacks it."""
     voice_folder: Path = Path("~/.local/share/step-audio/voices")
     """Where voices that people add are kept; in a file relative to that file."""
     engine: Annotated[
-        LocalEngineSection | VllmEngineSection | ScriptedEngineSection, Field(discriminator="kind")
+        LocalEngineSection | VllmEngineSection | ScriptedEngineSection | SpeechEndpointSection,
+        Field(discriminator="kind"),
     ]
     speech_engine: (
         Annotated[LocalEngineSection | VllmEngineSection, Field(discriminator="kind")] | None
     ) = None
     """The second model of a cascade."""
+    chat: ChatSection | None = None
+    """Who answers, with the responder `chat`."""
+    transcriber: (
+        Annotated[
+            WhisperSection | TranscriptionEndpointSection | OwnModelSection,
+            Field(discriminator="kind"),
+        ]
+        | None
+    ) = None
+    """Who writes down questions for `chat`; left out where it hears them itself."""
     threads: int = Field(default=1, ge=1, le=64)
     """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
     than one slows a small model down as soon as the cores are shared. The LM tries at its start
@@ -290,6 +428,7 @@ class Profile(Section):
     turns: TurnsSection = TurnsSection()
     vocoder: VocoderSection = VocoderSection()
     dialog: DialogSection = DialogSection()
+    text_options: TextOptionsSection = TextOptionsSection()
     sampling: Sampling = Sampling()
     reading: Sampling | None = None
     """Of what is read aloud; left out: as `sampling`."""

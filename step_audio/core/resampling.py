@@ -11,11 +11,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from step_audio.core.audio import RATES_HZ
 from step_audio.core.errors import AudioError
-from step_audio.core.types import Pcm
+from step_audio.core.types import RATES_HZ, Pcm
 
 _LOWPASS_WIDTH: Final = 6
+_INPUT_WIDTH: Final = 32
+"""Of what a tokenizer hears: with 6 the top of the band fades, and of speech that went from 16 to
+24 kHz and back a tenth of the linguistic codes change."""
+_COMMON_HZ: Final = 50
+"""Divisor shared with the usual rates; others (44 101 Hz) would need megabytes of taps."""
 _ROLLOFF: Final = 0.99
 _BLOCK: Final = 64
 """Outputs that one matrix product makes, about."""
@@ -160,6 +164,27 @@ def _bank(step: int, phases: int, crossings: int) -> _Bank:
 
 def resample(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
     """Return the whole of `pcm` at another rate."""
-    stage = StreamResampler(from_hz, to_hz)
+    return _whole(StreamResampler(from_hz, to_hz), pcm)
+
+
+def input_resampler(from_hz: int, to_hz: int) -> StreamResampler:
+    """Return the resampler in front of every audio tokenizer, in serving and in training.
+
+    A tokenizer that is trained on what one filter leaves mishears what another one does. Rates that
+    share no divisor with the usual ones get the plain filter.
+
+    Raises:
+        AudioError: a rate that no sound card has.
+    """
+    common = math.gcd(from_hz, to_hz) >= _COMMON_HZ
+    return StreamResampler(from_hz, to_hz, crossings=_INPUT_WIDTH if common else _LOWPASS_WIDTH)
+
+
+def resample_input(pcm: Pcm, from_hz: int, to_hz: int) -> Pcm:
+    """Return the whole of `pcm` as an audio tokenizer at `to_hz` hears it."""
+    return _whole(input_resampler(from_hz, to_hz), pcm)
+
+
+def _whole(stage: StreamResampler, pcm: Pcm) -> Pcm:
     out = [*stage.push(pcm), *stage.flush()]
     return np.concatenate(out) if out else pcm[:0]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, NewType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pcm = NDArray[np.float32]
 """Mono samples in [-1, 1], shape (T,); the rate is known from the context that carries it."""
-
-Code = NewType("Code", int)
-"""Index into one codebook."""
-
-TokenId = NewType("TokenId", int)
-"""Index into the LM's vocabulary."""
 
 GROUP_MS = 120
 LINGUISTIC_PER_GROUP = 2
@@ -25,6 +20,10 @@ MEL_BANDS = 80
 """Of the mel between the flow and the waveform generator."""
 SPEAKER_SIZE = 192
 """Numbers of a speaker vector (CAM++)."""
+
+
+RATES_HZ = (4_000, 384_000)
+"""Lowest and highest rate that a sound card has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,36 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
-    """What the model says it heard, complete, before it answers."""
+class Reasoning:
+    """A piece of what the LM thinks before it answers; never spoken, never part of the answer."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was heard in a question, complete.
+
+    Attributes:
+        text: the words, "" for none.
+        language: ISO 639-1 code, "" where nobody told it.
+    """
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Sound that is ready to be played."""
+
+    pcm: Pcm
+    rate_hz: int
+
+    @property
+    def duration_ms(self) -> float:
+        """Its length."""
+        return len(self.pcm) * 1000 / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +123,9 @@ class Voice:
         prompt_text: what the prompt audio says; "" when the voice has no prompt.
         prompt_groups: tokens of the prompt audio.
         prompt_mel: mel of the prompt audio, (T, 80) float32, 22.05 kHz; T may be 0.
+        speaker: name under which the LM was trained to know the voice; "" for all others.
+        song_examples: what stands in for the voice where it raps or hums, by the style tag that
+            asks for it; without one the voice's own example does.
     """
 
     name: str
@@ -107,6 +135,16 @@ class Voice:
     prompt_mel: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, MEL_BANDS), dtype=np.float32)
     )
+    speaker: str = ""
+    song_examples: Mapping[str, Voice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChange:
+    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+
+    voice: Voice
+    singing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +158,26 @@ class Recording:
 
     samples: NDArray[np.float32]
     rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedSound:
+    """What could be heard of a sound file.
+
+    Attributes:
+        pcm: mono samples, (T,), T > 0.
+        rate_hz: their rate.
+        warnings: what was skipped, a sentence each; () when all was heard.
+    """
+
+    pcm: Pcm
+    rate_hz: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.pcm) / self.rate_hz
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +220,30 @@ Form = Literal["answer", "text", "speech"]
 """Of what an answer is made: text and sound, or one of them alone. See engine/grammar.py."""
 
 
+AddressReading = Literal["full", "host", "omit"]
+UnreadableReading = Literal["refuse", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What of a text is read, and as what.
+
+    Attributes:
+        style_tags: whether "(happy)" and the like ask for a style; else they are words.
+        markdown: whether Markdown, HTML and the like are taken out; else their signs are signs.
+        numbers: whether figures, dates, units and signs become words; else they stay as written.
+        addresses: of the web and of mail: read in full, their host alone, or left out.
+        unreadable: a sentence in letters that the model was not taught refuses the text, or is
+            left out.
+    """
+
+    style_tags: bool = True
+    markdown: bool = True
+    numbers: bool = True
+    addresses: AddressReading = "full"
+    unreadable: UnreadableReading = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class CallRule:
     """Whether an answer calls a tool, where calls stand behind a marker id.
@@ -193,11 +275,16 @@ class GenerationRequest:
     """Only ids that continue an answer of this form are drawn; None: any id."""
     calls: CallRule | None = None
     """Of an answer in a form; None: it calls as it likes."""
+    transcripts: tuple[tuple[int, ...], ...] = ()
+    """Of an answer in a form: ids of which one sequence is the transcript it begins with; none: it
+    is free."""
     priority: int = LIVE
     session: str = ""
     """Whose request it is: an engine with several addresses sends a session where its prefix is
     known. "" for nobody's."""
 
 
-Role = Literal["system", "human", "assistant", "tool", "tool_json_schemas", "function_output"]
-"""Who a turn belongs to. The last two are the published models' for tools and their results."""
+Role = Literal[
+    "system", "human", "assistant", "tool", "tool_json_schemas", "function_output", "input"
+]
+"""Who a turn belongs to. The last three are published models' for tools and their results."""

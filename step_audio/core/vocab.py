@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from step_audio.core.errors import TokenError
 from step_audio.core.types import LINGUISTIC_PER_GROUP, SEMANTIC_PER_GROUP, TokenGroup
@@ -35,6 +36,9 @@ class Vocab:
         call: opens a tool call, which runs to the end of the turn; None likewise.
         hears_semantic: spoken questions are shown with both codebooks; False: with the
             linguistic codes alone, two ids for 120 ms instead of five.
+        eos: another id that ends a generation; None where `eot` alone does.
+        audio_start, audio_end: stand around speech in some checkpoints' answers and mean nothing
+            else; None where the text tokenizer has no such pieces.
     """
 
     audio_base: int = 65536
@@ -45,11 +49,28 @@ class Vocab:
     heard_close: int | None = None
     call: int | None = None
     hears_semantic: bool = True
+    eos: int | None = None
+    audio_start: int | None = None
+    audio_end: int | None = None
 
     @property
     def size(self) -> int:
         """Number of ids, text and audio."""
         return self.audio_base + AUDIO_SIZE
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a generation."""
+        return frozenset({self.eot} if self.eos is None else {self.eot, self.eos})
+
+    @property
+    def audio_markers(self) -> frozenset[int]:
+        """Ids around speech that say nothing."""
+        return frozenset(i for i in (self.audio_start, self.audio_end) if i is not None)
+
+    def knows(self, token_id: int) -> bool:
+        """True for an id that a model may write; markers may lie behind the audio ids."""
+        return 0 <= token_id < self.size or token_id in self.audio_markers
 
     def is_audio(self, token_id: int) -> bool:
         """True for an id of either codebook."""
@@ -109,6 +130,28 @@ class Vocab:
         if not self.is_audio(token_id):
             raise TokenError(f"id {token_id} is not an audio id")
         return token_id - self.audio_base
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderIds:
+    """How a checkpoint was shown the beginning of a prompt and of its turns; a trained fact.
+
+    Attributes:
+        bos: whether a prompt begins with `bos`.
+        roles: "spaced": a role comes behind the dummy space that a sentencepiece model puts before
+            a first word; "bare": without it; "bos": behind another `bos` and the space.
+    """
+
+    bos: bool
+    roles: Literal["spaced", "bare", "bos"]
+
+
+OWN_CHAT: Final = HeaderIds(bos=False, roles="spaced")
+OWN_SPEECH: Final = HeaderIds(bos=True, roles="spaced")
+"""Of models whose facts say nothing else, such as nano."""
+PUBLISHED_CHAT: Final = HeaderIds(bos=True, roles="bare")
+PUBLISHED_SPEECH: Final = HeaderIds(bos=True, roles="spaced")
+"""The published chat script encodes a prompt as one text; newer TTS code has one `<s>`."""
 
 
 def vocoder_codes(groups: Iterable[TokenGroup]) -> list[int]:

@@ -12,14 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final, Literal, cast
 
 from step_audio.core.errors import WeightsError
 from step_audio.core.json_files import read_object
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import (
+    OWN_CHAT,
+    OWN_SPEECH,
+    PUBLISHED_CHAT,
+    PUBLISHED_SPEECH,
+    HeaderIds,
+    Vocab,
+)
 
 MANIFEST: Final = "manifest.json"
 FACTS: Final = "facts.json"
@@ -35,15 +42,29 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What training fixed. The defaults are those of the published models.
+    """What training fixed. The defaults are those of models of our own; `PUBLISHED` has the others.
 
     Attributes:
         vocab: ids of the LM.
         context: most ids of a sequence that the LM was trained on.
+        chat_headers: of prompts that ask for an answer. The published scripts encode the whole
+            prompt as one text: one `<s>`, roles without a dummy space.
+        speech_headers: of prompts that ask for a text read aloud in a voice.
+        examples: how a voice's example is made: "reference" as the published script does, "stream"
+            as a live question is heard.
     """
 
     vocab: Vocab = field(default_factory=Vocab)
     context: int = 32768
+    chat_headers: HeaderIds = OWN_CHAT
+    speech_headers: HeaderIds = OWN_SPEECH
+    examples: Literal["reference", "stream"] = "stream"
+
+
+PUBLISHED: Final = Facts(
+    chat_headers=PUBLISHED_CHAT, speech_headers=PUBLISHED_SPEECH, examples="reference"
+)
+"""Of the published models, whose folders hold no `facts.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +107,22 @@ def open_weights(folder: Path, origin: str) -> Weights:
 
     Args:
         folder: where they should be.
-        origin: where to get them, for the message when they are missing.
+        origin: how to get them, for the message when they are missing.
 
     Raises:
         WeightsError: missing, or not as its manifest says.
     """
     if not folder.is_dir():
-        raise WeightsError(f"no weights at {folder}; get them from {origin}")
+        raise WeightsError(f"no weights at {folder}; to get them: {origin}")
     if not (folder / MANIFEST).is_file():
         raise WeightsError(
-            f"{folder} has no {MANIFEST}; complete the folder from {origin},"
-            f" then run: step-audio record {folder}"
+            f"{folder} has no {MANIFEST}; to complete the folder: {origin};"
+            f" where all files are there already: step-audio record {folder}"
         )
     files = _read_manifest(folder)
     for name, file in files.items():
         _check_size(folder / name, file.bytes)
-    return Weights(folder, files, _read_facts(folder) if FACTS in files else Facts())
+    return Weights(folder, files, _read_facts(folder) if FACTS in files else PUBLISHED)
 
 
 def record(folder: Path) -> Weights:
@@ -114,17 +135,39 @@ def record(folder: Path) -> Weights:
     if not paths:
         raise WeightsError(f"{folder} holds no files to record")
     listed = {
-        path.relative_to(folder).as_posix(): asdict(FileFacts(path.stat().st_size, _sha256(path)))
+        path.relative_to(folder).as_posix(): FileFacts(path.stat().st_size, _sha256(path))
         for path in paths
     }
-    text = json.dumps({"format": 1, "files": listed}, indent=1)
-    (folder / MANIFEST).write_text(text + "\n")
+    _write_manifest(folder, listed)
+    return open_weights(folder, str(folder))
+
+
+def record_more(folder: Path, names: Iterable[str]) -> Weights:
+    """Add files to the manifest, or renew their entries, without reading the others again.
+
+    Raises:
+        WeightsError: the folder has no manifest, or a file is missing.
+    """
+    # Not opened: a file that is renewed is not as its old entry says.
+    files = _read_manifest(folder)
+    for name in names:
+        path = folder / _safe(name, folder / MANIFEST)
+        if not path.is_file():
+            raise WeightsError(f"{path} is missing; it cannot be recorded")
+        files[name] = FileFacts(path.stat().st_size, _sha256(path))
+    _write_manifest(folder, {name: files[name] for name in sorted(files)})
     return open_weights(folder, str(folder))
 
 
 def write_facts(folder: Path, facts: Facts) -> None:
     """Write `facts.json`; call it before `record`."""
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n")
+
+
+def _write_manifest(folder: Path, files: Mapping[str, FileFacts]) -> None:
+    listed = {name: asdict(facts) for name, facts in files.items()}
+    text = json.dumps({"format": 1, "files": listed}, indent=1)
+    (folder / MANIFEST).write_text(text + "\n")
 
 
 def _read_manifest(folder: Path) -> dict[str, FileFacts]:
@@ -158,14 +201,30 @@ def _read_facts(folder: Path) -> Facts:
     path = folder / FACTS
     known = {known.name: known.default for known in fields(Vocab)}
     match read_object(path, WeightsError):
-        case {"vocab": dict(vocab), "context": int(context), **rest} if not rest and context > 0:
+        case {"vocab": dict(vocab), "context": int(context), **rest} if context > 0:
             if not all(
                 name in known and _is_fact(value, known[name]) for name, value in vocab.items()
             ):
                 raise WeightsError(f"{path}: vocab may hold ids for {', '.join(known)}")
-            return Facts(Vocab(**vocab), context)
+            return Facts(Vocab(**vocab), context, **_read_prompt_facts(rest, path))
         case _:
-            raise WeightsError(f"{path} must hold a vocab and a context, nothing else")
+            raise WeightsError(f"{path} must hold a vocab and a context")
+
+
+def _read_prompt_facts(rest: Mapping[str, object], path: Path) -> dict[str, Any]:
+    """Return the facts that files of models of our own leave out."""
+    found: dict[str, Any] = {}
+    for name, value in rest.items():
+        match name, value:
+            case "chat_headers" | "speech_headers", {"bos": bool(bos), "roles": str(roles), **more}:
+                if more or roles not in ("spaced", "bare", "bos"):
+                    raise WeightsError(f"{path}: {name}.roles may be spaced, bare or bos")
+                found[name] = HeaderIds(bos, cast("Any", roles))
+            case "examples", "reference" | "stream":
+                found[name] = value
+            case _:
+                raise WeightsError(f"{path}: {name!r} is no fact, or not written as one")
+    return found
 
 
 def _is_fact(value: object, default: object) -> bool:

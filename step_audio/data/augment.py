@@ -11,7 +11,6 @@ from typing import cast
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from step_audio.core.types import Pcm
 
@@ -142,35 +141,6 @@ def pad_noise(pcm: Pcm, before_s: float, after_s: float, rng: np.random.Generato
     padded = np.pad(pcm, (before, after))
     floor = np.float32(10.0 ** (rng.uniform(-76.0, -60.0) / 20.0))
     return padded + rng.standard_normal(len(padded), dtype=np.float32) * floor
-
-
-def mask_features(
-    features: NDArray[np.float32],
-    rng: np.random.Generator,
-    *,
-    time_masks: int = 2,
-    max_frames: int = 5,
-    band_masks: int = 2,
-    max_bands: int = 12,
-) -> NDArray[np.float32]:
-    """Return features (T, D) with random spans of time and of bands set to their mean.
-
-    Source: SpecAugment, arXiv:1904.08779, without its time warp.
-    """
-    masked = features.copy()
-    frames, bands = features.shape
-    if frames == 0:
-        return masked
-    mean = features.mean(axis=0)
-    for _ in range(time_masks):
-        width = int(rng.integers(0, min(max_frames, frames // 4) + 1))
-        start = int(rng.integers(0, frames - width + 1))
-        masked[start : start + width] = mean
-    for _ in range(band_masks):
-        width = int(rng.integers(0, min(max_bands, bands // 4) + 1))
-        start = int(rng.integers(0, bands - width + 1))
-        masked[:, start : start + width] = mean[start : start + width]
-    return masked
 
 
 def _convolve(pcm: Pcm, impulse: Pcm) -> Pcm:

@@ -10,7 +10,7 @@ from pathlib import Path
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.data.examples import Examples
@@ -27,6 +27,8 @@ from step_audio.data.spoken import (
 )
 from step_audio.dialog.prompting.prompt import PromptBuilder
 
+_HEARD = "input resampler, 32 crossings"
+"""Codes of sound that came through another filter are kept apart."""
 BLOCK = 500
 """Utterances of one file of codes: what a cut-off can lose."""
 
@@ -43,7 +45,7 @@ def tokens(
     Args:
         tokenizer_id: names the weights; codes of other weights are kept apart.
     """
-    folder = root / "tokens" / content_id(tokenizer_id)
+    folder = root / "tokens" / content_id(tokenizer_id, _HEARD)
     wanted = {utterance.sha256 for utterance in utterances}
     found: dict[str, Codes] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -72,7 +74,7 @@ def _encode(
 ) -> tuple[TokenGroup, ...]:
     pcm, rate_hz = utterance.read(root)
     stage = tokenizer.open()
-    sound = resample(pcm, rate_hz, tokenizer.sample_rate_hz)
+    sound = resample_input(pcm, rate_hz, tokenizer.sample_rate_hz)
     return (*stage.push(sound), *stage.flush())
 
 
@@ -124,8 +126,9 @@ def pack(
         except SoundMissing:
             counts["sound missing"] += 1
             continue
-        ids, mask = builder.training_sequence(turns, context=shown.context)
-        if begin or sample.is_published_tts:
+        headers = builder.speech_headers if sample.is_published_tts else builder.chat_headers
+        ids, mask = builder.training_sequence(turns, context=shown.context, headers=headers)
+        if begin or headers.bos:
             ids, mask = [vocab.bos, *ids], [False, *mask]
         writer.add(TokenSample(ids, mask, sample.task, sample.id))
         counts[sample.task] += 1

@@ -29,6 +29,7 @@ from step_audio.data.synthesis import synthesize
 from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.parser import TokenParser
+from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 
 MAX_REPLY_BYTES: Final = 64 * 2**20
@@ -127,7 +128,7 @@ class EndpointReader:
 
 
 class ProfileReader:
-    """A profile of this project reads: its LM, its vocoder, its voices.
+    """A profile of this project reads: its LM, its vocoder, its voices. `close` it afterwards.
 
     Args:
         services: its parts.
@@ -148,10 +149,19 @@ class ProfileReader:
         system: str = "tts_any_voice",
     ) -> None:
         self._services, self._voices, self._sampling = services, voices, sampling
-        self._builder = PromptBuilder(services.text_tokenizer, services.vocab)
+        self._builder = PromptBuilder(
+            services.text_tokenizer,
+            services.vocab,
+            chat_headers=services.chat_headers,
+            speech_headers=services.speech_headers,
+        )
         self._clone, self._system = clone, system
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """End the engine's loop; nothing is read afterwards."""
+        self._runner.close()
 
     def read(self, line: TextLine) -> SpokenLine:
         """Return the sound of a line. Raises InputError: no example to clone; EngineError."""
@@ -183,7 +193,8 @@ class ProfileReader:
             made = self._continued(text, voice, sampling, name)
         else:
             synthesizer = SpeechSynthesizer(self._services, lambda: name)
-            made = synthesizer.groups(text, voice, sampling)
+            readings = Readings()
+            made = synthesizer.read(readings.whole(text, readings.answer_reader()), voice, sampling)
         async with aclosing(made) as found:
             return [group async for group in found]
 
@@ -194,7 +205,7 @@ class ProfileReader:
         request = GenerationRequest(
             prompt=tuple(continuation(self._builder, vocab.bos, self._system, text, voice)),
             sampling=sampling,
-            stop_ids=frozenset({vocab.eot}),
+            stop_ids=vocab.stop_ids,
             request_id=name,
             form="speech",
             priority=BATCH,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import SamplingParams
+from step_audio.core.types import Role, SamplingParams, TextOptions
+from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
@@ -19,12 +20,15 @@ class TurnSettings:
     Attributes:
         silence_ms: quiet that ends a turn, where the client does not say.
         speculate: whether a short pause starts an answer, held until the turn is over.
-        resume_ms: a sound shorter than this does not end an answer but delays it; 0: any does.
+        resume_ms: a sound shorter than this does not end an answer but delays it, unless its words
+            say otherwise; 0: any sound ends it.
+        backchannel_ms: so long a sound may be for its words to decide; 0: they never do.
     """
 
     silence_ms: int = 500
     speculate: bool = True
     resume_ms: int = 0
+    backchannel_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class DialogSettings:
 
     Attributes:
         responder: direct: the engine speaks itself. cascade: the speech engine speaks its text.
+            chat: a chat model writes, the engine or a speech model speaks its text.
             speech: there are no conversations, only texts to read aloud.
         answer_prompt, read_prompt, transcribe_prompt: names of system prompts; an empty
             transcribe_prompt says that the model was not taught to transcribe.
@@ -42,6 +47,7 @@ class DialogSettings:
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
+        text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -49,10 +55,13 @@ class DialogSettings:
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
+        result_role: whose turn a result is in dialects that leave it open.
         errands: how long calls are waited for, and what is said meanwhile.
+        chat: what holds for a chat model.
+        live_words: whether questions are recognized while they are spoken.
     """
 
-    responder: Literal["direct", "cascade", "speech"] = "direct"
+    responder: Literal["direct", "cascade", "chat", "speech"] = "direct"
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
@@ -61,6 +70,7 @@ class DialogSettings:
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
+    text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
@@ -70,4 +80,7 @@ class DialogSettings:
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)
     dialect: str = "nano"
+    result_role: Role = "input"
     background_calls: BackgroundCallSettings = field(default_factory=BackgroundCallSettings)
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    live_words: bool = True

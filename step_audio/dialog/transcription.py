@@ -1,18 +1,17 @@
-"""The words of a recording, asked of the model that also answers."""
+"""The words of a recording, by the recognizer or by the model that also answers."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
-
-from step_audio.core.errors import CannotTranscribe
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Transcript
+from step_audio.core.ports import RecognitionHints
+from step_audio.core.types import Pcm, Transcript
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.recognition.recognition import NO_HINTS
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 
-async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
-    """Return the groups of a recording, (T,); other streams are heard in between.
+async def spoken_in(assistant: Assistant, pcm: Pcm, rate_hz: int) -> SpokenQuestion:
+    """Return a recording as a question; other streams are heard in between.
 
     Raises:
         AudioError: longer than a question may be.
@@ -23,12 +22,15 @@ async def groups_of(assistant: Assistant, pcm: Pcm, rate_hz: int) -> tuple[Token
     return await assistant.finish(question)
 
 
-class ModelTranscriber:
-    """A `Transcriber` for models that write down what they hear before they answer (nano) and
-    for those that are told to transcribe."""
+class RecordingTranscriber:
+    """Words of recordings, by whoever hears in a deployment.
 
-    def __init__(self, assistant: Assistant) -> None:
-        self._assistant = assistant
+    Args:
+        hints: what is known of the recordings; models without a recognizer take none.
+    """
+
+    def __init__(self, assistant: Assistant, hints: RecognitionHints = NO_HINTS) -> None:
+        self._assistant, self._hints = assistant, hints
 
     async def transcribe(self, pcm: Pcm, rate_hz: int) -> str:
         """Return the words, "" for none.
@@ -37,27 +39,9 @@ class ModelTranscriber:
             AudioError: longer than a question may be.
             EngineError: the engine broke or was late.
         """
-        return await transcript_of(self._assistant, await groups_of(self._assistant, pcm, rate_hz))
+        return (await self.heard(pcm, rate_hz)).text
 
-
-async def transcript_of(assistant: Assistant, groups: tuple[TokenGroup, ...]) -> str:
-    """Return the words of a question that is heard already, "" for none.
-
-    Raises:
-        CannotTranscribe: the model was not taught to.
-        EngineError: the engine broke or was late.
-    """
-    prompt = assistant.settings.transcribe_prompt
-    if not prompt:
-        raise CannotTranscribe(assistant.services.model_name)
-    conversation = Conversation()
-    conversation.add(UserAudio("recording", groups))
-    answer = assistant.answer(conversation, instructions=load_prompt(prompt), aloud=False)
-    text = ""
-    async with aclosing(answer) as events:
-        async for event in events:
-            if isinstance(event, Transcript):
-                return event.text.strip()
-            if isinstance(event, TextDelta):
-                text += event.text
-    return text.strip()
+    async def heard(self, pcm: Pcm, rate_hz: int) -> Transcript:
+        """Return the words and, where it is known, their language. Raises as `transcribe`."""
+        question = await spoken_in(self._assistant, pcm, rate_hz)
+        return await self._assistant.words(UserAudio.spoken("recording", question), self._hints)

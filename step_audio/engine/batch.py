@@ -18,7 +18,7 @@ from step_audio.core.errors import EngineError, InputError, StepAudioError, Toke
 from step_audio.core.types import CallRule, Form, GenerationRequest
 from step_audio.core.vocab import Vocab
 from step_audio.engine.decoder import KvCache, Step1Decoder
-from step_audio.engine.grammar import Grammar, Opening, Position, State
+from step_audio.engine.grammar import Grammar, Position, State
 from step_audio.engine.prefix import PrefixCache
 from step_audio.engine.sampling import check_sampling, draw, forbid, range_mask, repeated_id
 from step_audio.engine.step1 import Step1Config
@@ -41,21 +41,33 @@ class Forms:
         """Args: vocab is None for a model of which only ids are known: it has no forms."""
         known = vocab is not None and vocab.size <= vocab_size
         self._vocab, self._size = vocab if known else None, vocab_size
-        self._masks: dict[tuple[Form, bool | None, Position], Tensor] = {}
+        self._masks: dict[tuple[Form, bool | None, bool, Position], Tensor] = {}
 
-    def grammar(self, form: Form, calls: CallRule | None = None) -> Grammar:
-        """Return the grammar of a form. Raises InputError: this model has none, or no calls."""
+    def grammar(
+        self,
+        form: Form,
+        calls: CallRule | None = None,
+        transcripts: tuple[tuple[int, ...], ...] = (),
+    ) -> Grammar:
+        """Return the grammar of a form.
+
+        Raises:
+            InputError: this model has none, or no calls or transcripts.
+        """
         if self._vocab is None:
             raise InputError(f"this model has no audio ids to answer in the form {form!r}")
         if calls is not None and calls.must and (self._vocab.call is None or form == "speech"):
             raise InputError(f"this model has no calls in the form {form!r}")
-        return Grammar(self._vocab, form, calls)
+        if transcripts and (self._vocab.heard_open is None or form == "speech"):
+            raise InputError(f"this model writes no transcripts in the form {form!r}")
+        return Grammar(self._vocab, form, calls, transcripts)
 
     def mask(self, grammar: Grammar, place: State) -> Tensor:
         """Return what to add to (V,) logits in a place: 0 for what may follow, else -inf."""
-        if isinstance(place, Opening):  # the names of one client's tools
+        if not isinstance(place, Position):  # the names of one client's tools, some phrases
             return range_mask(grammar.allowed(place), self._size)
-        key = (grammar.form, grammar.calls.must if grammar.calls else None, place)
+        must = grammar.calls.must if grammar.calls else None
+        key = (grammar.form, must, bool(grammar.transcripts), place)
         found = self._masks.get(key)
         if found is None:
             found = self._masks[key] = range_mask(grammar.allowed(place), self._size)
@@ -82,7 +94,7 @@ def check_request(request: GenerationRequest, config: Step1Config, forms: Forms)
         if ids and not (min(ids) >= 0 and max(ids) < size):
             raise TokenError(f"a {what} id is outside the vocabulary 0..{size - 1}")
     if request.form is not None:
-        forms.grammar(request.form, request.calls)
+        forms.grammar(request.form, request.calls, request.transcripts)
 
 
 class Generation:
@@ -93,7 +105,9 @@ class Generation:
     ) -> None:
         self.request, self.sink = request, sink
         self._forms, form = forms, request.form
-        self._grammar = None if form is None else forms.grammar(form, request.calls)
+        self._grammar = (
+            None if form is None else forms.grammar(form, request.calls, request.transcripts)
+        )
         self._place: State = Position.START
         self.cancelled = False  # set from any thread; the next step drops the request
         self.ids = list(request.prompt)  # prompt and drawn ids

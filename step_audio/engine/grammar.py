@@ -8,7 +8,8 @@ of ten text ids to fifteen audio ids is the model's own.
     ranges = grammar.allowed(state)       # what may be drawn
     state = grammar.follow(state, drawn)  # after the draw
 
-A client may ask for a call, of certain tools too, or for none: `CallRule`.
+A client may ask for a call, of certain tools too, or for none: `CallRule`. Whoever only asks which
+of some phrases was said has the transcript be one of them.
 
 Source: the token layout of the Step-Audio report, arXiv:2502.11946, and of Step-Audio-AQAA,
 arXiv:2506.08967.
@@ -61,7 +62,14 @@ class Opening:
     ids: tuple[int, ...] = ()
 
 
-State = Position | Opening
+@dataclass(frozen=True, slots=True)
+class Dictated:
+    """Inside a transcript that is one of several phrases; `ids` of it are drawn."""
+
+    ids: tuple[int, ...] = ()
+
+
+State = Position | Opening | Dictated
 
 
 class Kind(Enum):
@@ -101,6 +109,7 @@ TABLE: Final[dict[tuple[Position, Kind], Position]] = {
 }
 """A row that is not here is not allowed."""
 
+_NAMED: Final = tuple(f.name for f in fields(Vocab) if f.name != "hears_semantic")
 _SOUND: Final = frozenset({K.LINGUISTIC, K.SEMANTIC})
 _KINDS: Final[Mapping[Form, frozenset[Kind]]] = {
     "answer": frozenset(Kind),
@@ -117,11 +126,13 @@ class Grammar:
         vocab: which id is what.
         form: "answer" is text and sound, "text" and "speech" one of them alone.
         calls: whether a tool is called; None: as the model likes.
+        transcripts: the transcript that begins the answer is one of these; none: it is free.
     """
 
     vocab: Vocab
     form: Form = "answer"
     calls: CallRule | None = None
+    transcripts: tuple[tuple[int, ...], ...] = ()
 
     def kind(self, token_id: int) -> Kind | None:
         """Return what an id is; None: an id that a model never writes, such as `<|BOT|>`."""
@@ -138,9 +149,13 @@ class Grammar:
         """Return where the model is after one more id. Raises TokenError: not allowed there."""
         if isinstance(place, Opening):
             return self._opened((*place.ids, token_id))
+        if isinstance(place, Dictated):
+            return self._dictated(place.ids, token_id)
         kind = self.kind(token_id)
         if kind is None or kind not in self._kinds(place):
             raise TokenError(f"id {token_id} may not follow in place {place.name}")
+        if kind is K.HEARD_OPEN and self.transcripts:
+            return Dictated()
         if self.calls is not None and self.calls.must:
             if kind is K.CALL and self.calls.openings:
                 return Opening()
@@ -162,6 +177,8 @@ class Grammar:
         if isinstance(place, Opening):
             begun = len(place.ids)
             return _joined((i, i + 1) for i in {o[begun] for o in self._openings(place.ids)})
+        if isinstance(place, Dictated):
+            return _joined((i, i + 1) for i in self._next_dictated(place.ids))
         return self._ranges[place]
 
     def _opened(self, ids: tuple[int, ...]) -> State:
@@ -171,6 +188,19 @@ class Grammar:
             raise TokenError(f"id {ids[-1]} may not follow in the name of a tool")
         return P.CALL if ids in begun else Opening(ids)
 
+    def _dictated(self, ids: tuple[int, ...], token_id: int) -> State:
+        """Return where the model is after one more id of a transcript."""
+        if token_id not in self._next_dictated(ids):
+            raise TokenError(f"id {token_id} may not follow in the transcript")
+        return P.ANSWER if token_id == self.vocab.heard_close else Dictated((*ids, token_id))
+
+    def _next_dictated(self, ids: tuple[int, ...]) -> set[int]:
+        """Return the ids that continue a transcript, and the one that ends it when it is whole."""
+        begun = [known for known in self.transcripts if known[: len(ids)] == ids]
+        following = {known[len(ids)] for known in begun if len(known) > len(ids)}
+        close = self.vocab.heard_close
+        return following | ({close} if ids in begun and close is not None else set())
+
     def _openings(self, ids: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Return the openings that begin with these ids."""
         openings = self.calls.openings if self.calls else ()
@@ -179,6 +209,8 @@ class Grammar:
     def _kinds(self, place: Position) -> frozenset[Kind]:
         """Return the kinds of ids that may follow."""
         kinds = frozenset(kind for at, kind in TABLE if at is place) & _KINDS[self.form]
+        if self.transcripts and place is P.START:
+            return kinds & {K.HEARD_OPEN}
         if self.calls is not None and not self.calls.must:
             return kinds - {K.CALL}
         if self.calls is not None and place is P.START:
@@ -187,7 +219,7 @@ class Grammar:
 
     @cached_property
     def _marked(self) -> Mapping[int, Kind | None]:
-        """Ids below the audio ids that are no text."""
+        """Ids that are no ordinary text; markers around speech may stand wherever text may."""
         vocab = self.vocab
         marked: dict[int | None, Kind | None] = {
             vocab.bos: None,
@@ -196,6 +228,9 @@ class Grammar:
             vocab.heard_close: K.HEARD_CLOSE,
             vocab.call: K.CALL,
             vocab.eot: K.END,
+            vocab.eos: K.END,
+            vocab.audio_start: K.TEXT,
+            vocab.audio_end: K.TEXT,
         }
         return {token_id: kind for token_id, kind in marked.items() if token_id is not None}
 
@@ -208,7 +243,7 @@ class Grammar:
         kinds = self._kinds(place)
         ranges = [(i, i + 1) for i, kind in self._marked.items() if kind in kinds]
         if K.TEXT in kinds:
-            edges = [-1, *sorted(self._marked), base]
+            edges = [-1, *sorted(i for i in self._marked if i < base), base]
             ranges += [(a + 1, b) for a, b in pairwise(edges)]
         if K.LINGUISTIC in kinds:
             ranges.append((base, base + LINGUISTIC_SIZE))
@@ -220,12 +255,14 @@ class Grammar:
 def to_args(grammar: Grammar) -> dict[str, str | int]:
     """Return a grammar as plain values, for a request over the wire."""
     vocab, calls = grammar.vocab, grammar.calls
-    named = {f.name: getattr(vocab, f.name) for f in fields(Vocab) if f.name != "hears_semantic"}
+    named = {name: getattr(vocab, name) for name in _NAMED}
     args = {"form": grammar.form, **{k: v for k, v in named.items() if v is not None}}
     if calls is not None:
         args["calls"] = "must" if calls.must else "never"
         if calls.openings:
-            args["openings"] = ";".join(",".join(map(str, ids)) for ids in calls.openings)
+            args["openings"] = _written(calls.openings)
+    if grammar.transcripts:
+        args["transcripts"] = _written(grammar.transcripts)
     return args
 
 
@@ -243,7 +280,7 @@ def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
     if form is None:
         raise InputError(f"form is {args['form']!r}, expected one of {', '.join(forms)}")
     named: dict[str, Any] = {}
-    for name in ("audio_base", "bos", "bot", "eot", "heard_open", "heard_close", "call"):
+    for name in _NAMED:
         value = args.get(name)
         if type(value) is int and 0 <= value < vocab_size:
             named[name] = value
@@ -252,26 +289,42 @@ def from_args(args: Mapping[str, object], vocab_size: int) -> Grammar | None:
     vocab = Vocab(**named)
     if vocab.size > vocab_size:
         raise InputError(f"audio ids end at {vocab.size}, beyond the {vocab_size} of the model")
-    return Grammar(vocab, form, _calls(args, Grammar(vocab, form)))
+    free = Grammar(vocab, form)
+    transcripts = _sequences(args, "transcripts", free)
+    if transcripts and (vocab.heard_open is None or form == "speech"):
+        raise InputError("transcripts are given, but there is no marker for them")
+    return Grammar(vocab, form, _calls(args, free), transcripts)
 
 
 def _calls(args: Mapping[str, object], grammar: Grammar) -> CallRule | None:
     """Return the rule for calls among the values. Raises InputError."""
-    how, written = args.get("calls"), args.get("openings", "")
+    how = args.get("calls")
     if how is None:
         return None
     if how not in ("must", "never"):
         raise InputError(f"calls is {how!r}, expected must or never")
     if how == "must" and (grammar.vocab.call is None or grammar.form == "speech"):
         raise InputError("calls is 'must', but there is no marker for calls")
+    return CallRule(how == "must", _sequences(args, "openings", grammar))
+
+
+def _written(sequences: Iterable[tuple[int, ...]]) -> str:
+    return ";".join(",".join(map(str, ids)) for ids in sequences)
+
+
+def _sequences(
+    args: Mapping[str, object], name: str, grammar: Grammar
+) -> tuple[tuple[int, ...], ...]:
+    """Return sequences of text ids among the values. Raises InputError."""
+    written = args.get(name, "")
     try:
         split = [part.split(",") for part in str(written).split(";")] if written else []
-        openings = tuple(tuple(int(token_id) for token_id in part) for part in split)
+        sequences = tuple(tuple(int(token_id) for token_id in part) for part in split)
     except ValueError:
-        raise InputError("openings must be ids, as in 5,6;5,7") from None
-    if any(grammar.kind(token_id) is not K.TEXT for ids in openings for token_id in ids):
-        raise InputError("openings may only hold ids of text")
-    return CallRule(how == "must", openings)
+        raise InputError(f"{name} must be ids, as in 5,6;5,7") from None
+    if any(grammar.kind(token_id) is not K.TEXT for ids in sequences for token_id in ids):
+        raise InputError(f"{name} may only hold ids of text")
+    return sequences
 
 
 def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:

@@ -29,8 +29,9 @@ class Launch:
         tensor_parallel: cards of one node that share each layer.
         pipeline_parallel: groups of cards, usually nodes, that share the layers.
         quantization: of the weights while they are loaded, such as "fp8"; None: as they are.
-        stop_id: end of a turn, which ends any answer.
+        stop_ids: end of a turn and what else ends any answer.
         context: most ids of prompt and answer; None: as many as the model has.
+        memory: share of each card's memory that it may fill, such as 0.8; None: vLLM's own (0.9).
         ray: several nodes, joined by `ray start` before.
         cpu: on the CPU, slowly: for tests.
     """
@@ -42,8 +43,9 @@ class Launch:
     tensor_parallel: int
     pipeline_parallel: int
     quantization: str | None
-    stop_id: int
+    stop_ids: tuple[int, ...]
     context: int | None = None
+    memory: float | None = None
     ray: bool = False
     cpu: bool = False
 
@@ -76,6 +78,10 @@ def serve_arguments(launch: Launch) -> list[str]:
         arguments += ["--distributed-executor-backend", "ray"]
     if launch.quantization:
         arguments += ["--quantization", launch.quantization]
+    if launch.memory is not None:
+        if not 0 < launch.memory <= 1:
+            raise InputError(f"--memory is {launch.memory:g}; give a share above 0, at most 1")
+        arguments += ["--gpu-memory-utilization", f"{launch.memory:g}"]
     if launch.context:
         arguments += ["--max-model-len", str(launch.context)]
     if launch.cpu:
@@ -87,9 +93,10 @@ def serve_arguments(launch: Launch) -> list[str]:
         arguments += ["--attention-backend", "TRITON_ATTN", "--dtype", "bfloat16"]
     # Ids in, ids out: the server needs no tokenizer, and published ones would run their own code.
     arguments += ["--skip-tokenizer-init"]
+    stops = launch.stop_ids[0] if len(launch.stop_ids) == 1 else list(launch.stop_ids)
     # A folder's defaults would change requests; without a tokenizer nobody knows a turn's end.
     arguments += ["--generation-config", "vllm"]
-    arguments += ["--override-generation-config", json.dumps({"eos_token_id": launch.stop_id})]
+    arguments += ["--override-generation-config", json.dumps({"eos_token_id": stops})]
     arguments += ["--enable-prefix-caching", "--enable-chunked-prefill"]
     arguments += ["--scheduling-policy", "priority", "--logits-processors", RULES]
     return [*arguments, "--disable-uvicorn-access-log"]

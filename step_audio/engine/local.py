@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 
 import torch
 
-from step_audio.core.errors import EngineError, EngineUnavailable, Overloaded, StepAudioError
+from step_audio.core.errors import EngineError, EngineTimeout, Overloaded, StepAudioError
 from step_audio.core.types import GenerationRequest, SamplingParams
 from step_audio.core.vocab import Vocab
 from step_audio.engine.batch import Batch, Forms, Generation, check_request
@@ -111,7 +111,7 @@ class LocalEngine:
         Raises:
             InputError, TokenError: the request cannot be served.
             Overloaded: too many requests wait.
-            EngineUnavailable: no first id in time.
+            EngineTimeout: no first id in time.
             EngineError: the engine broke or was closed.
         """
         check_request(request, self._config, self._forms)
@@ -126,7 +126,7 @@ class LocalEngine:
                 async with asyncio.timeout(self._first_token_timeout_s):
                     token_id = await stream.get()
             except TimeoutError:
-                raise EngineUnavailable("the local engine", self._first_token_timeout_s) from None
+                raise EngineTimeout("the local engine", self._first_token_timeout_s) from None
             while token_id is not None:
                 if stream.was_full():
                     self._notify()

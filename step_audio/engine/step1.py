@@ -84,11 +84,6 @@ class Step1Config:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
-    @property
-    def heads_per_group(self) -> int:
-        """Query heads that share one key/value head; head h uses group h // this."""
-        return self.num_attention_heads // self.num_attention_groups
-
 
 class RMSNorm(nn.Module):
     """x / rms(x) * weight over the last axis."""

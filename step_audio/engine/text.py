@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer
 
 from step_audio.core.errors import TokenError, WeightsError
 from step_audio.core.ports import Stage, TextTokenizer
+from step_audio.core.vocab import Vocab
 
 BPE_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"
@@ -43,6 +45,17 @@ def hash_of_text_tokenizer(folder: Path) -> str:
         if (folder / name).is_file():
             return hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return ""
+
+
+def with_markers(vocab: Vocab, tokenizer: TextTokenizer) -> Vocab:
+    """Return a vocabulary with the ids of what stands around speech, found by name."""
+    if not isinstance(tokenizer, SentencePieceTextTokenizer):
+        return vocab
+    return replace(
+        vocab,
+        audio_start=vocab.audio_start or tokenizer.id_of("<audio_start>"),
+        audio_end=vocab.audio_end or tokenizer.id_of("<audio_end>"),
+    )
 
 
 class BpeTextTokenizer:
@@ -117,6 +130,11 @@ class SentencePieceTextTokenizer:
         clean = text.encode("utf-8", "replace").decode("utf-8")
         ids: list[int] = self._model.encode(clean)
         return [plain for token_id in ids for plain in self._plain.get(token_id, (token_id,))]
+
+    def id_of(self, piece: str) -> int | None:
+        """Return the id of a piece by its exact name, None when the model has none."""
+        token_id: int = self._model.piece_to_id(piece)
+        return None if self._model.is_unknown(token_id) else token_id
 
     def _inside(self, text: str) -> list[int]:
         """Return the ids of a text that is not at the beginning, where a dummy space would be."""

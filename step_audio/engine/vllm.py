@@ -15,10 +15,14 @@ from typing import Any, Final
 
 from step_audio.core.errors import (
     EngineError,
+    EngineFull,
     EngineGone,
     EngineLost,
+    EngineOverloaded,
     EngineRefused,
+    EngineTimeout,
     EngineUnavailable,
+    EngineUnreachable,
     InputError,
     TokenError,
 )
@@ -79,7 +83,7 @@ class VllmEngine:
 
         Raises:
             InputError, TokenError: the request cannot be served.
-            EngineUnavailable: no server gave a first id in time.
+            EngineUnavailable: no server gave a first id; of its subclasses the one that says why.
             EngineRefused: a server refused the request.
             EngineLost: a server broke off, or fell silent, after the first id.
         """
@@ -89,7 +93,7 @@ class VllmEngine:
         if request.sampling.max_tokens == 0:
             await self.prefill(request.prompt, request.session)
             return
-        stops = request.stop_ids if request.form is None else request.stop_ids | {self._vocab.eot}
+        stops = self._stops(request)
         address, ids, pieces = await self._begin(request)
         async with aclosing(pieces):
             while True:
@@ -135,6 +139,27 @@ class VllmEngine:
         except (EngineError, TimeoutError) as error:
             _LOG.debug("nothing prefilled", extra={"where": address, "error": str(error)})
 
+    async def log_likelihood(self, prompt: Sequence[int], begin: int) -> float:
+        """Return the mean log-probability of a prompt's ids from `begin` on, in nats.
+
+        Raises:
+            InputError, TokenError: no such prompt, or nothing behind `begin`.
+            EngineError: no server answers, or one without log-probabilities.
+        """
+        sampling = SamplingParams(temperature=0.0, max_tokens=1)
+        request = GenerationRequest(tuple(prompt), sampling, frozenset(), "likelihood")
+        self._check(request)
+        if not 0 < begin < len(prompt):
+            raise InputError(f"nothing to judge behind id {begin} of {len(prompt)}")
+        address = self._fleet.order("")[0]
+        abilities = await self._able(address)
+        ask = self._ask(request, abilities) | {"prompt_logprobs": 0}
+        with self._fleet.serving(address), self._trusting(address, abilities):
+            found = await self._servers[address].prompt_log_probabilities(ask)
+        if len(found) != len(prompt):
+            raise EngineError("the engine gives no log-probabilities of prompts")
+        return sum(found[begin:]) / (len(prompt) - begin)
+
     async def ready(self) -> bool:
         """True when at least one server is healthy and serves the model; asks them all."""
         return any(await asyncio.gather(*map(self._ready, self._servers)))
@@ -159,6 +184,7 @@ class VllmEngine:
         untried = self._fleet.order(request.session)
         last_chance = [untried[0]]
         attempt, misfit = 0, None
+        losses: list[EngineLost | TimeoutError] = []
         while untried or last_chance:
             # Everybody in turn, then the best one once more: its connection may just have broken.
             address = untried.pop(0) if untried else last_chance.pop()
@@ -168,11 +194,13 @@ class VllmEngine:
             try:
                 async with asyncio.timeout(left_s / (len(untried) + 1)):
                     ids = await anext(pieces, ())
-            except TimeoutError:
+            except TimeoutError as late:
                 why = "no id in time"
+                losses.append(late)
                 last_chance = [other for other in last_chance if other != address]
             except EngineLost as lost:
                 why = lost.why
+                losses.append(lost)
             except EngineRefused as refused:
                 if refused.status in _ABOUT_THE_REQUEST:
                     raise
@@ -192,7 +220,7 @@ class VllmEngine:
                 await asyncio.sleep(_AGAIN_S)
         if misfit is not None:
             raise misfit
-        raise EngineUnavailable("the engine", self._now_s() - start_s)
+        raise _unavailable(losses, self._now_s() - start_s) from losses[-1]
 
     async def _pieces(
         self, address: str, request: GenerationRequest, attempt: int
@@ -212,7 +240,7 @@ class VllmEngine:
                             *spelled.push(piece.text),
                             *(spelled.flush() if piece.finished else ()),
                         )
-                    if any(not 0 <= token_id < self._vocab.size for token_id in ids):
+                    if not all(map(self._vocab.knows, ids)):
                         raise EngineLost(address, "an id outside the vocabulary")
                     if ids:
                         yield ids
@@ -226,7 +254,7 @@ class VllmEngine:
                 f"the prompt has {len(request.prompt)} ids, this model takes at most"
                 f" {abilities.max_len - 1}; drop old turns"
             )
-        stops = sorted(request.stop_ids if request.form is None else request.stop_ids | {vocab.eot})
+        stops = sorted(self._stops(request))
         ask: dict[str, Any] = {
             "prompt": list(request.prompt),
             "max_tokens": min(sampling.max_tokens, room),
@@ -251,10 +279,15 @@ class VllmEngine:
             ask["allowed_token_ids"] = [*stops, *range(vocab.audio_base, vocab.size)]
         return ask
 
+    def _stops(self, request: GenerationRequest) -> frozenset[int]:
+        """Return the ids that end the answer; in a form those that end any."""
+        formed = frozenset() if request.form is None else self._vocab.stop_ids
+        return request.stop_ids | formed
+
     def _grammar(self, request: GenerationRequest) -> Grammar | None:
         if request.form is None:
             return None
-        return Grammar(self._vocab, request.form, request.calls)
+        return Grammar(self._vocab, request.form, request.calls, request.transcripts)
 
     def _spelled(self, abilities: Abilities) -> SpelledIds | None:
         if abilities.ids:
@@ -299,3 +332,14 @@ class VllmEngine:
             if not about_request and self._abilities.get(address) is abilities:
                 del self._abilities[address]
             raise
+
+
+def _unavailable(losses: Sequence[EngineLost | TimeoutError], waited_s: float) -> EngineUnavailable:
+    """Return what a client is told when every attempt failed: what it can act on comes first."""
+    if any(isinstance(loss, EngineFull) for loss in losses):
+        return EngineOverloaded(waited_s)
+    if all(isinstance(loss, EngineGone) for loss in losses):
+        return EngineUnreachable(waited_s)
+    if any(isinstance(loss, TimeoutError) for loss in losses):
+        return EngineTimeout("the engine", waited_s)
+    return EngineUnavailable("the engine fails at every request; see the server's log", waited_s)

@@ -16,7 +16,13 @@ from typing import Any, Final
 
 import httpx
 
-from step_audio.core.errors import EngineError, EngineGone, EngineLost, EngineRefused
+from step_audio.core.errors import (
+    EngineError,
+    EngineFull,
+    EngineGone,
+    EngineLost,
+    EngineRefused,
+)
 from step_audio.core.types import BATCH
 
 _MOST_LINE_BYTES: Final = 8 * 2**20
@@ -24,7 +30,8 @@ _MOST_REPLY_BYTES: Final = 2**20
 _MOST_WHY_CHARS: Final = 300
 _CUT: Final = (httpx.NetworkError, httpx.ProtocolError, httpx.ConnectTimeout)
 """No connection, or one that broke: a server that is late or full keeps its connections."""
-_TRY_ELSEWHERE: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_FULL: Final = frozenset({429, 503})
+_TRY_ELSEWHERE: Final = frozenset({408, 425, 500, 502, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,23 @@ class VllmServer:
     async def complete(self, ask: Mapping[str, Any]) -> None:
         """Run a request whose answer is not wanted."""
         await self._complete(ask)
+
+    async def prompt_log_probabilities(self, ask: Mapping[str, Any]) -> list[float]:
+        """Return the log-probability of each id of a prompt, 0 for the first; [] without any."""
+        choice = await self._complete(ask)
+        listed = choice.get("prompt_logprobs")
+        if not isinstance(listed, list) or len(listed) != len(ask["prompt"]):
+            return []
+        found = []
+        for token_id, entry in zip(ask["prompt"], listed, strict=True):
+            match entry:
+                case None:
+                    found.append(0.0)
+                case {**by_id} if isinstance(known := by_id.get(str(token_id)), dict):
+                    found.append(float(known.get("logprob", 0.0)))
+                case _:
+                    return []
+        return found
 
     async def _complete(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first choice of a request that does not stream."""
@@ -227,6 +251,8 @@ def _failure(where: str, status: int, content: bytes) -> EngineError:
     except (ValueError, RecursionError):
         body = None
     why = _why(body.get("error", body) if isinstance(body, dict) else body)
+    if status in _FULL:
+        return EngineFull(where, f"status {status}: {why}")
     if status in _TRY_ELSEWHERE:
         return EngineLost(where, f"status {status}: {why}")
     return EngineRefused(where, status, why)

@@ -109,6 +109,11 @@ async def spoken_by(url: str, texts: Sequence[str], key: str | None) -> list[Pcm
             try:
                 answer = await client.post(address, json=wish)
                 answer.raise_for_status()
+            except httpx.TransportError as error:
+                raise InputError(
+                    f"no server answers at {parts.netloc} ({error.__class__.__name__}); start one "
+                    "with `step-audio serve`, or name its address: --url ws://host:port/v1/realtime"
+                ) from None
             except httpx.HTTPError as error:
                 raise InputError(
                     f"{address} does not speak the questions ({error.__class__.__name__}: "

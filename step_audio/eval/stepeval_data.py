@@ -61,7 +61,10 @@ class Dialogue:
 
 
 class Recordings:
-    """The sounds of the benchmark, from the unpacked folder or straight from the archive."""
+    """The sounds of the benchmark, from the unpacked folder or straight from the archive.
+
+    `close` it afterwards.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._files = {path.name: path for path in (folder / "audios").rglob("*") if path.is_file()}
@@ -77,6 +80,11 @@ class Recordings:
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise InputError(f"{archive} cannot be read: {error}; fetch it again") from None
             self._members = {PurePosixPath(m.name).name: m for m in members if m.isfile()}
+
+    def close(self) -> None:
+        """Close the archive; nothing is read afterwards."""
+        if self._archive is not None:
+            self._archive.close()
 
     def read(self, name: str) -> tuple[Pcm, int]:
         """Return samples and rate. Raises InputError: no such recording, or not audio."""

@@ -1,25 +1,31 @@
-"""A model hub over HTTP: what a repository holds at a commit, and its files, resumable.
+"""A model hub: what a repository holds at a commit, and its files, resumable.
 
-Speaks the two addresses of Hugging Face's hub that a download needs, so mirrors do as well:
-`/api/models/REPO/revision/REV?blobs=true` and `/REPO/resolve/COMMIT/PATH`.
+`huggingface_hub` asks and transfers, with the user's login (`HF_TOKEN`) and mirror (`HF_ENDPOINT`).
+Ours are the partial file that outlives a failed run and the hash of what came: the library's own
+`hf_hub_download` throws the one away and does not compute the other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import httpx
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import build_hf_headers, silent_tqdm
 
 from step_audio.core.errors import InputError, StepAudioError
 
 _BLOCK: Final = 1 << 20
-_TRIES: Final = 4
-_TIMEOUT: Final = httpx.Timeout(30.0)
+_TIMEOUT_S: Final = 30.0
 _HEX: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -49,20 +55,17 @@ class _Hash(Protocol):
 
 
 class Hub:
-    """A client; close it, or use it in a `with`."""
+    """Hugging Face's hub or a mirror of it."""
 
-    def __init__(self, address: str) -> None:
-        """Remember the address. Raises InputError: not http(s)."""
-        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", address):
-            raise InputError(f"{address!r} is no address of a hub; expected https://...")
-        self._address = address.rstrip("/")
-        self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+    def __init__(self, address: str | None = None) -> None:
+        """Remember the address; None: `HF_ENDPOINT`, else huggingface.co.
 
-    def __enter__(self) -> Hub:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+        Raises:
+            InputError: not http(s).
+        """
+        self._address = (address or constants.ENDPOINT).rstrip("/")
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", self._address):
+            raise InputError(f"{self._address!r} is no address of a hub; expected https://...")
 
     def files(self, repository: str, revision: str) -> tuple[str, list[RemoteFile]]:
         """Return the commit that a revision stands for, and the files there.
@@ -70,23 +73,24 @@ class Hub:
         Raises:
             DownloadFailed: no such repository or revision, or the hub cannot be reached.
         """
-        url = f"{self._address}/api/models/{repository}/revision/{revision}"
+        api = HfApi(endpoint=self._address)
         try:
-            answer = self._client.get(url, params={"blobs": "true"})
-        except httpx.HTTPError as error:
-            raise DownloadFailed(f"cannot reach {self._address}: {error}") from None
-        if answer.status_code != 200:
-            raise DownloadFailed(
-                f"{repository} at {revision}: the hub answers {answer.status_code};"
-                " check the name, the revision and whether it asks for a login"
+            found = api.model_info(
+                repository, revision=revision, files_metadata=True, timeout=_TIMEOUT_S
             )
-        try:
-            match answer.json():
-                case {"sha": str(commit), "siblings": list(entries)} if _HEX.fullmatch(commit):
-                    return commit, [_file(entry) for entry in entries]
-        except ValueError:
-            pass
-        raise DownloadFailed(f"{repository}: not the answer of a model hub")
+        except HfHubHTTPError as error:
+            raise DownloadFailed(
+                f"{repository} at {revision}: the hub answers {error.response.status_code}; check"
+                " the name, the revision and whether it asks for a login (HF_TOKEN)"
+            ) from None
+        except (httpx2.HTTPError, OSError) as error:
+            raise DownloadFailed(f"cannot reach {self._address}: {error}") from None
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise DownloadFailed(f"{repository}: not the answer of a model hub") from None
+        commit, entries = found.sha, found.siblings
+        if not isinstance(commit, str) or not _HEX.fullmatch(commit) or entries is None:
+            raise DownloadFailed(f"{repository}: not the answer of a model hub")
+        return commit, [_file(entry) for entry in entries]
 
     def fetch(
         self,
@@ -94,64 +98,82 @@ class Hub:
         commit: str,
         file: RemoteFile,
         output: Path,
-        progress: Callable[[int], None],
+        progress: Callable[[int], object],
     ) -> None:
         """Write a file; goes on where an earlier try stopped, and checks the hash at the end.
 
         Raises:
-            DownloadFailed: after several tries, or when the content is not what was announced.
+            DownloadFailed: nothing more came, or the content is not what was announced.
         """
         part = output.with_name(output.name + ".part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        url = f"{self._address}/{repository}/resolve/{commit}/{file.path}"
-        reason = ""
-        for _ in range(_TRIES):
-            done = part.stat().st_size if part.exists() else 0
-            if done > file.size:
-                part.unlink()
-                done = 0
-            if done == file.size and part.exists():
-                break
-            try:
-                self._append(url, part, done, file.size, progress)
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-        if not part.exists() or part.stat().st_size != file.size:
-            raise DownloadFailed(f"{file.path}: {reason or 'cut short'}; run the command again")
+        if part.exists() and part.stat().st_size > file.size:
+            part.unlink()
+        url = hf_hub_url(repository, file.path, revision=commit, endpoint=self._address)
+        self._complete(url, part, file, progress)
         if _digest(part, file) != file.digest:
             part.unlink()
             raise DownloadFailed(f"{file.path}: its hash differs from the hub's; run it again")
         part.replace(output)
 
-    def _append(
-        self, url: str, part: Path, done: int, size: int, progress: Callable[[int], None]
+    def _complete(
+        self, url: str, part: Path, file: RemoteFile, progress: Callable[[int], object]
     ) -> None:
-        headers = {"Accept-Encoding": "identity"}
-        if done:
-            headers["Range"] = f"bytes={done}-"
-        with self._client.stream("GET", url, headers=headers) as answer:
-            answer.raise_for_status()
-            if done and answer.status_code != 206:  # the hub does not resume: from the beginning
-                progress(-done)
-                done = 0
-            with part.open("ab" if done else "wb") as out:
-                for block in answer.iter_raw():  # not in blocks: the last one may never fill
-                    if done + len(block) > size:
-                        raise httpx.DecodingError("more came than was announced")
-                    out.write(block)
-                    done += len(block)
-                    progress(len(block))
+        """Fetch what a partial file lacks; try again for as long as each try brings something."""
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+        while True:
+            with _PartialFile(part, file.size, progress) as out:
+                begin = out.tell()
+                try:
+                    http_get(
+                        url,
+                        out,
+                        resume_size=begin,
+                        headers=headers,
+                        expected_size=file.size,
+                        tqdm_class=silent_tqdm,
+                    )
+                    return
+                except (httpx2.HTTPError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno is not None:
+                        raise  # the disk's, not the hub's
+                    if out.tell() <= begin:
+                        reason = str(error).splitlines()[0] if str(error) else "cut short"
+                        raise DownloadFailed(
+                            f"{file.path}: {reason}; run the command again"
+                        ) from None
 
 
-def _file(entry: Any) -> RemoteFile:
+class _PartialFile(io.BufferedWriter):
+    """A file that grows at its end, counts its bytes and takes no more than were announced."""
+
+    def __init__(self, path: Path, size: int, progress: Callable[[int], object]) -> None:
+        super().__init__(io.FileIO(path, "ab"))
+        self._size, self._count = size, progress
+        self._end = self.tell()
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Append. Raises DownloadFailed: beyond the announced size."""
+        if self._end + len(data) > self._size:
+            raise DownloadFailed("more came than was announced; run the command again")
+        self._end += len(data)
+        self._count(len(data))
+        return super().write(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut where the file stands: the hub does not resume, all comes anew."""
+        end = super().truncate(size)
+        self._count(end - self._end)
+        self._end = end
+        return end
+
+
+def _file(entry: RepoSibling) -> RemoteFile:
     """Return a checked entry of the hub's list; its path must stay inside."""
-    match entry:
-        case {"rfilename": str(path), "size": int(size), "lfs": {"sha256": str(digest)}}:
-            pass
-        case {"rfilename": str(path), "size": int(size), "blobId": str(digest)}:
-            pass
-        case _:
-            raise DownloadFailed("the hub lists a file without size and hash")
+    path, size = entry.rfilename, entry.size
+    digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
+    if type(size) is not int or not isinstance(digest, str) or not isinstance(path, str):
+        raise DownloadFailed("the hub lists a file without size and hash")
     parts = PurePosixPath(path).parts
     inside = parts and not path.startswith("/") and ".." not in parts and "\\" not in path
     if not inside or size < 0 or not _HEX.fullmatch(digest):

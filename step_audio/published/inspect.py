@@ -16,6 +16,11 @@ from step_audio.published.mapping import MODEL_TYPES, Placement, map_step1, size
 _TEXT_TOKENIZERS: Final = ("tokenizer.model", "tokenizer.json")
 _EAR: Final = ("linguistic_tokenizer.npy", "speech_tokenizer_v1.onnx")
 _VOICE: Final = ("flow.pt", "hift.pt")
+_INNER: Final = (
+    *("lm", "language_model", "speech_lm", "tokenizer", "vocoder", "vocoder_music"),
+    *("CosyVoice-300M-25Hz", "CosyVoice-300M-25Hz-Music"),
+)
+"""Folders inside a folder: of this project's layout, and of the published one."""
 
 
 @dataclass(slots=True)
@@ -71,7 +76,7 @@ def inspect(folder: Path) -> FolderReport:
         _ear(folder, report)
     if any((folder / name).exists() for name in _VOICE):
         _voice(folder, report)
-    for name in ("lm", "speech_lm", "tokenizer", "vocoder"):
+    for name in _INNER:
         if (folder / name).is_dir():
             inner = inspect(folder / name)
             report.is_a += [f"{name}/: {line}" for line in inner.is_a]
@@ -127,7 +132,8 @@ def _language_model(folder: Path, report: FolderReport) -> None:
 def _ear(folder: Path, report: FolderReport) -> None:
     report.is_a.append("audio tokenizer")
     report.missing += [name for name in _EAR if not (folder / name).is_file()]
-    published = list(folder.glob("*/model.pt"))
+    # Published two folders deep: the maker's name, then the recogniser's.
+    published = [*folder.glob("*/model.pt"), *folder.glob("*/*/model.pt")]
     if not published and not (folder / "linguistic.safetensors").is_file():
         report.missing.append("the linguistic encoder: */model.pt or linguistic.safetensors")
     how = "as it is" if published else "converted"
@@ -137,6 +143,17 @@ def _ear(folder: Path, report: FolderReport) -> None:
 def _voice(folder: Path, report: FolderReport) -> None:
     report.is_a.append("vocoder: flow and waveform models")
     report.missing += [name for name in _VOICE if not (folder / name).is_file()]
+    facts = folder / "cosyvoice.yaml"
+    if not facts.is_file():
+        report.missing.append(facts.name)
+        return
+    from vocoder.flow_config import from_published  # noqa: PLC0415 - brings torch
+
+    try:
+        from_published(facts.read_text(encoding="utf-8"))
+    except (WeightsError, OSError, UnicodeDecodeError) as error:
+        report.missing.append(f"a vocoder that this version can load: {error}")
+        return
     report.runs.append("as vocoder/ of a weights folder")
 
 

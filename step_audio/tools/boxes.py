@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import RemoteTools, ToolBox, ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
+from step_audio.tools.arguments import check_arguments
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ class ToolBoxes:
         """Carry out a call. Raises ToolError: whatever went wrong, time included."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._box(call.name).call(call)
+                box = self._box(call.name)
+                if isinstance(box, RemoteTools):
+                    self._check(box, call)
+                return await box.call(call)
         except TimeoutError:
             raise ToolLate(f"{call.name[:40]} took longer than {self._timeout_s:g} s") from None
         except ToolError:
@@ -48,6 +52,12 @@ class ToolBoxes:
         except Exception as broken:
             _LOG.exception("tool broke", extra={"tool": call.name[:40]})
             raise ToolError(f"{call.name[:40]} broke") from broken
+
+    def _check(self, box: ToolBox, call: ToolCall) -> None:
+        """Check a call of somebody else's tool before it goes there; ours check their own."""
+        for spec in box.specs():
+            if spec.name == call.name:
+                check_arguments(spec, call.arguments)
 
     def _box(self, name: str) -> ToolBox:
         for box in self._boxes:

@@ -7,51 +7,30 @@ stand is said by paths such as `current_condition.0.temp_C`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from step_audio.core import toolformat
 from step_audio.core.errors import ToolError
 
 MAX_BYTES: Final = 1 << 20
 _PLACE: Final = re.compile(r"[^\W\d_]+(?:[ .'-]+[^\W\d_]+)*\.?")
 
-# Words of providers -> the conditions that a model may have been trained with. First match wins.
-_WORDS: Final = (
-    ("thunder", "stormy"),
-    ("storm", "stormy"),
-    ("snow", "snowy"),
-    ("sleet", "snowy"),
-    ("blizzard", "snowy"),
-    ("rain", "rainy"),
-    ("drizzle", "rainy"),
-    ("shower", "rainy"),
-    ("fog", "foggy"),
-    ("mist", "foggy"),
-    ("haze", "foggy"),
-    ("wind", "windy"),
-    ("breez", "windy"),
-    ("sun", "sunny"),
-    ("cloud", "cloudy"),
-    ("overcast", "cloudy"),
-    ("clear", "clear"),
-)
+
+@dataclass(frozen=True, slots=True)
+class WeatherNow:
+    """The provider's words for the sky, and degrees Celsius."""
+
+    condition: str
+    celsius: float
 
 
 class Weather(Protocol):
-    """Where the weather comes from. Returns the JSON text of a result. Raises ToolError."""
+    """Where the weather comes from. Raises ToolError."""
 
-    async def at(self, city: str) -> str: ...
-
-
-class NoWeather:
-    """Without a provider the weather is "unavailable", and the model says so."""
-
-    async def at(self, city: str) -> str:
-        """Return "unavailable"."""
-        return toolformat.UNAVAILABLE
+    async def at(self, city: str) -> WeatherNow: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +48,8 @@ class HttpWeather:
     temperature: str = "temperature"
     timeout_s: float = 5.0
 
-    async def at(self, city: str) -> str:
-        """Return condition and temperature of a city now.
+    async def at(self, city: str) -> WeatherNow:
+        """Return the weather of a city.
 
         Raises:
             ToolError: the provider cannot be reached, refuses, or answers something else.
@@ -80,12 +59,14 @@ class HttpWeather:
         answer = await self._get(self.url.replace("{city}", quote(city, safe="")))
         condition, temperature = _walk(answer, self.condition), _walk(answer, self.temperature)
         try:
-            degrees = round(float(temperature))
-        except (TypeError, ValueError, OverflowError):
+            degrees = float(temperature)
+        except (TypeError, ValueError):
+            degrees = math.nan
+        if not math.isfinite(degrees):
             raise ToolError(f"the weather provider's {self.temperature} is no number") from None
         if not isinstance(condition, str):
             raise ToolError(f"the weather provider's {self.condition} is no text")
-        return toolformat.weather_output(_known(condition), degrees)
+        return WeatherNow(condition.strip()[:80], degrees)
 
     async def _get(self, url: str) -> Any:
         import httpx  # noqa: PLC0415 - a tenth of a second that most deployments need not spend
@@ -118,9 +99,3 @@ def _walk(value: Any, path: str) -> Any:
         except (KeyError, IndexError, TypeError, ValueError):
             raise ToolError(f"the weather provider's answer has no {path}") from None
     return value
-
-
-def _known(condition: str) -> str:
-    """Return the known condition that a provider's words mean, else the words themselves."""
-    text = condition.strip().lower()[:80]
-    return next((known for word, known in _WORDS if word in text), text)

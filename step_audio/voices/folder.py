@@ -1,8 +1,10 @@
 """Voices from a weights folder: one sub-folder of `voices/` each, listed by the manifest.
 
     embedding.npy    speaker vector, (192,) float32
-    prompt.json      optional: {"text": str, "groups": [[l, l, s, s, s], ...]}
+    prompt.json      optional: {"text": str, "groups": [[l, l, s, s, s], ...], "speaker": str};
+                     the speaker only where the LM was trained on a name
     prompt_mel.npy   optional: mel of the prompt, (T, 80) float32, 22.05 kHz
+    rap/ humming/    optional: the same three files of recordings in which the speaker does so
 
 A name is only ever looked up among the names listed; it never becomes a path.
 """
@@ -10,7 +12,9 @@ A name is only ever looked up among the names listed; it never becomes a path.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +23,9 @@ from step_audio.core.errors import InputError, VoiceNotFound, WeightsError
 from step_audio.core.json_files import groups_from_lists, groups_to_lists, read_object
 from step_audio.core.types import GROUP_MS, MEL_BANDS, SPEAKER_SIZE, TokenGroup, Voice, VoiceFacts
 from step_audio.core.weights import Weights
+
+SONG_FOLDERS: Final = {"RAP": "rap", "哼唱": "humming"}
+"""Style tag -> folder of the example that goes with it."""
 
 
 class FolderVoices:
@@ -35,15 +42,7 @@ class FolderVoices:
             for parts in found
             if len(parts) == 3 and parts[0] == "voices" and parts[2] == "embedding.npy"
         )
-        self._voices = {
-            name: read_voice(
-                weights.path(f"voices/{name}/embedding.npy").parent,
-                name,
-                prompt=f"voices/{name}/prompt.json" in weights.files,
-                mel=f"voices/{name}/prompt_mel.npy" in weights.files,
-            )
-            for name in names
-        }
+        self._voices = {name: _listed(weights, f"voices/{name}", name) for name in names}
 
     def get(self, name: str) -> Voice:
         """Return a voice. Raises VoiceNotFound, which lists those there are."""
@@ -63,6 +62,22 @@ class FolderVoices:
         return VoiceFacts(name, built_in=True, text=voice.prompt_text, prompt_s=prompt_s)
 
 
+def _listed(weights: Weights, place: str, name: str) -> Voice:
+    """Return the voice whose files the manifest lists below `place`."""
+    voice = read_voice(
+        weights.path(f"{place}/embedding.npy").parent,
+        name,
+        prompt=f"{place}/prompt.json" in weights.files,
+        mel=f"{place}/prompt_mel.npy" in weights.files,
+    )
+    songs = {
+        tag: _listed(weights, f"{place}/{inner}", name)
+        for tag, inner in SONG_FOLDERS.items()
+        if f"{place}/{inner}/embedding.npy" in weights.files
+    }
+    return replace(voice, song_examples=songs)
+
+
 def read_voice(folder: Path, name: str, *, prompt: bool, mel: bool) -> Voice:
     """Return the voice in `folder`.
 
@@ -74,20 +89,28 @@ def read_voice(folder: Path, name: str, *, prompt: bool, mel: bool) -> Voice:
     Raises:
         WeightsError: a file is missing or not of the shape above.
     """
-    text, groups = _prompt(folder / "prompt.json") if prompt else ("", ())
+    text, groups, speaker = _prompt(folder / "prompt.json") if prompt else ("", (), "")
     prompt_mel = np.zeros((0, MEL_BANDS), dtype=np.float32)
     if mel:
         prompt_mel = _array(folder / "prompt_mel.npy", (-1, MEL_BANDS))
     embedding = _array(folder / "embedding.npy", (SPEAKER_SIZE,))
-    return Voice(name, embedding, text, groups, prompt_mel)
+    return Voice(name, embedding, text, groups, prompt_mel, speaker)
 
 
 def write_voice(folder: Path, voice: Voice) -> None:
     """Write what `read_voice` reads, prompt included, into an existing folder."""
     np.save(folder / "embedding.npy", voice.embedding.astype(np.float32))
     np.save(folder / "prompt_mel.npy", voice.prompt_mel.astype(np.float32))
-    prompt = {"text": voice.prompt_text, "groups": groups_to_lists(voice.prompt_groups)}
+    prompt: dict[str, object] = {
+        "text": voice.prompt_text,
+        "groups": groups_to_lists(voice.prompt_groups),
+    }
+    if voice.speaker:
+        prompt["speaker"] = voice.speaker
     (folder / "prompt.json").write_text(json.dumps(prompt), encoding="utf-8")
+    for tag, example in voice.song_examples.items():
+        (folder / SONG_FOLDERS[tag]).mkdir(exist_ok=True)
+        write_voice(folder / SONG_FOLDERS[tag], example)
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -107,11 +130,14 @@ def _array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return read
 
 
-def _prompt(path: Path) -> tuple[str, tuple[TokenGroup, ...]]:
+def _prompt(path: Path) -> tuple[str, tuple[TokenGroup, ...], str]:
+    """Return text, groups and the speaker's name, "" for none."""
     match read_object(path, WeightsError):
-        case {"text": str(text), "groups": groups}:
+        case {"text": str(text), "groups": groups, **rest} if isinstance(
+            rest.get("speaker", ""), str
+        ):
             try:
-                return text, groups_from_lists(groups)
+                return text, groups_from_lists(groups), rest.get("speaker", "")
             except InputError as error:
                 raise WeightsError(f"{path}: {error}") from None
         case _:

@@ -1,7 +1,8 @@
 """Voices that people add: a folder each, below one folder that the profile names.
 
     voice.json       name, text, consent note, time, what was done, which weights made the arrays
-    prompt.wav       the prepared recording, mono PCM16
+    prompt.wav       the prepared recording, mono PCM16; untrimmed and at its own level where the
+                     weights take examples so
     embedding.npy, prompt.json, prompt_mel.npy    as `step_audio.voices.folder` reads them
 
 A folder's name is drawn at random; the voice's own name is only text in voice.json, so no name is
@@ -10,8 +11,10 @@ ever a path. When the weights change, the arrays are made again from prompt.wav.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -36,6 +39,10 @@ MAX_NAME: Final = 64
 MAX_TEXT: Final = 1000
 MAX_CONSENT: Final = 1000
 _KEPT: Final = "voice-"
+_REFERENCE_NOTES: Final = {
+    "reference": ("tokens of the trimmed, levelled sound; mel and speaker vector of all of it",),
+    "stream": (),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -48,10 +55,15 @@ class _Kept:
     made_with: str
 
 
+_Version = tuple[int, int, int]
+"""Of a file: when it was written, its size, its inode."""
+
+
 class UserVoices:
     """The weights' own voices and those in `folder`: a VoiceStore and a VoiceLibrary in one.
 
-    Safe to use from several threads; several processes see each other's voices.
+    Safe to use from several threads; several processes see each other's voices. Each call looks at
+    the disk, and the first `get` after new weights makes the voice: call it in a worker thread.
 
     Args:
         built_in: voices that ship with the weights.
@@ -72,6 +84,8 @@ class UserVoices:
         self._built_in, self._folder, self._maker = built_in, folder, maker
         self._made_with, self._limit = made_with, limit
         self._loaded: dict[Path, Voice] = {}
+        self._loading: dict[Path, threading.Lock] = {}
+        self._facts: dict[Path, tuple[_Version, _Kept | None]] = {}
         self._change = threading.Lock()
 
     def names(self) -> tuple[str, ...]:
@@ -83,10 +97,14 @@ class UserVoices:
         if name in self._built_in.names():
             return self._built_in.get(name)
         kept = self._find(name)
-        # Two threads may both load it, to the same end; nobody waits while a voice is made.
-        voice = self._loaded.get(kept.folder)
-        if voice is None:
-            voice = self._loaded[kept.folder] = self._load(kept)
+        if (voice := self._loaded.get(kept.folder)) is not None:
+            return voice
+        # Many sessions may ask for the same voice at once: one makes it, for all of them.
+        with self._change:
+            loading = self._loading.setdefault(kept.folder, threading.Lock())
+        with loading:
+            if (voice := self._loaded.get(kept.folder)) is None:
+                voice = self._loaded[kept.folder] = self._load(kept)
         return voice
 
     def facts(self, name: str) -> VoiceFacts:
@@ -104,9 +122,11 @@ class UserVoices:
         name, text, consent = _words(name), " ".join(text.split()), consent.strip()
         self._check(name, text, consent)
         sample = prepare_sample(recording)
+        maker = self._maker()
+        sound = sample.whole if maker.examples == "reference" else sample.pcm
         # Made of what the file will hold, so that making it again later gives the same.
-        pcm = pcm16_to_float(float_to_pcm16(sample.pcm))
-        voice, note = self._maker().make(name, text, pcm, sample.rate_hz)
+        pcm = pcm16_to_float(float_to_pcm16(sound))
+        voice, note = maker.make(name, text, pcm, sample.rate_hz)
         facts = VoiceFacts(
             name=name,
             built_in=False,
@@ -114,7 +134,7 @@ class UserVoices:
             prompt_s=len(pcm) / sample.rate_hz,
             consent=consent,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            notes=(*sample.notes, note),
+            notes=(*sample.notes, *_REFERENCE_NOTES[maker.examples], note),
         )
         with self._change:
             self._check(name, text, consent)  # another call may have taken the name meanwhile
@@ -129,6 +149,7 @@ class UserVoices:
         with self._change:
             kept = self._find(name)
             self._loaded.pop(kept.folder, None)
+            self._loading.pop(kept.folder, None)
             # Out of sight in one step; what is left after a crash is swept by the next removal.
             gone = kept.folder.with_name(f".gone-{kept.folder.name}")
             try:
@@ -164,16 +185,20 @@ class UserVoices:
             raise VoiceNotFound(name, (*self._built_in.names(), *kept)) from None
 
     def _kept(self) -> dict[str, _Kept]:
-        """Return the voices on disk by name; what cannot be read is left out and logged."""
+        """Return the voices on disk by name; what cannot be read is left out and logged.
+
+        A file is read again only when it has changed.
+        """
+        facts: dict[Path, tuple[_Version, _Kept | None]] = {}
         found: dict[str, _Kept] = {}
-        for path in sorted(self._folder.glob(f"{_KEPT}*/voice.json")):
-            try:
-                kept = _read_facts(path)
-            except InputError:
-                _log.warning("a voice cannot be read", extra={"path": str(path)})
-                continue
-            if kept.facts.name not in self._built_in.names():
+        for path, version in _listed(self._folder):
+            seen, kept = self._facts.get(path, (None, None))
+            if seen != version:
+                kept = _readable(path)
+            facts[path] = version, kept
+            if kept is not None and kept.facts.name not in self._built_in.names():
                 found.setdefault(kept.facts.name, kept)
+        self._facts = facts
         return dict(sorted(found.items()))
 
     def _load(self, kept: _Kept) -> Voice:
@@ -206,6 +231,28 @@ class UserVoices:
             reason = getattr(error, "strerror", None) or error
             raise VoiceRefused(f"cannot keep the voice in {self._folder}: {reason}") from error
         return folder
+
+
+def _listed(folder: Path) -> list[tuple[Path, _Version]]:
+    """Return the descriptions of voices in `folder`, in the order of their names."""
+    found: list[tuple[Path, _Version]] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            path = os.path.join(entry.path, "voice.json")
+            if entry.name.startswith(_KEPT):
+                with contextlib.suppress(OSError):  # removed meanwhile, or not finished
+                    status = os.stat(path)
+                    version = status.st_mtime_ns, status.st_size, status.st_ino
+                    found.append((Path(path), version))
+    return sorted(found)
+
+
+def _readable(path: Path) -> _Kept | None:
+    try:
+        return _read_facts(path)
+    except InputError:
+        _log.warning("a voice cannot be read", extra={"path": str(path)})
+        return None
 
 
 def _words(name: str) -> str:

@@ -1,21 +1,27 @@
 """A prepared sample into a `Voice`: its tokens, its mel and its speaker vector.
 
-All three are made of the same samples. A model without speaker encoder borrows the vector of that
-one of its own voices under which its flow explains the sample best.
+How is a fact of the weights. "reference", as the published script does: tokens in one pass over
+the levelled sound without the silence around it; mel and speaker vector from the recording as it
+is, so that tokens and mel do not cover the same time. "stream", for models that were trained so:
+all three from the same prepared samples, tokens as a live question is heard. A model without
+speaker encoder borrows the vector of that one of its own voices under which its flow explains the
+sample best.
+
+Source of "reference": stepfun-ai/Step-Audio, tts.py, tokenizer.py and utils.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from step_audio.core.errors import AudioError
+from step_audio.core.errors import AudioError, InputError
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample, resample_input
 from step_audio.core.types import GROUP_MS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import vocoder_codes
 from vocoder.flow import FlowBatch, FlowModel
@@ -23,12 +29,19 @@ from vocoder.grid import GROUP_SAMPLES, SAMPLE_RATE_HZ, frames_until
 from vocoder.mel import MelConfig, log_mel
 
 ENCODER_RATE_HZ = 16_000
+Examples = Literal["reference", "stream"]
 
 
 class SpeakerEncoderPort(Protocol):
     """Sound at 16 kHz to a speaker vector, (192,)."""
 
     def embed(self, pcm: Pcm) -> NDArray[np.float32]: ...
+
+
+class ExampleTokenizer(AudioTokenizer, Protocol):
+    """An audio tokenizer that can also take a whole clip in one pass."""
+
+    def encode_reference(self, pcm: Pcm, *, trim: bool) -> list[TokenGroup]: ...
 
 
 class VoiceMaker:
@@ -39,15 +52,19 @@ class VoiceMaker:
         flow: judges the built-in voices when there is no encoder.
         encoder: of the published folder (`campplus.onnx`).
         built_in: whose vectors may be borrowed; not empty.
+        examples: how an example is made, see above.
     """
 
     def __init__(
         self,
-        tokenizer: AudioTokenizer,
+        tokenizer: ExampleTokenizer,
         flow: FlowModel,
         encoder: SpeakerEncoderPort | None,
         built_in: Sequence[Voice],
+        *,
+        examples: Examples = "stream",
     ) -> None:
+        self.examples: Examples = examples
         self._tokenizer, self._flow = tokenizer, flow
         self._encoder, self._built_in = encoder, tuple(built_in)
 
@@ -57,13 +74,23 @@ class VoiceMaker:
         Args:
             name: of the voice.
             text: what is said.
-            pcm: as `prepare_sample` returns it, (T,) at `rate_hz`.
+            pcm: the sound of a `VoiceSample` that `examples` asks for, (T,) at `rate_hz`.
 
         Raises:
             AudioError: shorter than a group.
+            InputError: no speaker encoder, and no voice to borrow from.
         """
-        groups = self._groups(resample(pcm, rate_hz, self._tokenizer.sample_rate_hz))
-        mel = prompt_mel(resample(pcm, rate_hz, SAMPLE_RATE_HZ), len(groups))
+        ear_hz = self._tokenizer.sample_rate_hz
+        sound = resample(pcm, rate_hz, SAMPLE_RATE_HZ)
+        if self.examples == "reference":
+            heard = resample(pcm, rate_hz, ear_hz)
+            groups = tuple(self._tokenizer.encode_reference(heard, trim=True))
+            mel = log_mel(torch.from_numpy(sound)[None])[0].T.numpy().copy()
+        else:
+            groups = self._groups(resample_input(pcm, rate_hz, ear_hz))
+            mel = prompt_mel(sound, len(groups))
+        if not groups:
+            raise AudioError(f"{len(pcm)} samples hold no whole group of 120 ms; give 3 s")
         if self._encoder is None:
             lender = self._nearest(groups, mel)
             vector, note = lender.embedding, f"no speaker encoder: speaker vector of {lender.name}"
@@ -75,13 +102,15 @@ class VoiceMaker:
     def _groups(self, pcm: Pcm) -> tuple[TokenGroup, ...]:
         whole = len(pcm) // (self._tokenizer.sample_rate_hz * GROUP_MS // 1000)
         stage = self._tokenizer.open()
-        groups = (*stage.push(pcm), *stage.flush())[:whole]
-        if not groups:
-            raise AudioError(f"{len(pcm)} samples hold no whole group of 120 ms; give 3 s")
-        return groups
+        return (*stage.push(pcm), *stage.flush())[:whole]
 
     def _nearest(self, groups: Sequence[TokenGroup], mel: NDArray[np.float32]) -> Voice:
-        """Return the voice under which the flow predicts this mel best."""
+        """Return the voice under which the flow predicts this mel best. Raises InputError: none."""
+        if not self._built_in:
+            raise InputError(
+                "no speaker encoder (campplus.onnx) among the weights and no voice to borrow from; "
+                "complete the download"
+            )
         device = self._flow.input_embedding.weight.device
         tokens = torch.tensor([vocoder_codes(groups)] * _DRAWS, device=device)
         mels = torch.from_numpy(mel).to(device).expand(_DRAWS, -1, -1)

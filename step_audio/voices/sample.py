@@ -29,9 +29,16 @@ _CLIPPED: Final = 0.001  # share of samples in flat tops that can be heard
 
 @dataclass(frozen=True, slots=True)
 class VoiceSample:
-    """What a voice is made of: pcm (T,) at `rate_hz`, T whole groups; `notes` say what was done."""
+    """What a voice is made of.
+
+    Attributes:
+        pcm: trimmed and levelled, (T,) at `rate_hz`, T whole groups.
+        whole: the recording in mono, as long and as loud as it came.
+        notes: what was done.
+    """
 
     pcm: Pcm
+    whole: Pcm
     rate_hz: int
     notes: tuple[str, ...]
 
@@ -44,7 +51,7 @@ def prepare_sample(recording: Recording) -> VoiceSample:
             than 3 s or longer than 30 s.
     """
     notes: list[str] = []
-    pcm = _mono(recording.samples, notes)
+    whole = pcm = _mono(recording.samples, notes)
     check_sound(pcm, "the recording")
     if float(np.abs(pcm).max()) < _TOO_QUIET:
         raise AudioError("the recording is too quiet to be used; record closer to the microphone")
@@ -56,7 +63,8 @@ def prepare_sample(recording: Recording) -> VoiceSample:
     pcm = _trimmed(pcm, recording.rate_hz, notes)
     peak = float(np.abs(pcm).max())
     notes.append(f"level changed by {20 * np.log10(_PEAK / peak):+.1f} dB")
-    return VoiceSample((pcm * (_PEAK / peak)).astype(np.float32), recording.rate_hz, tuple(notes))
+    levelled = (pcm * (_PEAK / peak)).astype(np.float32)
+    return VoiceSample(levelled, whole.astype(np.float32), recording.rate_hz, tuple(notes))
 
 
 def clipped_share(pcm: Pcm) -> float:

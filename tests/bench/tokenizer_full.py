@@ -3,8 +3,7 @@
 Run: python -m tests.bench.tokenizer_full, about four minutes. JSON lines:
 
     one_shot   a minute at once: real-time factor
-    streams    1, 4 and 16 streams at a time, each pushed from its own thread, sharing passes:
-               real-time factor of one stream's share, and of all together
+    streams    1, 4 and 16 streams in turn: real-time factor of one stream, and of all together
     long       one stream of 10 minutes: ms a chunk of 240 ms early and late, MB of memory
 
 Costs are CPU seconds of this process: waiting on a busy machine does not count, sharing its memory
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import threading
 import time
 from dataclasses import replace
 
@@ -23,8 +21,6 @@ import numpy as np
 import torch
 
 from step_audio.core.blas import one_blas_thread
-from step_audio.core.ports import Stage
-from step_audio.core.types import Pcm
 from tests.bench.measure import long_stream, speechlike
 from tokenizer.codebook import Codebook
 from tokenizer.features import FEATURE_SIZE, Cmvn
@@ -38,8 +34,8 @@ WARM_UP_CHUNKS = 6
 """The encoder looks back 4 chunks; from the fifth on each costs the same."""
 
 
-def build(blocks: int, batch: int) -> LinguisticTokenizer:
-    """Return a tokenizer of so many blocks, whose streams meet `batch` at a time."""
+def build(blocks: int) -> LinguisticTokenizer:
+    """Return a tokenizer of so many blocks."""
     torch.manual_seed(0)
     encoder = (
         SanmEncoder(replace(FULL_SIZE, num_blocks=blocks))
@@ -49,7 +45,7 @@ def build(blocks: int, batch: int) -> LinguisticTokenizer:
     encoder.pack()
     table = np.random.default_rng(0).standard_normal((1024, 512)).astype(np.float32)
     ones = np.ones(FEATURE_SIZE, dtype=np.float32)
-    return LinguisticTokenizer(encoder, Codebook(table), Cmvn(0 * ones, ones), batch=batch)
+    return LinguisticTokenizer(encoder, Codebook(table), Cmvn(0 * ones, ones))
 
 
 def one_shot(tokenizer: LinguisticTokenizer, seconds: float) -> float:
@@ -62,32 +58,17 @@ def one_shot(tokenizer: LinguisticTokenizer, seconds: float) -> float:
 
 
 def together(tokenizer: LinguisticTokenizer, streams: int, chunks: int) -> float:
-    """Return CPU seconds of `chunks` chunks of all streams, pushed side by side."""
+    """Return CPU seconds of `chunks` chunks of all streams, pushed one after another."""
     sound = speechlike((WARM_UP_CHUNKS + chunks + 1) * BLOCK_S, RATE_HZ)
-    pcm = [sound[at * BLOCK_SAMPLES :][:BLOCK_SAMPLES] for at in range(WARM_UP_CHUNKS + chunks)]
+    blocks = [sound[at * BLOCK_SAMPLES :][:BLOCK_SAMPLES] for at in range(WARM_UP_CHUNKS + chunks)]
     stages = [tokenizer.open() for _ in range(streams)]
-    # All start each chunk at once, as if their microphones were in step; two threads more would
-    # only wait, so the barrier is theirs and the measuring thread's.
-    barrier = threading.Barrier(streams + 1)
-
-    def push(stage: Stage[Pcm, int]) -> None:
-        for at, block in enumerate(pcm):
-            if at in {0, WARM_UP_CHUNKS}:
-                barrier.wait()
+    begun = 0.0
+    for at, block in enumerate(blocks):
+        if at == WARM_UP_CHUNKS:
+            begun = time.process_time()
+        for stage in stages:
             list(stage.push(block))
-        barrier.wait()
-
-    threads = [threading.Thread(target=push, args=(stage,)) for stage in stages]
-    for thread in threads:
-        thread.start()
-    barrier.wait()
-    barrier.wait()
-    begun = time.process_time()
-    barrier.wait()
-    spent = time.process_time() - begun
-    for thread in threads:
-        thread.join()
-    return spent
+    return time.process_time() - begun
 
 
 def line(part: str, **figures: float) -> None:
@@ -107,14 +88,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     one_blas_thread()  # as serving does; its idle thread would count here
-    line("one_shot", rtf=one_shot(build(args.blocks, 1), 60.0 if args.minutes >= 1 else 6.0))
+    line("one_shot", rtf=one_shot(build(args.blocks), 60.0 if args.minutes >= 1 else 6.0))
     for streams in args.streams:
-        spent = together(build(args.blocks, streams), streams, args.chunks)
+        spent = together(build(args.blocks), streams, args.chunks)
         rtf = spent / (args.chunks * BLOCK_S)
         line("streams", streams=streams, rtf_each=rtf / streams, rtf_all=rtf)
-    line(
-        "long", minutes=args.minutes, **long_stream(build(args.blocks, 1).open(), 60 * args.minutes)
-    )
+    line("long", minutes=args.minutes, **long_stream(build(args.blocks).open(), 60 * args.minutes))
 
 
 if __name__ == "__main__":

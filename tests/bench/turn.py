@@ -13,10 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from step_audio.core.types import GROUP_MS
+from step_audio.core.types import GROUP_MS, AudioChunk
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.response.pipeline import AudioChunk
 from tests.bench.measure import report, setup, speechlike
 
 RATE_HZ, SECONDS, WARM_UP = 24000, 2.5, 1
@@ -31,7 +30,7 @@ async def turn(assistant: Assistant, seed: int) -> tuple[float, float]:
         await assistant.listen(question, pcm[start : start + step])
     began, first_s, samples, rate_hz = time.perf_counter(), 0.0, 0, 1
     conversation = Conversation()
-    conversation.add(UserAudio("question", await assistant.finish(question)))
+    conversation.add(UserAudio.spoken("question", await assistant.finish(question)))
     sampling = replace(settings.sampling, seed=seed)
     async for event in assistant.answer(conversation, sampling=sampling):
         if isinstance(event, AudioChunk):

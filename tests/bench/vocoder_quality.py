@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from step_audio.core.config import load_profile
 from step_audio.core.ports import AudioTokenizer
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TokenGroup, Voice
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import synthesize
-from step_audio.eval.seams import borders, jump_ratios, summary
 from step_audio.eval.wer import word_error_rate
 from step_audio.nano.domain import generate
 from step_audio.nano.exam.judge import Judge, domain_judge
 from step_audio.runtime import Runtime
+from tests.seams import borders, jump_ratios, summary
 from vocoder.mel import log_mel
 from vocoder.stream import FlowVocoder
 
@@ -54,7 +54,7 @@ def sentences(count: int, seed: int) -> Iterator[tuple[str, Pcm, int]]:
 def heard_tokens(ear: AudioTokenizer, pcm: Pcm, rate_hz: int) -> tuple[TokenGroup, ...]:
     """Return the tokens of a clip."""
     stage = ear.open()
-    return (*stage.push(resample(pcm, rate_hz, ear.sample_rate_hz)), *stage.flush())
+    return (*stage.push(resample_input(pcm, rate_hz, ear.sample_rate_hz)), *stage.flush())
 
 
 def stream(

@@ -37,10 +37,22 @@ def refusal(path: Path | str, environ: dict[str, str] | None = None) -> str:
 
 
 def test_these_profiles_ship() -> None:
-    assert profile_names() == ("aqaa-130b", "chat-130b", "nano", "scripted", "tts-3b")
+    assert profile_names() == (
+        "aqaa-130b",
+        "chat-130b",
+        "local-chat",
+        "nano",
+        "one-gpu",
+        "scripted",
+        "tts-3b",
+    )
 
 
-ENGINES: dict[str, type[Any]] = {"nano": LocalEngineSection, "scripted": ScriptedEngineSection}
+ENGINES: dict[str, type[Any]] = {
+    "local-chat": LocalEngineSection,
+    "nano": LocalEngineSection,
+    "scripted": ScriptedEngineSection,
+}
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -49,6 +61,16 @@ def test_each_shipped_profile_validates(name: str) -> None:
     assert profile.weights.is_absolute()
     assert isinstance(profile.engine, ENGINES.get(name, VllmEngineSection))
     assert (profile.speech_engine is not None) == (profile.responder == "cascade")
+
+
+def test_a_section_of_several_kinds_is_explained_without_its_tag(profile: Path) -> None:
+    text = profile.read_text()
+    profile.write_text(text + "\ntranscriber: {kind: whisper, model: base, threads: 0}\n")
+    assert "transcriber.threads" in refusal(profile)
+    profile.write_text(text + "\ntranscriber: {model: base}\n")
+    assert "whisper, endpoint, own_model" in refusal(profile)
+    profile.write_text(text + "\nchat: {model: 7}\n")
+    assert "chat.model" in refusal(profile)
 
 
 def test_weights_are_relative_to_the_profile_file(profile: Path) -> None:
@@ -115,7 +137,7 @@ def test_a_printed_profile_hides_the_key(profile: Path) -> None:
         ("engine: {url: x}", ["engine.kind is missing", "local, vllm, scripted"]),
         ("engine: {kind: vllm, model: m}", ["engine.url is missing"]),
         ("engine: fast", ["engine"]),
-        ("responder: parrot", ["responder", "'direct', 'cascade' or 'speech'"]),
+        ("responder: parrot", ["responder", "'direct', 'cascade', 'chat' or 'speech'"]),
         ("sampling: {temperature: 9}", ["sampling.temperature", "less than or equal to 2"]),
         ("vocoder: {device: tpu}", ["vocoder.device", "cuda"]),
         ("limits: {max_sessions: many}", ["limits.max_sessions", "'many'"]),
@@ -156,7 +178,7 @@ def test_what_is_no_profile_is_refused(profile: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "../nano", "", "nano/../tts-3b"])
 def test_an_unknown_name_lists_the_known(name: str) -> None:
-    assert "aqaa-130b, chat-130b, nano, scripted, tts-3b" in refusal(name)
+    assert "aqaa-130b, chat-130b, local-chat, nano, one-gpu, scripted, tts-3b" in refusal(name)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from step_audio.core.delivery import Tempo, open_delivery, source_samples
+from step_audio.core.delivery import Tempo, open_delivery
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm
 from tests import laws
@@ -93,8 +93,3 @@ def test_speed_and_volume_go_together() -> None:
 def test_what_cannot_be_is_refused(wanted: dict[str, float]) -> None:
     with pytest.raises(InputError, match="outside"):
         open_delivery(RATE_HZ, **wanted)
-
-
-def test_what_was_heard_is_counted_in_samples_before_the_stretch() -> None:
-    assert source_samples(1000, 2.0) == 2000
-    assert source_samples(1000, 0.5) == 500

@@ -10,7 +10,7 @@ import pytest
 
 from step_audio.core.errors import WeightsError
 from step_audio.core.vocab import Vocab
-from step_audio.core.weights import Facts, Weights, open_weights, record, write_facts
+from step_audio.core.weights import PUBLISHED, Facts, Weights, open_weights, record, write_facts
 
 FACTS = Facts(Vocab(audio_base=2048, heard_open=7), context=1536)
 
@@ -52,13 +52,14 @@ def test_recording_twice_changes_nothing(folder: Path) -> None:
 
 def test_without_facts_the_published_vocabulary_holds(folder: Path) -> None:
     (folder / "facts.json").unlink()
-    assert record(folder).facts == Facts(Vocab(65536, 1, 4, 3), 32768)
+    assert record(folder).facts == PUBLISHED
+    assert PUBLISHED.vocab == Vocab(65536, 1, 4, 3)
 
 
 def test_missing_weights_say_where_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="get them from the shop"):
+    with pytest.raises(WeightsError, match="to get them: the shop"):
         opened(tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"from the shop.*step-audio record"):
+    with pytest.raises(WeightsError, match=r"the shop.*step-audio record"):
         opened(tmp_path)
 
 

@@ -125,6 +125,7 @@ def test_a_profile_reads_lines_and_goes_on_in_an_example_s_voice(clone: bool) ->
         wanted = continuation(builder, VOCAB.bos, "tts_any_voice", "（慢速1）Next.", voice)
         assert list(request.prompt) == wanted
     assert {reader.read(TextLine(f"hello {n}", "user")).speaker for n in range(8)} == {"ann", "bob"}
+    reader.close()
 
 
 def test_each_line_draws_its_own_noise_and_the_same_when_it_is_read_again() -> None:
@@ -134,6 +135,7 @@ def test_each_line_draws_its_own_noise_and_the_same_when_it_is_read_again() -> N
     takes = [TextLine("Next.", take=n) for n in range(3)]
     for line in [*takes, takes[0]]:
         reader.read(line)
+    reader.close()
     assert len(set(vocoder.seeds)) == 3
     assert vocoder.seeds[3] == vocoder.seeds[0]
 
@@ -142,6 +144,7 @@ def test_a_voice_without_an_example_cannot_be_cloned() -> None:
     reader = ProfileReader(services(ScriptedEngine([[]])), {}, SamplingParams(), clone=True)
     with pytest.raises(InputError, match="no example"):
         reader.read(TextLine("Next.", "rms"))
+    reader.close()
 
 
 def test_the_clone_prompt_ends_where_the_voice_goes_on() -> None:

@@ -10,11 +10,17 @@ from step_audio.core.errors import (
     AudioError,
     EngineError,
     EngineUnavailable,
-    ToolError,
     VoiceNotFound,
 )
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import SamplingParams, TextDelta, ToolCall, ToolResult, Transcript
+from step_audio.core.types import (
+    AudioChunk,
+    SamplingParams,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    Transcript,
+)
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import Usage
 from step_audio.dialog.prompting.conversation import (
@@ -26,7 +32,7 @@ from step_audio.dialog.prompting.conversation import (
 )
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.prompt import Audio, Call, Heard, PromptBuilder, Text, Turn
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import (
@@ -112,11 +118,19 @@ async def test_a_failed_tool_is_told_to_the_model() -> None:
     assert words(events) == "Sorry."
 
 
-async def test_a_model_that_only_calls_tools_is_stopped() -> None:
-    engine = ScriptedEngine([[8, *text_ids("get_time {}")]])
-    with pytest.raises(ToolError, match="3 times"):
-        await collect(Assistant(services(engine)).answer(asked()))
-    assert len(engine.requests) == 3
+async def test_a_model_that_only_calls_tools_is_asked_for_its_answer_without_them() -> None:
+    call = [8, *text_ids("get_time {}")]
+    engine = ScriptedEngine([call, call, call, text_ids("It is noon.")])
+    events = await collect(Assistant(services(engine)).answer(asked()))
+    assert words(events) == "It is noon."
+    assert [request.calls and request.calls.must for request in engine.requests] == [
+        *[None] * 3,
+        False,
+    ]
+    stubborn = ScriptedEngine([call])
+    events = await collect(Assistant(services(stubborn)).answer(asked()))
+    assert len(stubborn.requests) == 4
+    assert sum(isinstance(event, ToolCall) for event in events) == 3
 
 
 async def test_a_call_of_a_clients_tool_ends_the_answer() -> None:
@@ -239,7 +253,7 @@ async def test_a_question_is_tokenised_while_it_arrives() -> None:
     for _ in range(10):
         await assistant.listen(question, np.zeros(2400, dtype=np.float32))
     assert question.duration_ms == 1000
-    assert await assistant.finish(question) == tuple(group(n) for n in range(9))
+    assert (await assistant.finish(question)).groups == tuple(group(n) for n in range(9))
 
 
 async def test_a_question_that_never_ends_is_refused() -> None:

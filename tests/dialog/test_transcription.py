@@ -12,7 +12,7 @@ from step_audio.core.errors import AudioError, CannotTranscribe
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.settings import DialogSettings
-from step_audio.dialog.transcription import ModelTranscriber
+from step_audio.dialog.transcription import RecordingTranscriber
 from tests.fakes import VOCAB, ScriptedEngine, services, text_ids
 
 SPEECH = np.full(16_000, 0.1, np.float32)
@@ -26,7 +26,7 @@ def transcribed(
     async def ask() -> str:
         assistant = Assistant(services(engine), DialogSettings(max_question_s=5.0, **settings))
         try:
-            return await ModelTranscriber(assistant).transcribe(pcm, 16_000)
+            return await RecordingTranscriber(assistant).transcribe(pcm, 16_000)
         finally:
             await assistant.aclose()
 

@@ -63,6 +63,48 @@ def test_gateways_run_without_rights(file: str, name: str, service: dict[str, An
         assert "STEP_AUDIO__SERVER__API_KEY" in service["environment"], "open to all without a key"
 
 
+def _commands(path: Path) -> list[dict[str, str]]:
+    """Return the variables of every command that the first lines of a compose file show."""
+    told = re.findall(
+        rf"^# +((?:\w+=\S+ )*)docker compose -f docker/{path.name}", path.read_text(), re.M
+    )
+    return [dict(word.split("=", 1) for word in words.split()) for words in told]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in COMPOSE if p.name != "compose.yaml"], ids=lambda p: p.name
+)
+def test_the_commands_at_the_top_of_compose_files_give_what_is_asked(path: Path) -> None:
+    commands = _commands(path)
+    assert commands
+    text = path.read_text()
+    required = set(re.findall(r"\$\{(\w+):\?", text))
+    default = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    for given in commands:
+        assert required <= set(given), "the command does not start"
+        assert set(given) <= required | set(default), "a variable that the file does not read"
+        values = default | given
+        if "ENGINE_GPUS" in values:
+            cards = values["ENGINE_GPUS"].split(",")
+            assert int(values["TP"]) == len(cards) == len(set(cards))
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "service"), SERVICES, ids=[f"{f}:{n}" for f, n, _ in SERVICES]
+)
+def test_services_start_again_after_a_fault(file: str, name: str, service: dict[str, Any]) -> None:
+    assert service["restart"] == "unless-stopped"
+
+
+def test_the_proxy_resolves_the_gateways_where_it_reads_the_resolver() -> None:
+    # nginx reads `resolver` for `server ... resolve` in the upstream block or in http, and in no
+    # server block: it would not start. `make test-docker` asks nginx itself.
+    text = (DOCKER / "proxy" / "gateway.conf").read_text()
+    (upstream,) = re.findall(r"^upstream \w+ \{\n(.*?)^\}", text, re.M | re.S)
+    assert re.search(r"^ +server .* resolve;$", upstream, re.M)
+    assert re.search(r"^ +resolver ", upstream, re.M)
+
+
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda p: p.name)
 def test_every_build_and_mounted_file_of_compose_is_there(path: Path) -> None:
     for service in yaml.safe_load(path.read_text())["services"].values():
@@ -102,6 +144,9 @@ def test_kubernetes_probes_and_drain_fit_the_server() -> None:
     deployment = next(d for d in yaml.safe_load_all(path.read_text()) if d["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
+    (key,) = (e for e in container["env"] if e["name"] == "STEP_AUDIO__SERVER__API_KEY")
+    assert not key["valueFrom"]["secretKeyRef"].get("optional"), "reached by a name, without a key"
+    assert container["lifecycle"]["preStop"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["securityContext"]["readOnlyRootFilesystem"] is True

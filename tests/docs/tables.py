@@ -20,6 +20,7 @@ from server.realtime.wire.client_events import EVENTS
 from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
+from step_audio.dialog.speakable.rules import READING
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -29,12 +30,18 @@ SECTIONS: Final = (
     ("", profile.Profile),
     ("engine (kind: local)", profile.LocalEngineSection),
     ("engine, speech_engine (kind: vllm)", profile.VllmEngineSection),
+    ("engine (kind: speech_endpoint)", profile.SpeechEndpointSection),
     ("engine (kind: scripted)", profile.ScriptedEngineSection),
+    ("chat", profile.ChatSection),
+    ("transcriber (kind: whisper)", profile.WhisperSection),
+    ("transcriber (kind: endpoint)", profile.TranscriptionEndpointSection),
+    ("transcriber (kind: own_model)", profile.OwnModelSection),
     ("tokenizer", profile.TokenizerSection),
     ("turn_detector", profile.TurnDetectorSection),
     ("turns", profile.TurnsSection),
     ("vocoder", profile.VocoderSection),
     ("dialog", profile.DialogSection),
+    ("text_options", profile.TextOptionsSection),
     ("sampling, reading", profile.Sampling),
     ("tools", profile.Tools),
     ("tools.weather", profile.WeatherSection),
@@ -177,6 +184,7 @@ SERVER_EVENTS: Final = {
     "response.content_part.done": "the part is closed",
     "response.function_call_arguments.delta": "a call of one of the client's tools, in one piece",
     "response.function_call_arguments.done": "... complete",
+    "response.reasoning_text.delta": "what a chat model thinks, if `include` asks for it",
     "response.builtin_tool_call.in_progress": "a call of a server's tool, if `include` asks for it",
     "response.builtin_tool_call.done": "... and its result",
     "response.output_item.done": "the message or call is closed",
@@ -187,10 +195,35 @@ SERVER_EVENTS: Final = {
 def measures() -> str:
     """Return every measure as /metrics has it."""
     rows = (
-        (f"`step_audio_{one.exported}`", one.kind, f"`{one.label}`" if one.label else "", one.about)
+        (
+            f"`step_audio_{one.exported}`",
+            one.kind,
+            ", ".join(f"`{name}`" for name in one.labels),
+            one.about,
+        )
         for one in MEASURES.values()
     )
-    return _table(("metric", "kind", "label", ""), rows)
+    return _table(("metric", "kind", "labels", ""), rows)
+
+
+def rules() -> str:
+    """Return the rules of the reading chain in their order, each with an example."""
+    rows = (
+        (
+            str(number),
+            f"{rule.name} ({rule.written})" if rule.written != "any" else rule.name,
+            rule.does,
+            *(_code(example) for example in rule.examples[0]),
+            f"`{rule.part}`" if rule.part else "",
+        )
+        for number, rule in enumerate(READING, start=1)
+    )
+    return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
+
+
+def _code(text: str) -> str:
+    shown = text.replace("\n", "⏎").strip()
+    return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> str:
@@ -204,6 +237,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "client-events": client_events,
     "server-events": server_events,
     "measures": measures,
+    "rules": rules,
 }
 
 

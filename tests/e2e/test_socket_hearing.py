@@ -30,7 +30,7 @@ def ear() -> tuple[AudioTokenizer, TurnDetector]:
 def whole(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm, rate: int) -> tuple[TokenGroup, ...]:
     question = Utterance(ear[0], rate)
     question.push(pcm)
-    return question.finish()
+    return question.finish().groups
 
 
 def over_the_socket(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm) -> tuple[TokenGroup, ...]:
@@ -41,7 +41,7 @@ def over_the_socket(ear: tuple[AudioTokenizer, TurnDetector], pcm: Pcm) -> tuple
     heard = [e for at in range(0, len(sound), 480) for e in listener.push(sound[at : at + 480])]
     ends = [event for event in heard if isinstance(event, Stopped)]
     assert len(ends) == 1
-    return ends[0].groups
+    return ends[0].question.groups
 
 
 @pytest.mark.parametrize("name", ["en_1", "en_2", "en_5"])

@@ -229,3 +229,53 @@ def test_a_rule_for_calls_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         from_args({**to_args(GRAMMAR), **change}, VOCAB.size)
+
+
+def test_markers_around_speech_may_stand_where_text_may_and_another_id_ends_the_turn() -> None:
+    vocab = Vocab(audio_base=1000, eos=2, audio_start=6120, audio_end=6121)
+    grammar = Grammar(vocab, "answer")
+    assert grammar.after([6120, 1000, 1001, 2024, 2025, 2026, 6121, 50, 2]) is Position.END
+    start = grammar.allowed(Position.START)
+    assert any(low <= 6120 < high for low, high in start)
+    assert any(low <= 2 < high for low, high in start)
+    assert not any(low <= 2024 < high for low, high in start)
+    read = from_args(to_args(grammar), 6200)
+    assert read is not None
+    assert read.vocab == vocab
+    speech = Grammar(vocab, "speech").allowed(Position.ANSWER)
+    assert not any(low <= 6120 < high for low, high in speech)
+
+
+PHRASES = tuple(tuple(text_ids(phrase)) for phrase in ("stop", "sto", "mm hmm", "right"))
+DICTATED = Grammar(VOCAB, "text", transcripts=PHRASES)
+
+
+@given(data=st.data())
+def test_a_transcript_may_have_to_be_one_of_some_phrases(data: st.DataObject) -> None:
+    place, drawn = DICTATED.after([VOCAB.heard_open or 0]), list[int]()
+    assert members(DICTATED, Position.START) == {VOCAB.heard_open}
+    while place is not Position.ANSWER:
+        choices = members(DICTATED, place)
+        for token_id in choices:
+            DICTATED.follow(place, token_id)
+        with pytest.raises(TokenError):
+            DICTATED.follow(place, max(choices) + 1)
+        drawn.append(data.draw(st.sampled_from(sorted(choices))))
+        place = DICTATED.follow(place, drawn[-1])
+    assert tuple(drawn[:-1]) in PHRASES
+    assert drawn[-1] == VOCAB.heard_close
+
+
+def test_phrases_cross_the_wire() -> None:
+    again = from_args(to_args(DICTATED), VOCAB.size)
+    assert again is not None
+    assert again.transcripts == PHRASES
+
+
+def test_phrases_need_a_marker_for_transcripts() -> None:
+    args = {**to_args(DICTATED)}
+    del args["heard_open"]
+    with pytest.raises(InputError, match="marker"):
+        from_args(args, VOCAB.size)
+    with pytest.raises(InputError, match="transcripts"):
+        from_args({**to_args(DICTATED), "transcripts": "x"}, VOCAB.size)

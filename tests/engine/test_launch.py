@@ -19,7 +19,7 @@ LAUNCH = Launch(
     tensor_parallel=8,
     pipeline_parallel=1,
     quantization=None,
-    stop_id=3,
+    stop_ids=(3,),
 )
 CHAT = {
     "num_attention_heads": 96,

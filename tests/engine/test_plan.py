@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from step_audio.core.errors import InputError
 from step_audio.engine.plan import (
     AUDIO_IDS_S,
+    CONTEXT_BYTES,
     GPUS,
+    LINGUISTIC,
     MIXED_IDS_S,
+    VOCODER,
+    WORK_BYTES,
+    Gpu,
     Plan,
+    SoundModel,
+    beside_bytes,
+    gpu_of,
     ids_before_sound,
     plan,
 )
@@ -93,3 +104,86 @@ def test_tied_embeddings_are_read_as_the_head() -> None:
     tied = Sizes(256, 704, 8, 4, 6, 7168, tied=True)
     assert tied.read_bytes("int8") == tied.weight_bytes("int8")
     assert tied.parameters - tied.layer_parameters == 256 * 7168
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("RTX PRO 6000", "rtxpro6000"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("rtx-5090", "rtx5090"),
+        ("L4", "l4"),
+        ("A10", "a10"),
+        ("H200", "h200"),
+        ("b200", "b200"),
+        ("Rtx4080", "rtx4080"),
+    ],
+)
+def test_cards_are_found_however_they_are_spelled(name: str, key: str) -> None:
+    assert gpu_of(name) is GPUS[key]
+
+
+@pytest.mark.parametrize("name", ["abacus", "", "nvidia", "rtx"])
+def test_a_card_without_figures_is_refused_with_those_that_have(name: str) -> None:
+    with pytest.raises(InputError, match=r"no figures.*known: a100"):
+        gpu_of(name)
+
+
+def test_the_published_models_of_sound_have_the_parameters_of_their_modules() -> None:
+    from tests.bench.tokenizer_full import FULL_SIZE  # noqa: PLC0415 - torch
+    from tokenizer.sanm import SanmEncoder  # noqa: PLC0415
+    from vocoder.flow import FlowModel  # noqa: PLC0415
+    from vocoder.flow_config import FlowConfig  # noqa: PLC0415
+    from vocoder.hift import HiftConfig, HiftGenerator  # noqa: PLC0415
+    from vocoder.weight_norm import fold_weight_norm  # noqa: PLC0415
+
+    with torch.device("meta"):
+        encoder = SanmEncoder(FULL_SIZE)
+    cache = FULL_SIZE.num_blocks * FULL_SIZE.look_back_frames * 2 * FULL_SIZE.output_size * 4
+    assert sum(p.numel() for p in encoder.parameters()) == LINGUISTIC.parameters
+    assert cache < LINGUISTIC.stream_bytes < 1.1 * cache
+    flow, hift = FlowModel(FlowConfig()), HiftGenerator(HiftConfig())
+    fold_weight_norm(hift)
+    made = sum(p.numel() for model in (flow, hift) for p in model.parameters())
+    assert made == VOCODER.parameters
+
+
+def test_models_of_sound_count_by_parameters_streams_and_passes() -> None:
+    model = SoundModel("m", 1000, stream_bytes=10, pass_bytes=100, pass_streams=2, on_card=True)
+    assert model.memory_bytes(1) == 4000 + 10 + 100
+    assert model.memory_bytes(5) == 4000 + 50 + 200
+    elsewhere = replace(model, on_card=False)
+    assert beside_bytes([model, elsewhere], 1) == 4110 + CONTEXT_BYTES
+    assert beside_bytes([elsewhere], 1) == 0
+
+
+def test_the_vocoder_takes_from_the_cards_what_the_usual_share_does_not_leave() -> None:
+    speaks = replace(VOCODER, on_card=True)
+    small, large = Gpu(12e9, 1e12, 1e14), Gpu(48e9, 1e12, 1e14)
+    without = plan(TTS, small, 1, "bf16")
+    beside = plan(TTS, small, 1, "bf16", sound=[speaks])
+    assert without.memory_share == 0.9
+    assert beside.memory_share < 0.9
+    assert beside.kv_tokens < without.kv_tokens
+    # A tenth of a large card is enough for it.
+    assert plan(TTS, large, 1, "bf16", sound=[speaks]).memory_share == 0.9
+    held = TTS.weight_bytes("bf16") + 4096 * TTS.kv_bytes()
+    wanted = held + WORK_BYTES + beside_bytes([speaks], 1)
+    assert beside.card_bytes == pytest.approx(wanted)
+    assert beside.card_bytes < small.memory
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "quantization", "sessions"),
+    [(8, "bf16", 0), (8, "fp8", 1), (12, "bf16", 3), (16, "bf16", 30)],
+)
+def test_tts_3b_fits_where_the_docs_say(
+    gigabytes: int, quantization: Quantization, sessions: int
+) -> None:
+    """With both vocoders: docs/models.md."""
+    card = Gpu(gigabytes * 1e9, 1e12, 1e14)
+    speaks = replace(VOCODER, on_card=True, pass_streams=4)
+    sings = replace(VOCODER, on_card=True, pass_bytes=0)
+    made = plan(TTS, card, 1, quantization, sessions=max(1, sessions), sound=[speaks, sings])
+    assert made.max_sessions >= sessions
+    assert made.fits is (sessions > 0)

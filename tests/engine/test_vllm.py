@@ -11,8 +11,11 @@ import pytest
 from step_audio.core.errors import (
     EngineError,
     EngineLost,
+    EngineOverloaded,
     EngineRefused,
+    EngineTimeout,
     EngineUnavailable,
+    EngineUnreachable,
     InputError,
     TokenError,
 )
@@ -199,6 +202,24 @@ async def test_no_first_id_from_anybody_is_said_in_time() -> None:
         with pytest.raises(EngineUnavailable) as caught:
             await ids_of(engine)
     assert caught.value.waited_s > 0.2
+    assert isinstance(caught.value, EngineTimeout)
+
+
+async def test_a_dead_engine_is_told_from_a_slow_and_from_a_full_one() -> None:
+    dead = FakeVllm()
+    async with dead.running():
+        pass  # its port is known and closed
+    engine = VllmEngine([dead.url], "m", VOCAB)
+    with pytest.raises(EngineUnreachable, match="cannot be reached"):
+        await ids_of(engine)
+    await engine.aclose()
+    async with engine_of(FakeVllm(faults=["status 503"] * 4)) as engine:
+        with pytest.raises(EngineOverloaded, match="no room"):
+            await ids_of(engine)
+    async with engine_of(FakeVllm(faults=["not json"] * 4)) as engine:
+        with pytest.raises(EngineUnavailable, match="fails at every request") as caught:
+            await ids_of(engine)
+    assert caught.value.code == "engine_unavailable"
 
 
 async def test_a_dead_server_loses_nobody_who_has_not_begun_to_speak() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def converse(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
 
 def test_answers_are_rated_reported_and_never_asked_for_twice(folder: Path, tmp_path: Path) -> None:
     dialogues, out = load_benchmark(folder), tmp_path / "out"
-    stepeval.answer_all(dialogues, Recordings(folder), converse, out)
+    with closing(Recordings(folder)) as sounds:
+        stepeval.answer_all(dialogues, sounds, converse, out)
 
     def reply(body: dict[str, Any]) -> str:
         return f"Sure: {GOOD}" if "Creativity" in str(body) else "hm"
@@ -88,7 +90,8 @@ def test_answers_are_rated_reported_and_never_asked_for_twice(folder: Path, tmp_
     }
     assert report["categories"]["Gaming"]["chat"] == 1.0  # the one without an answer
     assert "| all | 2 | 50.0 | 50.0 | 3.0 |" in (out / "report.md").read_text()
-    stepeval.answer_all(dialogues, Recordings(folder), _never, out)
+    with closing(Recordings(folder)) as sounds:
+        stepeval.answer_all(dialogues, sounds, _never, out)
 
 
 def test_a_failing_assistant_is_a_row_and_a_failing_judge_an_error(
@@ -101,7 +104,8 @@ def test_a_failing_assistant_is_a_row_and_a_failing_judge_an_error(
             raise EngineError("it broke")
         return converse(questions)
 
-    stepeval.answer_all(dialogues, Recordings(folder), broken, out)
+    with closing(Recordings(folder)) as sounds:
+        stepeval.answer_all(dialogues, sounds, broken, out)
     with serving(lambda body: 500) as endpoint, pytest.raises(EndpointError, match="500"):
         stepeval.rate_all(dialogues, ChatEndpoint(endpoint.url, "judge"), out)
 

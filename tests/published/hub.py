@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +23,22 @@ class FakeHub:
     Attributes:
         repositories: name -> path -> content.
         cut: a path is cut off after so many bytes, once for each entry.
+        reset: as `cut`, and the connection is torn down instead of closed.
         lie: paths whose content is not what their hash says.
+        endless: paths whose content goes on after its end, without a length.
+        answer: what any question about a repository is answered with.
+        logins: the logins that came.
     """
 
     repositories: dict[str, dict[str, bytes]]
     lfs_from: int = 100
     resumes: bool = True
     cut: list[tuple[str, int]] = field(default_factory=list)
+    reset: list[tuple[str, int]] = field(default_factory=list)
     lie: set[str] = field(default_factory=set)
+    endless: set[str] = field(default_factory=set)
+    answer: bytes | None = None
+    logins: set[str | None] = field(default_factory=set)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     address: str = ""
 
@@ -41,9 +51,10 @@ class FakeHub:
                 entry["lfs"] = {
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "size": len(content),
+                    "pointerSize": 130,
                 }
             siblings.append(entry)
-        return json.dumps({"sha": COMMIT, "siblings": siblings}).encode()
+        return json.dumps({"id": repository, "sha": COMMIT, "siblings": siblings}).encode()
 
 
 @contextmanager
@@ -57,6 +68,10 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             if path.startswith("/api/models/"):
+                hub.logins.add(self.headers["Authorization"])
+                if hub.answer is not None:
+                    self._answer(200, hub.answer)
+                    return
                 repository, _, _ = path.removeprefix("/api/models/").partition("/revision/")
                 if repository not in hub.repositories:
                     self.send_error(401)
@@ -72,14 +87,25 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
                 return
             if name in hub.lie:
                 content = bytes(len(content))
+            if name in hub.endless:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(content * 100_000)
+                return
             begin = 0
             if self.headers["Range"] and hub.resumes:
                 begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            cut = next((c for c in hub.cut if c[0] == name), None)
-            if cut:
-                hub.cut.remove(cut)
+            cut = next((c for c in hub.cut + hub.reset if c[0] == name), None)
             sent = content[begin : begin + cut[1]] if cut else content[begin:]
             self._answer(206 if begin else 200, sent, length=len(content) - begin)
+            if cut in hub.cut:
+                hub.cut.remove(cut)
+            elif cut:
+                hub.reset.remove(cut)
+                self.wfile.flush()
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.connection.close()
 
         def _answer(self, status: int, content: bytes, length: int | None = None) -> None:
             self.send_response(status)

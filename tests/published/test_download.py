@@ -34,7 +34,10 @@ EAR = {"linguistic_tokenizer.npy": b"n" * 150, "deep/er/model.pt": b"p" * 150}
 
 
 @pytest.fixture
-def hub() -> Iterator[FakeHub]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    # The library writes blocks of 10 MB, and waits a second before it asks again.
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     repositories = {"stepfun-ai/Step-Audio-TTS-3B": TTS, "stepfun-ai/Step-Audio-Tokenizer": EAR}
     with serving(FakeHub(dict(repositories))) as served:
         yield served
@@ -42,10 +45,14 @@ def hub() -> Iterator[FakeHub]:
 
 def run(served: FakeHub, folder: Path) -> list[int]:
     told: list[int] = []
-    with Hub(served.address) as hub:
-        wanted = plan_download(hub, SOURCES["tts-3b"], folder, {})
-        download(hub, wanted, folder, told.append)
+    hub = Hub(served.address)
+    wanted = plan_download(hub, SOURCES["tts-3b"], folder, {})
+    download(hub, wanted, folder, told.append)
     return told
+
+
+def wanted_contents() -> list[bytes]:
+    return [content for path, content in (TTS | EAR).items() if not path.endswith(".png")]
 
 
 def test_a_profile_is_fetched_into_the_layout_that_serving_expects(
@@ -64,6 +71,7 @@ def test_a_profile_is_fetched_into_the_layout_that_serving_expects(
         "vocoder/flow.pt",
         "vocoder/hift.pt",
         "vocoder/cosyvoice.yaml",
+        "vocoder_music/flow.pt",
         "tokenizer/linguistic_tokenizer.npy",
         "tokenizer/deep/er/model.pt",
     }
@@ -77,6 +85,7 @@ def test_a_profile_is_fetched_into_the_layout_that_serving_expects(
 def test_a_cut_download_goes_on_where_it_stopped(hub: FakeHub, tmp_path: Path) -> None:
     hub.cut = [("model-00001.safetensors", 1_000_000), ("model-00001.safetensors", 500_000)]
     told = run(hub, tmp_path)
+    assert sum(told) == sum(map(len, wanted_contents()))
     asked = [at for name, at in hub.asked if name == "model-00001.safetensors"]
     assert asked[0] is None
     assert all(a is not None and int(a[6:-1]) > 0 for a in asked[1:])
@@ -86,13 +95,16 @@ def test_a_cut_download_goes_on_where_it_stopped(hub: FakeHub, tmp_path: Path) -
 
 def test_a_later_run_fetches_only_what_is_missing(hub: FakeHub, tmp_path: Path) -> None:
     name = "model-00001.safetensors"
-    hub.cut = [(name, 1_000_000), (name, 0), (name, 0), (name, 0)]
+    hub.cut = [(name, 1_000_000), *[(name, 0)] * 20]
     with pytest.raises(DownloadFailed, match="run the command again"):
         run(hub, tmp_path)
+    kept = (tmp_path / f"lm/{name}.part").stat().st_size
+    assert 900_000 < kept <= 1_000_000
+    hub.cut.clear()
     hub.asked.clear()
-    run(hub, tmp_path)
-    assert [name for name, _ in hub.asked] == ["model-00001.safetensors"]
-    assert hub.asked[0][1] == "bytes=1000000-"
+    told = run(hub, tmp_path)
+    assert hub.asked == [(name, f"bytes={kept}-")]
+    assert sum(told) == len(BIG) - kept
     hub.asked.clear()
     run(hub, tmp_path)
     assert hub.asked == []
@@ -103,9 +115,40 @@ def test_a_hub_that_cannot_resume_is_asked_from_the_beginning(hub: FakeHub, tmp_
     hub.cut = [("model-00001.safetensors", 1_000_000)]
     told = run(hub, tmp_path)
     assert (tmp_path / "lm/model-00001.safetensors").read_bytes() == BIG
-    assert sum(told) == sum(
-        len(content) for path, content in (TTS | EAR).items() if "Music" not in path
-    ) - len(b"png")
+    assert sum(told) == sum(map(len, wanted_contents()))
+    assert min(told) < 0
+
+
+def test_a_connection_that_breaks_is_opened_again(hub: FakeHub, tmp_path: Path) -> None:
+    hub.reset = [("model-00001.safetensors", 1_000_000)]
+    run(hub, tmp_path)
+    assert (tmp_path / "lm/model-00001.safetensors").read_bytes() == BIG
+
+
+def test_more_than_was_announced_is_not_written(hub: FakeHub, tmp_path: Path) -> None:
+    hub.endless = {"config.json"}
+    with pytest.raises(DownloadFailed, match="more came than was announced"):
+        run(hub, tmp_path)
+    assert (tmp_path / "lm/config.json.part").stat().st_size <= len(TTS["config.json"])
+
+
+def test_a_mirror_and_a_login_come_from_the_environment(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)  # read at import
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
+    plan_download(Hub(), SOURCES["tts-3b"], tmp_path, {})
+    assert hub.logins == {"Bearer hf_of_the_user"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"[]", b"no json", b'{"id": 1, "sha": 5}', b'{"siblings": [{"lfs": 3}]}', b"[" * 9999],
+)
+def test_what_is_no_answer_of_a_hub_is_said(hub: FakeHub, tmp_path: Path, answer: bytes) -> None:
+    hub.answer = answer
+    with pytest.raises(DownloadFailed, match="not the answer of a model hub"):
+        run(hub, tmp_path)
 
 
 @pytest.mark.parametrize("path", ["model-00001.safetensors", "config.json"])
@@ -142,11 +185,12 @@ def test_the_command_shows_commits_and_progress_and_names_the_next_step(
     hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "w"
-    assert main(["weights", "download", "tts-3b", "-o", str(folder), "--hub", hub.address]) == 0
+    line = ["weights", "download", "tts-3b", "-o", str(folder), "--hub", hub.address]
+    assert main([*line, "--no-voices"]) == 0
     shown = capsys.readouterr()
     assert f"stepfun-ai/Step-Audio-TTS-3B at {COMMIT}" in shown.out
     assert "step-audio check --profile tts-3b" in shown.out
-    assert "100.0 %" in shown.err
+    assert "100%" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -171,7 +215,7 @@ def test_what_cannot_be_downloaded_is_one_line(
 
 
 def test_a_hub_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with Hub("http://127.0.0.1:1") as hub, pytest.raises(DownloadFailed, match="cannot reach"):
-        hub.files("a/b", "main")
+    with pytest.raises(DownloadFailed, match="cannot reach"):
+        Hub("http://127.0.0.1:1").files("a/b", "main")
     with pytest.raises(InputError, match="no address of a hub"):
         Hub("ftp://x")

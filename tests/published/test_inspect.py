@@ -18,6 +18,8 @@ from step_audio.published.extract import extract
 from step_audio.published.headers import TensorFacts
 from step_audio.published.inspect import inspect, language_model
 from step_audio.published.mapping import map_step1, sizes_of
+from tests.published.standins import repositories
+from vocoder.flow_loading import load_flow
 
 CONFIG = Step1Config(32, 64, 4, 2, 2, 6000)
 SIZES = {
@@ -189,3 +191,29 @@ def test_the_command_reports_and_refuses(
     assert main(["weights", "inspect", str(tmp_path / "nothing")]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["weights", "inspect", str(tmp_path / "empty")]) == 1
+
+
+def test_editx_is_named_as_a_vocoder_that_is_not_supported_yet(tmp_path: Path) -> None:
+    for name, content in repositories()["stepfun-ai/Step-Audio-EditX"].items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    report = inspect(tmp_path)
+    assert not report.usable
+    assert any(
+        "CosyVoice 2 vocoder" in line and "not supported yet" in line for line in report.missing
+    )
+    with pytest.raises(WeightsError, match="not supported yet"):
+        load_flow(tmp_path / "CosyVoice-300M-25Hz" / "flow.pt")
+
+
+def test_the_published_tokenizer_is_whole_although_its_recogniser_lies_two_folders_deep(
+    tmp_path: Path,
+) -> None:
+    for name, content in repositories()["stepfun-ai/Step-Audio-Tokenizer"].items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    report = inspect(tmp_path)
+    assert (report.usable, report.missing) == (True, [])
+    assert report.runs == ["as tokenizer/ of a weights folder, as it is"]

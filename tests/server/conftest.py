@@ -8,10 +8,20 @@ from starlette.testclient import TestClient
 from server.admission.limits import ServerSettings
 from server.app import create_app
 from server.observability.metrics import Metrics
-from step_audio.core.ports import ToolBox, TurnDetector, Vocoder
+from step_audio.core.ports import SoundDecoder, ToolBox, TurnDetector, Vocoder
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
-from tests.fakes import FakeTools, FixedClock, MemoryRecorder, ScriptedEngine, SineVocoder, services
+from tests.fakes import (
+    FakeTools,
+    FixedClock,
+    InProcessDecoder,
+    MemoryRecorder,
+    ScriptedChat,
+    ScriptedEngine,
+    ScriptedRecognizer,
+    SineVocoder,
+    services,
+)
 
 Connect = Callable[..., TestClient]
 
@@ -34,6 +44,9 @@ def connect() -> Iterator[Connect]:
         recorder: MemoryRecorder | None = None,
         tools: ToolBox | None = None,
         vocoder: Vocoder | None = None,
+        chat: ScriptedChat | None = None,
+        recognizer: ScriptedRecognizer | None = None,
+        decoder: SoundDecoder | None = None,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
@@ -42,6 +55,9 @@ def connect() -> Iterator[Connect]:
             clock=clock or FixedClock(),
             recorder=metrics or recorder or MemoryRecorder(),
             tools=tools or FakeTools(),
+            chat_model=chat,
+            recognizer=recognizer,
+            sound_decoder=decoder or InProcessDecoder(),
         )
         assistant = Assistant(parts, dialog or DialogSettings())
         app = create_app(assistant, settings or ServerSettings(), metrics=metrics, web=web)

@@ -33,7 +33,6 @@ def serving(
         create_app(assistant, limits, web=web),
         limits,
         port=0,
-        log_level="warning",
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )

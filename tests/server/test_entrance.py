@@ -55,6 +55,25 @@ def test_only_our_own_page_may_open_a_socket(
         assert refusal(client, headers=headers) == 403
 
 
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["openai-insecure-api-key.K"], "openai-insecure-api-key.K"),  # there is no other
+        (["openai-insecure-api-key.K", "openai-beta.realtime-v1"], "openai-beta.realtime-v1"),
+        (["openai-insecure-api-key.K", "step-audio-resume"], "step-audio-resume"),
+        (["openai-insecure-api-key.K", "anything", "realtime"], "realtime"),
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/realtime/audio"])
+def test_a_browser_that_offers_subprotocols_gets_one_of_them(
+    connect: Connect, offered: list[str], chosen: str | None, path: str
+) -> None:
+    url = f"ws://localhost{path}"
+    with connect().websocket_connect(url, subprotocols=offered) as socket:
+        assert (socket.accepted_subprotocol or None) == chosen
+
+
 def test_a_key_may_come_as_a_subprotocol_that_is_never_echoed(connect: Connect) -> None:
     client = connect(settings=ServerSettings(keys=Keyring({}, "s3cret"), hosts=frozenset()))
     offered = ["realtime", "openai-insecure-api-key.s3cret"]

@@ -28,12 +28,22 @@ def test_health_and_readiness(connect: Connect) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
+def test_readiness_names_the_part_that_does_not_answer(connect: Connect) -> None:
+    client = connect(engine=ScriptedEngine([()], well=False))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "missing": ["language model"]}
+    assert client.get("/healthz").status_code == 200, "the process itself is well"
+
+
 def test_the_loaded_model_is_listed(connect: Connect) -> None:
     client = connect()
     listed = client.get("/v1/models").json()
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["fake"]
     assert client.get("/v1/models/fake").json() == listed["data"][0]
+    for name in ("tts-1", "some/whisper-1"):  # every name is answered by it
+        assert client.get(f"/v1/models/{name}").json() == {**listed["data"][0], "id": name}
     assert {"id", "object", "created", "owned_by"} == set(listed["data"][0])
 
 
@@ -59,7 +69,6 @@ def test_a_broken_engine_is_a_server_error_in_the_same_shape(connect: Connect) -
     ("asked", "status", "code"),
     [
         ("GET /v1/nothing", 404, "not_found"),
-        ("GET /v1/models/other", 404, "not_found"),
         ("POST /v1/completions", 404, "not_found"),
         ("DELETE /v1/models", 405, "method_not_allowed"),
         ("GET /v1/audio/speech", 405, "method_not_allowed"),

@@ -56,7 +56,7 @@ async def test_chapters_wait_longer_for_a_place_than_questions() -> None:
                 yield
 
     assistant, settings = Assistant(services(ScriptedEngine([SPEECH]))), ServerSettings()
-    names = VoiceNames(assistant.services, {})
+    names = VoiceNames(assistant, {})
     app = FastAPI()
     for router in (speech_router, chat_router):
         app.include_router(router(assistant, settings, Watched(1), names))
@@ -98,7 +98,7 @@ def test_a_full_line_is_told_to_come_back_later() -> None:
     assistant, settings = Assistant(services(ScriptedEngine([SPEECH]))), ServerSettings()
     app, full = FastAPI(), Slots(1, max_waiting=0)
     errors.install(app)
-    app.include_router(speech_router(assistant, settings, full, VoiceNames(assistant.services, {})))
+    app.include_router(speech_router(assistant, settings, full, VoiceNames(assistant, {})))
     with full.take(), TestClient(app) as client:
         refused = client.post("/v1/audio/speech", json=HELLO)
     assert refused.status_code == 503

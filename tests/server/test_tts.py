@@ -1,21 +1,28 @@
+import asyncio
 import base64
 import io
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import pytest
+from fastapi.routing import APIWebSocketRoute
 from starlette.testclient import WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from server.admission.limits import ServerSettings
+from server.admission.limits import ServerSettings, Slots
+from server.routes.tts.endpoint import tts_router
+from server.voice_names import VoiceNames
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
 from step_audio.core.keys import Keyring
+from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.reading_domain import read_domain
-from tests.fakes import VOCAB, ScriptedEngine, group
+from tests.fakes import VOCAB, MemoryRecorder, ScriptedEngine, group, services
 from tests.server.conftest import Connect
+from tests.server.realtime.hosting import FakeSocket
 
 PATH = "ws://localhost/v1/realtime/audio?model=step-tts-mini"
 SPEECH = VOCAB.ids([group(1), group(2)])
@@ -31,6 +38,14 @@ def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
     while events[-1]["type"] != kind:
         events.append(json.loads(socket.receive_text()))
     return events
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Wait for something in the server's thread."""
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def sound(events: list[dict[str, Any]]) -> bytes:
@@ -196,10 +211,134 @@ def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -
         send(socket, "tts.create", response_format="pcm")
         send(socket, "tts.text.delta", text="One. ")
         until(socket, "tts.response.sentence.start")
+        wait_for(lambda: bool(engine.requests))
+    wait_for(lambda: bool(engine.aborted))
     engine.resume.set()
     body = {"input": "Hi.", "response_format": "pcm"}
     assert client.post("/v1/audio/speech", json=body).status_code == 200
-    assert engine.aborted
+
+
+def test_on_request_what_cannot_be_read_is_left_out_and_said_in_an_event(connect: Connect) -> None:
+    client = connect([SPEECH], dialog=DialogSettings(languages=("en",)))
+    with client.websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm", unreadable="skip")
+        send(socket, "tts.text.delta", text="One. Привет, ")
+        send(socket, "tts.text.delta", text="мир. Two.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [e["data"]["text"] for e in events if e["type"] == "tts.response.sentence.start"]
+    assert starts == ["One.", "Two."]
+    (warning,) = [e["data"] for e in events if e["type"] == "tts.response.warning"]
+    assert warning["code"] == "unreadable_text"
+    assert warning["text"] == "Привет, мир."
+    assert "Cyrillic" in warning["message"]
+
+
+def test_what_of_a_text_is_read_is_asked_for_in_create(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH])
+    with connect(engine=engine).websocket_connect(PATH) as socket:
+        send(
+            socket,
+            "tts.create",
+            response_format="pcm",
+            style_tags=False,
+            numbers=False,
+            addresses="host",
+        )
+        send(socket, "tts.text.delta", text="(sad) Pay $5 at https://x.")
+        send(socket, "tts.text.delta", text="org/a?b now.")
+        send(socket, "tts.text.done")
+        until(socket, "tts.response.audio.done")
+    (request,) = engine.requests
+    prompt = bytes(i - 300 for i in request.prompt if 300 <= i < 556).decode()
+    assert "(sad) Pay $5 at x dot org now." in prompt
+
+
+def test_a_text_of_marks_with_letters_is_spoken_at_its_end(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="```python\n```\n")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    assert len(sound(events)) == SENTENCE_BYTES
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("a bug"), asyncio.CancelledError()])
+def test_a_part_that_breaks_ends_the_text_not_the_socket(
+    connect: Connect, fault: Exception
+) -> None:
+    engine = ScriptedEngine([SPEECH], error=fault)
+    with connect(engine=engine).websocket_connect(PATH) as socket:
+        for _ in range(2):
+            send(socket, "tts.create", response_format="pcm")
+            send(socket, "tts.text.delta", text="One. ")
+            told = until(socket, "tts.response.error")[-1]["data"]
+            assert told["code"] == "internal_error"
+
+
+class SpeechSocket(FakeSocket):
+    """The server's side of a speech socket; `stuck_at`: an event that the network never takes."""
+
+    scope: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, stuck_at: str = "") -> None:
+        super().__init__()
+        self._stuck_at = stuck_at
+        self.code: int | None = None
+
+    async def accept(self, subprotocol: str | None) -> None:
+        return None
+
+    async def send_text(self, text: str) -> None:
+        if json.loads(text)["type"] == self._stuck_at:
+            await asyncio.Event().wait()
+        await super().send_text(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.code = code
+
+
+async def speech_socket(socket: SpeechSocket, engine: ScriptedEngine) -> None:
+    """Serve one socket to its end; its slot is free then, and nothing runs any more."""
+    tasks = asyncio.all_tasks()
+    assistant = Assistant(services(engine))
+    settings, slots = ServerSettings(send_timeout_s=0.05), Slots(1)
+    router = tts_router(assistant, settings, slots, VoiceNames(assistant, {}))
+    async with asyncio.timeout(20):
+        await cast("APIWebSocketRoute", router.routes[0]).endpoint(socket)
+    assert slots.taken == 0
+    assert asyncio.all_tasks() == tasks
+    await assistant.aclose()
+
+
+async def test_leaving_while_sentences_stand_in_line_frees_the_engine_and_the_slot() -> None:
+    engine, socket = ScriptedEngine([SPEECH], hold=5), SpeechSocket()
+    socket.put("tts.create", data={"response_format": "pcm"})
+    socket.put("tts.text.delta", data={"text": "One more. " * 200})  # more than stand in line
+    serving = asyncio.create_task(speech_socket(socket, engine))
+    await engine.started.wait()
+    socket.leave(1006)
+    await serving
+    assert engine.aborted  # never resumed
+
+
+async def test_a_client_that_takes_nothing_is_given_up_while_it_only_listens() -> None:
+    socket = SpeechSocket(stuck_at="tts.response.sentence.start")
+    socket.put("tts.create", data={"response_format": "pcm"})
+    socket.put("tts.text.delta", data={"text": "One. "})
+    await speech_socket(socket, ScriptedEngine([SPEECH]))
+    assert socket.code == 1013
+
+
+def test_a_speech_socket_counts_among_the_sessions(connect: Connect) -> None:
+    recorder = MemoryRecorder()
+    with connect([SPEECH], recorder=recorder).websocket_connect(PATH) as socket:
+        socket.receive_text()
+        assert [value for name, value in recorder.seen if name == "sessions"] == [1]
+        socket.send_text("x" * (2 << 20))
+        with pytest.raises(WebSocketDisconnect):
+            until(socket, "nothing")
+    assert [value for name, value in recorder.seen if name == "sessions"] == [1, 0]
 
 
 def test_a_sentence_that_the_model_was_not_taught_says_so(connect: Connect) -> None:

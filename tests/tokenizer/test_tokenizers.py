@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +47,19 @@ def test_linguistic_codes_do_not_care_how_the_sound_is_cut(
 
 def test_linguistic_streams_are_isolated(linguistic: LinguisticTokenizer) -> None:
     laws.streams_are_isolated(linguistic.open, CLIP, CLIP[::-1].copy())
+
+
+def test_a_copied_stream_shares_the_model_and_not_the_state(
+    linguistic: LinguisticTokenizer,
+) -> None:
+    stage, pcm = linguistic.open(), golden.sound("en_5")
+    said = list(stage.push(pcm[:20_000]))
+    memo: dict[int, object] = {}
+    fork = copy.deepcopy(stage, memo)
+    assert not any(isinstance(found, torch.nn.Module) for found in memo.values())
+    list(fork.push(pcm[::-1].copy()))
+    rest = [*stage.push(pcm[20_000:]), *stage.flush()]
+    assert [*said, *rest] == laws.run(linguistic.open(), [pcm]).tolist()
 
 
 def test_linguistic_flush_is_final_and_total(linguistic: LinguisticTokenizer) -> None:

@@ -10,9 +10,12 @@ import pytest
 from mcp.server import MCPServer
 
 from step_audio.core.errors import ToolError, ToolLate
+from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall
-from step_audio.nano.tools.toolbox import NanoTools, WallClock
+from step_audio.tools.arguments import check_arguments
 from step_audio.tools.boxes import ToolBoxes
+from step_audio.tools.clock import WallClock
+from step_audio.tools.general import GeneralTools
 from step_audio.tools.mcp import McpAddress, McpTools
 from tests.tools.loopback import serving
 
@@ -47,7 +50,7 @@ def library() -> MCPServer:
         return "found"
 
     @server.tool()
-    def get_date() -> str:
+    def get_current_time() -> str:
         """Clash with a built-in name."""
         return "never"
 
@@ -167,14 +170,14 @@ async def test_a_server_that_stays_away_is_left_in_peace_after_the_end() -> None
 
 
 async def test_boxes_are_one_box_and_the_first_has_a_name(url: str) -> None:
-    boxes = ToolBoxes([NanoTools(None, WallClock()), McpTools(McpAddress("library", url))])
+    boxes = ToolBoxes([GeneralTools(WallClock()), McpTools(McpAddress("library", url))])
     await boxes.start()
     names = [spec.name for spec in boxes.specs()]
-    assert names[:2] == ["calculate", "get_time"]
+    assert names[:2] == ["get_current_time", "calculate"]
     assert "shelf" in names
-    assert names.count("get_date") == 1
+    assert names.count("get_current_time") == 1
     assert json.loads(await ask(boxes, "calculate", '{"expression":"1+1"}')) == {"result": 2}
-    assert "weekday" in await ask(boxes, "get_date")
+    assert "weekday" in await ask(boxes, "get_current_time")
     assert json.loads(await ask(boxes, "shelf")) == {"books": 3}
     with pytest.raises(ToolError, match="unknown tool 'nothing'"):
         await ask(boxes, "nothing")
@@ -193,3 +196,35 @@ def test_the_package_is_not_imported_before_a_server_is_asked() -> None:
     code = "import sys, step_audio.tools.mcp, step_audio.tools.boxes; print('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+async def test_arguments_that_do_not_fit_the_schema_never_reach_the_server(url: str) -> None:
+    remote = McpTools(McpAddress("library", url))
+    boxes = ToolBoxes([remote])
+    await boxes.start()
+    try:
+        good = await boxes.call(ToolCall("1", "add", '{"a":1,"b":2}'))
+        assert "3" in good.output
+        for arguments, told in (
+            ('{"a":1}', "'b' is a required property"),
+            ('{"a":1,"b":"two"}', "argument 'b': 'two' is not of type 'integer'"),
+            ("{", "not JSON"),
+        ):
+            with pytest.raises(ToolError, match=told):
+                await boxes.call(ToolCall("2", "add", arguments))
+    finally:
+        await boxes.aclose()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "no such type"},
+        {"$ref": "http://127.0.0.1:1/schema.json"},
+        {"properties": {"a": {"pattern": "("}}},
+    ],
+)
+def test_a_schema_that_is_none_is_passed_over_and_nothing_is_fetched(
+    schema: dict[str, object],
+) -> None:
+    check_arguments(ToolSpec("t", "", schema), '{"a":"b"}')

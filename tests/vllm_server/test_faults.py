@@ -131,8 +131,8 @@ def session(gateway: int) -> Iterator[Session]:
         ("reset early", ("completed", "")),
         ("reset late", ("failed", "engine_lost")),
         ("stalls", ("failed", "engine_lost")),
-        ("silent", ("failed", "engine_unavailable")),
-        ("no route", ("failed", "engine_unavailable")),
+        ("silent", ("failed", "engine_timeout")),
+        ("no route", ("failed", "engine_unreachable")),
         ("400", ("failed", "engine_refused")),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_killed_engine_ends_the_answer_and_a_restarted_one_gives_the_next(
     relay.weather = "fair"
     dead = session.ask()
     table.add("  a question while it is dead", dead)
-    assert (dead.status, dead.code) == ("failed", "engine_unavailable")
+    assert (dead.status, dead.code) == ("failed", "engine_unreachable")
     nano_server.start()
     after = session.ask()
     table.add("  a question after its restart", after)

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from step_audio.core.config import load_profile
-from step_audio.core.resampling import resample
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TokenGroup
-from step_audio.eval.seams import borders, jump_ratios, summary
 from step_audio.runtime import Runtime
+from tests.seams import borders, jump_ratios, summary
 from tests.vocoder.conftest import GOLDEN
 from vocoder.grid import GROUP_SAMPLES, SAMPLE_RATE_HZ
 from vocoder.mel import log_mel
@@ -35,7 +35,7 @@ def spoken() -> tuple[tuple[TokenGroup, ...], list[Pcm], Pcm]:
     parts = Runtime(load_profile("nano", environ))
     speech = load_file(GOLDEN / "mel" / "data.safetensors")["en_5.wav22k"].numpy()
     ear = parts.audio_tokenizer().open()
-    heard = resample(speech, SAMPLE_RATE_HZ, parts.audio_tokenizer().sample_rate_hz)
+    heard = resample_input(speech, SAMPLE_RATE_HZ, parts.audio_tokenizer().sample_rate_hz)
     groups = (*ear.push(heard), *ear.flush())
     vocoder, voice = parts.vocoder(), parts.voices().get("rms")
     assert isinstance(vocoder, FlowVocoder)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +190,50 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(
     (tmp_path / "kept").write_text("a file is in the way")
     with pytest.raises(VoiceRefused, match="cannot keep the voice"):
         library().add("Anna", SPEECH, **WORDS)
+
+
+def test_a_voice_of_other_weights_is_made_once_for_all_who_ask(
+    tmp_path: Path, built_in: FolderVoices, library: Open
+) -> None:
+    library().add("Anna", SPEECH, **WORDS)
+    asked, makers = threading.Barrier(3), []
+
+    def maker() -> VoiceMaker:
+        makers.append(threading.get_ident())
+        asked.wait(10)  # the others ask while it is made
+        own = [built_in.get(name) for name in built_in.names()]
+        return VoiceMaker(CountingTokenizer(), tiny_flow(), None, own)
+
+    voices = UserVoices(built_in, tmp_path / "kept", maker, "other weights")
+
+    def ask() -> Voice:
+        asked.wait(10)
+        return voices.get("Anna")
+
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(ask) for _ in range(2)]
+        first = pool.submit(voices.get, "Anna")
+        made = {id(each.result(20)) for each in (*others, first)}
+    assert len(made) == len(makers) == 1
+
+
+def test_descriptions_are_read_again_only_when_they_change(
+    library: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices, other = library(), library()
+    for name in ("Anna", "Bert"):
+        voices.add(name, SPEECH, **WORDS)
+    assert voices.names()[2:] == ("Anna", "Bert")
+    opened: list[str] = []
+    plain = Path.open
+
+    def noted(self: Path, *args: Any, **facts: Any) -> Any:
+        opened.append(self.name)
+        return plain(self, *args, **facts)
+
+    monkeypatch.setattr(Path, "open", noted)
+    assert voices.names()[2:] == ("Anna", "Bert")
+    assert voices.facts("Bert").name == "Bert"
+    assert not opened
+    other.remove("Bert")
+    assert voices.names()[2:] == ("Anna",)

@@ -10,6 +10,7 @@ export const steps = {
   /** The microphone asks; the answer is recorded where the speakers would be. */
   async talk(browser) {
     const page = await browser.open();
+    const at_work = await page.textContent("#at-work");
     await shot(page, "start-wide");
     await page.click("#start");
     await state(page, "speaking");
@@ -21,7 +22,7 @@ export const steps = {
     await status(page, /^Ready$/);
     const timeline = await page.getAttribute(".timeline", "title");
     const playback = await page.textContent("#buffer");
-    return { ...sound, bubbles: await bubbles(page), timeline, playback };
+    return { ...sound, bubbles: await bubbles(page), timeline, playback, at_work };
   },
 
   /** Somebody speaks into a long answer. */

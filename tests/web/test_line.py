@@ -140,3 +140,85 @@ def test_who_waits_for_a_session_goes_on_when_the_old_one_is_back() -> None:
         console.log(JSON.stringify(woken));
     """)
     assert got is True
+
+
+@needs_node
+def test_every_session_asks_for_a_key_of_its_own() -> None:
+    got = run_js(f"""
+        {
+        LINE.replace('new RealtimeClient("ws://x", null)', 'new RealtimeClient("ws://x", ask)')
+        .replace(
+            "const client", "let made = 0; const ask = async () => `ek_${++made}`; const client"
+        )
+        .replace("client.connect();", "await client.connect();")
+    }
+        first.lose();
+        const second = await next(); // taken up again with the key that opened it
+        second.lose();
+        client.token = "";
+        const third = await next();
+        await Promise.resolve();
+        const keys = FakeSocket.all.map((socket) => socket.protocols[1].split(".")[1]);
+        console.log(JSON.stringify([keys, made]));
+    """)
+    keys, made = got
+    assert keys[:2] == ["ek_1", "ek_1"]
+    assert made == 2
+
+
+PAGE = """
+const nodes = new Map();
+globalThis.document = {
+  getElementById: (id) => nodes.get(id) ?? nodes.set(id, { dataset: {}, hidden: false }).get(id),
+};
+globalThis.location = { hash: "" };
+const { watchConnection } = await import("./connection.js");
+const listeners = {};
+const client = { open: true, on: (type, run) => (listeners[type] = run) };
+const timers = [];
+globalThis.setTimeout = (run, ms) => timers.push({ run, ms });
+globalThis.clearTimeout = (id) => id && (timers[id - 1].run = () => {});
+watchConnection(client);
+const said = () => nodes.get("status").textContent;
+const settled = () => new Promise((done) => setImmediate(done));
+"""
+
+
+@needs_node
+def test_a_server_that_stays_away_is_called_so_within_ten_seconds() -> None:
+    broke, waited, later = run_js(f"""
+        {PAGE}
+        globalThis.fetch = async () => {{ throw new TypeError(); }};
+        client.open = false;
+        const lost = {{ opened: true, retryMs: 500, resuming: true, asleep: false }};
+        await listeners.close(lost);
+        const broke = said();
+        await listeners.close({{ ...lost, opened: false }});
+        const waited = timers[0].ms;
+        await timers[0].run();
+        await listeners.close({{ ...lost, opened: false }}); // said once
+        console.log(JSON.stringify([broke, waited, said()]));
+    """)
+    assert broke.startswith("The connection broke. Picking up")
+    assert waited < 10_000
+    assert later.startswith("The server does not answer. Is it still running?")
+
+
+@needs_node
+def test_a_model_that_does_not_answer_is_named_before_it_is_asked() -> None:
+    first, last = run_js(f"""
+        {PAGE}
+        let missing = ["language model"];
+        globalThis.fetch = async () => missing.length
+          ? {{ status: 503, json: async () => ({{ status: "unavailable", missing }}) }}
+          : {{ status: 200 }};
+        listeners["session.created"]({{ session: {{ model: "m" }} }});
+        await settled();
+        const first = said();
+        missing = [];
+        timers[0].run();
+        await settled();
+        console.log(JSON.stringify([first, said()]));
+    """)
+    assert first.startswith("The language model does not answer.")
+    assert last == "Ready"

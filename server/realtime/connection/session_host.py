@@ -19,11 +19,14 @@ from collections import deque
 from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from structlog.contextvars import bind_contextvars
 
 from server.admission.limits import ServerSettings
 from server.admission.pace import Flooded, Pace
 from server.admission.place import Place
 from server.http.errors import RequestError
+from server.http.inbox import Inbox
+from server.http.websocket import TOO_LONG
 from server.observability.watch import Watch
 from server.realtime.connection.expiry import (
     EXPIRED,
@@ -34,11 +37,11 @@ from server.realtime.connection.expiry import (
     expired_event,
     warning_event,
 )
-from server.realtime.connection.inbox import Inbox
-from server.realtime.connection.replay_buffer import ReplayBuffer
 from server.realtime.session.dispatch import RealtimeSession
-from server.realtime.session.send_queue import SendQueue
+from server.realtime.session.send_queue import ReplayBuffer, SendQueue
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.response_events import error_event
+from server.realtime.wire.session_config import SessionConfig
 from server.realtime.wire.versions.version import ProtocolVersion
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import PartFailed
@@ -68,8 +71,17 @@ class SessionHost:
         *,
         version: ProtocolVersion | None = None,
         resumable: bool = False,
+        purpose: Purpose = "realtime",
+        config: SessionConfig | None = None,
     ) -> None:
-        """Args: `place` is held while a socket is there; the caller took it for the first one."""
+        """Prepare a session.
+
+        Args:
+            place: held while a socket is there; the caller took it for the first one.
+            purpose: "transcription" for a session that is never answered.
+            config: settings to begin with, those of a client secret.
+        """
+        self._purpose, self._config = purpose, config
         self.finished = asyncio.Event()
         self.place = place
         self.token = secrets.token_urlsafe(32) if resumable else None
@@ -114,6 +126,7 @@ class SessionHost:
 
     async def run(self) -> None:
         """Keep the session until it is over, whatever ends it."""
+        begun_s = time.monotonic()
         try:
             self._broken = True
             async with asyncio.TaskGroup() as tasks:
@@ -124,7 +137,11 @@ class SessionHost:
                     self._version,
                     expires_at=int(time.time() + self._limits.session_s),
                     voice_names=self._settings.voice_names,
+                    purpose=self._purpose,
+                    config=self._config,
                 )
+                bind_contextvars(session=session.session_state.config.session_id)
+                _LOG.info("session began", extra={"resumable": self.token is not None})
                 if self.token is not None:
                     window_s = self._settings.resume_window_s
                     facts = {"token": self.token, "window_s": window_s}
@@ -145,6 +162,7 @@ class SessionHost:
             self._open.set()
             self.place.free()
             self._watch.ended(time.monotonic())
+            _LOG.info("session ended", extra={"s": round(time.monotonic() - begun_s, 1)})
             self.finished.set()
 
     async def _handle(self, session: RealtimeSession) -> None:
@@ -255,7 +273,7 @@ class SessionHost:
                 raise WebSocketDisconnect(message.get("code", 1006))
             text = message.get("text")
             size = len(text or message.get("bytes") or b"")
-            if size > settings.max_message_bytes:
+            if size > settings.max_message_bytes or TOO_LONG in message:
                 return 1009
             if wait_s := self._pace.hold(size, time.monotonic()):
                 await asyncio.sleep(wait_s)

@@ -18,6 +18,7 @@ from step_audio.dialog.prompting.conversation import (
     Called,
     Conversation,
     Item,
+    MultiPartMessage,
     Returned,
     Typed,
     UserAudio,
@@ -48,14 +49,14 @@ class ClientHistory:
         gets a fresh one.
 
         Raises:
-            RequestError, AudioError, Overloaded.
+            RequestError, Overloaded.
         """
         context = Conversation()
-        for recited in given:
+        for at, recited in enumerate(given):
             if isinstance(recited, wire.FunctionOutputItem):
                 self._call_before(recited.call_id, context)
             unnamed = recited.model_copy(update={"id": None})
-            context.add(await self._history.item(unnamed, context))
+            context.add(await self._history.item(unnamed, context, f"response.history.{at}"))
         told = {item.result.call_id for item in context if isinstance(item, Returned)}
         for item in self._turn():
             if isinstance(item, Returned):
@@ -84,7 +85,7 @@ class ClientHistory:
     def _turn(self) -> Iterator[Item]:
         """Yield what the client has added and no response has answered yet."""
         for item in self._conversation:
-            own = isinstance(item, UserAudio | Typed)
+            own = isinstance(item, UserAudio | Typed | MultiPartMessage)
             own = own or (isinstance(item, Returned) and not item.internal)
             if own and item.item_id not in self._answered:
                 yield item

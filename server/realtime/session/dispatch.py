@@ -11,13 +11,17 @@ from server.http.errors import RequestError
 from server.realtime.session.client_history import ClientHistory
 from server.realtime.session.input_audio import InputAudio
 from server.realtime.session.item_handlers import ItemHandlers
+from server.realtime.session.responses import ResponseRequest
 from server.realtime.session.send_queue import SendQueue
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
+from server.realtime.wire.client_events import Purpose
 from server.realtime.wire.response_events import BUILTIN_CALLS, error_event
-from server.realtime.wire.session_config import SessionConfig, first_config, merged
-from server.realtime.wire.versions.stepfun import Stepfun
+from server.realtime.wire.session_config import SessionConfig, first_config, transcribing
+from server.realtime.wire.session_update import Patch, merged, warnings
+from server.realtime.wire.versions.beta import TRANSCRIPTION, Beta
+from server.realtime.wire.versions.settings_keys import own_place
 from server.realtime.wire.versions.version import Ga, ProtocolVersion, looks_flat
 from server.voice_names import VoiceNames
 from step_audio.core.errors import StepAudioError
@@ -43,18 +47,25 @@ class RealtimeSession:
         *,
         expires_at: int | None = None,
         voice_names: Mapping[str, str] | None = None,
+        purpose: Purpose = "realtime",
+        config: SessionConfig | None = None,
     ) -> None:
         """Greet the client; `version` None: GA, unless its first update is of another.
 
         Args:
             expires_at: when the session ends at the latest, in seconds of Unix time.
             voice_names: the operator's voices for names that clients send.
+            purpose: "transcription" for a session that is never answered.
+            config: settings to begin with instead of the first ones.
         """
         background_calls = assistant.background_calls(wake=self._news)
-        config = first_config(assistant, expires_at)
+        first = first_config(assistant, expires_at)
+        config = first if config is None else replace(config, expires_at=expires_at)
         if version is not None and version.stateless:
             config = replace(config, turn_detection=None, include=(BUILTIN_CALLS,))
-        voices = VoiceNames(assistant.services, voice_names or {})
+        if purpose == "transcription":
+            config = transcribing(config)
+        voices = VoiceNames(assistant, voice_names or {})
         self.session_state = SessionState(
             assistant, send_queue, tasks, config, background_calls, voices
         )
@@ -62,6 +73,7 @@ class RealtimeSession:
         self._send_queue = send_queue
         self.commands = 0
         self._undecided = version is None
+        self._raw: dict[str, Any] = {}  # the event that is being carried out
         send_queue.version = version or Ga()
         self._hearing = InputAudio(self.session_state, self.turns)
         self._history = history = ItemHandlers(self.session_state, self.turns)
@@ -83,6 +95,7 @@ class RealtimeSession:
     async def handle(self, text: str) -> None:
         """Carry out one client event; what is wrong with it becomes an error event."""
         event_id: str | None = None
+        raw: dict[str, Any] = {}
         try:
             raw = wire.decode(text)
             given = raw.get("event_id")
@@ -95,16 +108,22 @@ class RealtimeSession:
                 return
             if not isinstance(event, wire.ResponseCancel):
                 await self._hearing.heard_all()
+            self._raw = raw
             await self._handlers[type(event)](event)
         except StepAudioError as error:
-            self._send_queue.send(error_event(error, event_id=event_id))
+            out = error_event(error, event_id=event_id)
+            out["error"]["param"] = own_place(raw, out["error"]["param"])
+            self._send_queue.send(out)
 
     def _shaped(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Return a client's event as GA; the first update tells the dialect of the unmarked."""
+        if self._undecided and raw.get("type") == f"{TRANSCRIPTION}.update":
+            self._undecided = False
+            self._send_queue.version = Beta()
         if self._undecided and raw.get("type") == "session.update":
             self._undecided = False
             if looks_flat(raw):
-                self._send_queue.version = Stepfun()
+                self._send_queue.version = Beta()
         return self._send_queue.version.inward(raw)
 
     def _news(self) -> None:
@@ -118,17 +137,19 @@ class RealtimeSession:
 
     async def close(self) -> None:
         """Stop what runs."""
-        await self.session_state.background_calls.close()
         await self._hearing.close()
         await self.turns.close()
+        # Last: a response that still waits for its call would take the end of it for a fault.
+        await self.session_state.background_calls.close()
 
     async def _session_update(self, event: wire.SessionUpdate) -> None:
-        self.session_state.config = self._merged(event.session)
+        patch = event.session or wire.SessionPatch()
+        self.session_state.config = await self._merged(patch)
         self.turns.touch()
         self._hearing.reconfigure()
-        self._send_queue.send(
-            {"type": "session.updated", "session": self.session_state.config.wire()}
-        )
+        told = self._warnings(patch)
+        updated = {"type": "session.updated", "session": self.session_state.config.wire()}
+        self._send_queue.send({**updated, "warnings": told} if told else updated)
 
     async def _session_restore(self, _: wire.SessionRestore) -> None:
         if not self._send_queue.version.stateless:
@@ -137,19 +158,28 @@ class RealtimeSession:
         self._client_history.restore()
 
     async def _response_create(self, event: wire.ResponseCreate) -> None:
+        if self.session_state.config.purpose == "transcription":
+            said = "a transcription session gives no answers; open a realtime session for those"
+            raise RequestError(said, code="invalid_session_type", param="type")
         params = event.response or wire.ResponseParams()
-        config = self._merged(params)
+        config = await self._merged(params)
         self._check_choice(config)
+        wanted = ResponseRequest(config, params.metadata, warnings=tuple(self._warnings(params)))
         if self._send_queue.version.stateless:
-            await self._recited(config, params)
+            await self._recited(wanted, params)
             return
-        context = await self._history.context(params)
-        if params.conversation == "none" and context is not None:
-            self.turns.out_of_band.ask(config, params.metadata, context)
-        else:
-            self.turns.ask(config, params.metadata, context)
+        if params.history is not None:
+            said = "this session keeps the conversation itself; send response.input"
+            raise RequestError(said, code="unsupported_value", param="response.history")
+        wanted = replace(wanted, conversation=await self._history.context(params))
+        if params.conversation == "none":
+            self.turns.out_of_band.ask(replace(wanted, aside=True))
+            return
+        if params.interrupt_current_response and self.turns.busy:
+            self.turns.cancel(None)
+        self.turns.ask(wanted)
 
-    async def _recited(self, config: SessionConfig, params: wire.ResponseParams) -> None:
+    async def _recited(self, wanted: ResponseRequest, params: wire.ResponseParams) -> None:
         """Answer what a client recites; with nothing to answer, an interruption only stops."""
         context = await self._client_history.context(params.history or [])
         if params.interrupt_current_response:
@@ -157,16 +187,19 @@ class RealtimeSession:
                 self.turns.cancel(None)
             if not len(context):
                 return
-        self.turns.ask(config, params.metadata, context)
+        self.turns.ask(replace(wanted, conversation=context))
         self._client_history.answered()
 
-    def _merged(self, patch: wire.SessionPatch | wire.ResponseParams) -> SessionConfig:
-        return merged(
-            self.session_state.config,
-            patch,
-            self.session_state.assistant,
-            self.session_state.voices,
+    async def _merged(self, patch: Patch) -> SessionConfig:
+        state = self.session_state
+        return await state.assistant.with_voices(
+            lambda: merged(state.config, patch, state.assistant, state.voices)
         )
+
+    def _warnings(self, patch: Patch) -> list[dict[str, Any]]:
+        """Return what of a client's event is not served, in the client's own keys."""
+        found = warnings(patch, self.session_state.assistant)
+        return [{**one, "param": own_place(self._raw, one["param"])} for one in found]
 
     def _check_choice(self, config: SessionConfig) -> None:
         """Refuse to require a call that nobody could make. Raises RequestError."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from server.realtime.session.response_task import ResponseTask
 from server.realtime.session.responses import ActiveResponse, ResponseRequest, Responses
-from server.realtime.wire.session_config import SessionConfig
 from step_audio.core.errors import Overloaded, StepAudioError
-from step_audio.dialog.prompting.conversation import Conversation
 
 MAX_ASIDES: Final = 4
 
@@ -20,13 +18,10 @@ class OutOfBandResponses:
         self._speaker = speaker
         self._running: list[ActiveResponse] = []
 
-    def ask(
-        self, config: SessionConfig, metadata: dict[str, Any] | None, context: Conversation
-    ) -> None:
-        """Answer `context` now. Raises Overloaded: enough are under way."""
+    def ask(self, wanted: ResponseRequest) -> None:
+        """Answer the request's own conversation now. Raises Overloaded: enough are under way."""
         if len(self._running) >= MAX_ASIDES:
             raise Overloaded(f"{MAX_ASIDES} responses beside the conversation are under way; wait")
-        wanted = ResponseRequest(config, metadata, context, aside=True)
         speech = self._speaker.prepare(wanted, on_audio=_ignore, on_end=self._ended)
         self._running.append(speech)
         self._speaker.announce(speech)

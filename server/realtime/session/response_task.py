@@ -13,8 +13,8 @@ from server.realtime.session.send_queue import SOUND, SendQueue
 from server.realtime.wire.response_events import ResponseTranslator
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import PartFailed, StepAudioError
-from step_audio.core.types import TextDelta
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.core.types import AudioChunk, TextDelta
+from step_audio.dialog.response.pipeline import AnswerEvent
 
 _LOG = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ class ResponseRequest:
         conversation: where it is written; None: the session's.
         text: what to say, None to ask the model.
         aside: it is not part of the conversation.
+        warnings: what the client asked for and does not get; told when the response begins.
     """
 
     config: SessionConfig
@@ -41,6 +42,7 @@ class ResponseRequest:
     conversation: Conversation | None = None
     text: str | None = None
     aside: bool = False
+    warnings: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -192,6 +194,7 @@ class Responses:
                 wanted.text,
                 answer_id=speech.answer_id,
                 voice=config.speaker,
+                style=config.spoken_style,
                 aloud=config.modality == "audio",
             )
         return self._assistant.answer(
@@ -199,7 +202,9 @@ class Responses:
             until=speech.conversation.last_id,
             answer_id=speech.answer_id,
             voice=config.speaker,
-            instructions=config.system,
+            instructions=config.instructions,
+            style=config.spoken_style,
+            style_lines=config.style.lines,
             sampling=_sampling(self._assistant.settings.sampling, config),
             client_tools=config.tool_specs,
             choice=config.choice,
@@ -229,7 +234,9 @@ class Responses:
             question_s=self._state.spoken_s.get(question_id or "", 0.0),
             usage=speech.usage,
             aside=wanted.aside,
+            warnings=wanted.warnings,
             told=self._state.told,
+            shown_words=self._state.shown_words,
         )
 
     def _emit(self, events: list[Event]) -> None:

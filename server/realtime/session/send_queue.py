@@ -1,4 +1,4 @@
-"""Events on their way to one client: ordered, bounded, and silenced at one place."""
+"""Events on their way to one client: ordered, bounded, silenced at one place, and kept a while."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 
+from server.http.errors import RequestError
 from server.realtime.wire.versions.version import Ga, ProtocolVersion
 
 SOUND = "response.output_audio.delta"
+MAX_KEPT_BYTES: Final = 8 << 20
+"""Two minutes of sound."""
 
 
 class SendQueue:
@@ -80,3 +83,25 @@ class SendQueue:
     def _make_room(self) -> None:
         if len(self._events) < self._limit:
             self._room.set()
+
+
+class ReplayBuffer:
+    """The newest events as they went over the wire, for a client that lost its socket."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[str, str]] = deque()
+        self._bytes = 0
+
+    def add(self, event_id: str, text: str) -> None:
+        """Keep an event, and forget the oldest that are too much."""
+        self._events.append((event_id, text))
+        self._bytes += len(text)
+        while self._bytes > MAX_KEPT_BYTES:
+            self._bytes -= len(self._events.popleft()[1])
+
+    def after(self, event_id: str) -> list[str]:
+        """Return what was sent after an event. Raises RequestError: it is not known."""
+        ids = [known for known, _ in self._events]
+        if event_id not in ids:
+            raise RequestError("that event is too old to resume after it", code="resume_failed")
+        return [text for _, text in list(self._events)[ids.index(event_id) + 1 :]]

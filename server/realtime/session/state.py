@@ -29,6 +29,8 @@ class SessionState:
         spoken_s: seconds of each spoken question, by item id.
         speeds: how much faster than the model spoke an answer was sent, by item id.
         told: spoken items whose transcripts the client has, or is about to be sent.
+        shown_words: what was shown of questions while they were spoken, by item id, until the
+            whole transcript is.
     """
 
     assistant: Assistant
@@ -42,3 +44,4 @@ class SessionState:
     spoken_s: dict[str, float] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    shown_words: dict[str, str] = field(default_factory=dict)

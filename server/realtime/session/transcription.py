@@ -13,11 +13,12 @@ from server.realtime.wire.response_events import failed_transcript, transcript_e
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import Overloaded, PartFailed, StepAudioError
 from step_audio.dialog.prompting.conversation import UserAudio
-from step_audio.dialog.transcription import transcript_of
 
 _LOG = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 16
+_KEPT: Final = 100
+"""Items of a transcription session that may still be retrieved."""
 _GRACE_S: Final = 0.3
 """A client that commits mostly asks for an answer next, and the answer brings the transcript."""
 
@@ -49,9 +50,22 @@ class InputTranscription:
 
     async def _work(self) -> None:
         while self._waiting:
-            await asyncio.sleep(_GRACE_S)
-            await self._turns.free()
-            await self._caption(self._waiting.popleft())
+            answered = self._state.config.purpose == "realtime"
+            if answered and self._state.assistant.recognition is None:
+                await asyncio.sleep(_GRACE_S)
+                await self._turns.free()
+            item = self._waiting.popleft()
+            await self._caption(item)
+            if self._state.config.purpose == "transcription":
+                self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Drop what was said long ago: a dictation may last for hours, and nobody answers it."""
+        conversation = self._state.conversation
+        for item in [*conversation][: max(0, len(conversation) - _KEPT)]:
+            conversation.delete(item.item_id)
+            self._state.told.discard(item.item_id)
+            self._state.spoken_s.pop(item.item_id, None)
 
     async def _caption(self, item: UserAudio) -> None:
         session_state = self._state
@@ -61,7 +75,9 @@ class InputTranscription:
             item.item_id
         )  # an answer that begins meanwhile does not tell it again
         try:
-            text = await transcript_of(session_state.assistant, item.groups)
+            heard = await session_state.assistant.words(
+                item, session_state.config.recognition_hints
+            )
         except StepAudioError as error:
             self._fail(item, error)
             return
@@ -76,9 +92,10 @@ class InputTranscription:
             self._fail(item, PartFailed("transcription"))
             return
         if session_state.conversation.has(item.item_id):
-            session_state.conversation.transcribe(item.item_id, text)
+            session_state.conversation.transcribe(item.item_id, heard)
+        shown = session_state.shown_words.pop(item.item_id, "")
         for event in transcript_events(
-            item.item_id, text, session_state.spoken_s.get(item.item_id, 0.0)
+            item.item_id, heard, session_state.spoken_s.get(item.item_id, 0.0), shown
         ):
             session_state.send_queue.send(event)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any
 
 from server.http.errors import RequestError
 from server.realtime.session.out_of_band import OutOfBandResponses
@@ -13,13 +12,13 @@ from server.realtime.session.response_task import ResponseTask
 from server.realtime.session.responses import ActiveResponse, ResponseRequest, Responses
 from server.realtime.session.state import SessionState
 from server.realtime.wire.response_events import error_event
-from server.realtime.wire.session_config import SessionConfig
 from step_audio.core.errors import StepAudioError, TurnError
-from step_audio.core.types import TokenGroup
-from step_audio.dialog.prompting.conversation import Conversation, UserAudio
+from step_audio.dialog.interruptions import InterruptionJudge
+from step_audio.dialog.prompting.conversation import UserAudio
 from step_audio.dialog.tool_calls.background import note
 from step_audio.dialog.turns import machine
 from step_audio.dialog.turns.machine import Command, Event, Phase, Request, TurnState
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,6 +43,7 @@ class TurnController:
         services = session_state.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
         self._resume_ms = session_state.assistant.settings.turns.resume_ms
+        self._judge = InterruptionJudge(session_state.assistant)
         self._current: ActiveResponse | None = None
         self.out_of_band = OutOfBandResponses(self._responses)
         self._events: deque[Event] = deque()
@@ -61,17 +61,17 @@ class TurnController:
         self._feed(machine.SpeechStarted(interrupt, again, delays, unheard))
 
     def confirm(self, spoken_ms: int) -> None:
-        """The user has spoken for so long: no false alarm, if long enough."""
-        if spoken_ms >= self._resume_ms:
+        """The user has spoken for so long: a real interruption, if long enough."""
+        if spoken_ms >= self._judge.limit_ms:
             self._feed(machine.SpeechConfirmed())
 
-    def pause(self, item_id: str, groups: tuple[TokenGroup, ...]) -> None:
-        """The user fell silent; with groups, an early response is worth it."""
+    def pause(self, item_id: str, question: SpokenQuestion | None) -> None:
+        """The user fell silent; with a question, an early response is worth it."""
         early: ResponseRequest | None = None
-        if groups and self.state.phase is Phase.HEARING:
+        if question is not None and self.state.phase is Phase.HEARING:
             fork = self._conversation.fork()
             try:
-                fork.add(UserAudio(item_id, groups))
+                fork.add(UserAudio.spoken(item_id, question))
                 early = ResponseRequest(self._session.config, conversation=fork)
             except StepAudioError:  # the commit will say what is wrong
                 pass
@@ -87,9 +87,16 @@ class TurnController:
         question = current.conversation.last_question()
         return question.transcript if isinstance(question, UserAudio) else None
 
-    def false_alarm(self) -> None:
-        """The sound that interrupted a response ended at once: the response goes on."""
-        self._feed(machine.FalseAlarm())
+    async def ends_answer(self, sound: SpokenQuestion, spoken_ms: int) -> bool:
+        """Return whether a sound that is over ends the response that it interrupted.
+
+        The response waits meanwhile; `judged` tells what to do with it.
+        """
+        return await self._judge.ends_answer(sound, spoken_ms)
+
+    def judged(self, *, ends: bool) -> None:
+        """The sound that interrupted a response ends it, or the response goes on."""
+        self._feed(machine.SoundJudged(ends))
 
     def commit(self, item: UserAudio, duration_s: float) -> None:
         """Add the user's question. Raises Overloaded, DuplicateItem."""
@@ -135,13 +142,8 @@ class TurnController:
 
     # --- what the client does -----------------------------------------------------------------
 
-    def ask(
-        self,
-        config: SessionConfig,
-        metadata: dict[str, Any] | None,
-        context: Conversation | None = None,
-    ) -> None:
-        """Answer now, to the conversation or to `context` in its place.
+    def ask(self, wanted: ResponseRequest) -> None:
+        """Answer now, the conversation or the request's own in its place.
 
         A response that has called a tool of the client is as good as over: this one follows it.
 
@@ -150,9 +152,7 @@ class TurnController:
         """
         follows = self._current is not None and self._current.calls
         try:
-            self._feed(
-                machine.ResponseRequested(ResponseRequest(config, metadata, context), follows)
-            )
+            self._feed(machine.ResponseRequested(wanted, follows))
         except TurnError as error:
             raise RequestError(
                 str(error), code="conversation_already_has_active_response"
@@ -196,10 +196,6 @@ class TurnController:
             self._feed(machine.Cancelled())
 
     # --- what the server wants ----------------------------------------------------------------
-
-    def when_free(self, wanted: ResponseRequest | str = CONVERSATION) -> None:
-        """Answer the conversation as it then is, as soon as nobody speaks. Raises Overloaded."""
-        self._feed(machine.Wanted(wanted))
 
     def poke(self) -> None:
         """There is news from a tool: tell it as soon as nobody speaks."""
@@ -284,6 +280,7 @@ class TurnController:
             case machine.Discard():
                 if current.conversation is not self._conversation:
                     self._observe("speculations.discarded", 1)
+                    self._observe("speculation_wasted_ids", current.usage.total)
                 current.response_task.stop()
             case machine.Suspend():
                 if current.response_id is None:

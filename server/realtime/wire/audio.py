@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from server.http.errors import RequestError
+from server.http.body import base64_bytes
 from step_audio.core import g711
 from step_audio.core.audio import float_to_pcm16, pcm16_to_float
 from step_audio.core.delivery import open_delivery
@@ -41,13 +40,31 @@ class Format:
         data = float_to_pcm16(pcm) if self.law is None else g711.encode(pcm, self.law)
         return base64.b64encode(data).decode()
 
-    def decode(self, sound: str, param: str) -> Pcm:
-        """Return base64 as samples. Raises RequestError: it is none; AudioError: half a sample."""
-        try:
-            data = base64.b64decode(sound, validate=True)
-        except (binascii.Error, ValueError):
-            raise RequestError("not base64", code="invalid_audio", param=param) from None
-        return pcm16_to_float(data) if self.law is None else g711.decode(data, self.law)
+
+class AudioDecoder:
+    """A client's sound in one format: base64 in, samples out, wherever the pieces are cut.
+
+    A PCM16 sample may be cut over two pieces: its first byte waits for the next one.
+    """
+
+    def __init__(self, encoding: Format) -> None:
+        self._encoding = encoding
+        self._odd = b""
+
+    @property
+    def within_sample(self) -> bool:
+        """Whether half a sample waits for its other half."""
+        return bool(self._odd)
+
+    def push(self, sound: str, param: str) -> Pcm:
+        """Return the samples that are complete. Raises RequestError: it is no base64."""
+        data = base64_bytes(sound, param)
+        if self._encoding.law is not None:
+            return g711.decode(data, self._encoding.law)
+        data = self._odd + data if self._odd else data
+        whole = len(data) // 2 * 2
+        self._odd = data[whole:]
+        return pcm16_to_float(data[:whole])
 
 
 PCM: Final = Format("audio/pcm", 24_000)

@@ -1,12 +1,25 @@
-"""What clients may send: one model an event. Unknown fields are ignored, wrong ones refused."""
+"""What clients may send: one model an event. Unknown fields are ignored, wrong ones refused.
+
+Null is the default at every depth: of a field that has no other meaning for it, it is left out.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from server.http.errors import RequestError
 from step_audio.core.delivery import SPEEDS, VOLUMES
@@ -27,42 +40,46 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, given: Any) -> Any:
+        """Leave out nulls of fields that are not made for them."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None or cls._has(name)}
 
-class Pcm24(Wire):
-    type: Literal["audio/pcm"]
-    rate: Literal[24000] = 24000
+    @classmethod
+    def _has(cls, name: str) -> bool:
+        """Return whether a null in a field says something."""
+        field = cls.model_fields.get(name)
+        return field is not None and type(None) in get_args(field.annotation)
 
 
-class G711(Wire):
-    type: Literal["audio/pcmu", "audio/pcma"]
-    rate: Literal[8000] = 8000
+class FormatPatch(Wire):
+    """A part of an encoding; `rate` only confirms what the type says."""
+
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] | None = None
+    rate: int | None = None
 
 
-AudioFormat = Annotated[Pcm24 | G711, Field(discriminator="type")]
+class TurnDetectionPatch(Wire):
+    """A part of a turn detection, of either kind; what is absent stays as it is."""
 
-
-class ServerVad(Wire):
-    type: Literal["server_vad"]
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] = 300
+    type: Literal["server_vad", "semantic_vad"] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=5000)] | None = None
     silence_duration_ms: Annotated[int, Field(ge=100, le=10_000)] | None = None
     idle_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] | None = None
-    create_response: bool = True
-    interrupt_response: bool = True
-
-
-class SemanticVad(Wire):
-    type: Literal["semantic_vad"]
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-    create_response: bool = True
-    interrupt_response: bool = True
+    eagerness: Literal["low", "medium", "high", "auto"] | None = None
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
 
 
 class AudioInput(Wire):
-    format: AudioFormat | None = None
+    format: FormatPatch | None = None
     transcription: dict[str, Any] | None = None
     noise_reduction: dict[str, Any] | None = None
-    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = None
+    turn_detection: TurnDetectionPatch | None = None
 
 
 class VoiceRef(Wire):
@@ -70,7 +87,7 @@ class VoiceRef(Wire):
 
 
 class AudioOutput(Wire):
-    format: AudioFormat | None = None
+    format: FormatPatch | None = None
     voice: Id | VoiceRef | None = None
     speed: Annotated[float, Field(ge=SPEEDS[0], le=SPEEDS[1])] | None = None
     volume: Annotated[float, Field(ge=VOLUMES[0], le=VOLUMES[1])] | None = None
@@ -82,19 +99,43 @@ class SessionAudio(Wire):
 
 
 class Tool(Wire):
-    type: Literal["function"]
+    """A function that the client runs."""
+
+    type: Literal["function"] = "function"
     name: Id
     description: Words = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class UnservedTool(Wire):
+    """A tool of a kind that this server does not run, such as `mcp`."""
+
+    type: Id
+    server_label: ShortWords | None = None
+
+
 class NamedTool(Wire):
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     name: Id
 
 
-Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
-ToolChoice = Literal["auto", "none", "required"] | NamedTool
+def _kind_of_tool(given: Any) -> str:
+    kind = given.get("type") if isinstance(given, dict) else getattr(given, "type", None)
+    return "function" if kind in (None, "function") else "unserved"
+
+
+AnyTool = Annotated[
+    Annotated[Tool, Tag("function")] | Annotated[UnservedTool, Tag("unserved")],
+    Discriminator(_kind_of_tool),
+]
+Tools = Annotated[list[AnyTool], Field(max_length=MAX_TOOLS)]
+ToolChoice = (
+    Literal["auto", "none", "required"]
+    | Annotated[
+        Annotated[NamedTool, Tag("function")] | Annotated[UnservedTool, Tag("unserved")],
+        Discriminator(_kind_of_tool),
+    ]
+)
 Modalities = Annotated[list[Literal["audio", "text"]], Field(min_length=1, max_length=1)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 """Of the beta shape."""
@@ -112,10 +153,14 @@ class StylePatch(Wire):
     loudness: Level | None = None
 
 
+Purpose = Literal["realtime", "transcription"]
+"""Of a session: a conversation, or words alone."""
+
+
 class SessionPatch(Wire):
     """A part of a session; what is absent stays as it is."""
 
-    type: Literal["realtime"] | None = None
+    type: Purpose = "realtime"
     output_modalities: Modalities | None = None
     instructions: Words | None = None
     style: StylePatch | None = None
@@ -124,6 +169,7 @@ class SessionPatch(Wire):
     tool_choice: ToolChoice | None = None
     max_output_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
+    prompt: dict[str, Any] | str | None = None
     include: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=16)] | None = (
         None
     )
@@ -135,12 +181,17 @@ class ContentPart(Wire):
     audio: str | None = None
     transcript: Words | None = None
 
+    @property
+    def words(self) -> str:
+        """What it says in letters."""
+        return self.text or self.transcript or ""
+
 
 class MessageItem(Wire):
     type: Literal["message"]
     id: Id | None = None
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[ContentPart], Field(min_length=1, max_length=64)]
+    content: Annotated[list[ContentPart], Field(max_length=64)] = Field(default_factory=list)
 
 
 class FunctionCallItem(Wire):
@@ -148,14 +199,14 @@ class FunctionCallItem(Wire):
     id: Id | None = None
     call_id: Id | None = None
     name: Id
-    arguments: Words
+    arguments: Words = "{}"
 
 
 class FunctionOutputItem(Wire):
     type: Literal["function_call_output"]
     id: Id | None = None
     call_id: Id
-    output: Words
+    output: Words = ""
 
 
 ClientItem = Annotated[
@@ -198,7 +249,7 @@ class SessionRestore(Wire):
 
 
 class SessionUpdate(Wire):
-    session: SessionPatch
+    session: SessionPatch | None
 
 
 class BufferAppend(Wire):
@@ -224,8 +275,13 @@ class ItemRetrieve(Wire):
 
 class ItemTruncate(Wire):
     item_id: Id
-    content_index: Annotated[int, Field(ge=0)]
-    audio_end_ms: Annotated[int, Field(ge=0), AfterValidator(lambda ms: min(ms, MAX_AUDIO_MS))]
+    content_index: Annotated[int, Field(ge=0)] = 0
+    audio_end_ms: Annotated[
+        int,
+        Field(ge=0),
+        BeforeValidator(lambda ms: int(ms) if isinstance(ms, float) else ms),
+        AfterValidator(lambda ms: min(ms, MAX_AUDIO_MS)),
+    ]
 
 
 class ItemDelete(Wire):

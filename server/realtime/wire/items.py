@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from server.http.errors import RequestError
@@ -13,13 +14,18 @@ from step_audio.dialog.prompting.conversation import (
     Called,
     Conversation,
     Item,
+    MultiPartMessage,
     Returned,
+    SpokenPart,
     Typed,
     UserAudio,
+    WrittenPart,
 )
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 _INWARD: Final[dict[str, Role]] = {"user": "human", "assistant": "assistant", "system": "system"}
 _OUTWARD: Final = {"human": "user", "tool": "user"}
+_SOUNDS: Final = ("input_audio", "output_audio", "audio")
 
 
 def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
@@ -35,6 +41,10 @@ def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
             content = [{"type": kind, "text": item.text}]
             role = _OUTWARD.get(item.role, item.role)
             return {**base, "type": "message", "role": role, "content": content}
+        case MultiPartMessage():
+            role = _OUTWARD.get(item.role, item.role)
+            content = [_wire_part(part, assistant=role == "assistant") for part in item.parts]
+            return {**base, "type": "message", "role": role, "content": content}
         case Answer():
             kind, key = ("output_audio", "transcript") if item.groups else ("output_text", "text")
             content = [{"type": kind, key: item.text}]
@@ -47,6 +57,15 @@ def wire_item(item: Item, status: str = "completed") -> dict[str, Any]:
             result = item.result
             facts = {"call_id": result.call_id, "output": result.output}
             return {**base, "type": "function_call_output", **facts}
+
+
+def _wire_part(part: WrittenPart | SpokenPart, *, assistant: bool) -> dict[str, Any]:
+    side = "output" if assistant else "input"
+    if isinstance(part, SpokenPart):
+        return {"type": f"{side}_audio", "transcript": part.transcript}
+    if part.spoken:
+        return {"type": f"{side}_audio", "transcript": part.text}
+    return {"type": f"{side}_text", "text": part.text}
 
 
 def shown_before(conversation: Conversation, item_id: str) -> str | None:
@@ -72,23 +91,61 @@ def item_events(conversation: Conversation, item: Item) -> list[dict[str, Any]]:
     ]
 
 
-def domain_item(item: wire.ClientItem, item_id: str, conversation: Conversation) -> Item:
-    """Return the item a client wants added; messages by their words.
+def message(
+    given: wire.MessageItem,
+    item_id: str,
+    sounds: Sequence[SpokenQuestion],
+    where: str = "item",
+) -> Item:
+    """Return a client's message, all its parts in order.
+
+    Args:
+        given: as it came.
+        item_id: of the item.
+        sounds: its parts with sound, in order.
+        where: its place in the client's event.
 
     Raises:
-        RequestError: a message without words, or the output of a call nobody made.
+        RequestError: too many words.
+    """
+    if sum(len(part.words) for part in given.content) > wire.MAX_TEXT_CHARS:
+        raise RequestError(
+            f"a message may hold {wire.MAX_TEXT_CHARS} characters", param=f"{where}.content"
+        )
+    left, parts = iter(sounds), list[WrittenPart | SpokenPart]()
+    for part in given.content:
+        if has_sound(given, part):
+            sound = next(left)
+            parts.append(SpokenPart(sound.groups, part.transcript, sound.speech))
+        else:
+            spoken = part.type in _SOUNDS and part.text is None
+            parts.append(WrittenPart(part.words, spoken))
+    match parts:
+        case [SpokenPart(groups, transcript, speech)]:
+            return UserAudio(item_id, groups, transcript, speech=speech)
+        case [WrittenPart(text, False)] if text.strip():
+            return Typed(item_id, _INWARD[given.role], text)
+        case _:
+            return MultiPartMessage(item_id, _INWARD[given.role], tuple(parts))
+
+
+def has_sound(given: wire.MessageItem, part: wire.ContentPart) -> bool:
+    """Return whether a part of a message is sound to be heard: only the user's is."""
+    return given.role == "user" and bool(part.audio)
+
+
+def domain_item(
+    item: wire.FunctionCallItem | wire.FunctionOutputItem,
+    item_id: str,
+    conversation: Conversation,
+    where: str = "item",
+) -> Item:
+    """Return a call or its result as a client wants it added.
+
+    Raises:
+        RequestError: the output of a call nobody made.
     """
     match item:
-        case wire.MessageItem():
-            words = [part.text or part.transcript or "" for part in item.content]
-            text = "\n".join(word for word in words if word)
-            if not text.strip():
-                raise RequestError("the message holds no text", param="item.content")
-            if len(text) > wire.MAX_TEXT_CHARS:
-                raise RequestError(
-                    f"a message may hold {wire.MAX_TEXT_CHARS} characters", param="item.content"
-                )
-            return Typed(item_id, _INWARD[item.role], text)
         case wire.FunctionCallItem():
             call_id = item.call_id or f"call_{new_id()}"
             return Called(item_id, ToolCall(call_id, item.name, item.arguments))
@@ -100,5 +157,5 @@ def domain_item(item: wire.ClientItem, item_id: str, conversation: Conversation)
             raise RequestError(
                 f"no call {item.call_id!r} in this conversation",
                 code="invalid_call_id",
-                param="item.call_id",
+                param=f"{where}.call_id",
             )

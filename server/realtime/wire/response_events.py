@@ -13,14 +13,17 @@ from server.realtime.wire.audio import AudioEncoder
 from server.realtime.wire.items import wire_item
 from server.realtime.wire.session_config import SessionConfig
 from step_audio.core.errors import StepAudioError
-from step_audio.core.types import TextDelta, ToolCall, ToolResult, Transcript
+from step_audio.core.types import AudioChunk, Reasoning, TextDelta, ToolCall, ToolResult, Transcript
 from step_audio.dialog.prompting.context_window import Usage
 from step_audio.dialog.prompting.conversation import Called, call_item_id
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.recognition.speech import rest_of
+from step_audio.dialog.response.pipeline import AnswerEvent
 
 Event = dict[str, Any]
 
 BUILTIN_CALLS: Final = "response.builtin_tool_call"
+REASONING: Final = "response.reasoning_text"
+"""In the words of OpenAI's Responses API; sent only to sessions that include it."""
 Status = Literal["completed", "cancelled", "incomplete", "failed"]
 
 
@@ -39,13 +42,40 @@ def error_event(error: Exception, *, event_id: str | None) -> Event:
     }
 
 
-def transcript_events(item_id: str, text: str, seconds: float) -> list[Event]:
-    """Return the events that tell a client what was heard in its spoken item."""
-    kind = "conversation.item.input_audio_transcription"
-    where = {"item_id": item_id, "content_index": 0}
-    usage = {"type": "duration", "seconds": seconds}
-    delta: list[Event] = [{"type": f"{kind}.delta", **where, "delta": text}] if text else []
-    return [*delta, {"type": f"{kind}.completed", **where, "transcript": text, "usage": usage}]
+_TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
+
+
+def transcript_delta(item_id: str, words: str) -> Event:
+    """Return the event for words that were heard and will not change."""
+    return {
+        "type": f"{_TRANSCRIPTION}.delta",
+        "item_id": item_id,
+        "content_index": 0,
+        "delta": words,
+    }
+
+
+def transcript_events(
+    item_id: str, heard: Transcript, seconds: float, shown: str = ""
+) -> list[Event]:
+    """Return the events that tell a client what was heard in its spoken item.
+
+    Args:
+        seconds: its length.
+        shown: words of it that were told already.
+    """
+    rest = rest_of(heard.text, shown)
+    delta: list[Event] = [transcript_delta(item_id, rest)] if rest else []
+    completed: Event = {
+        "type": f"{_TRANSCRIPTION}.completed",
+        "item_id": item_id,
+        "content_index": 0,
+        "transcript": heard.text,
+        "usage": {"type": "duration", "seconds": seconds},
+    }
+    if heard.language:
+        completed["language"] = heard.language
+    return [*delta, completed]
 
 
 def failed_transcript(item_id: str, error: StepAudioError) -> Event:
@@ -88,7 +118,9 @@ class ResponseTranslator:
         question_s: its length.
         usage: what the answer takes, counted while it runs.
         aside: the response is not part of the conversation.
+        warnings: what the client asked for and does not get.
         told: spoken items whose transcripts the client has; extended.
+        shown_words: what was shown of spoken items while they were spoken, by item id.
     """
 
     response_id: str
@@ -101,7 +133,9 @@ class ResponseTranslator:
     question_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
     aside: bool = False
+    warnings: tuple[dict[str, Any], ...] = ()
     told: set[str] = field(default_factory=set)
+    shown_words: dict[str, str] = field(default_factory=dict)
     finished: bool = False
     _output: list[dict[str, Any]] = field(default_factory=list)
     _text: str = ""
@@ -126,7 +160,8 @@ class ResponseTranslator:
 
     def created(self) -> list[Event]:
         """Return the events that open the response."""
-        return [{"type": "response.created", "response": self._response("in_progress", None)}]
+        out = {"type": "response.created", "response": self._response("in_progress", None)}
+        return [{**out, "warnings": list(self.warnings)} if self.warnings else out]
 
     def on(self, event: AnswerEvent) -> list[Event]:
         """Return the wire events of one answer event.
@@ -137,8 +172,8 @@ class ResponseTranslator:
         if self.finished:  # late: the response is over for the client
             return []
         match event:
-            case Transcript():
-                return self._transcript(event)
+            case Transcript() | Reasoning():
+                return self._aside(event)
             case TextDelta():
                 self._text += event.text
                 kind = "output_audio_transcript" if self._aloud else "output_text"
@@ -196,7 +231,19 @@ class ResponseTranslator:
         if self.question is None or self.question in self.told:
             return []
         self.told.add(self.question)
-        return transcript_events(self.question, event.text, self.question_s)
+        shown = self.shown_words.pop(self.question, "")
+        return transcript_events(self.question, event, self.question_s, shown)
+
+    def _aside(self, event: Transcript | Reasoning) -> list[Event]:
+        """Return the events of what is no part of the answer."""
+        return self._transcript(event) if isinstance(event, Transcript) else self._reasoning(event)
+
+    def _reasoning(self, event: Reasoning) -> list[Event]:
+        """Show what the model thinks to clients whose session includes it."""
+        if REASONING not in self.config.include:
+            return []
+        kind = {"type": f"{REASONING}.delta", "response_id": self.response_id}
+        return [{**kind, "item_id": self.answer_id, "delta": event.text}]
 
     def _message(self, status: str) -> dict[str, Any]:
         kind, key = ("output_audio", "transcript") if self._aloud else ("output_text", "text")

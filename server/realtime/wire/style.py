@@ -1,5 +1,7 @@
 """How a session wants to be spoken to: role, emotion, dialect, song, five levels of speed and
-loudness. What the model takes goes into its instructions; speed and loudness are done to the sound.
+loudness. Where a second model reads the answers aloud, what it has tags for is told to it; what a
+model takes in words goes behind its instructions; the rest of speed and loudness is done to the
+sound.
 """
 
 from __future__ import annotations
@@ -8,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.speakable.style_tags import HUMMING, RAP, Style, StyleReach, style_named
+from step_audio.dialog.speakable.style_tags import PLAIN as PLAIN_STYLE
 
 NORMAL: Final = 3
 _SPEEDS: Final = {1: 0.7, 2: 0.85, 3: 1.0, 4: 1.2, 5: 1.45}
+_SPEED_TAGS: Final = {1: "慢速2", 2: "慢速1", 4: "快速1", 5: "快速2"}
 _VOLUMES: Final = {1: 0.35, 2: 0.6, 3: 1.0, 4: 1.5, 5: 2.2}
+_MODES: Final = {"sing": HUMMING, "rap": RAP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +31,71 @@ class SessionStyle:
     speed: int = NORMAL
     loudness: int = NORMAL
 
-    @property
-    def speed_factor(self) -> float:
-        """What the level of speed does to the sound."""
-        return _SPEEDS[self.speed]
+    def speed_factor(self, reach: StyleReach) -> float:
+        """What the level of speed does to the sound: nothing where the model is told it."""
+        return 1.0 if "speed" in self._told(reach) else _SPEEDS[self.speed]
 
     @property
     def volume_factor(self) -> float:
         """What the level of loudness does to the sound."""
         return _VOLUMES[self.loudness]
 
-    def instructions(self, given: str) -> str:
-        """Return a client's instructions with what the style adds."""
+    @property
+    def lines(self) -> str:
+        """What the style adds to the instructions of a model that takes them."""
         texts = dict(line.split(": ", 1) for line in load_prompt("style").splitlines())
         words = {"role": self.role, "emotion": self.emotion, "dialect": self.dialect}
         lines = [texts[name].format(word) for name, word in words.items() if word]
         lines += [texts[self.mode]] if self.mode in texts else []
-        return "\n".join([given, *lines] if given else lines)
+        return "\n".join(lines)
 
-    def wire(self, *, takes_instructions: bool) -> dict[str, Any]:
-        """Return the object of the protocol; `applied` names the wishes that take effect."""
+    def spoken(self, reach: StyleReach) -> Style:
+        """Return what the model that reads aloud is told."""
+        style = PLAIN_STYLE
+        for tag in self._told(reach).values():
+            style = style.with_more(Style((tag,)))
+        return style
+
+    def wire(self, reach: StyleReach) -> dict[str, Any]:
+        """Return the object of the protocol; `applied` names the wishes that take effect.
+
+        A wish has an effect when the model that makes the sound is told of it, or the sound is
+        changed; for a role it is enough that the model which writes is told.
+        """
         waiting = {
             "role": self.role,
             "emotion": self.emotion,
             "dialect": self.dialect,
             "mode": None if self.mode == "speech" else self.mode,
         }
-        applied = [name for name, wish in waiting.items() if wish and takes_instructions]
         levels = {"speed": self.speed, "loudness": self.loudness}
-        applied += [name for name, level in levels.items() if level != NORMAL]
+        told = self.spoken(reach).tags
+        tagged = {name for name, tag in self._told(reach).items() if tag in told}
+        in_words = {"role"} if reach.instructions else set()
+        in_words |= set(waiting) if reach.instructions and reach.speaks_itself else set()
+        applied = [name for name, wish in waiting.items() if wish and name in tagged | in_words]
+        applied += [
+            name
+            for name, level in levels.items()
+            if level != NORMAL and (name in tagged or name not in self._told(reach))
+        ]
         return {**waiting, "mode": self.mode, **levels, "applied": applied}
+
+    def _told(self, reach: StyleReach) -> dict[str, str]:
+        """Return the wishes for which the model that reads aloud has a tag, each with it."""
+        if not reach.tags:
+            return {}
+        song = _MODES.get(self.mode)
+        if song and reach.songs:
+            return {"mode": song}  # it takes nothing beside it
+        told: dict[str, str] = {}
+        for name, word in (("emotion", self.emotion), ("dialect", self.dialect)):
+            named = style_named(word) if word else None
+            if named and named.tags and not named.song:
+                told[name] = named.tags[0]
+        if self.speed in _SPEED_TAGS:
+            told["speed"] = _SPEED_TAGS[self.speed]
+        return told
 
 
 PLAIN: Final = SessionStyle()

@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from server.realtime.wire.client_events import SemanticVad, ServerVad
+from server.http.errors import RequestError
+from server.realtime.wire.client_events import TurnDetectionPatch
 from step_audio.dialog.settings import TurnSettings
 from step_audio.dialog.turns.input_audio import Detection
 
+Kind = Literal["server_vad", "semantic_vad"]
 Eagerness = Literal["low", "medium", "high", "auto"]
 
 _PATIENCE: Final[dict[Eagerness, float]] = {"low": 2.0, "medium": 1.0, "auto": 1.0, "high": 0.6}
 """Silence that ends a turn, in silences of the profile."""
 _UNFINISHED: Final = 3
 """Times as much silence after words that sound as if more were to come."""
+_PATCHED: Final = {  # field of a patch -> of what holds
+    "threshold": "threshold",
+    "prefix_padding_ms": "prefix_ms",
+    "idle_timeout_ms": "idle_ms",
+    "eagerness": "eagerness",
+    "create_response": "create_response",
+    "interrupt_response": "interrupt_response",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +35,7 @@ class TurnDetection:
     silence after an answer make the model speak.
     """
 
-    kind: Literal["server_vad", "semantic_vad"]
+    kind: Kind
     silence_ms: int
     threshold: float = 0.5
     prefix_ms: int = 300
@@ -41,14 +51,16 @@ class TurnDetection:
 
     def wire(self) -> dict[str, Any]:
         """Return the object of the protocol."""
-        own: dict[str, Any] = {"eagerness": self.eagerness}
-        if self.kind == "server_vad":
-            own = {
-                "threshold": self.threshold,
-                "prefix_padding_ms": self.prefix_ms,
-                "silence_duration_ms": self.silence_ms,
-                "idle_timeout_ms": self.idle_ms,
-            }
+        own: dict[str, Any] = {
+            "threshold": self.threshold,
+            "prefix_padding_ms": self.prefix_ms,
+            "silence_duration_ms": self.silence_ms,
+            "idle_timeout_ms": self.idle_ms,
+        }
+        if self.kind == "semantic_vad":  # which has them where a client chose them
+            usual = {"threshold": 0.5, "prefix_padding_ms": 300, "idle_timeout_ms": None}
+            own = {key: own[key] for key, value in usual.items() if own[key] != value}
+            own = {"eagerness": self.eagerness, **own}
         return {
             "type": self.kind,
             **own,
@@ -66,25 +78,39 @@ class TurnDetection:
         )
 
 
-def chosen(patch: ServerVad | SemanticVad, turns: TurnSettings) -> TurnDetection:
-    """Return a client's choice, the profile's where it is silent."""
-    if isinstance(patch, SemanticVad):
-        choice = TurnDetection(
-            "semantic_vad",
-            round(turns.silence_ms * _PATIENCE[patch.eagerness]),
-            eagerness=patch.eagerness,
-        )
-    else:
-        silence_ms = patch.silence_duration_ms
-        choice = TurnDetection(
-            "server_vad",
-            turns.silence_ms if silence_ms is None else silence_ms,
-            threshold=patch.threshold,
-            prefix_ms=patch.prefix_padding_ms,
-            idle_ms=patch.idle_timeout_ms,
-        )
-    return replace(
-        choice,
-        create_response=patch.create_response,
-        interrupt_response=patch.interrupt_response,
-    )
+def updated(
+    before: TurnDetection | None, patch: TurnDetectionPatch | None, turns: TurnSettings, where: str
+) -> TurnDetection | None:
+    """Return a client's choice, what held before where it is silent, the profile's before that.
+
+    Threshold, padding, silence and idle time are taken with either kind. Null stands for the
+    default; a whole null for none.
+
+    Raises:
+        RequestError: `eagerness` with `server_vad`; `where` is the place of the patch.
+    """
+    if patch is None:
+        return None
+    given = patch.model_fields_set
+    kind: Kind = patch.type or (before.kind if before and "type" not in given else "server_vad")
+    if patch.eagerness is not None and kind == "server_vad":
+        if patch.type is not None:
+            said = "server_vad has no eagerness; send semantic_vad, or silence_duration_ms"
+            raise RequestError(said, param=f"{where}.eagerness")
+        kind = "semantic_vad"
+    default = TurnDetection(kind, turns.silence_ms)
+    out = default if before is None else replace(before, kind=kind)
+    changes = {
+        here: getattr(default, here) if getattr(patch, there) is None else getattr(patch, there)
+        for there, here in _PATCHED.items()
+        if there in given
+    }
+    out = replace(out, **changes)
+    if patch.silence_duration_ms is not None:
+        return replace(out, silence_ms=patch.silence_duration_ms)
+    changed = before is None or before.kind != kind or given & {"eagerness", "silence_duration_ms"}
+    if not changed:
+        return out
+    if kind == "server_vad":
+        return replace(out, silence_ms=turns.silence_ms, eagerness="auto")
+    return replace(out, silence_ms=round(turns.silence_ms * _PATIENCE[out.eagerness]))

@@ -29,7 +29,7 @@ from step_audio.dialog.prompting.conversation import (
     Typed,
     UserAudio,
 )
-from step_audio.dialog.transcription import groups_of
+from step_audio.dialog.transcription import spoken_in
 
 
 class SpokenAnswers:
@@ -51,9 +51,13 @@ class SpokenAnswers:
 
 
 async def conversation_of(
-    request: ChatRequest, assistant: Assistant, spoken: SpokenAnswers
+    request: ChatRequest, assistant: Assistant, spoken: SpokenAnswers, warnings: list[str]
 ) -> tuple[Conversation, str]:
     """Return (conversation, instructions).
+
+    Args:
+        request, assistant, spoken: what is asked, by whom it is heard, what was said before.
+        warnings: is told what was skipped of sound.
 
     Raises:
         RequestError: sound that cannot be used, or a reference to nothing; says where.
@@ -63,17 +67,24 @@ async def conversation_of(
         if isinstance(message, SystemMessage):
             instructions.append(_text(message.content))
             continue
-        for item in await _items(message, f"messages.{at}", assistant, spoken, names):
+        where = f"messages.{at}"
+        for item in await _items(message, where, assistant, spoken, names, warnings=warnings):
             conversation.add(item)
     return conversation, "\n".join(instructions)
 
 
 async def _items(
-    message: Message, where: str, assistant: Assistant, spoken: SpokenAnswers, names: dict[str, str]
+    message: Message,
+    where: str,
+    assistant: Assistant,
+    spoken: SpokenAnswers,
+    names: dict[str, str],
+    *,
+    warnings: list[str],
 ) -> list[Item]:
     match message:
         case UserMessage():
-            return await _asked(message, where, assistant)
+            return await _asked(message, where, assistant, warnings)
         case AssistantMessage():
             return _answered(message, where, spoken, names)
         case ToolMessage():
@@ -90,19 +101,23 @@ async def _items(
             return []
 
 
-async def _asked(message: UserMessage, where: str, assistant: Assistant) -> list[Item]:
+async def _asked(
+    message: UserMessage, where: str, assistant: Assistant, warnings: list[str]
+) -> list[Item]:
     if isinstance(message.content, str):
         return [Typed(_item_id(), "human", message.content)]
     items: list[Item] = []
     for at, part in enumerate(message.content):
         if isinstance(part, AudioPart):
-            pcm, rate_hz = await decoded_base64(
+            sound = await decoded_base64(
+                assistant.services,
                 part.input_audio.data,
                 max_s=assistant.settings.max_question_s,
                 param=f"{where}.content.{at}.input_audio",
             )
-            groups = await groups_of(assistant, pcm, rate_hz)
-            items.append(UserAudio(_item_id(), groups))
+            warnings += sound.warnings
+            question = await spoken_in(assistant, sound.pcm, sound.rate_hz)
+            items.append(UserAudio.spoken(_item_id(), question))
         else:
             items.append(Typed(_item_id(), "human", part.text))
     return items

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from server.http.body import Body
 from server.voice_names import VoiceId
-from step_audio.core.encoding import AudioFormat
+from step_audio.core.encoding import AudioFormat, usual_name
 from step_audio.core.ports import ToolSpec
 from step_audio.dialog.tool_calls.tool_choice import ToolChoice
 
@@ -133,17 +133,24 @@ class FunctionName(Body):
     name: str
 
 
+def _format_name(given: Any) -> Any:
+    return given if given == "pcm16" else usual_name(given)
+
+
 class ChatAudioOutput(Body):
     """How a spoken answer is wanted."""
 
     voice: str | VoiceId | None = None
-    format: AudioFormat | Literal["pcm16"] = "wav"
+    format: Annotated[AudioFormat | Literal["pcm16"], BeforeValidator(_format_name)] = "wav"
 
 
 class StreamOptions(Body):
     """What a stream tells besides the answer."""
 
     include_usage: bool | None = None
+
+
+Stops = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=16)]
 
 
 class ChatRequest(Body):
@@ -174,6 +181,20 @@ class ChatRequest(Body):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     n: Literal[1] | None = None
+    stop: Annotated[str, Field(max_length=256)] | Stops | None = None
+    """Text of an answer ends before the first of these."""
+    parallel_tool_calls: bool | None = None
+    """False: only the first call of an answer counts."""
+    response_format: dict[str, Any] | None = None
+    """`{"type": "text"}`; no model here is held to a schema."""
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, Any] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+    web_search_options: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatRequest:
@@ -182,6 +203,30 @@ class ChatRequest(Body):
         if self.stream and self.aloud and self.audio and self.audio.format != "pcm16":
             raise ValueError("a stream carries audio.format pcm16 only")
         return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends the text of an answer."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(stop for stop in given if stop)
+
+    @property
+    def unserved(self) -> tuple[str, str] | None:
+        """The field that asks for what no model here does, and what to do; None: there is none."""
+        if (self.response_format or {}).get("type", "text") != "text":
+            return "response_format", "answers are plain text here; ask for JSON in a message"
+        if self.stops and self.aloud:
+            return "stop", "speech cannot be cut at a word; leave stop out, or ask for text"
+        for name in ("functions", "function_call"):
+            if getattr(self, name):
+                return name, "send tools and tool_choice instead"
+        for name in (
+            *("logprobs", "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty"),
+            "web_search_options",
+        ):
+            if getattr(self, name) is not None and getattr(self, name) not in (False, 0, {}):
+                return name, "no model here does that; leave it out"
+        return None
 
     @property
     def aloud(self) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from server.admission.limits import ServerSettings, Slots
-from server.http.errors import expects, responses
+from server.http.errors import RequestError, expects, responses
 from server.http.sse import with_error
 from server.http.streamed import Streamed
+from server.http.uploads import warning_headers
 from server.routes.chat.answer import ChatReply, pieces, whole
 from server.routes.chat.history import SpokenAnswers, conversation_of
 from server.routes.chat.models import ChatRequest
@@ -37,20 +38,31 @@ def chat_router(
         summary="Answer text or speech, in text or speech.",
     )
     async def completions(request: ChatRequest) -> Streamed:
+        if request.unserved is not None:
+            param, said = request.unserved
+            raise RequestError(f"{param}: {said}", code="unsupported_value", param=param)
         wanted = request.audio.voice if request.audio else None
-        voice = names.resolve_field(wanted, "audio.voice")
-        answer = _answer(assistant, request, voice, slots, spoken)
+        voice = await names.resolve_field(wanted, "audio.voice")
+        warnings: list[str] = []
+        answer = _answer(assistant, request, voice, slots, spoken, warnings=warnings)
         return Streamed(
             with_error(answer) if request.stream else answer,
             "text/event-stream" if request.stream else "application/json",
             send_timeout_s=settings.send_timeout_s,
+            late_headers=lambda: warning_headers(warnings),
         )
 
     return router
 
 
 async def _answer(
-    assistant: Assistant, request: ChatRequest, voice: str, slots: Slots, spoken: SpokenAnswers
+    assistant: Assistant,
+    request: ChatRequest,
+    voice: str,
+    slots: Slots,
+    spoken: SpokenAnswers,
+    *,
+    warnings: list[str],
 ) -> AsyncGenerator[bytes, None]:
     sampling = _sampling(request, assistant.settings.sampling)
     reply = ChatReply(
@@ -60,9 +72,10 @@ async def _answer(
         f"audio_{new_id()}",
         request.client_tools,
         max_tokens=sampling.max_tokens,
+        warnings=warnings,
     )
     async with slots.wait():
-        conversation, instructions = await conversation_of(request, assistant, spoken)
+        conversation, instructions = await conversation_of(request, assistant, spoken, warnings)
         events = assistant.answer(
             conversation,
             voice=voice,

@@ -14,16 +14,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.admission.limits import ServerSettings, Slots, deny
 from server.admission.pace import Flooded, Pace
-from server.http.errors import error_response
-from server.routes.tts.session import SpeechSession
+from server.http.errors import RequestError, error_response
+from server.http.inbox import Inbox
+from server.http.websocket import TOO_LONG, chosen_subprotocol
+from server.routes.tts.session import ClientLost, SpeechSession
 from server.voice_names import VoiceNames
 from step_audio.core.errors import Overloaded
 from step_audio.dialog.assistant import Assistant
 
 _LOG = logging.getLogger(__name__)
 
-_SUBPROTOCOL: Final = "realtime"
-"""Browsers send their key beside it, and want one of what they offer chosen."""
 _FAILED: Final = (1011, "internal error; see the server's log")
 
 Close = tuple[int, str]
@@ -43,7 +43,7 @@ def tts_router(
         try:
             with slots.take():
                 offered = socket.scope.get("subprotocols", ())
-                await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in offered else None)
+                await socket.accept(chosen_subprotocol(offered))
                 end = await _serve(socket, assistant, settings, names)
             if end is not None:
                 with contextlib.suppress(*_GONE, RuntimeError):  # the client may have closed first
@@ -58,32 +58,71 @@ async def _serve(
     socket: WebSocket, assistant: Assistant, settings: ServerSettings, names: VoiceNames
 ) -> Close | None:
     """Follow one client; return how to close, None when it has gone."""
+    lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def send(event: dict[str, Any]) -> None:
-        async with asyncio.timeout(settings.send_timeout_s):
-            await socket.send_text(json.dumps(event))
+        try:
+            async with asyncio.timeout(settings.send_timeout_s):
+                await socket.send_text(json.dumps(event))
+        except (*_GONE, TimeoutError) as error:
+            if not lost.done():
+                lost.set_exception(error)
+            raise ClientLost from error
 
-    session = SpeechSession(assistant, names, send)
+    session, inbox = SpeechSession(assistant, names, send), Inbox(settings.max_body_bytes)
+    reader = asyncio.create_task(_read(socket, session, inbox, settings), name="tts.socket")
+    handler = asyncio.create_task(_handle(session, inbox), name="tts.events")
     try:
-        await session.open()
-        return await _read(socket, session, settings)
-    except Flooded as flood:
-        assistant.services.recorder.observe("guard_stops.flood", 1)
-        return 1008, str(flood)
-    except (*_GONE, TimeoutError):
-        return None
-    except Exception:
-        _LOG.exception("speech socket failed")
-        return _FAILED
+        ends: list[asyncio.Future[Any]] = [reader, handler, lost]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await session.close()
+        # First, since a framework around us may cancel each wait anew.
+        ending = [reader, handler, *session.tasks()]
+        for task in ending:
+            task.cancel()
+        lost.cancel()
+        await asyncio.wait(ending)
+    return _close(assistant, reader, handler, lost)
+
+
+def _close(
+    assistant: Assistant,
+    reader: asyncio.Task[Close | None],
+    handler: asyncio.Task[None],
+    lost: asyncio.Future[None],
+) -> Close | None:
+    """Return what the ends of a socket's tasks mean."""
+    for end in (lost, reader, handler):
+        match None if end.cancelled() else end.exception():
+            case Flooded() as flood:
+                assistant.services.recorder.observe("guard_stops.flood", 1)
+                return 1008, str(flood)
+            case TimeoutError():
+                assistant.services.recorder.observe("guard_stops.slow", 1)
+                return 1013, "nothing was read for too long; read faster, or try again later"
+            case WebSocketDisconnect() | OSError() | ClientLost():
+                return None
+            case Exception() as error:
+                _LOG.error("speech socket failed", exc_info=error)
+                return _FAILED
+    # A handler that was not told to stop ends only by a cancellation from within.
+    return _FAILED if reader.cancelled() else reader.result()
+
+
+async def _handle(session: SpeechSession, inbox: Inbox) -> None:
+    """Carry out one message after the other."""
+    await session.open()
+    while True:
+        await session.handle(await inbox.take() or "")
 
 
 async def _read(
-    socket: WebSocket, session: SpeechSession, settings: ServerSettings
+    socket: WebSocket, session: SpeechSession, inbox: Inbox, settings: ServerSettings
 ) -> Close | None:
+    """Take messages until the client leaves, whatever the session is busy with. Raises Flooded."""
     pace = Pace(settings.pace)
     while True:
+        await inbox.room()
         try:
             async with asyncio.timeout(settings.idle_timeout_s):
                 message = await socket.receive()
@@ -94,8 +133,11 @@ async def _read(
         if message["type"] == "websocket.disconnect":
             return None
         text = message.get("text")
-        if len(text or "") > settings.max_body_bytes:
-            return 1009, f"a message may have {settings.max_body_bytes} characters"
-        if wait_s := pace.hold(len(text or message.get("bytes") or b""), time.monotonic()):
+        size = len(text or message.get("bytes") or b"")
+        if size > settings.max_body_bytes or TOO_LONG in message:
+            said = f"a message may have {settings.max_body_bytes} characters"
+            await session.fail(RequestError(said, code="message_too_large"))
+            return 1009, said
+        if wait_s := pace.hold(size, time.monotonic()):
             await asyncio.sleep(wait_s)
-        await session.handle(text or "")
+        inbox.put(text, size)

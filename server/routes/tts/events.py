@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from server.http.body import Body
 from server.http.errors import RequestError
+from server.text_options import TextOptionFields
 from server.voice_names import VoiceId
+from step_audio.core.encoding import usual_name
 
 MAX_DELTA_CHARS = 10_000
 
 
-class CreateData(Body):
+class CreateData(TextOptionFields):
     """How the speech is wanted."""
 
     session_id: str | None = None
     voice_id: str | VoiceId | None = None
-    response_format: Literal["wav", "mp3", "flac", "opus", "pcm"] = "mp3"
+    response_format: Annotated[
+        Literal["wav", "mp3", "flac", "opus", "pcm"], BeforeValidator(usual_name)
+    ] = "mp3"
     sample_rate: Literal[8000, 16000, 24000, 48000] = 24000
     volume_ratio: Annotated[float, Field(ge=0.1, le=2.0)] = 1.0
     speed_ratio: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0

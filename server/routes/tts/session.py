@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 from uuid import uuid4
@@ -14,18 +16,26 @@ from server.http.resampled import ResampledChunks
 from server.routes.speech import MAX_INPUT_CHARS
 from server.routes.tts.events import Create, CreateData, Done, Flush, TextAppend, parse
 from server.voice_names import VoiceNames
+from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.encoding import AudioFormat, open_encoder
-from step_audio.core.errors import StepAudioError
+from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.reader import SpokenSentence
 from step_audio.dialog.speakable.sentences import SentenceSplitter
-from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
+from step_audio.dialog.speakable.style_tags import ReadingStyle
+
+_LOG = logging.getLogger(__name__)
 
 MAX_WHOLE_BYTES: Final = 8 << 20
 """The last event repeats all the sound; of more than this it does not."""
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientLost(Exception):
+    """The client takes nothing any more: whoever sends stops."""
 
 
 class SpeechSession:
@@ -48,24 +58,15 @@ class SpeechSession:
         await self._send("tts.connection.done")
 
     async def handle(self, message: str) -> None:
-        """Carry out one message; what is wrong with it is told to the client.
-
-        Raises:
-            OSError, TimeoutError: the client took no sound; there is nobody left to tell.
-        """
-        if self._task is not None and self._task.done():
-            self._task.result()
+        """Carry out one message; what is wrong with it is told to the client. Raises ClientLost."""
         try:
             await self._carry_out(message)
         except StepAudioError as error:
-            await self._fail(error)
+            await self.fail(error)
 
-    async def close(self) -> None:
-        """Stop reading and free the engine."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._task = self._reading = None
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return what runs for this session; its owner ends it, which frees the engine."""
+        return [] if self._task is None else [self._task]
 
     async def _carry_out(self, message: str) -> None:
         event = parse(message)
@@ -73,8 +74,8 @@ class SpeechSession:
             if self._reading is not None:
                 raise RequestError("a text is being read; end it with tts.text.done", code="busy")
             if self._task is not None:
-                await self._task
-            voice = self._names.resolve_field(event.data.voice_id, "data.voice_id")
+                await asyncio.wait([self._task])
+            voice = await self._names.resolve_field(event.data.voice_id, "data.voice_id")
             self._reading = _SocketReading(self._assistant, event.data, voice, self._send)
             self._newest = self._reading
             self._task = asyncio.create_task(self._read(self._reading), name="tts.read")
@@ -93,13 +94,14 @@ class SpeechSession:
                 await reading.end()
 
     async def _read(self, reading: _SocketReading) -> None:
-        try:
-            await reading.run()
-        except StepAudioError as error:
-            self._reading = None
-            await self._fail(error)
+        with contextlib.suppress(ClientLost):  # the socket's owner knows
+            failure = await _outcome(reading)
+            if failure is not None:
+                self._reading = None
+                await self.fail(failure)
 
-    async def _fail(self, error: StepAudioError) -> None:
+    async def fail(self, error: StepAudioError) -> None:
+        """Tell the client what is wrong."""
         param = error.param if isinstance(error, RequestError) else None
         facts = {"code": error.code, "message": str(error), "details": {"param": param}}
         await self._send("tts.response.error", **facts)
@@ -132,7 +134,8 @@ class _SocketReading:
         self._whole: list[bytes] = []
         self._whole_bytes = 0
         self._speaking = self._over = False
-        self._tag = ""  # the style that holds until the next
+        options = wanted.text_options(assistant.settings.text_options)
+        self._reader = assistant.text_reader(self._reading_style, options)
 
     @property
     def is_busy(self) -> bool:
@@ -177,6 +180,8 @@ class _SocketReading:
                     self._speaking = True
                     await self._sentence(entry)
                     self._speaking = False
+            if rest := self._reader.end():
+                await self._speak(rest[0].text, rest)
             await self._sound(b"".join(self._encoder.flush()), 0.0, status="finished")
             whole = b"".join(self._whole) if self._whole_bytes <= MAX_WHOLE_BYTES else b""
             await self._send("tts.response.audio.done", audio=base64.b64encode(whole).decode())
@@ -187,19 +192,27 @@ class _SocketReading:
                 self._line.get_nowait()
 
     async def _sentence(self, sentence: str) -> None:
-        if spans := styled(sentence):
-            said = " ".join(said for _, said in spans)
+        known = len(self._reader.warnings)
+        spoken = await self._assistant.read_sentence(self._reader, sentence)
+        for warning in self._reader.warnings[known:]:
+            await self._send(
+                "tts.response.warning", code="unreadable_text", message=warning, text=sentence
+            )
+        await self._speak(sentence, spoken)
+
+    async def _speak(self, sentence: str, spoken: Sequence[SpokenSentence]) -> None:
+        if spoken:
+            said = " ".join(part.text for part in spoken)
             outside = self._assistant.settings.domain.is_outside(said)
             told = {"out_of_domain": True} if outside else {}
             await self._send("tts.response.sentence.start", text=sentence, **told)
-            await self._say(self._tag + sentence)
+            await self._say(spoken)
             await self._send("tts.response.sentence.end", text=sentence)
-        self._tag = last_tag(sentence) or self._tag
 
-    async def _say(self, sentence: str) -> None:
+    async def _say(self, spoken: Sequence[SpokenSentence]) -> None:
         resampled = ResampledChunks(self._rate_hz)
         async with aclosing(
-            self._assistant.say(sentence, self._voice, self._reading_style)
+            self._assistant.say_sentences(spoken, self._voice, self._reading_style)
         ) as chunks:
             async for chunk in chunks:
                 for pcm in resampled.push(chunk):
@@ -219,6 +232,25 @@ class _SocketReading:
         await self._send(
             "tts.response.audio.delta", audio=audio, status=status, duration=round(seconds, 3)
         )
+
+
+async def _outcome(reading: _SocketReading) -> StepAudioError | None:
+    """Read to the end; return what broke, whatever it was. Raises ClientLost."""
+    try:
+        await reading.run()
+    except ClientLost:
+        raise
+    except StepAudioError as error:
+        return error
+    except asyncio.CancelledError:
+        if asked_to_stop():
+            raise
+        _LOG.exception("reading cancelled from within")
+        return PartFailed("reading")
+    except Exception:
+        _LOG.exception("reading failed")
+        return PartFailed("reading")
+    return None
 
 
 class _Flushed:

@@ -65,6 +65,11 @@ class Usage:
     output_audio: int = 0
     cut_off: bool = False
 
+    @property
+    def total(self) -> int:
+        """All ids, read and written."""
+        return self.input_text + self.input_audio + self.output_text + self.output_audio
+
 
 class ContextWindow:
     """Conversations to prompts for one model. Stateless: equal conversations, equal prompts."""
@@ -102,7 +107,8 @@ class ContextWindow:
         front = _Front(system, tools)
         ids, left_out = self._fitting(conversation, front, until, None)
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
-        return Prompt((*ids, *self._builder.header("assistant")), audio, left_out)
+        begin = self._builder.beginning
+        return Prompt((*begin, *ids, *self._builder.header("assistant")), audio, left_out)
 
     def text(self, text: str) -> tuple[int, ...]:
         """Return the ids of text inside a turn."""
@@ -117,7 +123,8 @@ class ContextWindow:
     ) -> tuple[int, ...]:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
         ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
-        return tuple(ids[:-1])  # the end of the turn is still to come
+        # The end of the turn is still to come.
+        return (*self._builder.beginning, *ids[:-1])
 
     def _fitting(
         self,
@@ -126,12 +133,18 @@ class ContextWindow:
         until: str | None,
         coming: UserAudio | None,
     ) -> tuple[list[int], int]:
-        room = self._max_ids - len(self._builder.header("assistant"))
+        fixed = len(self._builder.beginning) + len(self._builder.header("assistant"))
+        room = self._max_ids - fixed
         listed = self._listed(front.tools, int(room * _TOOLS_SHARE))
 
         def shown(recent_audio: int) -> list[Turn]:
             turns = shown_turns(
-                conversation, front.system, recent_audio=recent_audio, until=until, coming=coming
+                conversation,
+                front.system,
+                recent_audio=recent_audio,
+                until=until,
+                coming=coming,
+                takes_transcripts=self._vocab.heard_open is not None,
             )
             head = _head(turns)
             turns = [*turns[:head], *listed, *turns[head:]]
@@ -201,6 +214,8 @@ class ContextWindow:
             header = len(self._builder.header(turns[at].role))
             content = len(parts[at]) - header - 1
             cut = min(-(-excess // step) * step, content)
+            if _is_mixed(turns[at]):
+                cut = content  # between words and sound there is no step that fits both
             del parts[at][header : header + cut]
         _empty(parts[:-1], parts, room)
         if sum(map(len, parts)) > room:
@@ -223,6 +238,11 @@ class _Front:
 
     system: str
     tools: Sequence[ToolSpec]
+
+
+def _is_mixed(turn: Turn) -> bool:
+    """Return whether a turn has sound behind words."""
+    return any(isinstance(part, Audio) for part in turn.parts[1:])
 
 
 def _head(turns: Sequence[Turn]) -> int:

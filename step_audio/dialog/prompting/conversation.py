@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
+from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     GROUP_MS,
+    AudioChunk,
     Role,
     TextDelta,
     TokenGroup,
     ToolCall,
     ToolResult,
+    Transcript,
 )
+from step_audio.dialog.recognition.speech import Speech
+from step_audio.dialog.turns.utterance import SpokenQuestion
 
 ROOT = "root"
 """`after` of an item that goes to the front."""
@@ -22,11 +28,25 @@ ROOT = "root"
 
 @dataclass(frozen=True, slots=True)
 class UserAudio:
-    """A spoken question; `transcript` is what the model heard, None until it said so."""
+    """A spoken question.
+
+    Attributes:
+        groups: its tokens, () where no model takes any.
+        transcript: what was heard, None until it is known.
+        language: in which, ISO 639-1; "" unknown.
+        speech: its sound, for a speech recognizer or a chat model that hears.
+    """
 
     item_id: str
     groups: tuple[TokenGroup, ...]
     transcript: str | None = None
+    language: str = ""
+    speech: Speech | None = field(default=None, compare=False)
+
+    @classmethod
+    def spoken(cls, item_id: str, question: SpokenQuestion) -> UserAudio:
+        """Return the item of a question that was spoken here."""
+        return cls(item_id, question.groups, speech=question.speech)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +58,77 @@ class Typed:
     text: str
 
 
-def _nothing() -> tuple[str, list[TokenGroup], list[int]]:
-    return "", [], []
+@dataclass(frozen=True, slots=True)
+class WrittenPart:
+    """Words of a message; `spoken`: they were said, and their sound is not here."""
+
+    text: str
+    spoken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """Sound of a message; `transcript` is what the client said it holds, or what was heard."""
+
+    groups: tuple[TokenGroup, ...]
+    transcript: str | None = None
+    speech: Speech | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MultiPartMessage:
+    """A message of a client with several parts, with none, or with words that were spoken."""
+
+    item_id: str
+    role: Role
+    parts: tuple[WrittenPart | SpokenPart, ...]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it says nothing."""
+        return all(isinstance(p, WrittenPart) and not p.text.strip() for p in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A piece of an answer's sound.
+
+    Attributes:
+        ms: its length.
+        written: characters of the answer that had been written when it came.
+        group: its tokens, None where a speech model made it from text.
+    """
+
+    ms: float
+    written: int
+    group: TokenGroup | None = None
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the assistant said; grows while a response runs."""
+    """What the assistant said; grows while a response runs.
+
+    Attributes:
+        read_aloud: a second model reads the text, each piece of it followed by its sound; else the
+            model itself speaks, and its text runs ahead of its sound.
+        rest: what was not heard, once somebody asked for it with `go_on`.
+    """
 
     item_id: str
     text: str = ""
-    groups: list[TokenGroup] = field(default_factory=list)
+    read_aloud: bool = False
     started: bool = False
     truncated: bool = False
     rest: Answer | None = None
-    """What was not heard, once somebody asked for it with `go_on`."""
-    _text_at: list[int] = field(default_factory=list)
-    """Characters that had been written when group n was."""
-    _unheard: tuple[str, list[TokenGroup], list[int]] = field(default_factory=_nothing)
+    _sound: list[_Sound] = field(default_factory=list)
+    _unheard: tuple[str, list[_Sound]] = ("", [])
 
-    def add(self, event: TextDelta | TokenGroup) -> None:
+    @property
+    def groups(self) -> list[TokenGroup]:
+        """The tokens of its sound, none where a speech model made it."""
+        return [piece.group for piece in self._sound if piece.group is not None]
+
+    def add(self, event: TextDelta | TokenGroup | AudioChunk) -> None:
         """Append what the model produced next; after a truncation it goes to the rest, if any."""
         self.started = True
         if self.rest is not None:
@@ -65,51 +136,48 @@ class Answer:
             return
         if self.truncated:
             return
-        if isinstance(event, TextDelta):
-            self.text += event.text
-        else:
-            self.groups.append(event)
-            self._text_at.append(len(self.text))
+        written = len(self.text)
+        match event:
+            case TextDelta():
+                self.text += event.text
+            case TokenGroup():
+                self._sound.append(_Sound(GROUP_MS, written, event))
+            case AudioChunk():
+                self._sound.append(_Sound(event.duration_ms, written))
 
     @property
     def duration_ms(self) -> int:
         """Length of the spoken answer."""
-        return len(self.groups) * GROUP_MS
+        return round(sum(piece.ms for piece in self._sound))
 
     def truncate(self, audio_end_ms: int) -> None:
-        """Leave out what the user did not hear: groups beyond the time, and their text.
+        """Leave out what the user did not hear: sound beyond the time, and its text.
 
         A later call may know better, so what is left out is kept aside for it.
-
-        Text runs ahead of sound in the 10:15 layout, so the text written by then is only an
-        upper bound; the share of the answer that was heard is the closer estimate.
         """
         self.truncated = True
-        text, groups, at = self._whole()
-        heard = min(len(groups), max(0, -(-audio_end_ms // GROUP_MS)))
+        text, sound = self.text + self._unheard[0], self._sound + self._unheard[1]
+        heard, at_ms = 0, 0.0
+        while heard < len(sound) and at_ms < audio_end_ms:
+            at_ms += sound[heard].ms
+            heard += 1
         kept = text
-        if heard < len(groups):
-            written = at[heard - 1] if heard else 0
-            share = len(text) * heard // len(groups)
-            kept = _whole_words(text, min(written, share))
-        self.text, self.groups, self._text_at = kept, groups[:heard], at[:heard]
-        self._unheard = text[len(kept) :], groups[heard:], at[heard:]
-
-    def _whole(self) -> tuple[str, list[TokenGroup], list[int]]:
-        """Return text, groups and their places as they were before any truncation."""
-        text, groups, at = self._unheard
-        return self.text + text, self.groups + groups, self._text_at + at
+        if heard < len(sound):
+            at = _read_by if self.read_aloud else _spoken_by
+            kept = _whole_words(text, at(text, sound, heard))
+        self.text, self._sound = kept, sound[:heard]
+        self._unheard = text[len(kept) :], sound[heard:]
 
     def go_on(self, item_id: str) -> Answer:
         """Return an answer of its own that begins with what was not heard of this one.
 
         What the model still writes is added there.
         """
-        text, groups, at = self._unheard
-        self._unheard = "", [], []
+        text, sound = self._unheard
+        self._unheard = "", []
         self.truncated = True
-        from_here = [max(0, n - len(self.text)) for n in at]
-        self.rest = Answer(item_id, text, groups, started=True, _text_at=from_here)
+        from_here = [replace(p, written=max(0, p.written - len(self.text))) for p in sound]
+        self.rest = Answer(item_id, text, self.read_aloud, started=True, _sound=from_here)
         return self.rest
 
 
@@ -131,7 +199,8 @@ class Returned:
     internal: bool = False
 
 
-Item = UserAudio | Typed | Answer | Called | Returned
+Item = UserAudio | Typed | MultiPartMessage | Answer | Called | Returned
+Question = UserAudio | Typed | MultiPartMessage
 
 
 def call_item_id(call_id: str) -> str:
@@ -200,14 +269,15 @@ class Conversation:
         Transcripts that came while the fork was apart are kept.
         """
         told = {
-            item.item_id: item.transcript
+            item.item_id: (item.transcript, item.language)
             for item in self._items
             if isinstance(item, UserAudio) and item.transcript is not None
         }
         self._items = other._items
         for at, item in enumerate(self._items):
             if isinstance(item, UserAudio) and item.transcript is None and item.item_id in told:
-                self._items[at] = replace(item, transcript=told[item.item_id])
+                transcript, language = told[item.item_id]
+                self._items[at] = replace(item, transcript=transcript, language=language)
 
     def get(self, item_id: str) -> Item:
         """Return an item. Raises ItemNotFound."""
@@ -224,17 +294,36 @@ class Conversation:
             raise ItemNotFound(item_id, "spoken answer")
         item.truncate(audio_end_ms)
 
-    def last_question(self, *, until: str | None = None) -> UserAudio | Typed | None:
+    def last_question(self, *, until: str | None = None) -> Question | None:
         """Return the newest item of the user, or the newest up to an item. Raises ItemNotFound."""
         return last_question(self.up_to(until))
 
-    def transcribe(self, item_id: str, text: str) -> None:
+    def transcribe(self, item_id: str, heard: Transcript) -> None:
         """Note what was heard in a spoken question. Raises ItemNotFound: also when not spoken."""
         at = self._index(item_id)
         item = self._items[at]
         if not isinstance(item, UserAudio):
             raise ItemNotFound(item_id, "spoken question")
-        self._items[at] = replace(item, transcript=text)
+        self._items[at] = replace(item, transcript=heard.text, language=heard.language)
+
+    def transcribe_parts(self, item_id: str, heard: Sequence[Transcript]) -> None:
+        """Note what was heard in the spoken parts of a message that had no words, in order.
+
+        Raises:
+            ItemNotFound: also when it is no such message.
+        """
+        at = self._index(item_id)
+        item = self._items[at]
+        if not isinstance(item, MultiPartMessage):
+            raise ItemNotFound(item_id, "message of several parts")
+        found = iter(heard)
+        parts = [
+            replace(part, transcript=next(found).text)
+            if isinstance(part, SpokenPart) and part.transcript is None
+            else part
+            for part in item.parts
+        ]
+        self._items[at] = replace(item, parts=tuple(parts))
 
     def has_call(self, call_id: str) -> bool:
         """Return whether the assistant made the call `call_id`."""
@@ -251,14 +340,76 @@ class Conversation:
         raise ItemNotFound(item_id)
 
 
-def is_question(item: Item) -> TypeGuard[UserAudio | Typed]:
-    """Return whether the user said it."""
-    return isinstance(item, UserAudio) or (isinstance(item, Typed) and item.role == "human")
+def is_question(item: Item) -> TypeGuard[Question]:
+    """Return whether the user said it; an empty message asks nothing."""
+    if isinstance(item, Typed | MultiPartMessage):
+        blank = not item.text.strip() if isinstance(item, Typed) else item.is_blank
+        return item.role == "human" and not blank
+    return isinstance(item, UserAudio)
 
 
-def last_question(items: Sequence[Item]) -> UserAudio | Typed | None:
+def last_question(items: Sequence[Item]) -> Question | None:
     """Return the newest item of the user."""
     return next((item for item in reversed(items) if is_question(item)), None)
+
+
+def _spoken_by(text: str, sound: Sequence[_Sound], heard: int) -> int:
+    """Return how many characters a model that speaks itself had said after `heard` pieces.
+
+    Text runs ahead of sound in the 10:15 layout, so the text written by then is only an upper
+    bound; the share of the answer that was heard is the closer estimate.
+    """
+    written = sound[heard - 1].written if heard else 0
+    return min(written, len(text) * heard // len(sound))
+
+
+def _read_by(text: str, sound: Sequence[_Sound], heard: int) -> int:
+    """Return how many characters had been read aloud after `heard` pieces of sound.
+
+    Of the sentence that was being read: as large a share as of its sound.
+    """
+    if not heard:
+        return 0
+    end = sound[heard - 1].written
+    sentence = [piece for piece in sound if piece.written == end]
+    start = max((piece.written for piece in sound if piece.written < end), default=0)
+    total = sum(piece.ms for piece in sentence)
+    done = sum(piece.ms for piece in sound[:heard] if piece.written == end)
+    return start + (round((end - start) * done / total) if total else 0)
+
+
+def language_of(items: Sequence[Item]) -> LanguageCode | None:
+    """Return the language of the newest words of a conversation, by their letters; None: none.
+
+    Chinese and Japanese are told apart by kana; whatever has Latin letters counts as English.
+    """
+    for item in reversed(items):
+        text = _words_of(item)
+        for language, letters in _LETTERS.items():
+            if letters.search(text):
+                return language
+    return None
+
+
+def _words_of(item: Item) -> str:
+    """Return what somebody said or typed; "" for instructions and tools."""
+    match item:
+        case UserAudio(transcript=str(text)) | Answer(text=text):
+            return text
+        case Typed(role=role, text=text) if role != "system":
+            return text
+        case MultiPartMessage(role=role, parts=parts) if role != "system":
+            return " ".join(part.text for part in parts if isinstance(part, WrittenPart))
+        case _:
+            return ""
+
+
+_LETTERS: Final[dict[LanguageCode, re.Pattern[str]]] = {
+    "ko": re.compile("[\uac00-\ud7a3]"),
+    "ja": re.compile("[\u3040-\u30ff]"),
+    "zh": re.compile("[\u4e00-\u9fff]"),
+    "en": re.compile("[A-Za-z]"),
+}
 
 
 def _whole_words(text: str, length: int) -> str:

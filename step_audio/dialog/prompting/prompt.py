@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from step_audio.core.errors import TokenError
 from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import Role, TokenGroup, Voice
-from step_audio.core.vocab import Vocab
+from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 from step_audio.dialog.prompting.layout import GROUP_RUN, TEXT_RUN, interleave
 from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
 from step_audio.dialog.prompting.tts_prompts import tts_system_prompt
@@ -71,6 +71,7 @@ class PromptBuilder:
 
     `text_run` and `group_run` are the rhythm of spoken answers; other than 10 ids and 3 groups
     only to train a model that is to be compared. `dialect` is how calls and results are written.
+    `chat_headers` and `speech_headers` are facts of the weights (core/weights.py).
     """
 
     def __init__(
@@ -81,7 +82,10 @@ class PromptBuilder:
         text_run: int = TEXT_RUN,
         group_run: int = GROUP_RUN,
         dialect: ToolSyntax | None = None,
+        chat_headers: HeaderIds = OWN_CHAT,
+        speech_headers: HeaderIds = OWN_SPEECH,
     ) -> None:
+        self.chat_headers, self.speech_headers = chat_headers, speech_headers
         self.text_tokenizer = text_tokenizer
         self._vocab = vocab
         self.text_run, self.group_run = text_run, group_run
@@ -90,8 +94,12 @@ class PromptBuilder:
 
     def chat(self, turns: Iterable[Turn]) -> list[int]:
         """Return the ids of all turns and of the header that asks the assistant to go on."""
-        ids = [token_id for turn in turns for token_id in self.turn(turn)]
-        return ids + self.header("assistant")
+        return self._asking(turns, self.chat_headers)
+
+    @property
+    def beginning(self) -> list[int]:
+        """The ids in front of a conversation: `<s>`, or none."""
+        return [self._vocab.bos] if self.chat_headers.bos else []
 
     def tts(self, text: str, voice: Voice, *, speaker: str = "") -> list[int]:
         """Return the published TTS prompt: system, the voice's example, then the text.
@@ -106,10 +114,11 @@ class PromptBuilder:
             Turn("assistant", (Audio(voice.prompt_groups),)),
         )
         system = Turn("system", (Text(tts_system_prompt(text, speaker)),))
-        return [self._vocab.bos, *self.chat((system, *example, Turn("human", (Text(text),))))]
+        turns = (system, *example, Turn("human", (Text(text),)))
+        return self._asking(turns, self.speech_headers)
 
     def training_sequence(
-        self, turns: Sequence[Turn], *, context: int = 0
+        self, turns: Sequence[Turn], *, context: int = 0, headers: HeaderIds | None = None
     ) -> tuple[list[int], list[bool]]:
         """Return (ids, mask) of complete turns; the mask is true where the assistant wrote.
 
@@ -120,25 +129,43 @@ class PromptBuilder:
             turns: the sample, system turn included.
             context: the first so many turns are history and not learned from, such as earlier
                 answers that the history shows as text although they were spoken.
+            headers: those of conversations by default; a `<s>` in front is the caller's.
         """
         ids: list[int] = []
         mask: list[bool] = []
         for at, turn in enumerate(turns):
-            header, content = self.header(turn.role), self.content(turn.parts, turn.role)
+            header = self.header(turn.role, headers)
+            content = self.content(turn.parts, turn.role)
             ids += [*header, *content, self._vocab.eot]
             mask += [False] * len(header)
             mask += [turn.role == "assistant" and at >= context] * (len(content) + 1)
         return ids, mask
 
-    def turn(self, turn: Turn) -> list[int]:
+    def turn(self, turn: Turn, headers: HeaderIds | None = None) -> list[int]:
         """Return the ids of one complete turn."""
-        return [*self.header(turn.role), *self.content(turn.parts, turn.role), self._vocab.eot]
+        content = self.content(turn.parts, turn.role)
+        return [*self.header(turn.role, headers), *content, self._vocab.eot]
 
-    def header(self, role: Role) -> list[int]:
-        """Return `<|BOT|>role\\n`; results of tools have the role of the dialect."""
+    def header(self, role: Role, headers: HeaderIds | None = None) -> list[int]:
+        """Return `<|BOT|>role\\n`; results of tools have the role of the dialect.
+
+        Args:
+            role: whose turn begins.
+            headers: those of conversations by default.
+        """
         if role == "tool":
             role = self.dialect.result_role
-        return [self._vocab.bot, *self.text_tokenizer.encode(f"{role}\n")]
+        kind = (headers or self.chat_headers).roles
+        if kind == "bare":
+            return [self._vocab.bot, *self.text(f"{role}\n")]
+        again = [self._vocab.bos] if kind == "bos" else []
+        return [self._vocab.bot, *again, *self.text_tokenizer.encode(f"{role}\n")]
+
+    def _asking(self, turns: Iterable[Turn], headers: HeaderIds) -> list[int]:
+        """Return the ids of a prompt that asks the assistant to go on."""
+        begin = [self._vocab.bos] if headers.bos else []
+        ids = [token_id for turn in turns for token_id in self.turn(turn, headers)]
+        return [*begin, *ids, *self.header("assistant", headers)]
 
     def content(self, parts: Sequence[Part], role: Role = "assistant") -> list[int]:
         """Return the ids of a turn's parts. Raises TokenError: a marker the vocabulary lacks."""

@@ -10,7 +10,9 @@ from step_audio.dialog.prompting.conversation import (
     Called,
     Conversation,
     Item,
+    MultiPartMessage,
     Returned,
+    SpokenPart,
     Typed,
     UserAudio,
     is_question,
@@ -26,6 +28,7 @@ def turns(
     recent_audio: int = 0,
     until: str | None = None,
     coming: UserAudio | None = None,
+    takes_transcripts: bool = True,
 ) -> list[Turn]:
     """Return a conversation as prompt turns, the newest question as sound.
 
@@ -38,6 +41,8 @@ def turns(
         until: the last item to show, None for all. What a user adds while an answer runs
             is not part of what is being answered.
         coming: shown behind all others: a question that is still being spoken.
+        takes_transcripts: whether the model writes down what it hears; else no transcript stands
+            before an answer.
 
     Raises:
         ItemNotFound: `until` is not there (any more).
@@ -54,9 +59,18 @@ def turns(
             heard = item.transcript if sound else None
             out.append(Turn("human", (_question_part(item, sound=sound),)))
             continue
+        if isinstance(item, MultiPartMessage):
+            if item.is_blank:
+                continue
+            if item.role == "human":
+                heard = _heard_in(item) if as_sound else None
+            if parts := _parts(item, as_sound=as_sound):
+                out.append(Turn(item.role, parts))
+            continue
         turn = _turn(item, as_sound=at >= sounding)
         if turn.role == "assistant" and heard is not None:
-            turn = Turn(turn.role, (Heard(heard), *turn.parts))
+            if takes_transcripts:
+                turn = Turn(turn.role, (Heard(heard), *turn.parts))
             heard = None
         out.append(turn)
     return out
@@ -82,6 +96,33 @@ def _sounding(items: Sequence[Item], recent: int) -> int:
     if recent < 1 or not asked:
         return len(items)
     return asked[max(0, ((len(asked) - 1) // recent - 1) * recent)]
+
+
+def _heard_in(item: MultiPartMessage) -> str | None:
+    """Return what is said in a message, None when it is not known of all its sounds."""
+    sounds = [part.transcript for part in item.parts if isinstance(part, SpokenPart)]
+    known = [transcript for transcript in sounds if transcript is not None]
+    return " ".join(known) if known and len(known) == len(sounds) else None
+
+
+def _parts(item: MultiPartMessage, *, as_sound: bool) -> tuple[Part, ...]:
+    """Return the parts of a message in order; words that follow each other are one text."""
+    out: list[Part] = []
+    for part in item.parts:
+        shown: Part
+        if isinstance(part, SpokenPart):
+            sound = as_sound or part.transcript is None
+            shown = Audio(part.groups) if sound else Text(part.transcript or "")
+        else:
+            shown = Text(part.text)
+        if isinstance(shown, Text) and not shown.text.strip():
+            continue
+        last = out[-1] if out else None
+        if isinstance(shown, Text) and isinstance(last, Text):
+            out[-1] = Text(f"{last.text}\n{shown.text}")
+        else:
+            out.append(shown)
+    return tuple(out)
 
 
 def _question_part(item: UserAudio, *, sound: bool) -> Part:

@@ -2,9 +2,10 @@
 
 `nano`: no list of tools, a call is `NAME ARGUMENTS` after a marker id, errors are one fixed text:
 what nano was trained with. `json_schemas`: the published models' form, a turn of the role
-`tool_json_schemas` in front, calls between tags in the text, results of the role
-`function_output`. Source of the latter: the Step-Audio 2 models' published chat examples. Calls
-are also read in the form of a JSON object between the same tags, as other models write them.
+`tool_json_schemas` in front, calls between tags in the text, results of the role `input`, or
+`function_output`. Calls are also read in the form of a JSON object between the same tags, as other
+models write them. Sources: a maintainer in issue 31 of stepfun-ai/Step-Audio for the role of the
+schemas; the Step-Audio 2 models' published examples for calls and results.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from step_audio.core import toolformat
 from step_audio.core.errors import InputError, ToolError
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import Role
-
-DialectName = Literal["nano", "json_schemas"]
 
 CALL_OPEN: Final = "<tool_call>"
 CALL_CLOSE: Final = "</tool_call>"
@@ -100,8 +99,11 @@ class JsonSchemaSyntax:
     """As the published models were."""
 
     schema_role: Role | None = "tool_json_schemas"
-    result_role: Role = "function_output"
     calls_in_text = True
+
+    def __init__(self, result_role: Role = "input") -> None:
+        """Args: `result_role` is whose turn a result is; none is published for Step-Audio-Chat."""
+        self.result_role: Role = result_role
 
     def list_tools(self, specs: Sequence[ToolSpec]) -> str:
         """Return the tools as the JSON list that OpenAI clients send."""
@@ -226,10 +228,10 @@ def _overlap(text: str, tag: str) -> int:
     return next((n for n in range(longest, 0, -1) if text.endswith(tag[:n])), 0)
 
 
-def tool_syntax_of(name: str) -> ToolSyntax:
+def tool_syntax_of(name: str, result_role: Role = "input") -> ToolSyntax:
     """Return a dialect by its name in the profile. Raises InputError."""
     if name == "nano":
         return MarkerSyntax()
     if name == "json_schemas":
-        return JsonSchemaSyntax()
+        return JsonSchemaSyntax(result_role)
     raise InputError(f"unknown dialect {name!r}; known: nano, json_schemas")

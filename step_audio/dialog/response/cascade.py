@@ -5,10 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-from step_audio.core.types import LIVE, SamplingParams, TextDelta, TokenGroup, Voice
-from step_audio.dialog.response.parser import Parsed
-from step_audio.dialog.response.synthesizer import SpeechSynthesizer
+from step_audio.core.types import (
+    LIVE,
+    AudioChunk,
+    Reasoning,
+    SamplingParams,
+    TextDelta,
+    TokenGroup,
+    Transcript,
+    Voice,
+    VoiceChange,
+)
+from step_audio.dialog.response.readings import Readings
+from step_audio.dialog.response.synthesizer import example_of
+from step_audio.dialog.response.text_reader import TextReader
+from step_audio.dialog.response.turn import TurnEvent
+from step_audio.dialog.speakable.reader import SentenceReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
+from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder
+
+Heard = TurnEvent | AudioChunk | VoiceChange
+"""What a turn is as it is read aloud."""
+
+_FIRST_CHARS = 24
+"""A first clause so long is read at once: somebody waits, and it takes longer to say than the
+model needs for the rest of the sentence."""
 
 
 class Cascade:
@@ -17,47 +38,162 @@ class Cascade:
     The text of a sentence comes out when its speech begins. So what a listener heard of an answer
     is known from its groups, as with a model that speaks itself. The text model goes on meanwhile:
     its ids wait in the engine's stream.
+
+    Style tags that the text model writes are neither shown nor spoken: they are told to the second
+    model, with the style that was asked for, in front of every sentence that they cover.
     """
 
-    def __init__(self, synthesizer: SpeechSynthesizer, sampling: SamplingParams) -> None:
-        self._synthesizer, self._sampling = synthesizer, sampling
+    def __init__(
+        self,
+        reader: TextReader,
+        readings: Readings,
+        sampling: SamplingParams,
+        *,
+        takes_style_tags: bool = False,
+        sings: bool = False,
+        first_clause: bool = False,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            reader: the second model.
+            readings: of texts for it.
+            sampling: of it.
+            takes_style_tags, sings: what it can do.
+            first_clause: the first clause of a turn is read before its sentence is over.
+        """
+        self._reader, self._readings, self._sampling = reader, readings, sampling
+        self._takes_style_tags, self._sings = takes_style_tags, sings
+        self.first_clause = _FIRST_CHARS if first_clause else None
 
     async def speak(
-        self, events: AsyncGenerator[Parsed, None], voice: Voice
-    ) -> AsyncGenerator[Parsed, None]:
+        self, events: AsyncGenerator[TurnEvent, None], voice: Voice, asked: Style = PLAIN
+    ) -> AsyncGenerator[Heard, None]:
         """Yield the events of a turn, each sentence followed by its groups.
+
+        Args:
+            events: of the turn.
+            voice: who speaks.
+            asked: style of the whole turn; the text's own tags go before it.
 
         Raises:
             EngineError: either engine broke or was late.
         """
-        splitter, text = SentenceSplitter(), ""
+        turn = _SpokenTurn(self, voice, asked)
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, TextDelta):
-                    text += event.text
-                    sentences = splitter.push(event.text)
-                else:
-                    sentences, splitter = splitter.flush(), SentenceSplitter()
-                pieces, text = _pieces(text, sentences)
-                async with aclosing(self._spoken(pieces, voice)) as spoken:
+                async with aclosing(turn.push(event)) as spoken:
                     async for out in spoken:
                         yield out
+        async with aclosing(turn.end()) as spoken:
+            async for out in spoken:
+                yield out
+        if turn.changed:
+            yield VoiceChange(voice)  # what follows the turn is spoken as usual
+
+    async def written(
+        self, events: AsyncGenerator[TurnEvent, None]
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Yield the events of a turn that is only shown, without its tags."""
+        finder = StyleFinder()
+        async with aclosing(events):
+            async for event in events:
                 if not isinstance(event, TextDelta):
                     yield event
-        pieces, _ = _pieces(text, splitter.flush())
-        async with aclosing(self._spoken(pieces, voice)) as spoken:
+                    continue
+                for item in finder.push(event.text):
+                    if isinstance(item, str):
+                        yield TextDelta(item)
+        for item in finder.flush():
+            if isinstance(item, str):
+                yield TextDelta(item)
+
+    def tags(self, style: Style) -> tuple[str, ...]:
+        """Return the tags of a style that the second model is told."""
+        if not self._takes_style_tags or (style.song and not self._sings):
+            return ()
+        return style.tags
+
+    def answer_reader(self) -> SentenceReader:
+        """Return the reader of an answer that comes in pieces."""
+        return self._readings.answer_reader()
+
+    async def read(
+        self, text: str, voice: Voice, tags: tuple[str, ...], reader: SentenceReader | None = None
+    ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
+        """Yield the speech of a text, or of the next piece of the text of a reader."""
+        if reader is None:
+            readings = self._readings.whole(text, self.answer_reader())
+        else:
+            readings = self._readings.piece(text, reader)
+        speech = self._reader.read(readings, voice, self._sampling, tags=tags, priority=LIVE)
+        async with aclosing(readings), aclosing(speech):
+            async for sound in speech:
+                yield sound
+
+
+class _SpokenTurn:
+    """One turn on its way through a cascade."""
+
+    def __init__(self, cascade: Cascade, voice: Voice, asked: Style) -> None:
+        self._cascade, self._voice, self._asked = cascade, voice, asked
+        self._style = asked
+        self._finder = StyleFinder()
+        self._splitter = SentenceSplitter(first_clause=cascade.first_clause)
+        self._text, self._reader = "", cascade.answer_reader()
+        self._speaking = VoiceChange(voice)
+
+    @property
+    def changed(self) -> bool:
+        """Whether another voice than the turn's own spoke last."""
+        return self._speaking.singing or self._speaking.voice is not self._voice
+
+    async def push(self, event: TurnEvent) -> AsyncGenerator[Heard, None]:
+        """Take an event of the turn and yield what is ready."""
+        if isinstance(event, Reasoning | Transcript):
+            yield event
+            return
+        if isinstance(event, TextDelta):
+            async with aclosing(self._items(self._finder.push(event.text))) as spoken:
+                async for out in spoken:
+                    yield out
+            return
+        async with aclosing(self.end()) as spoken:
+            async for out in spoken:
+                yield out
+        yield event
+
+    async def end(self) -> AsyncGenerator[Heard, None]:
+        """Yield what is left of the text."""
+        async with aclosing(self._items([*self._finder.flush(), self._style])) as spoken:
             async for out in spoken:
                 yield out
 
-    async def _spoken(
-        self, pieces: Iterable[str], voice: Voice
-    ) -> AsyncGenerator[TextDelta | TokenGroup, None]:
-        for piece in pieces:
-            yield TextDelta(piece)
-            groups = self._synthesizer.groups(piece, voice, self._sampling, priority=LIVE)
-            async with aclosing(groups):
-                async for group in groups:
-                    yield group
+    async def _items(self, items: Iterable[str | Style]) -> AsyncGenerator[Heard, None]:
+        for item in items:
+            if isinstance(item, Style):
+                sentences, self._splitter = self._splitter.flush(), SentenceSplitter()
+            else:
+                self._text += item
+                sentences = self._splitter.push(item)
+            pieces, self._text = _pieces(self._text, sentences)
+            for piece in pieces:
+                async with aclosing(self._spoken(piece)) as spoken:
+                    async for out in spoken:
+                        yield out
+            if isinstance(item, Style) and item is not self._style:
+                self._style = self._asked.with_more(item)
+
+    async def _spoken(self, piece: str) -> AsyncGenerator[Heard, None]:
+        tags = self._cascade.tags(self._style)
+        voice, singing = example_of(self._voice, tags), bool(tags and self._style.song)
+        if voice is not self._speaking.voice or singing != self._speaking.singing:
+            self._speaking = VoiceChange(voice, singing)
+            yield self._speaking
+        yield TextDelta(piece)
+        async with aclosing(self._cascade.read(piece, self._voice, tags, self._reader)) as groups:
+            async for group in groups:
+                yield group
 
 
 def _pieces(text: str, sentences: Iterable[str]) -> tuple[list[str], str]:

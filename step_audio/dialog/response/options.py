@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import SamplingParams, Voice
 from step_audio.dialog.prompting.context_window import Usage
+from step_audio.dialog.speakable.style_tags import PLAIN, Style
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
 
@@ -21,6 +22,7 @@ class AnswerOptions:
             meanwhile; the answer stays behind what it answers.
         answer_id: item id under which the answer joins the conversation.
         voice: who speaks it.
+        style: how, where a second model reads the answer aloud.
         system: text of the system turn.
         sampling: how ids are drawn.
         client_tools: tools that the client runs: such a call ends the answer.
@@ -32,6 +34,7 @@ class AnswerOptions:
         go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
             what a tool did cannot be.
         errands: carry out the calls, and keep those that take long; None: they are waited for.
+        heard_among: the transcript is one of these phrases; none: it is free.
     """
 
     until: str | None
@@ -43,7 +46,9 @@ class AnswerOptions:
     tools: tuple[ToolSpec, ...] = ()
     choice: ToolChoice = FREE
     aloud: bool = True
+    style: Style = PLAIN
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
     background_calls: BackgroundCalls | None = None
+    heard_among: tuple[str, ...] = ()

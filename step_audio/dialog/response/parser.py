@@ -17,10 +17,12 @@ from step_audio.core.types import (
     TokenGroup,
     ToolCall,
     Transcript,
+    VoiceChange,
 )
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 
-Parsed = TextDelta | TokenGroup | Transcript | ToolCall
+Parsed = TextDelta | TokenGroup | Transcript | ToolCall | VoiceChange
+"""A parser makes all but the last, which a second model that reads aloud adds."""
 
 
 class _Place(Enum):
@@ -33,11 +35,17 @@ class _Place(Enum):
 
 @dataclass(slots=True)
 class ParseCounts:
-    """What one stream contained. `anomalies`: ids dropped, or markers out of place."""
+    """What one stream contained.
+
+    Attributes:
+        anomalies: ids dropped, or markers out of place.
+        markers: ids around speech, passed over.
+    """
 
     text_ids: int = 0
     groups: int = 0
     anomalies: int = 0
+    markers: int = 0
 
 
 class TokenParser:
@@ -47,6 +55,8 @@ class TokenParser:
         self, text_tokenizer: TextTokenizer, vocab: Vocab, new_call_id: Callable[[], str]
     ) -> None:
         self._vocab = vocab
+        odd = {vocab.heard_close, vocab.bos, vocab.bot, vocab.eot, vocab.eos}
+        self._silent = vocab.audio_markers | odd
         self._text_tokenizer = text_tokenizer
         self._new_call_id = new_call_id
         self._decoder: Stage[int, str] = text_tokenizer.open_decoder()
@@ -66,8 +76,10 @@ class TokenParser:
             return self._enter(_Place.CALL)
         if token_id == vocab.heard_close and self._place is _Place.HEARD:
             return self._enter(_Place.ANSWER)
-        if token_id in (vocab.heard_close, vocab.bos, vocab.bot, vocab.eot):
-            self.counts.anomalies += 1
+        if token_id in self._silent:
+            marker = token_id in vocab.audio_markers
+            self.counts.markers += marker
+            self.counts.anomalies += not marker
             return ()
         self.counts.text_ids += 1
         return self._text(self._decoder.push(token_id))

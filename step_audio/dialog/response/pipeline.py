@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import PartFailed, StepAudioError
-from step_audio.core.ports import Vocoder
+from step_audio.core.ports import Services, Vocoder
 from step_audio.core.types import (
     LIVE,
+    AudioChunk,
     Pcm,
+    Reasoning,
     TextDelta,
     TokenGroup,
     ToolCall,
     ToolResult,
     Transcript,
-    Voice,
+    VoiceChange,
 )
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
@@ -26,15 +28,7 @@ from step_audio.dialog.workers import WorkerThreads
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
-    """Sound that is ready to be played."""
-
-    pcm: Pcm
-    rate_hz: int
-
-
-AnswerEvent = Transcript | TextDelta | ToolCall | ToolResult | AudioChunk
+AnswerEvent = Transcript | Reasoning | TextDelta | ToolCall | ToolResult | AudioChunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +43,20 @@ class ResponsePipeline:
 
     def __init__(
         self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
-        vocoder: Vocoder,
-        voice: Voice | None,
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup | AudioChunk, None],
+        services: Services,
+        begin: VoiceChange | None,
         speech_output: WorkerThreads,
         priority: int = LIVE,
         *,
         seed: int,
     ) -> None:
-        """Args: `voice` is None for an answer without sound; `seed` is of the vocoder's noise."""
+        """Args: `begin` is None for an answer without sound; `seed` is of the vocoder's noise."""
         self._response = response
-        self._vocoder = vocoder
-        self._voice, self._seed = voice, seed
+        self._services = services
+        self._begin, self._seed = begin, seed
         self._speech_output, self._priority = speech_output, priority
-        self._groups: asyncio.Queue[TokenGroup | None] = asyncio.Queue(64)
+        self._groups: asyncio.Queue[TokenGroup | VoiceChange | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
@@ -91,29 +85,38 @@ class ResponsePipeline:
             await self._out.put(_End())
 
     async def _read(self) -> None:
-        """Response -> words at once, groups to the vocoder."""
+        """Response -> words and sound at once, groups to the vocoder."""
         async for event in self._response:
-            if not isinstance(event, TokenGroup):
+            if not isinstance(event, TokenGroup | VoiceChange):
                 await self._out.put(event)
-            elif self._voice is not None:
+            elif self._begin is not None:
                 await self._groups.put(event)
         await self._groups.put(None)
 
     async def _speak(self) -> None:
         """Groups -> sound. The vocoder opens while the engine reads the prompt."""
-        voice = self._voice
-        if voice is None:
-            return
-        speech_output, priority = self._speech_output, self._priority
-        stage = await speech_output.run(lambda: self._vocoder.open(voice, self._seed), priority)
-        while (group := await self._groups.get()) is not None:
-            await self._chunks(await speech_output.push(stage, group, priority))
-        await self._chunks(await speech_output.flush(stage, priority))
+        voice: VoiceChange | None = self._begin
+        if self._services.speech_model is not None:
+            return  # it makes the sound itself
+        while voice is not None:
+            voice = await self._speak_in(voice)
 
-    async def _chunks(self, chunks: list[Pcm]) -> None:
+    async def _speak_in(self, voice: VoiceChange) -> VoiceChange | None:
+        """Speak until another voice is due, and return it; None at the end."""
+        speech_output, priority = self._speech_output, self._priority
+        vocoder = self._services.vocoder
+        if voice.singing and self._services.singing_vocoder is not None:
+            vocoder = self._services.singing_vocoder
+        stage = await speech_output.run(lambda: vocoder.open(voice.voice, self._seed), priority)
+        while isinstance(item := await self._groups.get(), TokenGroup):
+            await self._chunks(await speech_output.push(stage, item, priority), vocoder)
+        await self._chunks(await speech_output.flush(stage, priority), vocoder)
+        return item
+
+    async def _chunks(self, chunks: list[Pcm], vocoder: Vocoder) -> None:
         for pcm in chunks:
             if len(pcm):
-                await self._out.put(AudioChunk(pcm, self._vocoder.sample_rate_hz))
+                await self._out.put(AudioChunk(pcm, vocoder.sample_rate_hz))
 
 
 async def named(part: str, work: Callable[[], Awaitable[None]]) -> None:

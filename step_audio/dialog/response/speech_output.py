@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from step_audio.core.ports import Services
-from step_audio.core.types import LIVE, TokenGroup, Voice
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk, ResponsePipeline
+from step_audio.core.types import LIVE, AudioChunk, TokenGroup, Voice, VoiceChange
+from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
 
@@ -29,16 +29,18 @@ class SpeechOutput:
             rng: draws a seed for each stream that brings none.
         """
         self.worker = WorkerThreads("vocoder", streams, services.recorder.observe)
-        self.rate_hz = services.vocoder.sample_rate_hz
+        speech = services.speech_model
+        self.rate_hz = speech.sample_rate_hz if speech else services.vocoder.sample_rate_hz
         self._services, self._rng = services, rng
 
     async def speak(
         self,
-        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup, None],
+        response: AsyncGenerator[Response, None] | AsyncGenerator[TokenGroup | AudioChunk, None],
         voice: Voice | None,
         priority: int = LIVE,
         *,
         seed: int | None = None,
+        singing: bool = False,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a response with its groups as sound; closing it aborts the engine.
 
@@ -46,6 +48,7 @@ class SpeechOutput:
             voice: None for an answer without sound.
             priority: `BATCH` for sound that nobody waits for.
             seed: of the vocoder's noise; None: drawn, so that no two answers share their noise.
+            singing: whether the vocoder for singing begins; a `VoiceChange` may come later.
 
         Raises:
             StepAudioError: whatever broke the response.
@@ -53,8 +56,8 @@ class SpeechOutput:
         clock, recorder = self._services.clock, self._services.recorder
         run = ResponsePipeline(
             response,
-            self._services.vocoder,
-            voice,
+            self._services,
+            VoiceChange(voice, singing) if voice else None,
             self.worker,
             priority,
             seed=self._rng.getrandbits(32) if seed is None else seed,

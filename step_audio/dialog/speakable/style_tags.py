@@ -10,8 +10,11 @@ Source: the tags of Step-Audio-TTS-3B's prompt (prompts/tts_any_voice.txt).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
+
+from step_audio.dialog.speakable.characters import has_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +22,34 @@ class Style:
     """How to read.
 
     Attributes:
-        tag: as the published model knows it; "" for none.
+        tags: as the published model knows them: at most one each of mood, language and speed, in
+            that order; or one of `SONGS` alone.
         speed, volume: the same by signal processing, 1.0 for as it comes.
     """
 
-    tag: str = ""
+    tags: tuple[str, ...] = ()
     speed: float = 1.0
     volume: float = 1.0
+
+    @property
+    def song(self) -> str:
+        """The tag of singing or rapping; "" for speech."""
+        return next((tag for tag in self.tags if tag in SONGS), "")
+
+    def with_more(self, more: Style) -> Style:
+        """Return both together; where both say something of one kind, `more` does."""
+        if more.song:
+            tags = more.tags
+        elif self.song and more.tags:
+            tags = self.tags  # the model takes nothing beside it
+        else:
+            by_kind = {_kind(tag): tag for tag in (*self.tags, *more.tags)}
+            tags = tuple(by_kind[kind] for kind in sorted(by_kind))
+        return Style(
+            tags,
+            self.speed if more.speed == 1.0 else more.speed,
+            self.volume if more.volume == 1.0 else more.volume,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +66,60 @@ class ReadingStyle:
     instructions: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StyleReach:
+    """What of a wished style comes to the model that makes the sound of a conversation.
+
+    Attributes:
+        instructions: words to the model that answers.
+        speaks_itself: whether that is the model that makes the sound.
+        tags: style tags to the model that reads the answers aloud.
+        songs: those of rap and humming too.
+    """
+
+    instructions: bool = False
+    speaks_itself: bool = True
+    tags: bool = False
+    songs: bool = False
+
+
+RAP: Final = "RAP"
+HUMMING: Final = "哼唱"
+SONGS: Final = (RAP, HUMMING)
 PLAIN: Final = Style()
 
 _STYLES: Final = (
-    (Style("高兴1"), "高兴1 高兴 开心 happy happily cheerful joyful"),
-    (Style("高兴2"), "高兴2 happy2 excited thrilled"),
-    (Style("生气1"), "生气1 生气 angry angrily annoyed"),
-    (Style("生气2"), "生气2 愤怒 angry2 furious"),
-    (Style("悲伤1"), "悲伤1 悲伤 难过 sad sadly sorrowful"),
-    (Style("撒娇1"), "撒娇1 撒娇 coquettish coy"),
-    (Style("中文"), "中文 普通话 mandarin chinese"),
-    (Style("英文"), "英文 english"),
-    (Style("韩语"), "韩语 korean"),
-    (Style("日语"), "日语 japanese"),
-    (Style("四川话"), "四川话 sichuanese sichuan"),
-    (Style("粤语"), "粤语 广东话 cantonese"),
-    (Style("RAP"), "rap 说唱 rapping"),
-    (Style("哼唱"), "哼唱 humming hum"),
-    (Style("快速1", speed=1.15), "快速1 快速 快 fast faster quickly"),
-    (Style("快速2", speed=1.35), "快速2 很快 fast2"),
-    (Style("慢速1", speed=0.87), "慢速1 慢速 慢 slow slower slowly"),
-    (Style("慢速2", speed=0.75), "慢速2 很慢 slow2"),
+    (Style(("高兴1",)), "高兴1 高兴 开心 happy happily cheerful joyful"),
+    (Style(("高兴2",)), "高兴2 happy2 excited thrilled"),
+    (Style(("生气1",)), "生气1 生气 angry angrily annoyed"),
+    (Style(("生气2",)), "生气2 愤怒 angry2 furious"),
+    (Style(("悲伤1",)), "悲伤1 悲伤 难过 sad sadly sorrowful"),
+    (Style(("撒娇1",)), "撒娇1 撒娇 coquettish coy"),
+    (Style(("中文",)), "中文 普通话 mandarin chinese"),
+    (Style(("英文",)), "英文 english"),
+    (Style(("韩语",)), "韩语 korean"),
+    (Style(("日语",)), "日语 japanese"),
+    (Style(("四川话",)), "四川话 sichuanese sichuan"),
+    (Style(("粤语",)), "粤语 广东话 cantonese"),
+    (Style(("RAP",)), "rap 说唱 rapping"),
+    (Style(("哼唱",)), "哼唱 humming hum"),
+    (Style(("快速1",), speed=1.15), "快速1 快速 快 fast faster quickly"),
+    (Style(("快速2",), speed=1.35), "快速2 很快 fast2"),
+    (Style(("慢速1",), speed=0.87), "慢速1 慢速 慢 slow slower slowly"),
+    (Style(("慢速2",), speed=0.75), "慢速2 很慢 slow2"),
     (Style(volume=1.6), "大声 loud louder loudly"),
     (Style(volume=0.5), "小声 轻声 quiet quietly soft softly softer whisper whispering"),
 )
+_SPEED_TAGS: Final = frozenset({"快速1", "快速2", "慢速1", "慢速2"})
+_MOODS: Final = frozenset({"高兴1", "高兴2", "生气1", "生气2", "悲伤1", "撒娇1"})
 _BY_NAME: Final = {name: style for style, names in _STYLES for name in names.split()}
 # Nothing before or behind the name may repeat: a bracket before 2000 spaces took a second.
 _BRACKETS: Final = re.compile(r"[（(]([^（）()\n]{1,32})[）)]")
+_BEFORE_CHARS: Final = 40
+_OPEN: Final = re.compile(r"[（(][^（）()\n]{0,32}")
+_MARKS_BEFORE: Final = frozenset(".!?;:,。！？；：，…")
+_MARKS_BEHIND: Final = ".!?;:,。！？；：，、)）]"
+_QUOTES: Final = " \"'“”‘’「」『』"
 _WORD: Final = re.compile(r"[a-z]+\d?")
 _VERY: Final = re.compile(r"\bvery (fast|slow)(?:ly)?\b")
 
@@ -80,43 +131,136 @@ def style_named(name: str) -> Style | None:
 
 
 def style_asked(instructions: str) -> Style:
-    """Return the style that free words ask for: of several kinds, each one named first.
-
-    A tag can say one thing, so the first of mood, language, singing or speed becomes the tag.
-    """
+    """Return the style that free words ask for: of several of one kind, the one named first."""
     text = _VERY.sub(r"\g<1>2", instructions.lower())
     names = [name for name in _BY_NAME if not name.isascii() and name in text]
     # Longest first: 很快 before 快.
     names = sorted(names, key=len, reverse=True) + _WORD.findall(text)
     asked = PLAIN
     for style in (_BY_NAME[name] for name in names if name in _BY_NAME):
-        asked = replace(
-            asked,
-            tag=asked.tag or style.tag,
-            speed=style.speed if asked.speed == 1.0 else asked.speed,
-            volume=style.volume if asked.volume == 1.0 else asked.volume,
-        )
+        asked = style.with_more(asked)
     return asked
 
 
 def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
     """Return the text in spans of one style, without the tags; brackets that are none stay.
 
-    A span's style holds until the next tag. Spans without any letter are left out.
+    Tags that stand together hold together, with what the instructions say of other kinds, until
+    the next tag. Spans without any letter are left out.
     """
-    style, start = style_asked(instructions), 0
+    asked = style_asked(instructions)
+    style, start = asked, 0
     spans: list[tuple[Style, str]] = []
-    for found in _BRACKETS.finditer(text):
-        named = style_named(found[1])
-        if named is None:
-            continue
-        spans.append((style, text[start : found.start()]))
-        style, start = named, found.end()
+    for named, found in tags_in(text):
+        before = text[start : found.start()]
+        stacked = start and not before.strip()
+        spans.append((style, before))
+        style, start = (style if stacked else asked).with_more(named), found.end()
     spans.append((style, text[start:]))
-    return [(how, what) for how, what in spans if any(c.isalnum() for c in what)]
+    return [(how, what) for how, what in spans if has_words(what)]
 
 
 def last_tag(text: str) -> str:
-    """Return the last style tag of a text with its brackets, "" for none: for what follows it."""
-    tags = [found[0] for found in _BRACKETS.finditer(text) if style_named(found[1])]
-    return tags[-1] if tags else ""
+    """Return the last style tags of a text with their brackets, "" for none: for what follows."""
+    tags, end = "", -1
+    for _, found in tags_in(text):
+        stacked = end >= 0 and not text[end : found.start()].strip()
+        tags, end = (tags if stacked else "") + found[0], found.end()
+    return tags
+
+
+def tags_in(text: str) -> Iterator[tuple[Style, re.Match[str]]]:
+    """Yield each style tag of a text and where it stands."""
+    end = 0
+    for found in _BRACKETS.finditer(text):
+        style = style_named(found[1])
+        before, behind = text[end : found.start()], text[found.end() : found.end() + 1]
+        if style is not None and _is_tag(found[1], before, behind):
+            end = found.end()
+            yield style, found
+
+
+def _is_tag(name: str, before: str, behind: str) -> bool:
+    """Whether a name in brackets can be a tag where it stands: "The film (English)" has none.
+
+    A tag begins a sentence or a part of one, follows another tag, or touches the word behind it.
+    A name with a number, as the published model has them, is never a word.
+
+    Args:
+        before: the text since the last tag.
+        behind: the character that follows, if any.
+    """
+    if name.strip()[-1:] in {"1", "2"}:
+        return True
+    if behind and behind in _MARKS_BEHIND:
+        return False
+    if not before.strip(_QUOTES + "\r\n\t") or before.rstrip(" \t").endswith("\n"):
+        return True
+    if before.rstrip().rstrip(_QUOTES)[-1:] in _MARKS_BEFORE:
+        return True
+    return before[-1:].isspace() and behind.isalnum()
+
+
+def _kind(tag: str) -> int:
+    """Return which of a stack's places a tag takes."""
+    if tag in _MOODS:
+        return 0
+    return 2 if tag in _SPEED_TAGS else 1
+
+
+class StyleFinder:
+    """Stage[str, str | Style]: the tags out of streaming text; each style is that of what follows.
+
+    Text passes as soon as it cannot be the beginning of a tag any more. A tag holds until the
+    next; those that stand together hold together. White space behind tags is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._style = PLAIN
+        self._tagged = False  # whether nothing was said since the last tag
+        self._before = ""  # the end of what was said since the last tag
+
+    def push(self, piece: str, /) -> list[str | Style]:
+        """Take a piece of text, cut anywhere."""
+        self._held += piece
+        return self._found(final=False)
+
+    def flush(self) -> list[str | Style]:
+        """Return the rest; half a tag is text."""
+        return self._found(final=True)
+
+    def _found(self, *, final: bool) -> list[str | Style]:
+        out: list[str | Style] = []
+        while self._held:
+            at = min((n for n in map(self._held.find, "（(") if n >= 0), default=-1)
+            if at < 0:
+                self._say(self._held, out)
+                self._held = ""
+                break
+            self._say(self._held[:at], out)
+            self._held = self._held[at:]
+            found = _BRACKETS.match(self._held)
+            style = style_named(found[1]) if found else None
+            behind = self._held[found.end() : found.end() + 1] if found else ""
+            if style and not behind and not final:
+                break
+            if found and style and _is_tag(found[1], self._before, behind):
+                self._before = ""
+                self._style = (self._style if self._tagged else PLAIN).with_more(style)
+                self._tagged = True
+                out.append(self._style)
+                self._held = self._held[found.end() :]
+            elif not found and not final and _OPEN.fullmatch(self._held):
+                break
+            else:
+                self._say(self._held[0], out)
+                self._held = self._held[1:]
+        return out
+
+    def _say(self, text: str, out: list[str | Style]) -> None:
+        text = text.lstrip() if self._tagged else text
+        if text:
+            self._before = (self._before + text)[-_BEFORE_CHARS:]
+            out.append(text)
+            self._tagged = False

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
+from step_audio.core.profile import LanguageCode
+from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
+from step_audio.dialog.prompting.tool_syntax import UNREADABLE
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,11 +36,17 @@ class BackgroundCallSettings:
     Attributes:
         bridge: what is said when a call takes longer than `bridge_after_s`; "" for nothing.
         wait_s: so long an answer waits for its calls; None: until they end.
+        bridges: the same as `bridge` in more languages.
     """
 
     bridge: str = "One moment."
     bridge_after_s: float = 1.0
     wait_s: float | None = 4.0
+    bridges: Mapping[LanguageCode, str] = field(default_factory=dict)
+
+    def bridge_in(self, language: LanguageCode | None) -> str:
+        """Return what is said meanwhile in a language; None: it is not known."""
+        return self.bridge if language is None else self.bridges.get(language, self.bridge)
 
 
 PATIENT: Final = BackgroundCallSettings(bridge="", wait_s=None)
@@ -143,6 +152,8 @@ class BackgroundCalls:
         try:
             if full:
                 raise ToolError(f"{MAX_OPEN} calls and timers are open; wait for one")
+            if call.name != UNREADABLE and not is_object(call.arguments):
+                raise ToolError(f"{call.name}: the arguments are not a JSON object; call again")
             result = await self._tools.call(call)
             end = "done"
         except ToolError as error:

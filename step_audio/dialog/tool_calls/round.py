@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from step_audio.core.toolformat import is_object
 from step_audio.core.types import TextDelta, ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import (
     ROOT,
@@ -28,10 +29,11 @@ class ToolRound:
         self.calls = tuple(calls)
         self.internal: list[ToolCall] = []
         self.results = 0
-        self._conversation = conversation
+        self._conversation = self.conversation = conversation
         self._tail = [tail]
         for call in calls:
-            internal = call.name not in client_tools
+            # A client could do nothing with broken arguments; the model may call again.
+            internal = call.name not in client_tools or not is_object(call.arguments)
             self._add(Called(call_item_id(call.call_id), call, internal))
             if internal:
                 self.internal.append(call)

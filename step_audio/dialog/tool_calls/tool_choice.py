@@ -61,3 +61,4 @@ class ToolChoice:
 
 
 FREE: Final = ToolChoice()
+NO_TOOLS: Final = ToolChoice("none")

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from step_audio.core.ports import AudioTokenizer, TurnDetector
 from step_audio.core.resampling import StreamResampler
-from step_audio.core.types import Pcm, SpeechEventKind, TokenGroup
-from step_audio.dialog.turns.utterance import Utterance
+from step_audio.core.types import Pcm, SpeechEventKind
+from step_audio.dialog.turns.utterance import SpokenQuestion, Utterance
 
 _DETECTOR_DELAY_MS: Final = 1000
 """How long after a first word the detector may speak up; sound is kept that much longer."""
@@ -34,7 +34,7 @@ class Detection:
     Attributes:
         silence_ms: quiet that ends a turn. threshold: how sure of speech, in [0, 1].
         prefix_ms: sound from before the first word that joins the question.
-        guess: whether pauses bring the groups so far.
+        guess: whether a pause may begin an answer.
     """
 
     silence_ms: int | None = None
@@ -53,10 +53,19 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A short silence; `groups` are those of the question if it ended here."""
+    """A short silence.
+
+    Attributes:
+        at_ms: where it began.
+        question: what was asked if it ended here.
+        guess: whether an answer may be begun.
+        spoken_ms: length of the speech.
+    """
 
     at_ms: int
-    groups: tuple[TokenGroup, ...] = ()
+    question: SpokenQuestion
+    guess: bool = False
+    spoken_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class Stopped:
     """The question is over; `duration_s` includes the silence that ended it."""
 
     at_ms: int
-    groups: tuple[TokenGroup, ...]
+    question: SpokenQuestion
     duration_s: float
 
 
@@ -79,23 +88,26 @@ class TurnAudio:
         rate_hz: of the samples.
         detector: finds the turns once `detect` was called; None: nobody does.
         max_s: longest question. A detected turn ends there; else a longer one is refused.
+        keeps_sound: whether the samples of a question are kept beside its groups.
         heard_ms: length of what a former ear of the same session heard.
     """
 
     def __init__(
         self,
-        audio_tokenizer: AudioTokenizer,
+        audio_tokenizer: AudioTokenizer | None,
         rate_hz: int,
         detector: TurnDetector | None = None,
         *,
         max_s: float = 60.0,
         heard_ms: int = 0,
+        keeps_sound: bool = False,
     ) -> None:
         self._audio_tokenizer, self._detector = audio_tokenizer, detector
+        self._keeps_sound = keeps_sound
         self._rate_hz, self._max_s = rate_hz, max_s
         self._samples = heard_ms * rate_hz // 1000
         self._question: Utterance | None = None
-        self._paused: tuple[TokenGroup, ...] | None = None  # of the question, if it ended here
+        self._paused: SpokenQuestion | None = None  # the question, if it ended here
         self._detection: Detection | None = None
         self._turns: _Turns | None = None
         self._recent = _Recent(rate_hz)
@@ -164,8 +176,8 @@ class TurnAudio:
             out += self._detected(pcm[at : at + piece], self._detection, self._detector)
         return out
 
-    def take(self) -> tuple[tuple[TokenGroup, ...], float] | None:
-        """End the question here and return its groups and seconds; None without one."""
+    def take(self) -> tuple[SpokenQuestion, float] | None:
+        """End the question here and return it and its seconds; None without one."""
         self._turns = None
         return self._finish()
 
@@ -174,7 +186,7 @@ class TurnAudio:
         assert self._paused_ms is not None
         return self._stop(self._paused_ms)
 
-    def take_silence(self) -> tuple[tuple[TokenGroup, ...], float]:
+    def take_silence(self) -> tuple[SpokenQuestion, float]:
         """Return the newest second or so as a question in which nobody was heard; at least one
         chunk was pushed, and no question is open."""
         question = self._open()
@@ -182,17 +194,22 @@ class TurnAudio:
         self._recent = _Recent(self._rate_hz)
         return question.finish(), question.duration_ms / 1000
 
-    def _finish(self) -> tuple[tuple[TokenGroup, ...], float] | None:
+    def _finish(self) -> tuple[SpokenQuestion, float] | None:
         question, self._question = self._question, None
         if question is None:
             return None
         # What belongs to this question must not come again as the next one's prefix.
         self._recent = _Recent(self._rate_hz)
-        groups, self._paused, self._paused_ms = self._paused, None, None
-        return groups or question.finish(), question.duration_ms / 1000
+        paused, self._paused, self._paused_ms = self._paused, None, None
+        return paused or question.finish(), question.duration_ms / 1000
 
     def _open(self) -> Utterance:
-        return Utterance(self._audio_tokenizer, self._rate_hz, max_s=self._max_s)
+        return Utterance(
+            self._audio_tokenizer,
+            self._rate_hz,
+            max_s=self._max_s,
+            keeps_sound=self._keeps_sound,
+        )
 
     def _detected(self, pcm: Pcm, detection: Detection, detector: TurnDetector) -> list[TurnEvent]:
         if self._turns is None:
@@ -216,7 +233,9 @@ class TurnAudio:
                 # Whoever is guessed at or not, the question is the same: without the silence that
                 # is waited for, in which a model hears words that nobody said.
                 self._paused, self._paused_ms = self._question.so_far(), at_ms
-                out.append(Paused(at_ms, self._paused if detection.guess else ()))
+                spoken_ms = max(0, at_ms - self._began_ms)
+                paused = Paused(at_ms, self._paused, guess=detection.guess, spoken_ms=spoken_ms)
+                out.append(paused)
             else:
                 out.append(self._stop(at_ms))
         return out

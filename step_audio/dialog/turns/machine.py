@@ -39,7 +39,7 @@ class Phase(Enum):
     SPEAKING = auto()
     """A response runs, and its sound is being sent."""
     INTERRUPTED = auto()
-    """A sound interrupted a response, which waits: it may have been a cough."""
+    """A sound interrupted a response, which waits: it may be a cough, or a word of assent."""
 
 
 P = Phase
@@ -94,8 +94,14 @@ class SpeechConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
-class FalseAlarm:
-    """The sound that interrupted a response ended at once: it was no speech."""
+class SoundJudged:
+    """The short sound that interrupted a response is over, and it is known what it was.
+
+    Attributes:
+        ends: it asks for the end of the response; else it was a cough, or a word of assent.
+    """
+
+    ends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +163,7 @@ class CommandFailed:
 Event = (
     SpeechStarted
     | SpeechConfirmed
-    | FalseAlarm
+    | SoundJudged
     | SpeechPaused
     | TurnOver
     | ResponseRequested
@@ -244,9 +250,9 @@ def _on(state: TurnState, event: Event) -> Step:  # noqa: PLR0911, PLR0912 - one
             return _speech_started(replace(state, user_speaks=True), event)
         case SpeechConfirmed():
             return _confirmed(state)
-        case FalseAlarm():
-            if phase is not P.INTERRUPTED:
-                raise TurnError(f"no response waits to go on while {phase.name}")
+        case SoundJudged(ends):
+            if phase is not P.INTERRUPTED or ends:  # it may have been cancelled meanwhile
+                return _confirmed(state)
             return replace(state, phase=P.THINKING, user_speaks=False), [Resume()]
         case SpeechPaused(early):
             if phase is not P.HEARING:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from step_audio.core.audio import Rechunker
 from step_audio.core.ports import TurnDetector
 from step_audio.core.resampling import StreamResampler
 from step_audio.core.types import Pcm, SpeechEvent, SpeechEventKind
 
+_FRAME_S = 0.01
+_PAUSE_S = 0.16
+"""A cut lies in the middle of so much quiet; within a word there is less."""
+_EARLIEST = 0.6
+"""A cut is looked for in the last 40 % of what a segment may hold."""
+_SHORTEST_S = 1.0
+"""No less is left behind a cut."""
 _PAD_S = 0.2
 """Kept around speech: a detector is sure a little late, and soft ends matter."""
 
@@ -31,12 +41,13 @@ class Segmenter:
     Args:
         detector: hears where speech is; None takes everything for speech.
         rate_hz: of the samples pushed.
-        max_s: longest segment; longer speech is cut into equal parts.
+        max_s: longest segment; longer speech is cut where it is quietest shortly before that.
     """
 
     def __init__(self, detector: TurnDetector | None, rate_hz: int, max_s: float) -> None:
         self._rate_hz, self._max_s = rate_hz, max_s
         self._samples = 0
+        self._levels = _Levels(rate_hz)
         self._speech: list[tuple[float, float]] = []
         self._began_s: float | None = None
         self._detector = detector.open() if detector else None
@@ -45,6 +56,7 @@ class Segmenter:
     def push(self, pcm: Pcm) -> None:
         """Take samples, (T,)."""
         self._samples += len(pcm)
+        self._levels.push(pcm)
         if self._resampler is not None:
             for chunk in self._resampler.push(pcm):
                 self._hear(chunk)
@@ -84,7 +96,44 @@ class Segmenter:
             last_s = until_s
 
     def _parts(self, start_s: float, end_s: float) -> Iterator[Segment]:
-        parts = max(1, -int(-(end_s - start_s) // self._max_s))
-        length_s = (end_s - start_s) / parts
-        for part in range(parts):
-            yield Segment(start_s + part * length_s, start_s + (part + 1) * length_s)
+        while end_s - start_s > self._max_s:
+            latest_s = min(start_s + self._max_s, end_s - min(_SHORTEST_S, self._max_s / 2))
+            cut_s = self._levels.quietest(start_s + _EARLIEST * self._max_s, latest_s)
+            yield Segment(start_s, cut_s)
+            start_s = cut_s
+        yield Segment(start_s, end_s)
+
+
+class _Levels:
+    """How loud a recording is, every 10 ms.
+
+    Levels are those of the differences of samples: hum and offsets, which do not pause with the
+    speaker, weigh little.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self._frame = max(1, int(rate_hz * _FRAME_S))
+        self._frame_s = self._frame / rate_hz
+        self._frames = Rechunker(self._frame)
+        self._last = np.float32(0)
+        self._power: list[float] = []
+
+    def push(self, pcm: Pcm) -> None:
+        """Take samples, (T,)."""
+        if not len(pcm):
+            return
+        changes = np.diff(pcm, prepend=self._last)
+        self._last = pcm[-1]
+        self._power += [float(np.mean(frame * frame)) for frame in self._frames.push(changes)]
+
+    def quietest(self, since_s: float, until_s: float) -> float:
+        """Return the middle of the quietest pause between two times; of equal ones the last."""
+        first, last = int(since_s / self._frame_s), int(until_s / self._frame_s)
+        width = round(_PAUSE_S / self._frame_s)
+        power = np.array(self._power[first:last])
+        if len(power) <= width:
+            return until_s
+        sums = np.convolve(power, np.hanning(width + 2)[1:-1], mode="valid")
+        # What is about as quiet as the quietest is equal to it.
+        best = int(np.flatnonzero(sums <= sums.min() * 1.1 + 1e-12)[-1])
+        return (first + best + width / 2) * self._frame_s

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from step_audio.core.errors import InputError
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm
 from step_audio.data.speakers import Speaker, draw_training_speaker, is_held_out
 from step_audio.data.synthesis import Job, synthesize_many
@@ -59,7 +59,7 @@ class CorpusUtterance:
 
 def to_16k(pcm: Pcm, rate_hz: int) -> NDArray[np.int16]:
     """Return sound of any rate as 16 kHz 16-bit with its peak at 0.9."""
-    samples = soxr.resample(pcm, rate_hz, RATE_HZ) if rate_hz != RATE_HZ else pcm
+    samples = resample_input(pcm, rate_hz, RATE_HZ)
     scaled = samples / max(1e-4, float(np.abs(samples).max())) * 0.9
     return np.asarray(scaled * 32767.0, dtype=np.int16)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from step_audio.core.toolformat import MONTHS, WEEKDAYS
 from step_audio.nano.domain.carriers import (
     Carrier,
     Phrasings,
@@ -20,6 +19,7 @@ from step_audio.nano.domain.carriers import (
 )
 from step_audio.nano.domain.draw import Draw, word_slot, words_of
 from step_audio.nano.domain.sample import QaSample
+from step_audio.nano.tools.results import MONTHS, WEEKDAYS
 
 CYCLES: Final = {"day": WEEKDAYS, "month": MONTHS, "season": ("spring", "summer", "fall", "winter")}
 SMALL: Final = frozenset({"the", "a", "an", "and"})

@@ -17,11 +17,11 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, Final
 
-from step_audio.core.toolformat import CITY_ZONES, CONDITIONS, MONTHS, TIMER_OVER, WEEKDAYS
 from step_audio.nano.domain.carriers import load
 from step_audio.nano.domain.knowledge import CYCLES
 from step_audio.nano.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.nano.domain.tool_questions import UNIT_WORDS
+from step_audio.nano.tools.results import CITY_ZONES, CONDITIONS, MONTHS, TIMER_OVER, WEEKDAYS
 
 FILES: Final = ("carriers", "facts", "frames", "places", "talk")
 DICT_NAME: Final = "pronunciations.dict"

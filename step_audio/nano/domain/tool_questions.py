@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Final
 
 from step_audio.core import toolformat
-from step_audio.core.arithmetic import evaluate
 from step_audio.nano.domain.carriers import Carrier, Slot, ask, load, sentence
 from step_audio.nano.domain.draw import Draw, number_slot, word_slot, words_of
 from step_audio.nano.domain.numbers import (
@@ -21,6 +20,8 @@ from step_audio.nano.domain.numbers import (
     value_words,
 )
 from step_audio.nano.domain.sample import QaSample
+from step_audio.nano.tools import results
+from step_audio.nano.tools.arithmetic import evaluate
 from step_audio.nano.tools.units import convert
 
 OPERATORS: Final = {"sum": ("+", "plus"), "difference": ("-", "minus"), "product": ("*", "times")}
@@ -123,7 +124,7 @@ def calculation(
     a, b = pair
     sign, word = OPERATORS[intent]
     expression = f"{a}{sign}{b}"
-    result = draw.outcome(toolformat.calculate_output(evaluate(expression)))
+    result = draw.outcome(results.calculate_output(evaluate(expression)))
     words = {"a": number_words(a), "b": number_words(b), "op": word}
     answer, key = spoken(SpokenNumber("arithmetic", words), result)
     call = ("calculate", toolformat.compact(expression=expression))
@@ -134,7 +135,7 @@ def calculation(
 @cache
 def cities() -> tuple[str, ...]:
     """Return the cities whose time and weather can be asked, as an answer writes them."""
-    return tuple(toolformat.CITY_ZONES)
+    return tuple(results.CITY_ZONES)
 
 
 def draw_city(draw: Draw, intent: str, but: tuple[str, ...] = ()) -> str:
@@ -161,7 +162,7 @@ def city_slot(city: str) -> Slot:
 def time_sample(draw: Draw, carrier: Carrier, question: str, city: str | None) -> QaSample:
     """Return the sample that asks `get_time`, which refuses a city that its clock does not know."""
     known = city is None or city in cities()
-    result = draw.outcome(toolformat.fake_time(draw.seed(), city)) if known else toolformat.FAILED
+    result = draw.outcome(results.fake_time(draw.seed(), city)) if known else toolformat.FAILED
     heard = SpokenNumber("time/city", {"city": city}) if city else SpokenNumber("time/here", {})
     answer, key = spoken(heard, result)
     call = ("get_time", toolformat.compact(city=city) if city else "{}")
@@ -172,9 +173,9 @@ def time_sample(draw: Draw, carrier: Carrier, question: str, city: str | None) -
 def calendar(draw: Draw, intent: str) -> QaSample:
     """Draw a question for `get_date`; intent "date" or "weekday"."""
     carrier = draw.carrier(intent)
-    day, other = draw.rng.sample(toolformat.WEEKDAYS, 2)
+    day, other = draw.rng.sample(results.WEEKDAYS, 2)
     slots = {"day": Slot(day.lower()), "other": Slot(other.lower())}
-    result = draw.outcome(toolformat.fake_date(draw.seed()))
+    result = draw.outcome(results.fake_date(draw.seed()))
     answer, key = spoken(SpokenNumber(intent, {}), result)
     question = ask(draw.rng, carrier, slots)
     return QaSample(intent, question, ("get_date", "{}"), result, answer, carrier.id, (), key)
@@ -190,7 +191,7 @@ def weather(draw: Draw) -> QaSample:
 
 def weather_sample(draw: Draw, carrier: Carrier, question: str, city: str) -> QaSample:
     """Return the sample that asks `get_weather`."""
-    result = draw.outcome(toolformat.fake_weather(draw.seed(), city), live=True)
+    result = draw.outcome(results.fake_weather(draw.seed(), city), live=True)
     answer, key = spoken(SpokenNumber("weather", {"city": city}), result)
     call = ("get_weather", toolformat.compact(city=city))
     slots = (city.lower(),)
@@ -214,7 +215,7 @@ def timer(draw: Draw) -> QaSample:
     said = one if n == 1 else unit
     carrier = draw.carrier("timer")
     slots = {"n": number_slot(n, 1, 60), "unit": Slot(said), "one": Slot(one)}
-    result = draw.outcome(toolformat.timer_output())
+    result = draw.outcome(results.timer_output())
     fields = {"n": number_words(n), "unit": said}
     answer, key = spoken(SpokenNumber("timer", fields), result)
     call = ("set_timer", toolformat.compact(seconds=n * SECONDS[unit]))
@@ -259,7 +260,7 @@ def conversion_sample(
     """Return the sample that asks `convert_units`."""
     n, source, target = amount
     value = convert(n, source, target)
-    result = draw.outcome(toolformat.convert_output(value))
+    result = draw.outcome(results.convert_output(value))
     names = {"from": unit_words(n, source), "to": unit_words(value, target)}
     answer, key = spoken(SpokenNumber("conversion", {"n": number_words(n), **names}), result)
     call = ("convert_units", toolformat.compact(value=n, **{"from": source, "to": target}))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from step_audio.core.error_rates import edits
 from step_audio.core.types import Pcm
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import MAX_TEXT, synthesize
 from step_audio.eval.examinee import AnswerRecord, Reader, Resynthesiser, same_call
-from step_audio.eval.wer import edit_distance, exact, in_order, normalise, word_error_rate
+from step_audio.eval.wer import exact, in_order, normalise, word_error_rate
 from step_audio.nano.domain import QaSample
 from step_audio.nano.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.nano.exam.bars import Score
@@ -226,7 +227,7 @@ def by_intent(graded: Sequence[Graded]) -> dict[str, dict[str, float | int]]:
 
 def length_errors(graded: Sequence[Graded]) -> dict[str, int]:
     """Return words lost or added between the model's text and its sound, and failed answers."""
-    distance = sum(edit_distance(normalise(g.record.text), normalise(g.heard)) for g in graded)
+    distance = sum(edits(normalise(g.record.text), normalise(g.heard)) for g in graded)
     return {"word_errors": distance, "failed": sum(bool(g.record.error) for g in graded)}
 
 
@@ -234,7 +235,7 @@ def _errors(
     texts: Sequence[str], heard: Sequence[str], ceiling: Sequence[str] | None = None
 ) -> Score:
     """Return the word error rate with its interval, and that of the ceiling."""
-    errors = [edit_distance(normalise(t), normalise(h)) for t, h in zip(texts, heard, strict=True)]
+    errors = [edits(normalise(t), normalise(h)) for t, h in zip(texts, heard, strict=True)]
     sizes = [len(normalise(text)) for text in texts]
     best = word_error_rate(texts, ceiling) if ceiling is not None else None
     interval = rate_interval(errors, sizes)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from step_audio.core.audio import read_audio
-from step_audio.core.error_rates import edit_distance, error_rate, units
+from step_audio.core.containers import SOUND_ENDINGS
+from step_audio.core.error_rates import edits, error_rate, units
 from step_audio.core.errors import InputError
 from step_audio.core.types import Pcm
 from step_audio.eval.examinee import Answerer, ask
 from step_audio.eval.wer import in_order
 from step_audio.nano.exam.grading import NOT_UNDERSTOOD
 
-ENDINGS: Final = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 NEAR: Final = 0.25
 """Recognition errors up to which a question counts as heard."""
 
@@ -52,7 +52,7 @@ def find(folder: Path) -> list[tuple[Path, str]]:
     Raises:
         InputError: none, or one without its transcript.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_ENDINGS)
     if not files:
         raise InputError(f"{folder} holds no wav, flac, ogg or mp3")
     missing = [path for path in files if not path.with_suffix(".txt").is_file()]
@@ -129,7 +129,7 @@ def _figures(rows: Sequence[Probed]) -> dict[str, float | int | None]:
 
 
 def _edits(said: str, heard: str) -> int:
-    return edit_distance(units(said), units(heard))
+    return edits(units(said), units(heard))
 
 
 def write(rows: Sequence[Probed], out: Path) -> str:

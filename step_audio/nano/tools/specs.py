@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from step_audio.core.arithmetic import MAX_CHARS
 from step_audio.core.ports import ToolSpec
-from step_audio.core.toolformat import CITY_ZONES, MAX_TIMER_S
+from step_audio.nano.tools.arithmetic import MAX_CHARS
+from step_audio.nano.tools.results import CITY_ZONES, MAX_TIMER_S
 from step_audio.nano.tools.units import MAX_VALUE, UNITS
 
 _CITY: Final = {"type": "string", "enum": list(CITY_ZONES), "description": "City in English"}

@@ -1,33 +1,47 @@
 """The tools that nano was trained with, and their seeded fakes.
 
-Results have the layout of `core.toolformat`, which is what the model learned to read.
+Results have the layout of `results`, which is what the model learned to read.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from step_audio.core import toolformat
-from step_audio.core.arithmetic import evaluate
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import Clock, ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
+from step_audio.nano.tools import results
+from step_audio.nano.tools.arithmetic import evaluate
 from step_audio.nano.tools.specs import SPECS
 from step_audio.nano.tools.units import convert
 from step_audio.tools.arguments import parse_arguments
-from step_audio.tools.weather import NoWeather, Weather
+from step_audio.tools.clock import WallClock
+from step_audio.tools.weather import Weather
 
-
-class WallClock:
-    """The machine's clock of the day."""
-
-    def now_s(self) -> float:
-        """Return seconds since 1970 UTC."""
-        return time.time()
+# Words of providers -> the conditions that nano was trained with. First match wins.
+_WORDS: Final = (
+    ("thunder", "stormy"),
+    ("storm", "stormy"),
+    ("snow", "snowy"),
+    ("sleet", "snowy"),
+    ("blizzard", "snowy"),
+    ("rain", "rainy"),
+    ("drizzle", "rainy"),
+    ("shower", "rainy"),
+    ("fog", "foggy"),
+    ("mist", "foggy"),
+    ("haze", "foggy"),
+    ("wind", "windy"),
+    ("breez", "windy"),
+    ("sun", "sunny"),
+    ("cloud", "cloudy"),
+    ("overcast", "cloudy"),
+    ("clear", "clear"),
+)
 
 
 class LiveValues(Protocol):
@@ -46,30 +60,39 @@ class WorldValues:
     ) -> None:
         """`home` is the zone of "here"; None: the zone of this machine."""
         self._clock, self._home = clock, home
-        self._weather = weather or NoWeather()
+        self._weather = weather
 
     def time(self, city: str | None) -> str:
         """Return the time at home or in a known city. Raises ToolError: no zone database."""
         now = self._now(self._home)
         if city is not None:
             try:
-                now = self._now(ZoneInfo(toolformat.CITY_ZONES[city]))
+                now = self._now(ZoneInfo(results.CITY_ZONES[city]))
             except (ZoneInfoNotFoundError, OSError):
                 raise ToolError(
                     "this machine has no time zone database; install the package tzdata"
                 ) from None
-        return toolformat.time_output(now.hour, now.minute)
+        return results.time_output(now.hour, now.minute)
 
     def date(self) -> str:
         """Return today at home."""
-        return toolformat.date_output(self._now(self._home).date())
+        return results.date_output(self._now(self._home).date())
 
     async def weather(self, city: str) -> str:
         """Return what the provider says, "unavailable" without one. Raises ToolError."""
-        return await self._weather.at(city)
+        if self._weather is None:
+            return toolformat.UNAVAILABLE
+        now = await self._weather.at(city)
+        return results.weather_output(_trained(now.condition), round(now.celsius))
 
     def _now(self, zone: tzinfo | None) -> datetime:
         return datetime.fromtimestamp(self._clock.now_s(), UTC).astimezone(zone)
+
+
+def _trained(condition: str) -> str:
+    """Return the trained condition that a provider's words mean, else the words themselves."""
+    text = condition.lower()
+    return next((known for word, known in _WORDS if word in text), text)
 
 
 class FakeValues:
@@ -80,15 +103,15 @@ class FakeValues:
 
     def time(self, city: str | None) -> str:
         """Return an invented time."""
-        return toolformat.fake_time(self._seed, city)
+        return results.fake_time(self._seed, city)
 
     def date(self) -> str:
         """Return an invented date."""
-        return toolformat.fake_date(self._seed)
+        return results.fake_date(self._seed)
 
     async def weather(self, city: str) -> str:
         """Return an invented weather."""
-        return toolformat.fake_weather(self._seed, city)
+        return results.fake_weather(self._seed, city)
 
 
 class NanoTools:
@@ -114,12 +137,12 @@ class NanoTools:
         """
         live: LiveValues = WorldValues(clock, home, weather) if seed is None else FakeValues(seed)
         self._run: dict[str, Callable[[dict[str, Any]], str | Awaitable[str]]] = {
-            "calculate": lambda a: toolformat.calculate_output(evaluate(a["expression"])),
+            "calculate": lambda a: results.calculate_output(evaluate(a["expression"])),
             "get_time": lambda a: live.time(a.get("city")),
             "get_date": lambda a: live.date(),
             "get_weather": lambda a: live.weather(a["city"]),
-            "set_timer": lambda a: toolformat.timer_output(),
-            "convert_units": lambda a: toolformat.convert_output(
+            "set_timer": lambda a: results.timer_output(),
+            "convert_units": lambda a: results.convert_output(
                 convert(a["value"], a["from"], a["to"])
             ),
         }
@@ -138,7 +161,7 @@ class NanoTools:
         if not isinstance(output, str):
             output = await output
         if call.name == "set_timer":
-            after_s, text = float(arguments["seconds"]), toolformat.TIMER_OVER
+            after_s, text = float(arguments["seconds"]), results.TIMER_OVER
             return ToolResult(call.call_id, call.name, output, after_s, text)
         return ToolResult(call.call_id, call.name, output)
 

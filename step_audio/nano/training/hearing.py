@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm
 from step_audio.data.augment import augment, coloured_noise, mix, pad_noise, warp
 from step_audio.data.speakers import ANSWER_SPEAKERS
@@ -121,7 +122,7 @@ class HearingBatches:
                 sound = augment(sound, self.numpy, 0.8 * self.strength)
             if self.random.random() < 0.3:
                 there = soxr.resample(sound, SAMPLE_RATE_HZ, CLIENT_RATE_HZ, quality="MQ")
-                sound = soxr.resample(there, CLIENT_RATE_HZ, SAMPLE_RATE_HZ, quality="MQ")
+                sound = resample_input(there, CLIENT_RATE_HZ, SAMPLE_RATE_HZ)
             if self.random.random() < 0.6:
                 sound = self._padded(sound)
             if self.random.random() < NOISY_SHARE:

@@ -24,6 +24,7 @@ import soxr
 import torch
 from tqdm import tqdm
 
+from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm
 from step_audio.core.vocab import Vocab
 from step_audio.data.augment import augment, pad_noise, warp
@@ -44,7 +45,7 @@ from step_audio.nano.training.heard import PATTERN, read_heard
 from step_audio.nano.training.lm_samples import SampleComposer
 from step_audio.nano.training.text_tokenizer import train_bpe
 from tokenizer.loading import load_tokenizer
-from tokenizer.preprocess import RATE_HZ, resample
+from tokenizer.preprocess import RATE_HZ
 from tokenizer.stream import DualCodebookTokenizer
 
 TEXT_SIZE = 2048
@@ -178,7 +179,7 @@ def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
         pcm = augment(pcm, noise, 0.7)
     if rng.random() < 0.4:
         # Clients send 24 kHz: the way there and back moves codes that lie near a border.
-        pcm = resample(np.asarray(soxr.resample(pcm, RATE_HZ, 24_000)), 24_000)
+        pcm = resample_input(np.asarray(soxr.resample(pcm, RATE_HZ, 24_000)), 24_000, RATE_HZ)
     if rng.random() < 0.6:
         # Where an utterance begins within a group decides a fifth of its codes.
         pcm = pad_noise(pcm, rng.uniform(0.0, 0.36), rng.uniform(0.0, 0.3), noise)
@@ -187,7 +188,7 @@ def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
 
 def _sixteen(made: tuple[Pcm, int]) -> Pcm:
     pcm, rate = made
-    samples: Pcm = resample(pcm, rate)
+    samples: Pcm = resample_input(pcm, rate, RATE_HZ)
     return samples / np.float32(max(1e-3, float(np.abs(samples).max()))) * np.float32(0.9)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from step_audio.core.errors import DuplicateItem, ItemNotFound, Overloaded
-from step_audio.core.types import TextDelta, TokenGroup, ToolCall, ToolResult
+from step_audio.core.types import TextDelta, TokenGroup, ToolCall, ToolResult, Transcript
 from step_audio.dialog.prompting.conversation import (
     ROOT,
     Answer,
@@ -54,7 +54,7 @@ def test_what_is_refused_changes_nothing() -> None:
         lambda: talk.get("zz"),
         lambda: talk.delete("zz"),
         lambda: talk.truncate("a", 100),
-        lambda: talk.transcribe("a", "t"),
+        lambda: talk.transcribe("a", Transcript("t")),
     ):
         with pytest.raises(ItemNotFound):
             act()
@@ -89,7 +89,7 @@ def test_past_turns_may_be_shown_as_sound() -> None:
 def test_a_tool_result_follows_the_transcript_and_the_call() -> None:
     talk = Conversation()
     talk.add(UserAudio("q", G1))
-    talk.transcribe("q", "what time is it")
+    talk.transcribe("q", Transcript("what time is it"))
     talk.add(Called("c", ToolCall("call_1", "get_time", "{}")))
     talk.add(Returned("r", ToolResult("call_1", "get_time", '"noon"')))
     assert talk.has_call("call_1")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import TextDelta, ToolCall, ToolResult
+from step_audio.core.types import AudioChunk, TextDelta, ToolCall, ToolResult
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import ContextWindow
 from step_audio.dialog.prompting.conversation import (
@@ -22,7 +22,7 @@ from step_audio.dialog.prompting.conversation import (
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.prompt import Audio, Call, PromptBuilder, Spoken, Text, Turn
 from step_audio.dialog.prompting.tool_syntax import UNREADABLE, JsonSchemaSyntax
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.turns.utterance import Utterance
 from tests.fakes import (
@@ -114,7 +114,7 @@ async def test_a_model_that_speaks_calls_without_a_sound_and_answers_from_the_re
     assert [type(item) for item in talk] == [UserAudio, Called, Returned, Answer]
     tools = listing(*FakeTools().specs())
     called = Turn("assistant", (Text(TIME),))
-    result = Turn("function_output", (Text('{"time":"noon"}'),))
+    result = Turn("input", (Text('{"time":"noon"}'),))
     assert engine.requests[1].prompt == prompt(SYSTEM, tools, ASKED, called, result)
 
 
@@ -131,7 +131,7 @@ async def test_words_in_front_of_a_call_are_spoken_and_belong_to_the_answer() ->
     assert (answer.text, len(answer.groups)) == ("Let me see. It is noon.", 7)
     tools = listing(*FakeTools().specs())
     both = Turn("assistant", (Text("Let me see."), Call("get_time", "{}")))
-    result = Turn("function_output", (Text('{"time":"noon"}'),))
+    result = Turn("input", (Text('{"time":"noon"}'),))
     assert engine.requests[1].prompt == prompt(SYSTEM, tools, ASKED, both, result)
 
 
@@ -165,7 +165,7 @@ async def test_several_calls_in_a_turn_are_all_made_and_shown_in_one() -> None:
     calls = [event.arguments for event in events if isinstance(event, ToolCall)]
     assert calls == ["{}", '{"city":"Paris"}']
     tools = listing(*FakeTools().specs())
-    result = Turn("function_output", (Text('{"time":"noon"}'),))
+    result = Turn("input", (Text('{"time":"noon"}'),))
     both = Turn("assistant", (Text(TIME), Text(paris)))
     assert engine.requests[1].prompt == prompt(SYSTEM, tools, ASKED, both, result, result)
     assert words(events) == "It is noon."
@@ -207,7 +207,7 @@ async def test_a_clients_result_is_given_back_in_the_dialect() -> None:
     assert words(await collect(assistant.answer(talk, client_tools=[DOOR]))) == "It is noon."
     tools = listing(DOOR, *FakeTools().specs())
     both = Turn("assistant", (Text("One moment."), Call("open_door", "{}")))
-    result = Turn("function_output", (Text('{"open":true}'),))
+    result = Turn("input", (Text('{"open":true}'),))
     assert engine.requests[1].prompt == prompt(SYSTEM, tools, ASKED, both, result)
 
 
@@ -217,7 +217,7 @@ async def test_what_is_read_ahead_begins_like_the_prompt() -> None:
     question.push(np.zeros(16000, np.float32))
     ahead = assistant.read_ahead("s")
     ahead.follow(talk, question, "assistant", assistant.told_tools([DOOR]))
-    talk.add(UserAudio("q", question.finish()))
+    talk.add(UserAudio.spoken("q", question.finish()))
     await collect(assistant.answer(talk, session="s", client_tools=[DOOR]))
     ((told, _),) = engine.prefilled
     assert told == engine.requests[0].prompt[: len(told)]
@@ -248,7 +248,7 @@ def test_a_long_conversation_keeps_the_list_of_tools() -> None:
         talk.add(Returned(f"r{number}", ToolResult(f"call{number}", "open_door", "{}")))
     text = text_of(made.prompt(talk, "be kind", tools=[DOOR]).ids)
     assert text.startswith(f"system\nbe kindtool_json_schemas\n{DIALECT.list_tools([DOOR])}human")
-    assert text.endswith("function_output\n{}assistant\n")
+    assert text.endswith("input\n{}assistant\n")
 
 
 def test_a_spoken_answer_and_its_call_are_one_turn() -> None:

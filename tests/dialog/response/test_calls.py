@@ -5,9 +5,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+import pytest
+
 from step_audio.core import toolformat
 from step_audio.core.ports import ToolSpec
-from step_audio.core.types import ToolCall, ToolResult
+from step_audio.core.profile import LanguageCode
+from step_audio.core.types import AudioChunk, ToolCall, ToolResult, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import (
     Answer,
@@ -17,7 +20,7 @@ from step_audio.dialog.prompting.conversation import (
     UserAudio,
 )
 from step_audio.dialog.prompting.layout import interleave
-from step_audio.dialog.response.pipeline import AnswerEvent, AudioChunk
+from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.tool_calls.background import (
     BackgroundCalls,
@@ -118,6 +121,31 @@ async def test_a_long_call_is_bridged_aloud_and_the_model_does_not_see_the_bridg
     assert isinstance(said, Answer)
     assert (said.text, len(said.groups)) == ("One moment. A bird.", 3)
     assert not any(id_ == text_ids("m")[0] for id_ in bench.engine.requests[2].prompt[-20:])
+
+
+@pytest.mark.parametrize(
+    ("heard", "bridge"),
+    [
+        ("几点了", "请稍等。"),
+        ("いま何時", "少々お待ちください。"),
+        ("what time is it", "One moment."),
+    ],
+)
+async def test_the_bridge_is_in_the_language_of_the_conversation(heard: str, bridge: str) -> None:
+    bridges: dict[LanguageCode, str] = {"zh": "请稍等。", "ja": "少々お待ちください。"}
+    settings = BackgroundCallSettings("One moment.", 0.0, None, bridges)
+    bench = Bench(ONE_CALL, BRIDGE, ANSWER, settings=settings)
+    bench.talk.transcribe("q", Transcript(heard))
+    events: list[AnswerEvent] = []
+    async with aclosing(bench.answer()) as answer:
+        async for event in answer:
+            events.append(event)
+            if isinstance(event, AudioChunk):
+                bench.tools.gates["look"].set()
+    assert words(events) == f"{bridge} A bird."
+    assert (
+        bytes(i - 300 for i in bench.engine.requests[1].prompt if i >= 300).decode().count(bridge)
+    )
 
 
 async def test_a_call_that_takes_too_long_is_told_later_at_the_end() -> None:

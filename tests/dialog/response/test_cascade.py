@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from step_audio.core.errors import InputError
-from step_audio.core.types import BATCH, LIVE, TextDelta, ToolCall
+from step_audio.core.types import BATCH, LIVE, AudioChunk, TextDelta, ToolCall
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Answer, Conversation, Typed
-from step_audio.dialog.response.pipeline import AudioChunk
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 
@@ -44,8 +43,12 @@ async def test_each_sentence_is_shown_when_its_speech_begins() -> None:
     answer = conversation.get("a")
     assert isinstance(answer, Answer)
     assert (answer.text, len(answer.groups)) == (TEXT, 5)
+    answer.truncate(360)
+    assert answer.text.strip() == "It is noon.  Go", "a share of the sentence that was being read"
     answer.truncate(240)
-    assert answer.text.strip() == "It is", "a share of what had been said by then"
+    assert answer.text.strip() == "It is noon.", "a sentence whose sound was heard to its end"
+    answer.truncate(120)
+    assert answer.text.strip() == "It is"
 
 
 async def test_the_writer_writes_text_and_the_reader_reads_at_once() -> None:

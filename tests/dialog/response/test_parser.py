@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,12 @@ def test_no_sequence_of_ids_breaks_the_parser(ids: list[int]) -> None:
     events, anomalies = parse(known)
     audio = sum(VOCAB.is_audio(i) for i in known)
     assert 5 * len(groups_of(events)) + anomalies >= audio
+
+
+def test_markers_around_speech_are_passed_over_and_counted() -> None:
+    vocab = replace(VOCAB, audio_start=9000, audio_end=9001)
+    parser = TokenParser(ByteTokenizer(), vocab, numbered("call"))
+    ids = [*text_ids("hi"), 9000, *vocab.group_ids(group(1)), 9001, *text_ids("!")]
+    out = [event for token_id in ids for event in parser.push(token_id)] + list(parser.flush())
+    assert out == [TextDelta("h"), TextDelta("i"), group(1), TextDelta("!")]
+    assert (parser.counts.markers, parser.counts.anomalies) == (2, 0)

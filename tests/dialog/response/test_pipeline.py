@@ -3,17 +3,18 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from step_audio.core.errors import EngineError, PartFailed, StepAudioError
 from step_audio.core.ports import Stage, Vocoder
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Voice
+from step_audio.core.types import Pcm, TextDelta, TokenGroup, Voice, VoiceChange
 from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
-from tests.fakes import SineVocoder, group
+from tests.fakes import ScriptedEngine, SineVocoder, group, services
 
 VOICE = Voice("rms", np.zeros(192, np.float32))
 
@@ -48,8 +49,10 @@ async def said(
     response: AsyncGenerator[Response, None], vocoder: Vocoder, into: list[AnswerEvent]
 ) -> None:
     worker = WorkerThreads("vocoder")
+    parts = replace(services(ScriptedEngine([[]])), vocoder=vocoder)
     try:
-        async for event in ResponsePipeline(response, vocoder, VOICE, worker, seed=0).events():
+        run = ResponsePipeline(response, parts, VoiceChange(VOICE), worker, seed=0)
+        async for event in run.events():
             into.append(event)
     finally:
         worker.close()

@@ -35,7 +35,7 @@ async def test_a_question_is_told_in_pieces_while_it_is_spoken() -> None:
     assert 5 <= len(told) <= 12  # not for every 100 ms
     assert {session for _, session in engine.prefilled} == {"s1"}
     assert all(a == b[: len(a)] for a, b in pairwise(told))
-    talk.add(UserAudio("q", spoken.finish()))
+    talk.add(UserAudio.spoken("q", spoken.finish()))
     async for _ in assistant.answer(talk, instructions=None, session="s1"):
         pass
     assert engine.requests[0].session == "s1"

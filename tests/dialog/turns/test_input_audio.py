@@ -13,6 +13,7 @@ from step_audio.dialog.turns.input_audio import (
     TurnAudio,
     TurnEvent,
 )
+from step_audio.dialog.turns.utterance import SpokenQuestion
 from tests.fakes import CountingTokenizer, group
 from tokenizer.turns import Thresholds, TurnStream, TurnTiming
 from tokenizer.vad import EnergyTurnDetector
@@ -60,9 +61,9 @@ def test_a_turn_starts_pauses_and_stops_with_its_prefix() -> None:
     assert isinstance(stopped, Stopped)
     assert started.at_ms == pytest.approx(800, abs=40)
     assert paused.at_ms == stopped.at_ms == pytest.approx(1600, abs=80)
-    assert paused.groups == ()
+    assert not paused.guess
     assert stopped.duration_s == pytest.approx(0.2 + 0.6 + 0.5, abs=0.1)
-    assert 0 <= len(stopped.groups) * 0.12 - (stopped.duration_s - 0.26) < 0.12
+    assert 0 <= len(stopped.question.groups) * 0.12 - (stopped.duration_s - 0.26) < 0.12
     assert not listener.speaking
 
 
@@ -73,7 +74,7 @@ def test_a_question_is_the_same_guessed_at_or_not_however_long_its_end_is(silenc
         detection = Detection(silence_ms=silence_ms, guess=guess)
         stopped = hear(turn_audio(detection), speech(600), silence(2500))[-1]
         assert isinstance(stopped, Stopped)
-        found.append(stopped.groups)
+        found.append(stopped.question.groups)
     assert found[0] == found[1]
     assert 0.6 <= len(found[0]) * 0.12 < 0.6 + 0.24 + 0.2
 
@@ -82,7 +83,8 @@ def test_a_guess_has_the_groups_that_the_turn_then_ends_with() -> None:
     _, paused, stopped = hear(turn_audio(Detection(guess=True)), speech(600), silence(800))
     assert isinstance(paused, Paused)
     assert isinstance(stopped, Stopped)
-    assert paused.groups == stopped.groups != ()
+    assert paused.guess
+    assert paused.question == stopped.question != SpokenQuestion()
 
 
 def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
@@ -90,7 +92,7 @@ def test_speech_after_a_pause_is_the_same_turn_and_spoils_the_guess() -> None:
     events = hear(listener, speech(600), silence(340), speech(600), silence(800))
     assert [type(e) for e in events] == [Started, Paused, Started, Paused, Stopped]
     assert [e.again for e in events if isinstance(e, Started)] == [False, True]
-    first, last = (e.groups for e in events if isinstance(e, Paused))
+    first, last = (e.question.groups for e in events if isinstance(e, Paused))
     assert last[: len(first)] == first
     assert len(last) > len(first)
 
@@ -103,7 +105,7 @@ def test_a_turn_may_be_ended_in_its_pause_and_the_next_one_is_another() -> None:
     assert listener.silent_ms == pytest.approx(600, abs=80)
     stopped = listener.end()
     assert stopped.at_ms == pytest.approx(600, abs=80)
-    assert stopped.groups
+    assert stopped.question.groups
     assert not listener.speaking
     assert listener.silent_ms == 0
     started, *_ = hear(listener, silence(300), speech(600), silence(400))
@@ -132,7 +134,7 @@ def test_without_detection_the_caller_ends_the_question() -> None:
     assert hear(listener, speech(500)) == []
     assert listener.duration_ms == 500
     taken = listener.take()
-    assert taken == (tuple(group(n) for n in range(5)), 0.5)
+    assert taken == (SpokenQuestion(tuple(group(n) for n in range(5))), 0.5)
     assert listener.take() is None
     with pytest.raises(AudioError, match="1 s"):
         listener.push(speech(1500))

@@ -20,13 +20,13 @@ from step_audio.dialog.turns.machine import (
     CommandFailed,
     Discard,
     Event,
-    FalseAlarm,
     FirstAudio,
     Phase,
     Release,
     ResponseEnded,
     ResponseRequested,
     Resume,
+    SoundJudged,
     SpeechConfirmed,
     SpeechPaused,
     SpeechStarted,
@@ -86,7 +86,14 @@ ROWS: list[tuple[Phase, Event, Phase, list[Command]]] = [
     (P.SPEAKING, SpeechConfirmed(), P.SPEAKING, []),
     (P.INTERRUPTED, SpeechStarted(), P.INTERRUPTED, []),
     (P.INTERRUPTED, SpeechConfirmed(), P.HEARING, [Discard()]),
-    (P.INTERRUPTED, FalseAlarm(), P.THINKING, [Resume()]),
+    (P.INTERRUPTED, SoundJudged(ends=False), P.THINKING, [Resume()]),
+    (P.INTERRUPTED, SoundJudged(ends=True), P.HEARING, [Discard()]),
+    # Cancelled, confirmed or deleted while it was judged.
+    (P.LISTENING, SoundJudged(ends=False), P.LISTENING, []),
+    (P.HEARING, SoundJudged(ends=False), P.HEARING, []),
+    (P.HEARING, SoundJudged(ends=True), P.HEARING, []),
+    (P.THINKING, SoundJudged(ends=True), P.THINKING, []),
+    (P.SPEAKING, SoundJudged(ends=False), P.SPEAKING, []),
     (P.INTERRUPTED, OVER, P.THINKING, [Discard(), Start("r")]),
     (P.INTERRUPTED, NO_ANSWER, P.LISTENING, [Discard()]),
     (P.INTERRUPTED, ResponseRequested("r"), P.THINKING, [Discard(), Start("r")]),
@@ -103,7 +110,6 @@ def test_row(phase: Phase, event: Event, after: Phase, commands: list[Command]) 
 
 
 REFUSED: list[tuple[Phase, Event]] = [
-    *((phase, FalseAlarm()) for phase in Phase if phase is not P.INTERRUPTED),
     *((phase, Cancelled()) for phase in Phase if phase not in BUSY),
     (P.THINKING, ResponseRequested("r")),
     (P.SPEAKING, ResponseRequested("r")),
@@ -184,11 +190,14 @@ class Session(RuleBasedStateMachine):
 
     @rule(early=st.booleans(), fails=st.booleans())
     def pause(self, early: bool, fails: bool) -> None:
-        if self.state.phase is P.INTERRUPTED:
+        self.feed(SpeechPaused("early" if early else None), fails=fails)
+
+    @rule(ends=st.booleans(), fails=st.booleans())
+    def sound_is_judged(self, ends: bool, fails: bool) -> None:
+        """At any time: what it was may come long after."""
+        if self.state.phase is P.INTERRUPTED and not ends:
             self.speaks = False
-            self.feed(FalseAlarm(), fails=fails)
-        else:
-            self.feed(SpeechPaused("early" if early else None), fails=fails)
+        self.feed(SoundJudged(ends), fails=fails)
 
     @rule(answer=st.booleans(), fails=st.booleans())
     def turn_over(self, answer: bool, fails: bool) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,9 +69,38 @@ def test_silence_has_no_segments() -> None:
     assert segments((3, False), detector=Loudness()) == []
 
 
-def test_long_speech_is_cut_into_equal_parts() -> None:
+def test_family_6_long_speech_is_cut_where_it_is_quietest_and_never_within_a_word() -> None:
+    # Words of 300 ms, 40 ms closures in their middle, and 120 ms behind every seventh.
+    rng = np.random.default_rng(6)
+    sound: list[np.ndarray] = []
+    for word in range(170):
+        half = 0.1 * rng.standard_normal(int(0.13 * RATE_HZ))
+        closure, breath = (0.001 * rng.standard_normal(int(s * RATE_HZ)) for s in (0.04, 0.12))
+        sound += [half, closure, half]
+        sound += [breath] if word % 7 == 3 else []
+    hum = 0.05 * np.sin(2 * np.pi * 50 * np.arange(sum(map(len, sound))) / RATE_HZ)
+    pcm = (np.concatenate(sound) + hum).astype(np.float32)
+    at = np.cumsum([0, *map(len, sound)]) / RATE_HZ
+    breaths = [(at[n], at[n + 1]) for n, part in enumerate(sound) if len(part) == 1920]
+    segmenter = Segmenter(None, RATE_HZ, 10.0)
+    for start in range(0, len(pcm), 7777):
+        segmenter.push(pcm[start : start + 7777])
+    found = segmenter.finish()
+    assert len(found) > len(pcm) / RATE_HZ / 10
+    assert found[0].start_s == 0
+    assert found[-1].end_s == len(pcm) / RATE_HZ
+    for before, after in pairwise(found):
+        assert before.end_s == after.start_s
+        assert 5.9 < before.end_s - before.start_s <= 10
+        assert any(begin <= before.end_s <= end for begin, end in breaths), before.end_s
+
+
+def test_family_6_sound_without_any_pause_is_cut_at_the_limit() -> None:
     found = segments((25, True), detector=Loudness())
-    assert found == [(0.0, 8.33), (8.33, 16.67), (16.67, 25.0)]
+    assert [end - start <= 10 for start, end in found] == [True] * len(found)
+    assert found[0][0] == 0
+    assert found[-1][1] == 25.0
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("seconds", [4.0, 10.0])

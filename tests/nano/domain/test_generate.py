@@ -7,7 +7,6 @@ from functools import cache
 
 import pytest
 
-from step_audio.core.arithmetic import evaluate
 from step_audio.core.toolformat import FAILED
 from step_audio.core.types import ToolCall
 from step_audio.nano.domain import (
@@ -22,6 +21,7 @@ from step_audio.nano.domain import (
 )
 from step_audio.nano.domain.carriers import held_combo, load
 from step_audio.nano.domain.tool_questions import amount_key, cities, pair_key
+from step_audio.nano.tools.arithmetic import evaluate
 from step_audio.nano.tools.specs import SPECS
 from step_audio.nano.tools.toolbox import FakeTools
 from step_audio.tools import parse_arguments

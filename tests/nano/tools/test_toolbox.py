@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_audio.core import toolformat
 from step_audio.core.errors import ToolError
 from step_audio.core.ports import ToolBox
 from step_audio.core.types import ToolCall
+from step_audio.nano.tools import results
 from step_audio.nano.tools.specs import SPECS
 from step_audio.nano.tools.toolbox import FakeTools, NanoTools
 from step_audio.tools import parse_arguments
+from step_audio.tools.weather import WeatherNow
 
 NOON_S = 1_763_726_400.0  # 2025-11-21 12:00 UTC, a Friday
 
@@ -128,19 +129,18 @@ async def test_fakes_depend_on_seed_and_arguments_only() -> None:
     seeds = {await answer(FakeTools(seed), "get_weather", london) for seed in range(20)}
     assert len(seeds) > 10
     cities = {
-        await answer(first, "get_time", json.dumps({"city": city}))
-        for city in toolformat.CITY_ZONES
+        await answer(first, "get_time", json.dumps({"city": city})) for city in results.CITY_ZONES
     }
     assert len(cities) > 35
     weather = json.loads(await answer(first, "get_weather", london))
     assert list(weather) == ["condition", "temperature"]
-    low, high = toolformat.CONDITIONS[weather["condition"]]
+    low, high = results.CONDITIONS[weather["condition"]]
     assert low <= weather["temperature"] <= high
 
 
 def test_every_city_has_a_zone() -> None:
-    assert len(toolformat.CITY_ZONES) == 43
-    for zone in toolformat.CITY_ZONES.values():
+    assert len(results.CITY_ZONES) == 43
+    for zone in results.CITY_ZONES.values():
         assert ZoneInfo(zone).key == zone
 
 
@@ -161,15 +161,25 @@ def test_specs_are_plain_json_schemas_of_required_known_keys() -> None:
 
 async def test_a_timer_says_when_it_is_to_be_announced() -> None:
     result = await real().call(ToolCall("c", "set_timer", '{"seconds":90}'))
-    assert (result.after_s, result.announcement) == (90.0, toolformat.TIMER_OVER)
+    assert (result.after_s, result.announcement) == (90.0, results.TIMER_OVER)
     assert (await real().call(ToolCall("c", "get_date", "{}"))).after_s is None
 
 
-async def test_the_weather_is_the_providers() -> None:
-    class Sunny:
-        async def at(self, city: str) -> str:
-            return toolformat.weather_output("sunny", 20)
+@pytest.mark.parametrize(
+    ("words", "trained"),
+    [
+        ("Light rain shower", "rainy"),
+        ("Sunny", "sunny"),
+        ("Overcast", "cloudy"),
+        ("Thunderstorm", "stormy"),
+        ("Frogs", "frogs"),
+    ],
+)
+async def test_the_providers_weather_is_told_in_trained_words(words: str, trained: str) -> None:
+    class Provider:
+        async def at(self, city: str) -> WeatherNow:
+            return WeatherNow(words, 19.6)
 
-    tools = NanoTools(None, StillClock(), home=UTC, weather=Sunny())
+    tools = NanoTools(None, StillClock(), home=UTC, weather=Provider())
     shown = await answer(tools, "get_weather", '{"city":"London"}')
-    assert shown == '{"condition":"sunny","temperature":20}'
+    assert shown == f'{{"condition":"{trained}","temperature":20}}'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.realtime.session.idle_timeout import IdleTimer
+from server.realtime.session.input_audio import IdleTimer
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, FixedClock, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect

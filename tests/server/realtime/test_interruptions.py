@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from server.realtime.session.send_queue import SOUND, SendQueue
-from step_audio.core.types import ToolCall, ToolResult
+from step_audio.core.types import ToolCall, ToolResult, Transcript
 from step_audio.dialog.prompting.conversation import Conversation, Typed, UserAudio
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings, TurnSettings
@@ -112,7 +112,7 @@ def test_a_released_early_answer_keeps_the_transcripts_that_came_meanwhile() -> 
     conversation.add(UserAudio("first", ()))
     fork = conversation.fork()
     fork.add(UserAudio("second", ()))
-    conversation.transcribe("first", "what is the time")
+    conversation.transcribe("first", Transcript("what is the time"))
     conversation.adopt(fork)
     assert [item.transcript for item in conversation if isinstance(item, UserAudio)] == [
         "what is the time",

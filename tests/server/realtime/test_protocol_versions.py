@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.realtime.wire.versions.beta import Beta, nested
+from server.realtime.wire.versions.beta import Beta
+from server.realtime.wire.versions.settings_keys import nested
 from step_audio.core.g711 import encode
 from step_audio.dialog.prompting.layout import interleave
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
@@ -59,8 +60,8 @@ def test_a_first_update_of_the_new_shape_decides_for_it(connect: Connect) -> Non
     with talking(connect([ANSWER])) as talk:
         talk.send("session.update", session={"type": "realtime"})
         talk.next()
-        talk.send("session.update", session={"voice": "nobody"})
-        assert talk.next()["session"]["audio"]["output"]["voice"] == "rms"
+        talk.send("session.update", session={"voice": "slt"})
+        assert talk.next()["session"]["audio"]["output"]["voice"] == "slt"
 
 
 def test_one_spoken_turn_in_beta(connect: Connect) -> None:
@@ -133,6 +134,7 @@ def test_translation_leaves_its_argument_and_foreign_keys_alone() -> None:
         "output_modalities": ["text"],
         "instructions": "x",
         "temperature": 0.8,
+        "audio": {"output": {"voice": None}},
     }
     assert given == before
     odd = {"type": "session.update", "session": 5}

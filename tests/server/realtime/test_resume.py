@@ -167,11 +167,10 @@ def test_sigterm_lets_the_answer_end_and_nobody_new_in(tmp_path: Any) -> None:
         port = probe.getsockname()[1]
     pace = {"STEP_AUDIO__ENGINE__TOKENS_PER_S": "100", "STEP_AUDIO__ENGINE__GROUPS": "20"}
     command = [sys.executable, "-m", "step_audio", "serve", "--profile", "scripted"]
-    server = subprocess.Popen(
-        [*command, "--port", str(port)],
-        env={**os.environ, **pace},
-        stderr=(tmp_path / "log").open("wb"),
-    )
+    with (tmp_path / "log").open("wb") as log_file:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)], env={**os.environ, **pace}, stderr=log_file
+        )
     base = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 30

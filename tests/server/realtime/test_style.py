@@ -1,11 +1,15 @@
 import base64
+from dataclasses import replace
 
 import pytest
 
 from server.realtime.wire.style import SessionStyle
+from step_audio.core.config import load_profile
+from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings
-from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
+from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, services, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, talking
 
@@ -61,6 +65,72 @@ def test_a_style_that_does_not_exist_is_refused_and_changes_nothing(
 
 
 def test_no_wish_adds_no_words() -> None:
-    assert SessionStyle().instructions("as given") == "as given"
-    assert SessionStyle().instructions("") == ""
-    assert SessionStyle(emotion="sad").instructions("") == "Speak in a sad voice."
+    assert SessionStyle().lines == ""
+    assert SessionStyle(emotion="sad").lines == "Speak in a sad voice."
+    parts = Assistant(services(ScriptedEngine([[]])), DialogSettings(takes_instructions=True))
+    assert parts.system_text("as given", "Rap your answer.") == "as given\nRap your answer."
+    assert parts.system_text("", "Rap your answer.") == "assistant\nRap your answer."
+
+
+PROFILES = ("nano", "tts-3b", "chat-130b", "aqaa-130b")
+TAGGED = {
+    ("emotion", "happy"): ("高兴1",),
+    ("emotion", "very angry indeed"): (),
+    ("dialect", "Sichuanese"): ("四川话",),
+    ("dialect", "Klingon"): (),
+    ("mode", "rap"): ("RAP",),
+    ("mode", "sing"): ("哼唱",),
+    ("speed", 1): ("慢速2",),
+    ("speed", 2): ("慢速1",),
+    ("speed", 4): ("快速1",),
+    ("speed", 5): ("快速2",),
+    ("role", "a pirate"): (),
+    ("loudness", 5): (),
+}
+"""A wish -> the tags that the model which reads aloud knows for it."""
+
+
+def shipped(profile: str, engine: ScriptedEngine, reader: ScriptedEngine) -> Assistant:
+    """An assistant with the dialogue of a shipped profile around scripted engines."""
+    settings = DialogSettings(
+        **load_profile(profile).dialog.model_dump(), responder=load_profile(profile).responder
+    )
+    parts = services(engine)
+    if profile != "nano":
+        parts = replace(parts, singing_vocoder=SineVocoder())
+    if settings.responder == "cascade":
+        parts = replace(parts, speech_engine=reader)
+    return Assistant(parts, settings)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("wish", TAGGED)
+def test_applied_is_what_reached_the_model_that_makes_the_sound_or_the_sound(
+    profile: str, wish: tuple[str, object]
+) -> None:
+    name, value = wish
+    parts = shipped(profile, ScriptedEngine([[]]), ScriptedEngine([[]]))
+    reach, style = parts.style_reach, SessionStyle(**{name: value})  # type: ignore[arg-type]
+    told = style.spoken(reach).tags
+    on_sound = {"speed": style.speed_factor(reach), "loudness": style.volume_factor}.get(name, 1.0)
+    in_words = parts.settings.takes_instructions and bool(style.lines)
+    assert told == (TAGGED[wish] if profile == "chat-130b" else ())
+    # Words to the model that speaks itself have an effect; to one that only writes, a role does.
+    words_count = in_words and (profile != "chat-130b" or name == "role")
+    expected = [name] if told or on_sound != 1.0 or words_count else []
+    assert style.wire(reach)["applied"] == expected
+
+
+async def test_a_style_reaches_the_engine_that_speaks_as_the_ids_of_its_tags() -> None:
+    writer = ScriptedEngine([text_ids("It is noon. Go.")])
+    reader = ScriptedEngine([VOCAB.ids([group(1)])])
+    parts = shipped("chat-130b", writer, reader)
+    style = SessionStyle(emotion="happy", dialect="Sichuanese", speed=2)
+    conversation = Conversation()
+    conversation.add(Typed("q", "human", "what now"))
+    answer = parts.answer(conversation, style=style.spoken(parts.style_reach))
+    async for _ in answer:
+        pass
+    door = [bytes(i - 300 for i in r.prompt if 300 <= i < 556).decode() for r in reader.requests]
+    tags = "(高兴1)(四川话)(慢速1)"
+    assert [f"{tags}It is noon." in door[0], f"{tags}Go." in door[1]] == [True, True]

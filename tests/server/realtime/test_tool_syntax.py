@@ -11,8 +11,9 @@ from step_audio.core.ports import ToolBox
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
 from step_audio.dialog.settings import DialogSettings
-from step_audio.nano.tools.toolbox import NanoTools, WallClock
 from step_audio.tools.boxes import ToolBoxes
+from step_audio.tools.clock import WallClock
+from step_audio.tools.general import GeneralTools
 from step_audio.tools.mcp import McpAddress, McpTools
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
@@ -72,16 +73,16 @@ def test_an_mcp_servers_tool_is_told_called_and_answered_from(
 ) -> None:
     call = [*text_ids("I look."), *text_ids(WRITE("shelf", '{"row": 2}'))]
     engine = ScriptedEngine([call, ANSWER])
-    boxes = ToolBoxes([NanoTools(None, WallClock()), McpTools(McpAddress("library", library))])
+    boxes = ToolBoxes([GeneralTools(WallClock()), McpTools(McpAddress("library", library))])
     client = connect(engine=engine, tools=boxes, dialog=SCHEMAS)
     assert reached(boxes, "shelf")
     with talking(client) as talk:
         talk.ask()
         talk.send("response.create")
         events = talk.until("response.done")
-    assert tools_told(engine)[0] == "calculate"
+    assert tools_told(engine)[0] == "get_current_time"
     assert tools_told(engine)[-1] == "shelf"
-    assert 'function_output\n{"books":3}assistant\n' in told(engine, 1)
+    assert 'input\n{"books":3}assistant\n' in told(engine, 1)
     assert said(events) == "I look. Three books."
     assert sound(events) > 0
     assert events[-1]["response"]["status"] == "completed"
@@ -115,7 +116,7 @@ def test_a_clients_function_is_told_and_called_over_the_protocol(
         talk.send("conversation.item.create", item=item)
         talk.send("response.create")
         assert said(talk.until("response.done")) == "Three books."
-    assert f'{WRITE("lamp", call["arguments"])}function_output\n{{"ok":1}}' in told(engine, 1)
+    assert f'{WRITE("lamp", call["arguments"])}input\n{{"ok":1}}' in told(engine, 1)
 
 
 def test_words_and_calls_of_both_sides_in_one_turn_keep_their_order(connect: Connect) -> None:
@@ -135,5 +136,5 @@ def test_words_and_calls_of_both_sides_in_one_turn_keep_their_order(connect: Con
         assert said(talk.until("response.done")) == "Three books."
     assert told(engine, 1).endswith(
         f"Now.{WRITE('lamp', '{}')}{WRITE('get_time', '{}')}"
-        'function_output\n{"ok":1}function_output\n{"time":"noon"}assistant\n'
+        'input\n{"ok":1}input\n{"time":"noon"}assistant\n'
     )

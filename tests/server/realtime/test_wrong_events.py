@@ -41,20 +41,20 @@ def test_updates_are_merged_and_a_refused_one_changes_nothing(connect: Connect) 
             {"session": {"audio": {"output": {"speed": 20}}}},
             "session.audio.output.speed",
         ),
-        ("session.update", {"session": {"type": "transcription"}}, "session.type"),
+        ("session.update", {"session": {"type": "monologue"}}, "session.type"),
         (
             "session.update",
             {"session": {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}}},
             "session.audio.input.format.rate",
         ),
         ("input_audio_buffer.append", {"audio": "!!!"}, "audio"),
-        ("input_audio_buffer.append", {"audio": "QUJD"}, None),  # 3 bytes
+        ("input_audio_buffer.append", {"audio": "QUJDR"}, "audio"),
         ("input_audio_buffer.append", {"audio": 5}, "audio"),
         ("input_audio_buffer.commit", {}, None),
         (
             "conversation.item.create",
-            {"item": {"type": "message", "role": "user", "content": []}},
-            None,
+            {"item": {"type": "message", "role": "user", "content": [{"type": "input_image"}]}},
+            "item.content.0.type",
         ),
         ("conversation.item.create", {"item": {"type": "other"}}, "item"),
         (

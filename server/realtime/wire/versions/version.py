@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
+from server.realtime.wire.versions.settings_keys import as_ga
+
 Event = dict[str, Any]
 
 _FLAT: Final = frozenset({"modalities", "input_audio_format", "voice", "turn_detection"})
+_NESTED: Final = frozenset({"type", "audio", "output_modalities"})
 
 
 class ProtocolVersion(Protocol):
@@ -29,8 +32,8 @@ class Ga:
     stateless = False
 
     def inward(self, event: Event) -> Event:
-        """Return the event."""
-        return event
+        """Return the event, its settings under GA's keys."""
+        return as_ga(event)
 
     def outward(self, event: Event) -> Event | None:
         """Return the event."""
@@ -43,6 +46,6 @@ def looks_flat(event: Event) -> bool:
     return (
         event.get("type") == "session.update"
         and isinstance(session, dict)
-        and "type" not in session
+        and _NESTED.isdisjoint(session)
         and not _FLAT.isdisjoint(session)
     )

@@ -1,0 +1,1 @@
+"""Words of spoken questions by a speech recognizer, also while they are spoken."""

@@ -1,0 +1,197 @@
+"""Realtime sessions whose answers a chat model writes: turns, interruptions, tools, measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.observability.metrics import Metrics
+from server.realtime.session.send_queue import SOUND
+from step_audio.core.chat import ChatMessage
+from step_audio.core.errors import EngineLost
+from step_audio.core.types import Reasoning, TextDelta, ToolCall
+from step_audio.dialog.settings import DialogSettings, TurnSettings
+from tests.fakes import (
+    VOCAB,
+    FixedClock,
+    ScriptedChat,
+    ScriptedEngine,
+    ScriptedRecognizer,
+    group,
+)
+from tests.server.conftest import Connect
+from tests.server.wire import Talk, kinds, talking
+from tokenizer.vad import EnergyTurnDetector
+
+WORDS = [f"word{n}" for n in range(60)]
+SETTINGS = DialogSettings(
+    responder="chat", takes_instructions=True, turns=TurnSettings(speculate=True)
+)
+DOOR = {"type": "function", "name": "open_door", "description": "", "parameters": {}}
+KIND = "conversation.item.input_audio_transcription"
+
+
+def chatting(connect: Connect, chat: ScriptedChat, groups: int = 5, **parts: Any) -> TestClient:
+    reader = ScriptedEngine([VOCAB.ids([group(n) for n in range(groups)])])
+    parts = {"dialog": SETTINGS, "recognizer": ScriptedRecognizer(WORDS)} | parts
+    return connect(engine=reader, chat=chat, detector=EnergyTurnDetector(), **parts)
+
+
+def ask(talk: Talk, seconds: float = 2.0) -> None:
+    talk.hear(0.3)
+    talk.hear(seconds, 0.3)
+    talk.hear(0.7)
+
+
+def configured(talk: Talk, **session: Any) -> None:
+    transcription = {"input": {"transcription": {"model": "any"}}}
+    talk.send("session.update", session={"type": "realtime", "audio": transcription, **session})
+    talk.until("session.updated")
+
+
+def test_a_spoken_turn_with_its_words_before_its_answer(connect: Connect) -> None:
+    chat = ScriptedChat([[TextDelta("It is noon.")]])
+    with talking(chatting(connect, chat)) as talk:
+        configured(talk, instructions="Be brief.")
+        ask(talk)
+        events = talk.until("response.done")
+    told = kinds(events)
+    assert told.index(f"{KIND}.completed") < told.index("response.output_audio_transcript.delta")
+    heard = next(e for e in events if e["type"] == f"{KIND}.completed")
+    assert heard["transcript"].split() == WORDS[: len(heard["transcript"].split())]
+    assert (
+        "".join(e["delta"] for e in events if e["type"] == f"{KIND}.delta") == heard["transcript"]
+    )
+    assert SOUND in told
+    assert events[-1]["response"]["status"] == "completed"
+    assert chat.requests[0].messages == (
+        ChatMessage("system", "Be brief."),
+        ChatMessage("user", heard["transcript"]),
+    )
+
+
+def test_the_history_stays_true_after_interruptions(connect: Connect) -> None:
+    """Sixteen turns, three of them interrupted: what the chat server is sent is what was heard.
+
+    Two answers are cut by the client, as the stock clients do it when speech starts, one by the
+    server, which is still receiving it.
+    """
+    begins = [f"Answer {n} begins here. And" for n in range(20)]
+    chat = ScriptedChat([[TextDelta(text), TextDelta(" it ends.")] for text in begins])
+    clock = FixedClock()
+    ear = ScriptedRecognizer(["question"])
+    settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=False))
+    client = chatting(connect, chat, groups=10, clock=clock, recognizer=ear, dialog=settings)
+    with talking(client) as talk:
+        configured(talk)
+        for turn in range(16):
+            chat.hold = 1 if turn == 12 else None
+            ask(talk, 1.0)
+            if turn == 12:
+                talk.until(SOUND)
+                clock.now += 0.6
+                talk.hear(0.5, 0.3)
+                assert talk.until("response.done")[-1]["response"]["status"] == "cancelled"
+                chat.hold = None
+                talk.hear(0.7)  # what was said into it is a question of its own
+            done = talk.until("response.done")[-1]["response"]
+            assert done["status"] == "completed"
+            if turn in (2, 7):
+                item = done["output"][0]["id"]
+                talk.hear(0.5, 0.3)
+                where = {"item_id": item, "content_index": 0, "audio_end_ms": 1800}
+                talk.send("conversation.item.truncate", **where)
+                talk.hear(0.7)
+                talk.until("response.done")
+            clock.now += 5
+    sent = chat.requests[-1].messages
+    said = [f"{message.role}: {message.text}" for message in sent]
+    assert [m.role for m in sent[1:]] == ["user", "assistant"] * 18 + ["user"]
+    whole = [text for text in said if text.endswith("begins here. And it ends.")]
+    cut = [text for text in said if text.startswith("assistant") and text not in whole]
+    assert len(whole) == 15
+    assert cut == [
+        "assistant: Answer 2 begins here. And",
+        "assistant: Answer 8 begins here. And",
+        "assistant: Answer 14",
+    ], "\n".join(said)
+
+
+def test_an_early_answer_that_was_in_vain_is_counted(connect: Connect) -> None:
+    chat, metrics = ScriptedChat([[TextDelta("It is noon.")]]), Metrics()
+    with talking(chatting(connect, chat, metrics=metrics)) as talk:
+        configured(talk)
+        talk.hear(0.3)
+        talk.hear(1.0, 0.3)
+        talk.hear(0.34)
+        talk.hear(1.0, 0.3)
+        talk.hear(0.7)
+        talk.until("response.done")
+    text = metrics.text().decode()
+    assert 'step_audio_speculations_total{end="discarded"} 1.0' in text
+    assert 'step_audio_speculations_total{end="committed"} 1.0' in text
+    kind = "step_audio_speculation_wasted_ids_total"
+    wasted = next(line for line in text.splitlines() if line.startswith(kind))
+    assert float(wasted.split()[1]) > 0
+    assert "step_audio_recognition_wait_seconds_count" in text
+
+
+def test_thoughts_are_shown_to_who_asks_for_them(connect: Connect) -> None:
+    chat = ScriptedChat([[Reasoning("Hm."), TextDelta("Noon.")]])
+    with talking(chatting(connect, chat)) as talk:
+        for include in ([], ["response.reasoning_text"]):
+            configured(talk, include=include)
+            ask(talk)
+            events = talk.until("response.done")
+            thoughts = [e for e in events if e["type"] == "response.reasoning_text.delta"]
+            assert [e["delta"] for e in thoughts] == (["Hm."] if include else [])
+            output = events[-1]["response"]["output"][0]["content"][0]
+            assert output["transcript"] == "Noon."
+
+
+def test_a_clients_tool_is_called_and_its_result_told(connect: Connect) -> None:
+    call = ToolCall("call_1", "open_door", '{"door":"front"}')
+    chat = ScriptedChat([[call], [TextDelta("It is open.")]])
+    settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=False))
+    with talking(chatting(connect, chat, dialog=settings)) as talk:
+        configured(talk, tools=[DOOR])
+        ask(talk)
+        done = talk.until("response.done")[-1]
+        (called,) = done["response"]["output"]
+        assert (called["name"], called["arguments"]) == ("open_door", '{"door":"front"}')
+        item = {"type": "function_call_output", "call_id": "call_1", "output": '{"ok":true}'}
+        talk.send("conversation.item.create", item=item)
+        talk.send("response.create")
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+    assert chat.requests[1].messages[-2:] == (
+        ChatMessage("assistant", calls=(call,)),
+        ChatMessage("tool", '{"ok":true}', call_id="call_1"),
+    )
+
+
+def test_a_chat_server_that_is_away_fails_the_response_and_says_why(connect: Connect) -> None:
+    chat = ScriptedChat([[EngineLost("http://x/v1", "nobody there")], [TextDelta("Noon.")]])
+    settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=False))
+    with talking(chatting(connect, chat, dialog=settings)) as talk:
+        configured(talk)
+        ask(talk)
+        failed = talk.until("response.done")[-1]["response"]
+        assert failed["status"] == "failed"
+        assert "nobody there" in failed["status_details"]["error"]["message"]
+        ask(talk)
+        assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.7])
+def test_a_clients_temperature_and_limit_reach_the_model(
+    connect: Connect, temperature: float
+) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]])
+    with talking(chatting(connect, chat)) as talk:
+        configured(talk, temperature=temperature, max_output_tokens=33)
+        ask(talk)
+        talk.until("response.done")
+    sampling = chat.requests[0].sampling
+    assert (sampling.temperature, sampling.max_tokens) == (temperature, 33)
