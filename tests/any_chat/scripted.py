@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -61,19 +61,22 @@ def _without_done(stream: bytes) -> bytes:
 def chat_server(first_s: float = 0.05, piece_s: float = 0.01) -> Iterator[ChatServer]:
     """Serve in a thread of its own while the block runs."""
     server = ChatServer([answer], first_s=first_s, piece_s=piece_s, models=("scripted",))
-    ready, over = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    stop: list[Callable[[], object]] = []
 
     async def work() -> None:
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(over.set))
         async with serving(server):
             ready.set()
             await over.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
     thread.start()
-    ready.wait(10)
+    assert ready.wait(10)
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(over.set)
+        stop[0]()
         thread.join(10)
