@@ -21,7 +21,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
 .PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
-	soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
+	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
 
 chatting := $(filter local-chat one-gpu,$(PROFILE))
@@ -42,6 +42,11 @@ VLLM := build/vllm
 
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
+
+# The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
+# serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
+test-published: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -rs tests/published $(ARGS)
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
@@ -84,7 +89,7 @@ voice-eval: $(VENV)/.train-ready
 	@$(BIN)/python -m tests.bench.vocoder_quality --profile $(PROFILE) $(ARGS)
 
 bench: $(VENV)/.run-ready
-	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn tokenizer_full \
+	@for part in tokenizer vocoder engine engine_sessions read_ahead grammar turn decoding tokenizer_full \
 		vocoder_full; do \
 		$(BIN)/python -m tests.bench.$$part --profile $(PROFILE) || exit 1; done
 	@$(BIN)/python -m tests.bench.load --profile scripted

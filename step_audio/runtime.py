@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from step_audio.endpoints.connection import Endpoint
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
+    from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
@@ -441,22 +442,26 @@ class Runtime:
             made_with=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
         )
 
+    def speaker_encoder(self) -> SpeakerEncoder | None:
+        """Return what measures speakers; None where the weights have nothing for it."""
+        from step_audio.voices.speaker_encoder import SpeakerEncoder
+
+        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
+        if not graphs:
+            return None
+        return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""
         from step_audio.voices.folder import FolderVoices
         from step_audio.voices.making import VoiceMaker
-        from step_audio.voices.speaker_encoder import SpeakerEncoder
         from vocoder.flow_loading import load_flow
 
-        graphs = [n for n in _SPEAKER_GRAPHS if n in self._weights.files]
-        encoder = None
-        if graphs:
-            encoder = SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
         own = FolderVoices(self._weights)
         return VoiceMaker(
             self._ear(),
             load_flow(self._model("vocoder/flow")),
-            encoder,
+            self.speaker_encoder(),
             [own.get(name) for name in own.names()],
             examples=self._weights.facts.examples,
         )

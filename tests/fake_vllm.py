@@ -47,6 +47,7 @@ class FakeVllm:
         after: ids before a fault in the middle of an answer.
         pause_s: between ids.
         text: what a server without ids writes for an id.
+        logprob: of each id of a prompt.
     """
 
     answer: Answering = field(default=lambda body: [1005, 1006, 2030, 2031, 2032])
@@ -60,6 +61,7 @@ class FakeVllm:
     pause_s: float = 0.0
     text: Callable[[int], str] = field(default=lambda token_id: "")
     api_key: str | None = None
+    logprob: Callable[[list[int]], float] = field(default=lambda prompt: -1.0)
     requests: list[dict[str, Any]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     connections: int = 0
@@ -134,7 +136,14 @@ class FakeVllm:
             error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
             _reply(writer, status, {"error": error})
         elif not body.get("stream"):
-            choice = {"index": 0, "text": "x", "finish_reason": "length"}
+            choice: dict[str, Any] = {"index": 0, "text": "x", "finish_reason": "length"}
+            if "prompt_logprobs" in body:
+                ids = body["prompt"]
+                entries = [
+                    {str(i): {"logprob": self.logprob(ids), "rank": 1, "decoded_token": None}}
+                    for i in ids[1:]
+                ]
+                choice["prompt_logprobs"] = [None, *entries]
             _reply(writer, 200, {"choices": [choice | ({"token_ids": [9]} if self.ids else {})]})
         else:
             self.asked.set()

@@ -63,6 +63,9 @@ class FakeParts:
     def voice_library(self) -> VoiceLibrary:
         raise AssertionError("no command of these tests adds voices")
 
+    def speaker_encoder(self) -> None:
+        return None
+
     def voice_maker(self) -> VoiceMaker:
         raise AssertionError("no command of these tests makes voices")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from step_audio.cli import main
-from step_audio.cli.doctor import Finding, examine_machine
+from step_audio.cli.doctor import examine_machine
+from step_audio.cli.findings import Finding
 from step_audio.core.config import load_profile
 from step_audio.core.profile import Profile
 

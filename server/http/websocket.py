@@ -25,6 +25,7 @@ TOO_LONG: Final = "step_audio.too_long"
 """Key of a message of which this is all that arrives: it was longer than may be."""
 
 
+_READ_S: Final = 1.0
 SUBPROTOCOL: Final = "realtime"
 _SECRETS: Final = ("openai-insecure-api-key.", "step-audio-resume.")
 
@@ -80,8 +81,11 @@ class Socket(WebSocketsSansIOProtocol):
             self.writable.set()
         await super().send(message)
         if closing:
-            if self._unread and self.transport.can_write_eof():
-                self.transport.write_eof()  # our goodbye is out, the client's cannot be found
+            if self._unread:  # our goodbye is out, the client's cannot be found
+                if self.transport.can_write_eof():
+                    self.transport.write_eof()
+                else:  # TLS ends both ways at once: what was said needs time to be read
+                    self.loop.call_later(_READ_S, self.transport.close)
             self._end_in_time()
         elif message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True  # a refusal is an answer, and no error to be logged

@@ -51,12 +51,14 @@ class TranscriptionRequest:
         list[Annotated[Literal["segment", "word"], BeforeValidator(_in_small_letters)]] | None,
         Form(alias="timestamp_granularities[]"),
     ] = None
+    also: Annotated[str, Form(alias="timestamp_granularities", max_length=32)] = ""
+    """The same as some programs write it."""
     include: Annotated[list[str] | None, Form(alias="include[]")] = None
 
     @property
     def wants_words(self) -> bool:
         """Whether the times of words are asked for."""
-        return "word" in (self.granularities or ())
+        return "word" in (self.granularities or ()) or "word" in self.also.lower()
 
     @property
     def unserved(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from server.http.errors import RequestError, expects, responses
 from server.http.uploads import decoded, warning_facts
-from step_audio.core.errors import VoiceNotFound
+from step_audio.core.errors import AudioError, VoiceNotFound
 from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
@@ -58,11 +58,14 @@ def voices_router(assistant: Assistant) -> APIRouter:
             )
         sound = await decoded(services, audio_sample, max_s=MAX_RECORDING_S, param="audio_sample")
         pcm, rate_hz = sound.pcm, sound.rate_hz
-        words = text or await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
         recording = Recording(pcm[:, None], rate_hz)
-        facts = await assistant.with_voices(
-            lambda: library.add(name, recording, text=words, consent=consent)
-        )
+        try:
+            words = text or await RecordingTranscriber(assistant).transcribe(pcm, rate_hz)
+            facts = await assistant.with_voices(
+                lambda: library.add(name, recording, text=words, consent=consent)
+            )
+        except AudioError as error:
+            raise RequestError(str(error), code=error.code, param="audio_sample") from error
         return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(

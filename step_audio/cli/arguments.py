@@ -78,6 +78,12 @@ def _deployment(add: Add) -> None:
     _profile(command)
     command = add("doctor", doctor, "Find what keeps this machine from serving a profile.")
     _profile(command)
+    command.add_argument(
+        "--spoken", action="store_true", help="say and hear a sentence (always with vLLM engines)"
+    )
+    command.add_argument(
+        "--prompts", action="store_true", help="measure the form of prompts and write it down"
+    )
     command = add("plan", plan_profile, "Will the language models keep up on given cards?")
     _profile(command)
     command.add_argument("--gpu", default="h100", help="h100, h200, a100, a800, l40s, ... (h100)")
@@ -178,6 +184,9 @@ def _voices(commands: Commands) -> None:
     command.add_argument("--text", help="what is said in it; left out: the model listens")
     command.add_argument(
         "--consent", required=True, help="who agreed to the use of the voice, e.g. 'my own voice'"
+    )
+    command.add_argument(
+        "--no-comparison", action="store_true", help="do not say a sentence to compare it with"
     )
     about = "Fetch the recordings of a profile's named voices and make the voices."
     add_recordings(add("fetch", fetch_command, about))

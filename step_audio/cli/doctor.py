@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -13,17 +14,15 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from step_audio.cli.findings import Finding, State
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
 from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
 from step_audio.core.weights import open_weights
-
-State = Literal["ok", "note", "wrong"]
 
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 TO_START: Final = (
@@ -35,26 +34,23 @@ FREE_BYTES: Final = 1 << 30
 MEMORY_BYTES: Final = 2 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `advice` says what to do where something is amiss."""
-
-    subject: str
-    state: State
-    fact: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}[self.state]
-        return f"{mark}  {self.subject}: {self.fact}" + (f"; {self.advice}" if self.advice else "")
-
-
 def doctor(args: argparse.Namespace, load: Load) -> int:
     """Print what was found; 1 when something is wrong."""
     wrong = 0
-    for finding in examine_machine(load_profile(args.profile), args.profile):
+    profile = load_profile(args.profile)
+    for finding in examine_machine(profile, args.profile):
         print(finding, flush=True)
         wrong += finding.state == "wrong"
+    # With engines elsewhere, what no file tells is tried: loading nano would only take time.
+    spoken = args.spoken or isinstance(profile.engine, VllmEngineSection)
+    if not wrong and (args.prompts or spoken):
+        from step_audio.cli.trials import measure_prompts, round_trip  # noqa: PLC0415
+
+        trials = [measure_prompts] if args.prompts else []
+        for trial in [*trials, *([round_trip] if spoken else [])]:
+            for finding in asyncio.run(trial(load(profile), profile)):
+                print(finding, flush=True)
+                wrong += finding.state == "wrong"
     print(f"{wrong} to mend" if wrong else "all that serving needs is there")
     return 1 if wrong else 0
 

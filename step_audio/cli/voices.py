@@ -6,14 +6,20 @@ import argparse
 import asyncio
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from step_audio.cli.parts import CommandParts, Load
 from step_audio.cli.sound_files import read
+from step_audio.cli.trials import SENTENCES, spoken
 from step_audio.core.config import load_profile
-from step_audio.core.errors import InputError
+from step_audio.core.errors import InputError, StepAudioError
+from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm, Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.transcription import RecordingTranscriber
+
+if TYPE_CHECKING:
+    from step_audio.voices.making import SpeakerEncoderPort
 
 
 def list_voices(args: argparse.Namespace, load: Load) -> int:
@@ -44,7 +50,30 @@ def add_voice(args: argparse.Namespace, load: Load) -> int:
     )
     print(f"{facts.name}: {facts.prompt_s:.2f} s, {facts.text!r}")
     print("\n".join(f"  {note}" for note in notes))
+    encoder = None if args.no_comparison else parts.speaker_encoder()
+    if encoder is not None:
+        print(f"  {asyncio.run(_compared(parts, facts, encoder))}")
     return 0
+
+
+async def _compared(parts: CommandParts, facts: VoiceFacts, encoder: SpeakerEncoderPort) -> str:
+    """Return how much a sentence spoken in a new voice sounds like its example."""
+    from step_audio.eval.speaker_similarity import similarity  # noqa: PLC0415
+
+    language = "zh" if any("\u4e00" <= char <= "\u9fff" for char in facts.text) else "en"
+    assistant = Assistant(parts.services(), parts.settings())
+    try:
+        sound, rate_hz = await spoken(assistant, SENTENCES[language], facts.name)
+        vector = encoder.embed(resample(sound, rate_hz, 16_000))
+        voices = assistant.services.voices
+        alike = {name: similarity(voices.get(name).embedding, vector) for name in voices.names()}
+    except StepAudioError as error:
+        return f"not compared with its example: {' '.join(str(error).split())}"
+    finally:
+        await assistant.aclose()
+    own = alike.pop(facts.name)
+    others = f", {max(alike.values()):.2f} like the next voice" if alike else ""
+    return f"a sentence in this voice sounds {own:.2f} like its example{others} (1 is the same)"
 
 
 def remove_voice(args: argparse.Namespace, load: Load) -> int:

@@ -16,7 +16,7 @@ HEAD_BYTES: Final = 16
 KINDS: Final = "wav, flac, ogg, mp3, m4a, aac, webm, aiff, caf, au or amr"
 SOUND_ENDINGS: Final = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"}
-    | {".aif", ".aiff", ".caf", ".au", ".amr", ".3gp", ".mka"}
+    | {".aif", ".aiff", ".caf", ".au", ".amr", ".3gp", ".mka", ".w64", ".sph"}
 )
 """By which files of sound are found in a folder; what they are, their bytes say."""
 
@@ -121,6 +121,8 @@ _MARKS: Final = (
     (b"caff\x00\x01", "caf"),
     (b".snd\x00\x00\x00", "au"),
     (b"#!AMR", "amr"),
+    (b"riff\x2e\x91\xcf\x11", "w64"),
+    (b"NIST_1A\n", "nistsphere"),
 )
 
 
@@ -149,17 +151,17 @@ def _beginning(data: bytes, start: int) -> SoundPart | None:
 
 def _following(data: bytes, part: SoundPart) -> tuple[int, int] | None:
     """Return (end of this part, where the next one begins); None: it goes on to the end."""
-    if part.kind == "ogg":
-        chained = _chained_ogg(data, part.start)
-        return None if chained is None else (chained, chained)
-    found = [
-        at
-        for kind, at in _marks_from(data, part.start + 1, len(data))
-        if kind == part.kind or part.kind in _FRAMES or part.kind == "wav"
-    ]
+    found: list[int | None] = (
+        [_chained_ogg(data, part.start)]
+        if part.kind == "ogg"
+        else [
+            at
+            for kind, at in _marks_from(data, part.start + 1, len(data))
+            if kind == part.kind or part.kind in _FRAMES or part.kind == "wav"
+        ]
+    )
     tag = _tag_before_sound(data, part.start + 1, len(data)) if part.kind in _FRAMES else None
-    behind = _behind_wav(data, part.start) if part.kind == "wav" else None
-    ends = [at for at in (*found, tag, behind) if at is not None]
+    ends = [at for at in (*found, tag, _behind(data, part)) if at is not None]
     return (min(ends), min(ends)) if ends else None
 
 
@@ -243,11 +245,52 @@ def _tag_end(data: bytes, at: int) -> int:
     return end if end < len(data) else at + 10
 
 
-def _behind_wav(data: bytes, start: int) -> int | None:
-    """Return the end that the head of a wav tells, if another file begins there; else None."""
-    end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
-    begins = _tag_end(data, end) or frame_begins(data, end)
-    return end if end < len(data) and begins else None
+def _behind(data: bytes, part: SoundPart) -> int | None:
+    """Return the end that a file tells of itself, if another one begins there; else None."""
+    end = _TOLD_ENDS[part.kind](data, part.start) if part.kind in _TOLD_ENDS else len(data)
+    head = data[end : end + HEAD_BYTES]
+    begins = _marked(head) or _tag_end(data, end) or frame_begins(data, end)
+    return end if 0 < end < len(data) and begins else None
+
+
+def _riff_end(data: bytes, at: int) -> int:
+    return at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+
+
+def _boxes_end(data: bytes, at: int) -> int:
+    """Return where the boxes of an MP4 file end."""
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        if size < 8 or data[at + 4 : at + 8] not in _BOXES | {b"ftyp", b"mfra"}:
+            break
+        at += size
+    return at
+
+
+def _segment_end(data: bytes, at: int) -> int:
+    """Return the end of a WebM file whose segment tells its length."""
+    segment = data.find(b"\x18\x53\x80\x67", at, at + 256)
+    if segment < 0 or not data[segment + 4]:
+        return len(data)
+    width = 9 - data[segment + 4].bit_length()
+    size = int.from_bytes(data[segment + 4 : segment + 4 + width]) & ((1 << 7 * width) - 1)
+    return segment + 4 + width + size
+
+
+def _pages_end(data: bytes, at: int) -> int:
+    """Return where the pages of an Ogg file end."""
+    while data[at : at + 5] == b"OggS\x00" and at + 27 <= len(data):
+        sizes = data[at + 27 : at + 27 + data[at + 26]]
+        at += 27 + len(sizes) + sum(sizes)
+    return at
+
+
+_TOLD_ENDS: Final[dict[str, Callable[[bytes, int], int]]] = {
+    "wav": _riff_end,
+    "mp4": _boxes_end,
+    "matroska": _segment_end,
+    "ogg": _pages_end,
+}
 
 
 def _tag_before_sound(data: bytes, start: int, until: int) -> int | None:

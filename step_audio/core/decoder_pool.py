@@ -175,15 +175,23 @@ class DecoderPool:
         """Return a connection to a fresh decoder, and the control socket it was asked over."""
         ours, theirs = socket.socketpair()
         with theirs:
-            for _ in range(2):
-                with self._lock:
-                    control = self._started()
-                    try:
-                        socket.send_fds(control, [b"f"], [theirs.fileno()])
-                        return ours, control
-                    except OSError:  # it died since it was last asked
-                        self._end()
-        ours.close()
+            try:
+                control = self._handed_over(theirs)
+            except BaseException:
+                ours.close()
+                raise
+        return ours, control
+
+    def _handed_over(self, theirs: socket.socket) -> socket.socket:
+        """Pass one end of a connection to a decoder, and return the control socket."""
+        for _ in range(2):
+            with self._lock:
+                control = self._started()
+                try:
+                    socket.send_fds(control, [b"f"], [theirs.fileno()])
+                    return control
+                except OSError:  # it died since it was last asked
+                    self._end()
         raise Overloaded("sound cannot be decoded now; try again later")
 
     def _started(self) -> socket.socket:
@@ -232,20 +240,24 @@ def _has_ended(control: socket.socket) -> bool:
 
 def _spawned(limits: DecoderLimits) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that forks decoders; it has a session of its own, for Ctrl-C is not its."""
-    ours, theirs = socket.socketpair()
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
+    ours, theirs = socket.socketpair()
     facts = (theirs.fileno(), limits.spare, limits.wall_s, limits.memory_mib)
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _PROCESS, *map(str, facts)],
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-            env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _PROCESS, *map(str, facts)],
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
+            )
+        except OSError:
+            ours.close()
+            raise
     return process, ours
 
 

@@ -188,7 +188,7 @@ class _Reading:
                 f"{missing_s:.1f} s of the sound are damaged or missing and were skipped"
             )
         elif losses.failures or missing_s > _PADDING_S:
-            self._warnings.append("damaged parts of the sound, below 0.1 s, were skipped")
+            self._warnings.append("damaged parts of the sound were skipped")
         if losses.not_finite:
             self._warnings.append(
                 f"{losses.not_finite} samples that are no numbers were taken for silence"

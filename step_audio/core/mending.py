@@ -31,7 +31,12 @@ _BOXES: Final = frozenset(
 def mended(part: SoundPart, data: bytes) -> bytes:
     """Return the bytes of a part; the very same as in `data` where nothing is to be mended."""
     content = data[part.start : part.end]
-    mend = {"matroska": _mended_matroska, "mp4": _mended_mp4, "ogg": _mended_ogg}.get(part.kind)
+    mend = {
+        "matroska": _mended_matroska,
+        "mp4": _mended_mp4,
+        "ogg": _mended_ogg,
+        "wav": _mended_wav,
+    }.get(part.kind)
     return mend(content) if mend else content
 
 
@@ -187,6 +192,8 @@ def _mended_ogg(data: bytes) -> bytes:
         head = data[at : at + 27]
         body = data[at + 27 : at + 27 + head[26]] if len(head) == 27 else b""
         end = at + 27 + len(body) + sum(body)
+        if end > len(data) and body:
+            return bytes(data if fixed is None else fixed)[:at] + _cut_page(data[at:], body)
         if data[end : end + 5] != b"OggS\x00" and end != len(data):
             at = data.find(b"OggS\x00", at + 5)
             continue
@@ -196,6 +203,37 @@ def _mended_ogg(data: bytes) -> bytes:
             fixed[at + 22 : at + 26] = checksum
         at = end
     return data if fixed is None else bytes(fixed)
+
+
+def _cut_page(page: bytes, sizes: bytes) -> bytes:
+    """Return a page that was cut, with the pieces that are still whole."""
+    count, end = 0, 27 + len(sizes)
+    while count < len(sizes) and end + sizes[count] <= len(page):
+        end += sizes[count]
+        count += 1
+    cut = bytearray(page[:27] + sizes[:count] + page[27 + len(sizes) : end])
+    cut[26], cut[22:26] = count, bytes(4)
+    cut[22:26] = _ogg_checksum(bytes(cut))
+    return bytes(cut)
+
+
+def _mended_wav(data: bytes) -> bytes:
+    """Return a wav whose length of the sound reaches as far as there is sound.
+
+    A recorder that was stopped leaves a length behind which no chunk begins.
+    """
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        end = at + 8 + size + size % 2
+        if data[at : at + 4] == b"data":
+            name = data[end : end + 4]
+            whole = int.from_bytes(data[4:8], "little") + 8 >= len(data)
+            if size and whole and len(name) == 4 and not (all(32 <= byte < 127 for byte in name)):
+                return data[: at + 4] + (len(data) - at - 8).to_bytes(4, "little") + data[at + 8 :]
+            return data
+        at = end
+    return data
 
 
 def _ogg_checksum(page: bytes) -> bytes:

@@ -148,7 +148,8 @@ def record_more(folder: Path, names: Iterable[str]) -> Weights:
     Raises:
         WeightsError: the folder has no manifest, or a file is missing.
     """
-    files = dict(open_weights(folder, str(folder)).files) if (folder / MANIFEST).is_file() else {}
+    # Not opened: a file that is renewed is not as its old entry says.
+    files = _read_manifest(folder)
     for name in names:
         path = folder / _safe(name, folder / MANIFEST)
         if not path.is_file():

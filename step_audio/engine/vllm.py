@@ -139,6 +139,27 @@ class VllmEngine:
         except (EngineError, TimeoutError) as error:
             _LOG.debug("nothing prefilled", extra={"where": address, "error": str(error)})
 
+    async def log_likelihood(self, prompt: Sequence[int], begin: int) -> float:
+        """Return the mean log-probability of a prompt's ids from `begin` on, in nats.
+
+        Raises:
+            InputError, TokenError: no such prompt, or nothing behind `begin`.
+            EngineError: no server answers, or one without log-probabilities.
+        """
+        sampling = SamplingParams(temperature=0.0, max_tokens=1)
+        request = GenerationRequest(tuple(prompt), sampling, frozenset(), "likelihood")
+        self._check(request)
+        if not 0 < begin < len(prompt):
+            raise InputError(f"nothing to judge behind id {begin} of {len(prompt)}")
+        address = self._fleet.order("")[0]
+        abilities = await self._able(address)
+        ask = self._ask(request, abilities) | {"prompt_logprobs": 0}
+        with self._fleet.serving(address), self._trusting(address, abilities):
+            found = await self._servers[address].prompt_log_probabilities(ask)
+        if len(found) != len(prompt):
+            raise EngineError("the engine gives no log-probabilities of prompts")
+        return sum(found[begin:]) / (len(prompt) - begin)
+
     async def ready(self) -> bool:
         """True when at least one server is healthy and serves the model; asks them all."""
         return any(await asyncio.gather(*map(self._ready, self._servers)))

@@ -123,6 +123,23 @@ class VllmServer:
         """Run a request whose answer is not wanted."""
         await self._complete(ask)
 
+    async def prompt_log_probabilities(self, ask: Mapping[str, Any]) -> list[float]:
+        """Return the log-probability of each id of a prompt, 0 for the first; [] without any."""
+        choice = await self._complete(ask)
+        listed = choice.get("prompt_logprobs")
+        if not isinstance(listed, list) or len(listed) != len(ask["prompt"]):
+            return []
+        found = []
+        for token_id, entry in zip(ask["prompt"], listed, strict=True):
+            match entry:
+                case None:
+                    found.append(0.0)
+                case {**by_id} if isinstance(known := by_id.get(str(token_id)), dict):
+                    found.append(float(known.get("logprob", 0.0)))
+                case _:
+                    return []
+        return found
+
     async def _complete(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         """Return the first choice of a request that does not stream."""
         reply = await self._json("POST", "/v1/completions", dict(ask))

@@ -132,7 +132,8 @@ def _language_model(folder: Path, report: FolderReport) -> None:
 def _ear(folder: Path, report: FolderReport) -> None:
     report.is_a.append("audio tokenizer")
     report.missing += [name for name in _EAR if not (folder / name).is_file()]
-    published = list(folder.glob("*/model.pt"))
+    # Published two folders deep: the maker's name, then the recogniser's.
+    published = [*folder.glob("*/model.pt"), *folder.glob("*/*/model.pt")]
     if not published and not (folder / "linguistic.safetensors").is_file():
         report.missing.append("the linguistic encoder: */model.pt or linguistic.safetensors")
     how = "as it is" if published else "converted"

@@ -116,7 +116,11 @@ def test_family_1_a_decoder_that_crashes_costs_only_its_own_file(pool: Pool) -> 
         os.kill(stopped[1], signal.SIGCONT)
         return await asyncio.gather(*asked, return_exceptions=True)
 
-    answers = asyncio.run(three())
+    try:
+        answers = asyncio.run(three())
+    finally:
+        for pid in filter(alive, stopped):  # a stopped process does not notice that all is over
+            os.kill(pid, signal.SIGKILL)
     died = [answer for answer in answers if isinstance(answer, DecoderDied)]
     assert [each.reason for each in died] == ["crashed"]
     assert "codec broke off; export it again" in str(died[0])
@@ -177,6 +181,18 @@ def test_restarts_are_bounded(make_pool: Callable[[DecoderLimits], Pool]) -> Non
     with pytest.raises(Overloaded, match="cannot be decoded now"):
         pool.decoded(WAV, 5)
     assert pool.seen.count("decoder_restarts") == 2
+
+
+def test_a_machine_without_room_for_a_process_is_busy_and_not_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    pool = Pool(DecoderLimits())
+    try:
+        with pytest.raises(Overloaded, match="cannot be decoded now"):
+            pool.decoded(WAV, 5)
+    finally:
+        pool.close()
 
 
 @LINUX

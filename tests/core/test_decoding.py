@@ -142,6 +142,24 @@ def test_family_2_a_file_that_begins_within_a_frame_is_heard_from_the_next(
     assert level(sound.pcm) == pytest.approx(LEVEL, rel=0.1)
 
 
+def test_family_2_a_page_of_an_ogg_that_was_cut_is_heard_up_to_there() -> None:
+    file = io.BytesIO()
+    noise = 0.1 * np.random.default_rng(2).standard_normal(32_000)
+    soundfile.write(file, noise, 16_000, format="OGG", subtype="VORBIS")
+    whole = file.getvalue()
+    page = whole.rfind(b"OggS")
+    sound = heard(whole[: (page + len(whole)) // 2])
+    before = decode_sound(whole[:page], 5)
+    assert before.seconds < sound.seconds < 2.0
+    assert sound.warnings
+
+
+def test_family_2_a_wav_whose_length_was_never_brought_up_to_date_is_heard_whole() -> None:
+    wav = bytearray(a_tone_of("wav", 1.0))
+    wav[40:44] = (8000).to_bytes(4, "little")
+    assert heard(bytes(wav)).seconds == 1.0
+
+
 def test_family_2_samples_that_are_no_numbers_are_silence() -> None:
     pcm = tone(1.0, 16_000)[:, 0]
     pcm[100:200], pcm[300:310], pcm[400] = np.nan, np.inf, -1e30
@@ -177,7 +195,18 @@ def test_family_3_rate_and_channels_may_change_within_a_file(
 
 
 @pytest.mark.parametrize(
-    "kinds", [("ogg", "ogg"), ("webm", "webm"), ("mp3", "wav"), ("wav", "mp3")]
+    "kinds",
+    [
+        ("ogg", "ogg"),
+        ("webm", "webm"),
+        ("mp3", "wav"),
+        ("wav", "mp3"),
+        ("m4a", "wav"),
+        ("webm", "mp3"),
+        ("ogg", "flac"),
+        ("flac", "ogg"),
+        ("fragmented m4a", "aac"),
+    ],
 )
 def test_family_3_files_that_were_joined_follow_each_other(kinds: tuple[str, str]) -> None:
     first, second = (a_tone_of(kind, 1.0, n) for n, kind in enumerate(kinds, start=1))

@@ -56,7 +56,7 @@ async def test_the_server_speaks_the_questions(scripted: Runtime) -> None:
         spoken = await spoken_by(f"ws://127.0.0.1:{port}/v1/realtime", ["Hello."], None)
     assert len(spoken) == 1
     assert len(spoken[0]) > RATE_HZ
-    with pytest.raises(InputError, match="--questions"):
+    with pytest.raises(InputError, match="step-audio serve"):
         await spoken_by("ws://127.0.0.1:9/v1/realtime", ["Hello."], None)
 
 

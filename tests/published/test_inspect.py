@@ -205,3 +205,15 @@ def test_editx_is_named_as_a_vocoder_that_is_not_supported_yet(tmp_path: Path) -
     )
     with pytest.raises(WeightsError, match="not supported yet"):
         load_flow(tmp_path / "CosyVoice-300M-25Hz" / "flow.pt")
+
+
+def test_the_published_tokenizer_is_whole_although_its_recogniser_lies_two_folders_deep(
+    tmp_path: Path,
+) -> None:
+    for name, content in repositories()["stepfun-ai/Step-Audio-Tokenizer"].items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    report = inspect(tmp_path)
+    assert (report.usable, report.missing) == (True, [])
+    assert report.runs == ["as tokenizer/ of a weights folder, as it is"]

@@ -5,14 +5,8 @@ Real HTTP to engines whose answers the tests write. Only addresses are overridde
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +18,17 @@ import step_audio
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
-from step_audio.core.ports import TextTokenizer
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax
-from step_audio.engine.text import load_text_tokenizer
 from step_audio.runtime import Runtime
 from tests.fake_vllm import FakeVllm
 from tests.fakes import ScriptedEngine
 from tests.published.conftest import Download
-from tests.published.standins import text_tokenizer
+from tests.published.engines import running, said, words
 from tests.tools.loopback import serving
 
 VOCAB = Vocab()
@@ -49,31 +41,6 @@ def question(tmp_path: Path) -> Path:
     t = np.arange(24000) / 24000
     write_wav(path, (0.3 * np.sin(2 * np.pi * 220 * t)).astype(np.float32), 24000)
     return path
-
-
-@contextmanager
-def running(*servers: FakeVllm) -> Iterator[None]:
-    """Run servers in a thread with a loop of its own."""
-    loop, up, down = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        contexts = [server.running() for server in servers]
-        for context in contexts:
-            await context.__aenter__()
-        up.set()
-        await down.wait()
-        for context in contexts:
-            await context.__aexit__(None, None, None)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert up.wait(10)
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(down.set)
-        thread.join(10)
-        loop.close()
 
 
 class Deployed:
@@ -91,25 +58,6 @@ class Deployed:
 @pytest.fixture
 def deployed(downloaded: Download, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     return Deployed(downloaded, monkeypatch)
-
-
-@cache
-def tokenizer() -> TextTokenizer:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "tokenizer.model").write_bytes(text_tokenizer())
-        return load_text_tokenizer(Path(folder))
-
-
-def words(text: str) -> list[int]:
-    """Return the ids of text inside a turn."""
-    return tokenizer().encode(f"\n{text}")[len(tokenizer().encode("\n")) :]
-
-
-def said(ids: list[int]) -> str:
-    decoder = tokenizer().open_decoder()
-    text = [token_id for token_id in ids if 8 <= token_id < VOCAB.audio_base]
-    pieces = [piece for token_id in text for piece in decoder.push(token_id)]
-    return "".join([*pieces, *decoder.flush()])
 
 
 def asking(question: Path, out: Path, profile: str) -> list[str]:

@@ -1,14 +1,17 @@
 """Bodies as programs write them: numbers as text, names in capitals, wishes nobody can grant."""
 
+import base64
 import json
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from server.http.body import Body
+from server.http.body import Body, base64_bytes
+from server.http.errors import RequestError
 from server.routes.chat.answer import StopSequences
 from tests.fakes import VOCAB, ScriptedEngine, group, text_ids
 from tests.server.conftest import Connect
@@ -190,3 +193,15 @@ def test_without_parallel_calls_only_the_first_counts(connect: Connect) -> None:
 
     assert made() == 2
     assert made(parallel_tool_calls=False) == 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 3 << 16, (3 << 16) + 1, 1_000_000])
+def test_base64_of_any_length_is_decoded_in_pieces_as_in_one(length: int) -> None:
+    data = np.random.default_rng(0).bytes(length)
+    assert base64_bytes(base64.b64encode(data).decode(), "audio") == data
+
+
+def test_padding_between_two_pieces_is_no_base64() -> None:
+    text = "A" * ((1 << 18) - 2) + "==" + "AAAA"
+    with pytest.raises(RequestError, match="not base64"):
+        base64_bytes(text, "audio")

@@ -205,7 +205,9 @@ def test_a_file_in_a_realtime_item_is_heard_as_one(
         socket.send_json({"type": "conversation.item.create", "item": item})
         while (event := socket.receive_json())["type"] != "conversation.item.done":
             assert event["type"] != "error", event
-        assert event["warnings"] == [SKIPPED]
+        assert event["warnings"] == [
+            {"code": "sound_skipped", "message": SKIPPED, "param": "item.content.0.audio"}
+        ]
         part["audio"] = base64.b64encode(b"OggS" + bytes(40)).decode()
         socket.send_json({"type": "conversation.item.create", "item": item})
         while (event := socket.receive_json())["type"] != "error":

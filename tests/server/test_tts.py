@@ -3,6 +3,7 @@ import base64
 import io
 import json
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -37,6 +38,14 @@ def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
     while events[-1]["type"] != kind:
         events.append(json.loads(socket.receive_text()))
     return events
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Wait for something in the server's thread."""
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def sound(events: list[dict[str, Any]]) -> bytes:
@@ -202,10 +211,11 @@ def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -
         send(socket, "tts.create", response_format="pcm")
         send(socket, "tts.text.delta", text="One. ")
         until(socket, "tts.response.sentence.start")
+        wait_for(lambda: bool(engine.requests))
+    wait_for(lambda: bool(engine.aborted))
     engine.resume.set()
     body = {"input": "Hi.", "response_format": "pcm"}
     assert client.post("/v1/audio/speech", json=body).status_code == 200
-    assert engine.aborted
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), asyncio.CancelledError()])

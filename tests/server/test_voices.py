@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from server.app import create_app
 from step_audio.core.audio import wav_bytes
-from step_audio.core.errors import VoiceNotFound, VoiceRefused
+from step_audio.core.errors import AudioError, VoiceNotFound, VoiceRefused
 from step_audio.core.ports import VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
@@ -106,6 +106,17 @@ def test_a_voice_that_cannot_be_added_says_why(
 
 def test_what_is_no_recording_is_refused(client: TestClient) -> None:
     got = client.post(PATH, data=FORM, files={"audio_sample": ("a.wav", b"no sound")})
+    assert (got.status_code, error(got)["param"]) == (400, "audio_sample")
+
+
+def test_a_recording_that_cannot_be_used_is_named(
+    client: TestClient, library: MemoryLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*_: object, **__: object) -> VoiceFacts:
+        raise AudioError("the recording is too quiet to be used")
+
+    monkeypatch.setattr(library, "add", add)
+    got = client.post(PATH, data=FORM, files={"audio_sample": ("a.wav", WAV)})
     assert (got.status_code, error(got)["param"]) == (400, "audio_sample")
 
 

@@ -73,6 +73,7 @@ class RealtimeSession:
         self._send_queue = send_queue
         self.commands = 0
         self._undecided = version is None
+        self._raw: dict[str, Any] = {}  # the event that is being carried out
         send_queue.version = version or Ga()
         self._hearing = InputAudio(self.session_state, self.turns)
         self._history = history = ItemHandlers(self.session_state, self.turns)
@@ -107,6 +108,7 @@ class RealtimeSession:
                 return
             if not isinstance(event, wire.ResponseCancel):
                 await self._hearing.heard_all()
+            self._raw = raw
             await self._handlers[type(event)](event)
         except StepAudioError as error:
             out = error_event(error, event_id=event_id)
@@ -145,7 +147,7 @@ class RealtimeSession:
         self.session_state.config = await self._merged(patch)
         self.turns.touch()
         self._hearing.reconfigure()
-        told = warnings(patch)
+        told = self._warnings(patch)
         updated = {"type": "session.updated", "session": self.session_state.config.wire()}
         self._send_queue.send({**updated, "warnings": told} if told else updated)
 
@@ -162,7 +164,7 @@ class RealtimeSession:
         params = event.response or wire.ResponseParams()
         config = await self._merged(params)
         self._check_choice(config)
-        wanted = ResponseRequest(config, params.metadata, warnings=tuple(warnings(params)))
+        wanted = ResponseRequest(config, params.metadata, warnings=tuple(self._warnings(params)))
         if self._send_queue.version.stateless:
             await self._recited(wanted, params)
             return
@@ -193,6 +195,11 @@ class RealtimeSession:
         return await state.assistant.with_voices(
             lambda: merged(state.config, patch, state.assistant, state.voices)
         )
+
+    def _warnings(self, patch: Patch) -> list[dict[str, Any]]:
+        """Return what of a client's event is not served, in the client's own keys."""
+        found = warnings(patch, self.session_state.assistant)
+        return [{**one, "param": own_place(self._raw, one["param"])} for one in found]
 
     def _check_choice(self, config: SessionConfig) -> None:
         """Refuse to require a call that nobody could make. Raises RequestError."""

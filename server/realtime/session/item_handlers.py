@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from server.http.errors import RequestError
-from server.http.uploads import decoded_base64, warning_facts
+from server.http.uploads import decoded_base64
 from server.realtime.session.state import SessionState
 from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire import client_events as wire
@@ -31,7 +31,7 @@ class ItemHandlers:
             session_state.send_queue,
         )
         self._conversation, self._turns = session_state.conversation, turns
-        self._warnings: tuple[str, ...] = ()
+        self._warnings: list[dict[str, str]] = []
         """What was skipped of the sound files of the last item."""
 
     async def create(self, event: wire.ItemCreate) -> None:
@@ -48,7 +48,7 @@ class ItemHandlers:
             ) from error
         added, done = item_events(self._conversation, item)
         self._send_queue.send(added)
-        self._send_queue.send(done | warning_facts(self._warnings))
+        self._send_queue.send(done | ({"warnings": self._warnings} if self._warnings else {}))
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.
@@ -77,7 +77,7 @@ class ItemHandlers:
             RequestError.
         """
         item_id = given.id or f"item_{new_id()}"
-        self._warnings = ()
+        self._warnings = []
         if not isinstance(given, wire.MessageItem):
             return domain_item(given, item_id, conversation, where)
         decoder = AudioDecoder(self._state.config.input_format)
@@ -115,7 +115,9 @@ class ItemHandlers:
             heard = await decoded_base64(self._assistant.services, sound, max_s=max_s, param=place)
         except AudioTooLong as error:
             raise RequestError(str(error), code=error.code, param=place) from error
-        self._warnings += heard.warnings
+        self._warnings += [
+            {"code": "sound_skipped", "message": said, "param": place} for said in heard.warnings
+        ]
         return heard.pcm, heard.rate_hz
 
     async def retrieve(self, event: wire.ItemRetrieve) -> None:

@@ -66,8 +66,8 @@ def merged(
     return transcribing(changed) if changed.purpose == "transcription" else changed
 
 
-def warnings(patch: Patch) -> list[dict[str, Any]]:
-    """Return what of a patch is not served although the rest of it is."""
+def warnings(patch: Patch, assistant: Assistant) -> list[dict[str, Any]]:
+    """Return what of a patch is not served although the rest of it is; `param` says where."""
     where = "session" if isinstance(patch, wire.SessionPatch) else "response"
     out = [
         _unserved(tool, f"{where}.tools.{at}")
@@ -79,6 +79,11 @@ def warnings(patch: Patch) -> list[dict[str, Any]]:
     if isinstance(patch, wire.SessionPatch) and patch.prompt is not None:
         said = "no prompts are stored here; send the text as instructions"
         out.append({"code": "unsupported_value", "message": said, "param": f"{where}.prompt"})
+    hears = patch.audio.input if patch.audio else None
+    if hears and hears.turn_detection and assistant.services.turn_detector is None:
+        said = "nothing finds the turns here; send input_audio_buffer.commit"
+        place = f"{where}.audio.input.turn_detection"
+        out.append({"code": "unsupported_value", "message": said, "param": place})
     return out
 
 

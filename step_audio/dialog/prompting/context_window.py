@@ -214,6 +214,8 @@ class ContextWindow:
             header = len(self._builder.header(turns[at].role))
             content = len(parts[at]) - header - 1
             cut = min(-(-excess // step) * step, content)
+            if _is_mixed(turns[at]):
+                cut = content  # between words and sound there is no step that fits both
             del parts[at][header : header + cut]
         _empty(parts[:-1], parts, room)
         if sum(map(len, parts)) > room:
@@ -236,6 +238,11 @@ class _Front:
 
     system: str
     tools: Sequence[ToolSpec]
+
+
+def _is_mixed(turn: Turn) -> bool:
+    """Return whether a turn has sound behind words."""
+    return any(isinstance(part, Audio) for part in turn.parts[1:])
 
 
 def _head(turns: Sequence[Turn]) -> int:

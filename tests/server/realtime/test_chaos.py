@@ -534,7 +534,9 @@ def live() -> dict[str, int]:
         *(SessionHost, RealtimeSession, ResponseTask, Conversation, SpeechSession),
         *(Socket, ClientConnection),
     )
-    found = Counter(type(each) for each in gc.get_objects() if isinstance(each, kinds))
+    found = Counter(
+        type(each) for each in gc.get_objects() if issubclass(type(each), kinds)
+    )  # isinstance asks lazy modules
     return {kind.__name__: found[kind] for kind in kinds}
 
 

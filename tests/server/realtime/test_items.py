@@ -161,3 +161,12 @@ def test_a_model_that_writes_no_transcripts_is_shown_none() -> None:
     conversation.add(UserAudio("a", GROUPS, "noon"))
     conversation.add(Typed("b", "assistant", "Yes."))
     assert context.prompt(conversation, "").ids
+
+
+def test_a_mixed_message_that_is_too_long_leaves_no_half_group() -> None:
+    context = ContextWindow(PromptBuilder(ByteTokenizer(), VOCAB), VOCAB, max_ids=200)
+    conversation = Conversation()
+    sound = SpokenPart(tuple(group(n) for n in range(60)))
+    conversation.add(MultiPartMessage("a", "human", (WrittenPart("listen to this"), sound)))
+    ids = context.prompt(conversation, "").ids
+    assert sum(map(VOCAB.is_audio, ids)) % 5 == 0

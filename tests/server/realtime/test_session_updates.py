@@ -303,3 +303,11 @@ def test_any_settings_have_a_form_in_ga_and_their_own_places(settings: dict[str,
         assert (own_place(event, f"session.{place}") or "").startswith("session.")
     assert own_place(event, "audio") == "audio"
     assert wire.EVENTS["session.update"]
+
+
+def test_a_turn_detection_that_nobody_carries_out_is_said(connect: Connect) -> None:
+    with talking(connect()) as talk:
+        talk.send("session.update", session={"type": "realtime", "turn_detection": {}})
+        event = talk.next()
+        assert event["session"]["audio"]["input"]["turn_detection"] is None
+        assert [one["param"] for one in event["warnings"]] == ["session.turn_detection"]
