@@ -44,7 +44,7 @@ from step_audio.core.profile import (
     VllmEngineSection,
     WhisperSection,
 )
-from step_audio.core.types import Pcm, SamplingParams, TokenGroup, Voice
+from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.prompting.system_prompts import load_prompt
@@ -256,6 +256,7 @@ class Runtime:
         tools = profile.tools
         return DialogSettings(
             **profile.dialog.model_dump(),
+            text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             domain=self._domain(),
             sampling=sampling,

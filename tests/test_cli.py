@@ -47,6 +47,7 @@ class FakeParts:
     def __init__(
         self, profile: Profile, *scripts: list[int], error: Exception | None = None
     ) -> None:
+        self._languages = profile.dialog.languages
         self._engine = ScriptedEngine(scripts or (ANSWER,), error=error)
         self._services = replace(services(self._engine), clock=TickingClock(), default_voice="slt")
 
@@ -73,7 +74,7 @@ class FakeParts:
         return self._services
 
     def settings(self) -> DialogSettings:
-        return DialogSettings()
+        return DialogSettings(languages=self._languages)
 
 
 @pytest.fixture

@@ -160,6 +160,7 @@ def test_a_folder_of_lines_becomes_a_folder_of_wavs(tmp_path: Path) -> None:
         (["", "-o", "a.wav"], "nothing to read"),
         (["?!", "-o", "a.wav"], "nothing to read"),
         (["Hello.", "-o", "a.midi"], "wav, pcm, mp3"),
+        (["Hello."], "-o FILE; or --show-reading"),
         (["--file", "missing.txt", "-o", "a.wav"], "cannot read"),
         (["--file", "latin.txt", "-o", "a.wav"], "UTF-8"),
         (["--file", "empty", "-o", "out"], "no line to read"),
@@ -202,6 +203,79 @@ def test_progress_is_quiet_where_nobody_looks_on(
     (tmp_path / "book.txt").write_text(BOOK)
     assert say(["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"], Loaded()) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def no_parts(profile: Profile) -> FakeParts:
+    raise AssertionError(f"{profile.model_name} was loaded")
+
+
+def test_show_reading_prints_a_sentence_a_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "(slow) It cost $5.3 billion. The film (English) was long.\n\n* * *\n\nGo to example.com."
+    )
+    assert main(["say", text, "--show-reading"], no_parts) == 0
+    assert capsys.readouterr() == (
+        "It cost five point three billion dollars.\nThe film (English) was long.\n"
+        "Go to example dot com.\n",
+        "",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show_reading_takes_files_and_folders_and_says_what_is_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("One.\nПривет, мир.\nTwo мир.")
+    (tmp_path / "b.txt").write_text("Three.")
+    assert main(["say", "--file", str(tmp_path), "--show-reading"], no_parts) == 0
+    out, err = capsys.readouterr()
+    assert out == "One.\nTwo.\nThree.\n"
+    assert "there is nothing of it in 'Привет, мир.'" in err
+    assert "left out 'мир'" in err
+    one = ["say", "--file", str(tmp_path / "a.txt"), "--show-reading", "--unreadable", "skip"]
+    assert main(one, no_parts) == 0
+    assert "left out 'Привет, мир.'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "read"),
+    [
+        (["--no-numbers"], "Pay $5 at x dot org slash a."),
+        (["--addresses", "host"], "Pay five dollars at x dot org."),
+        (["--addresses", "omit"], "Pay five dollars at."),
+        (["--no-style-tags"], "(sad) Pay five dollars at x dot org slash a."),
+        (["--no-markdown"], "Pay five dollars at x dot org slash a."),
+    ],
+)
+def test_flags_say_what_of_a_text_is_read(
+    flags: list[str], read: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "(sad) Pay $5 at https://x.org/a."
+    assert main(["say", text, "--show-reading", *flags], no_parts) == 0
+    assert capsys.readouterr().out == f"{read}\n"
+
+
+def test_the_profile_says_it_where_no_flag_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STEP_AUDIO__TEXT_OPTIONS__NUMBERS", "false")
+    assert main(["say", "$5", "--show-reading"], no_parts) == 0
+    assert main(["say", "$5", "--show-reading", "--numbers"], no_parts) == 0
+    assert capsys.readouterr().out == "$5\nfive dollars\n"
+
+
+def test_a_book_is_read_without_the_sentences_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text(f"{BOOK} Конец.\n\n" + "Нет. " * 200)
+    load = Loaded()
+    arguments: list[str | Path] = ["--file", tmp_path / "book.txt", "-o", tmp_path / "out.wav"]
+    assert say([*arguments, "--unreadable", "skip"], load) == 0
+    assert len(load.engines[0].requests) == 30
+    assert "left out 'Конец.'" in capsys.readouterr().err
 
 
 def test_a_book_with_a_rap_is_refused_before_an_hour_is_read(

@@ -53,7 +53,7 @@ async def decoded_base64(
 
 def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
     """Return what an answer's headers say of sound that was skipped."""
-    text = "; ".join(warnings).encode("ascii", "replace").decode()
+    text = "; ".join(warnings).encode("ascii", "backslashreplace").decode()
     return {WARNINGS_HEADER: text} if text else {}
 
 

@@ -14,17 +14,19 @@ from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from server.admission.limits import ServerSettings, Slots
-from server.http.body import Body
 from server.http.errors import RequestError, expects, responses
 from server.http.resampled import RATE_HZ, ResampledChunks
 from server.http.sse import sse, with_error
 from server.http.streamed import Streamed
+from server.http.uploads import warning_headers
+from server.text_options import TextOptionFields
 from server.voice_names import VoiceId, VoiceNames
 from step_audio.core.delivery import SPEEDS
 from step_audio.core.encoding import MEDIA_TYPES, AudioFormat, SoundFile, open_encoder, usual_name
 from step_audio.core.errors import CannotSing
-from step_audio.core.types import Pcm
+from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.style_tags import ReadingStyle, styled
 
@@ -34,6 +36,7 @@ PAUSE_S: Final = 0.5
 """Of an input without a letter or figure, such as the stars between two scenes of a book."""
 WAIT_S: Final = 600.0
 """Longest wait for a place: books are sent chapter by chapter, several at a time."""
+MAX_WARNINGS: Final = 20
 OUTSIDE_HEADER: Final = "x-out-of-domain"
 KEPT_BYTES: Final = 8 << 20
 """Of a file that is sent whole; the rest of it waits on the disk."""
@@ -45,7 +48,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-class SpeechRequest(Body):
+class SpeechRequest(TextOptionFields):
     """What OpenAI clients send."""
 
     model_config = ConfigDict(
@@ -98,31 +101,48 @@ def speech_router(
                 status=413,
             )
         assistant.services.recorder.observe("speech_characters", len(request.input))
-        _refuse_unspeakable(assistant, request)
+        options = request.text_options(assistant.settings.text_options)
+        headers = await _warnings(assistant, request, options)
         voice = await names.resolve_field(request.voice, "voice")
         if request.stream_format == "sse":
-            pieces = with_error(_events(assistant, request, voice, slots))
+            pieces = with_error(_events(assistant, request, voice, options, slots))
             media_type = "text/event-stream"
         else:
             made = _pieces if request.stream else _whole
-            pieces = made(assistant, request, voice, slots)
+            pieces = made(assistant, request, voice, options, slots)
             media_type = MEDIA_TYPES[request.response_format]
         return Streamed(
             pieces,
             media_type,
             send_timeout_s=settings.send_timeout_s,
-            headers={"cache-control": "no-store", **_domain_headers(assistant, request.input)},
+            headers={
+                "cache-control": "no-store",
+                **_domain_headers(assistant, request.input),
+                **headers,
+            },
         )
 
     return router
 
 
-def _refuse_unspeakable(assistant: Assistant, request: SpeechRequest) -> None:
-    """Raise RequestError for what the model would only babble at, or cannot do."""
+async def _warnings(
+    assistant: Assistant, request: SpeechRequest, options: TextOptions
+) -> dict[str, str]:
+    """Return the header that says what is left out of a text, if anything is.
+
+    Raises:
+        RequestError: a text that the model would only babble at, or that asks what it cannot do.
+    """
     try:
-        assistant.refuse_unspeakable(request.input, request.instructions or "")
+        warnings = await assistant.check_text(request.input, request.instructions or "", options)
     except (UnreadableText, CannotSing) as error:
         raise RequestError(str(error), code=error.code, param="input") from error
+    if not warnings:
+        return {}
+    said = warnings[:MAX_WARNINGS]
+    if len(warnings) > MAX_WARNINGS:
+        said.append(f"and {len(warnings) - MAX_WARNINGS} more")
+    return warning_headers(said)
 
 
 def _domain_headers(assistant: Assistant, text: str) -> dict[str, str]:
@@ -148,14 +168,15 @@ def _sound() -> dict[str, Any]:
 
 
 async def _sounds(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[Pcm, None]:
     """Yield mono samples as they are made; half a second of silence for no words."""
     reading_style = ReadingStyle(request.speed, request.volume, request.instructions or "")
     async with slots.wait(WAIT_S):
         resampled, silent = ResampledChunks(request.sample_rate), True
-        if styled(request.input):
-            async with aclosing(assistant.say(request.input, voice, reading_style)) as chunks:
+        if has_words(request.input):
+            said = assistant.say(request.input, voice, reading_style, options)
+            async with aclosing(said) as chunks:
                 async for chunk in chunks:
                     for pcm in resampled.push(chunk):
                         silent = False
@@ -167,11 +188,11 @@ async def _sounds(
 
 
 async def _pieces(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the file, each piece as soon as the encoder has it."""
     encoder = open_encoder(request.response_format, request.sample_rate)
-    async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+    async with aclosing(_sounds(assistant, request, voice, options, slots)) as sounds:
         async for pcm in sounds:
             if piece := b"".join(encoder.push(pcm)):
                 yield piece
@@ -179,13 +200,13 @@ async def _pieces(
 
 
 async def _whole(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the same once it is complete; a long one waits on the disk."""
     with SpooledTemporaryFile(KEPT_BYTES) as kept:
         file = cast("BinaryIO", kept)
         sound = SoundFile(file, request.response_format, request.sample_rate)
-        async with aclosing(_sounds(assistant, request, voice, slots)) as sounds:
+        async with aclosing(_sounds(assistant, request, voice, options, slots)) as sounds:
             async for pcm in sounds:
                 sound.write(pcm)
         sound.close()
@@ -195,10 +216,10 @@ async def _whole(
 
 
 async def _events(
-    assistant: Assistant, request: SpeechRequest, voice: str, slots: Slots
+    assistant: Assistant, request: SpeechRequest, voice: str, options: TextOptions, slots: Slots
 ) -> AsyncGenerator[bytes, None]:
     """Yield the same as server-sent events."""
-    async with aclosing(_pieces(assistant, request, voice, slots)) as pieces:
+    async with aclosing(_pieces(assistant, request, voice, options, slots)) as pieces:
         async for piece in pieces:
             audio = base64.b64encode(piece).decode()
             yield sse({"type": "speech.audio.delta", "audio": audio})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from step_audio import __version__
 from step_audio.cli.data_arguments import add_data
@@ -22,6 +22,7 @@ from step_audio.cli.speech import ask
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
 from step_audio.cli.voices import add_voice, list_voices, remove_voice, show_voice
+from step_audio.core.types import AddressReading, UnreadableReading
 
 
 def parser() -> argparse.ArgumentParser:
@@ -142,7 +143,7 @@ def _speech(add: Add) -> None:
     command.add_argument("--file", type=Path, help="text file, or folder of .txt files")
     _output(
         command,
-        required=True,
+        required=False,
         what="wav, mp3, flac, ogg, opus, m4a, aac, webm or pcm file; or folder of wavs",
     )
     _profile(command)
@@ -150,6 +151,28 @@ def _speech(add: Add) -> None:
     command.add_argument("--speed", type=float, default=1.0, help="0.25 to 4 (1)")
     command.add_argument("--instructions", default="", help="how to read it, such as: slowly")
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same sound")
+    command.add_argument(
+        "--show-reading",
+        action="store_true",
+        help="print what would be read, a sentence a line; write nothing",
+    )
+    for name, about in (
+        ("style-tags", "whether (happy) and the like ask for a style (text_options.style_tags)"),
+        ("markdown", "whether marks of Markdown and HTML are taken out (text_options.markdown)"),
+        ("numbers", "whether figures, dates and units become words (text_options.numbers)"),
+    ):
+        command.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=about)
+    command.add_argument(
+        "--addresses",
+        choices=get_args(AddressReading),
+        help="of the web and of mail: in full, their host alone, or left out",
+    )
+    command.add_argument(
+        "--unreadable",
+        choices=get_args(UnreadableReading),
+        help="what a sentence does whose letters the model was not taught: refuse the text, or be "
+        "left out, as standard error then says",
+    )
 
 
 def _tokens(add: Add) -> None:

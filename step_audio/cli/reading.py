@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -28,14 +29,18 @@ from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.encoding import FORMATS
 from step_audio.core.errors import EngineError, InputError
-from step_audio.core.types import Pcm
+from step_audio.core.profile import Profile
+from step_audio.core.types import Pcm, TextOptions
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.speakable.scripts import refuse_unreadable
+from step_audio.dialog.speakable.characters import has_words
+from step_audio.dialog.speakable.reader import SentenceReader, check_text
+from step_audio.dialog.speakable.scripts import UnreadableText
 from step_audio.dialog.speakable.sentences import sentences
 from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
 
 PASSAGE_CHARS: Final = 800
 """About a minute of speech: what is read again at most after a stop."""
+MAX_WARNINGS: Final = 20
 MAX_BOOK_BYTES: Final = 32 << 20
 
 
@@ -43,17 +48,64 @@ def say(args: argparse.Namespace, load: Load) -> int:
     """Read aloud: the text given, or `--file`, into `--output`."""
     if (args.text is None) == (args.file is None):
         raise InputError("give either a text or --file")
+    if args.show_reading:
+        return _show(args)
+    if args.output is None:
+        raise InputError("say where the sound goes: -o FILE; or --show-reading")
     if args.file is not None and args.file.is_dir():
         return _lines(args, load)
     format_of(args.output)
     prepare(args.output)
     text = args.text if args.file is None else _text_of(args.file)
-    passages = list(_passages(text))
+    reading = _FileReading(args, load)
+    passages = list(_passages(text, style_tags=reading.options.style_tags))
     if not passages:
         raise InputError("there is nothing to read in this text; give words")
-    reading = _FileReading(args, load)
     asyncio.run(reading.book(passages, args.output))
     return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Print what the model would be given, a sentence a line; nothing is loaded or written."""
+    profile = load_profile(args.profile)
+    options = _options(args, profile)
+    for text in _texts(args):
+        reader = SentenceReader(options, profile.dialog.languages, args.instructions)
+        for written in sentences(text):
+            try:
+                spoken = reader.read(written)
+            except UnreadableText as error:
+                print(error, file=sys.stderr)
+            else:
+                print(*(f"{sentence.text}\n" for sentence in spoken), sep="", end="")
+        print(*(f"{sentence.text}\n" for sentence in reader.end()), sep="", end="")
+        _warn(reader.warnings)
+    return 0
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    """Say what is left out, each once, and of very many the first."""
+    said = list(dict.fromkeys(warnings))
+    for warning in said[:MAX_WARNINGS]:
+        print(warning, file=sys.stderr)
+    if len(said) > MAX_WARNINGS:
+        print(f"and {len(said) - MAX_WARNINGS} more", file=sys.stderr)
+
+
+def _texts(args: argparse.Namespace) -> Iterator[str]:
+    if args.file is None:
+        yield args.text
+    elif args.file.is_dir():
+        for path in sorted(args.file.glob("*.txt")):
+            yield from _text_of(path).splitlines()
+    else:
+        yield _text_of(args.file)
+
+
+def _options(args: argparse.Namespace, profile: Profile) -> TextOptions:
+    asked = {field.name: getattr(args, field.name) for field in fields(TextOptions)}
+    told = {name: value for name, value in asked.items() if value is not None}
+    return replace(TextOptions(**profile.text_options.model_dump()), **told)
 
 
 def _lines(args: argparse.Namespace, load: Load) -> int:
@@ -62,7 +114,7 @@ def _lines(args: argparse.Namespace, load: Load) -> int:
         (args.output / f"{path.stem}-{number:04}.wav", line.strip())
         for path in sorted(args.file.glob("*.txt"))
         for number, line in enumerate(_text_of(path).splitlines(), start=1)
-        if any(c.isalnum() for c in line)
+        if has_words(line)
     ]
     if not jobs:
         raise InputError(f"no line to read in the .txt files of {args.file}")
@@ -87,6 +139,7 @@ class _FileReading:
         profile = load_profile(args.profile)
         self._parts: CommandParts = load(profile)
         self._languages = profile.dialog.languages
+        self.options = _options(args, profile)
         self._model_name = profile.model_name
         self._voice = args.voice or profile.voice
         self._reading_style = ReadingStyle(speed=args.speed, instructions=args.instructions)
@@ -97,19 +150,26 @@ class _FileReading:
             args.seed,
             args.speed,
             args.instructions,
+            *astuple(self.options),
         ]
 
     async def book(self, passages: Sequence[str], output: Path) -> None:
         """Read passages into one file. Raises AudioError, EngineError, VoiceNotFound."""
         kept = output.with_name(f".{output.name}.parts")
         if len(passages) == 1:
+            self._check(passages)
             async with assistant_of(self._parts, self._args.seed) as assistant:
-                pcm, rate_hz = await self._read(assistant, passages[0])
-            write_sound([(pcm, rate_hz)], output)
+                said = await self._read(assistant, passages[0])
+            if said is None:
+                raise InputError("nothing of this text can be read; see what was left out")
+            write_sound([said], output)
             return
         kept.mkdir(exist_ok=True)
         files = [kept / f"{self._key(passage)}.wav" for passage in passages]
         await self._all([(f, p) for f, p in zip(files, passages, strict=True)])
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise InputError("nothing of this text can be read; see what was left out")
         write_sound((read_audio(file, 3600) for file in files), output)
         shutil.rmtree(kept)
 
@@ -118,23 +178,27 @@ class _FileReading:
         await self._all(jobs)
 
     async def _all(self, jobs: Sequence[tuple[Path, str]]) -> None:
-        for _, text in jobs:  # hours of reading must not end at a sentence that could be known
-            for _, said in styled(text):
-                refuse_unreadable(said, self._languages)
+        self._check([text for _, text in jobs])
         left = [(path, text) for path, text in jobs if not path.is_file()]
         progress = Progress(sum(len(text) for _, text in jobs), sys.stderr)
         progress.add(sum(len(text) for path, text in jobs if path.is_file()), worked=False)
         if left:
             async with assistant_of(self._parts, self._args.seed) as assistant:
                 for _, text in left:
-                    assistant.refuse_unspeakable(text, self._args.instructions)
+                    assistant.refuse_unspeakable(text, self._args.instructions, self.options)
                 for path, text in left:
-                    pcm, rate_hz = await self._read(assistant, text)
-                    write_wav(path, pcm, rate_hz)
+                    if said := await self._read(assistant, text):
+                        write_wav(path, *said)
                     progress.add(len(text))
         progress.end()
 
-    async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int]:
+    def _check(self, texts: Sequence[str]) -> None:
+        """Refuse what cannot be read before hours of reading, or say what is left out."""
+        warnings = [w for text in texts for w in check_text(text, self.options, self._languages)]
+        _warn(warnings)
+
+    async def _read(self, assistant: Assistant, text: str) -> tuple[Pcm, int] | None:
+        """Return a text as sound with its rate; None where all of it was to be left out."""
         outside, looked_at = assistant.settings.domain.outside(text)
         if outside:
             print(
@@ -143,10 +207,13 @@ class _FileReading:
                 file=sys.stderr,
             )
         chunks, rate_hz = list[Pcm](), 0
-        async with aclosing(assistant.say(text, self._voice, self._reading_style)) as said:
+        reading = assistant.say(text, self._voice, self._reading_style, self.options)
+        async with aclosing(reading) as said:
             async for chunk in said:
                 chunks.append(chunk.pcm)
                 rate_hz = chunk.rate_hz
+        if not chunks and self.options != TextOptions():
+            return None
         if not chunks:
             raise EngineError(f"the model read nothing of: {text[:60]}")
         return np.concatenate(chunks), rate_hz
@@ -197,7 +264,7 @@ def _left(took_s: float, done: int, rest: int) -> str:
     return f", {minutes}:{seconds:02} left"
 
 
-def _passages(text: str) -> Iterator[str]:
+def _passages(text: str, *, style_tags: bool) -> Iterator[str]:
     """Yield the text in whole sentences, as many at a time as make a passage.
 
     Each begins with the style tag that holds there, and is split into the same sentences again:
@@ -206,12 +273,16 @@ def _passages(text: str) -> Iterator[str]:
     passage = ""
     for sentence in sentences(text):
         if passage and len(passage) + len(sentence) > PASSAGE_CHARS:
-            if styled(passage):
+            if _has_words(passage, style_tags):
                 yield passage
-            passage = last_tag(passage)
+            passage = last_tag(passage) if style_tags else ""
         passage = f"{passage}\n\n{sentence}".strip()
-    if styled(passage):
+    if _has_words(passage, style_tags):
         yield passage
+
+
+def _has_words(passage: str, style_tags: bool) -> bool:
+    return bool(styled(passage)) if style_tags else has_words(passage)
 
 
 def _text_of(path: Path) -> str:

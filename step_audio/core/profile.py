@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from pydantic_core import PydanticCustomError
 
 from step_audio.core.keys import HASH_PATTERN
+from step_audio.core.types import AddressReading, UnreadableReading
 
 ENGINE_KINDS: Final = ("local", "vllm", "scripted", "speech_endpoint")
 
@@ -239,6 +240,9 @@ class DialogSection(Section):
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
     """Empty: the model was not taught to transcribe; who asks for words gets status 501."""
+    typed_in_words: bool = False
+    """Whether typed questions are put into words first ("12 + 30": "twelve plus thirty"), for a
+    model that was taught no figures."""
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
     takes_style_tags: bool = False
@@ -251,6 +255,21 @@ class DialogSection(Section):
     takes_examples: bool = True
     """Whether the model imitates a voice's example when it reads aloud, as the published ones do;
     else only the vocoder takes it."""
+
+
+class TextOptionsSection(Section):
+    """What of a text is read aloud, and as what, where a request does not say."""
+
+    style_tags: bool = True
+    """Whether "(happy)" and the like ask for a style; else they are words in brackets."""
+    markdown: bool = True
+    """Whether marks of Markdown, HTML and TeX are taken out; else they are signs like others."""
+    numbers: bool = True
+    """Whether figures, dates, units and signs are read as words; else they stay as written."""
+    addresses: AddressReading = "full"
+    """Of the web and of mail: in full, their host alone, or left out."""
+    unreadable: UnreadableReading = "refuse"
+    """A sentence in letters that the model was not taught refuses the text, or is left out."""
 
 
 class Sampling(Section):
@@ -412,6 +431,7 @@ class Profile(Section):
     turns: TurnsSection = TurnsSection()
     vocoder: VocoderSection = VocoderSection()
     dialog: DialogSection = DialogSection()
+    text_options: TextOptionsSection = TextOptionsSection()
     sampling: Sampling = Sampling()
     reading: Sampling | None = None
     """Of what is read aloud; left out: as `sampling`."""

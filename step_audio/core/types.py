@@ -220,6 +220,30 @@ Form = Literal["answer", "text", "speech"]
 """Of what an answer is made: text and sound, or one of them alone. See engine/grammar.py."""
 
 
+AddressReading = Literal["full", "host", "omit"]
+UnreadableReading = Literal["refuse", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What of a text is read, and as what.
+
+    Attributes:
+        style_tags: whether "(happy)" and the like ask for a style; else they are words.
+        markdown: whether Markdown, HTML and the like are taken out; else their signs are signs.
+        numbers: whether figures, dates, units and signs become words; else they stay as written.
+        addresses: of the web and of mail: read in full, their host alone, or left out.
+        unreadable: a sentence in letters that the model was not taught refuses the text, or is
+            left out.
+    """
+
+    style_tags: bool = True
+    markdown: bool = True
+    numbers: bool = True
+    addresses: AddressReading = "full"
+    unreadable: UnreadableReading = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class CallRule:
     """Whether an answer calls a tool, where calls stand behind a marker id.

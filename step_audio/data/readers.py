@@ -29,6 +29,7 @@ from step_audio.data.synthesis import synthesize
 from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.parser import TokenParser
+from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 
 MAX_REPLY_BYTES: Final = 64 * 2**20
@@ -192,7 +193,8 @@ class ProfileReader:
             made = self._continued(text, voice, sampling, name)
         else:
             synthesizer = SpeechSynthesizer(self._services, lambda: name)
-            made = synthesizer.read(text, voice, sampling)
+            readings = Readings()
+            made = synthesizer.read(readings.whole(text, readings.answer_reader()), voice, sampling)
         async with aclosing(made) as found:
             return [group async for group in found]
 

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from step_audio.core.errors import CannotTranscribe
@@ -19,6 +20,7 @@ from step_audio.core.types import (
     Pcm,
     SamplingParams,
     TextDelta,
+    TextOptions,
     TokenGroup,
     Transcript,
     Voice,
@@ -29,6 +31,7 @@ from step_audio.dialog.prompting.conversation import Answer, Conversation, UserA
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax, tool_syntax_of
+from step_audio.dialog.prompting.typed_questions import in_words
 from step_audio.dialog.recognition.recognition import NO_HINTS, Recognition
 from step_audio.dialog.response.cascade import Cascade
 from step_audio.dialog.response.chat_turn import ChatTurn
@@ -36,6 +39,7 @@ from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.pipeline import AnswerEvent
 from step_audio.dialog.response.prefill import Prefiller
 from step_audio.dialog.response.read_aloud import ReadAloud
+from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.responder import ModelResponder, ReadingResponder, Responder
 from step_audio.dialog.response.speech_output import SpeechOutput
 from step_audio.dialog.response.speech_service import SpeechServiceReader
@@ -44,6 +48,7 @@ from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.response.token_turn import TokenTurn
 from step_audio.dialog.response.turn import ModelTurn
 from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
 from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
 from step_audio.dialog.tool_calls.background import BackgroundCalls
 from step_audio.dialog.tool_calls.tool_choice import FREE, ToolChoice
@@ -87,8 +92,17 @@ class Assistant:
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
+            typed=self._in_words if settings.typed_in_words else str,
         )
         self._speller = WorkerThreads("reader", observe=services.recorder.observe)
+        self._readings = Readings(
+            settings.languages,
+            # A speech service reads numbers as it was taught.
+            replace(settings.text_options, numbers=False)
+            if services.speech_model is not None
+            else settings.text_options,
+            self._speller,
+        )
         self._synthesizer = self._text_reader()
         recognizer = services.recognizer
         self.recognition = (
@@ -98,6 +112,7 @@ class Assistant:
         )
         self._cascade = Cascade(
             self._synthesizer,
+            self._readings,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             sings=self.sings,
@@ -109,12 +124,12 @@ class Assistant:
         self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
+            self._readings,
             self._speech_output,
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             sings=self.sings,
             model_name=services.model_name,
-            languages=settings.languages,
         )
 
     @property
@@ -161,9 +176,7 @@ class Assistant:
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
-            languages=settings.languages,
             patience=settings.patience,
-            reader=self._speller,
         )
 
     def _own_responder(self) -> Responder:
@@ -198,6 +211,9 @@ class Assistant:
             dialect=self._dialect,
             form=form,
         )
+
+    def _in_words(self, text: str) -> str:
+        return in_words(text, self.settings.languages)
 
     async def missing(self) -> tuple[str, ...]:
         """Return the parts that cannot answer now, by name; none: everything is ready."""
@@ -405,6 +421,9 @@ class Assistant:
             background_calls=background_calls,
             heard_among=tuple(heard_among),
         )
+        if self.settings.typed_in_words:
+            # The rules take a second to load: off the loop. Prompts then find their results.
+            await self._speller.run(lambda: [*map(self._in_words, conversation.typed())])
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
         spoken = self._speech_output.speak(response, speaker, seed=self.settings.sampling.seed)
@@ -444,23 +463,61 @@ class Assistant:
         text: str,
         voice: str | None = None,
         reading_style: ReadingStyle = ReadingStyle(),  # noqa: B008 - frozen
+        options: TextOptions | None = None,
     ) -> AsyncGenerator[AudioChunk, None]:
         """Yield a text read aloud; closing the generator aborts the engine.
 
         Args:
-            text: of any length; it may carry style tags (dialog/styles.py).
+            text: of any length; it may carry style tags (dialog/speakable/style_tags.py).
             voice: name of a voice; the default voice of the services by default.
-            manner: how to read it. A model that knows style tags is told, for the others speed
-                and loudness are done to the sound.
+            reading_style: how to read it. A model that knows style tags is told, for the others
+                speed and loudness are done to the sound.
+            options: what of it is read; the settings' by default.
 
         Raises:
             VoiceNotFound, EngineError; InputError: no letter to read, speed or volume out of range;
             UnreadableText: a sentence in letters that the model was not taught.
         """
         speaker = await self._voice(voice)
-        async with aclosing(self._reader.read(text, speaker, reading_style)) as chunks:
+        async with aclosing(self._reader.read(text, speaker, reading_style, options)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def text_reader(
+        self, reading_style: ReadingStyle, options: TextOptions | None = None
+    ) -> SentenceReader:
+        """Return the reader of a text that comes sentence by sentence; see `read_sentence`."""
+        return self._reader.text_reader(reading_style, options)
+
+    async def read_sentence(self, reader: SentenceReader, written: str) -> list[SpokenSentence]:
+        """Return what is read of the next sentence of a text. Raises UnreadableText."""
+        return await self._readings.sentence(reader, written)
+
+    async def say_sentences(
+        self, spoken: Sequence[SpokenSentence], voice: str | None, reading_style: ReadingStyle
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """Yield sentences of `read_sentence` as sound. Raises VoiceNotFound, EngineError."""
+        speaker = await self._voice(voice)
+
+        async def readings() -> AsyncGenerator[SpokenSentence, None]:
+            for sentence in spoken:
+                yield sentence
+
+        said = self._reader.say(readings(), speaker, reading_style)
+        async with aclosing(said) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def check_text(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> list[str]:
+        """Return what is to be said of the parts of a text that are left out.
+
+        Raises:
+            UnreadableText: a sentence in letters that the model was not taught.
+            CannotSing: a style that this deployment does not do.
+        """
+        return await self._reader.check(text, instructions, options)
 
     async def with_voices(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, which asks the services for voices.
@@ -508,9 +565,12 @@ class Assistant:
             return self._system
         return "\n".join(filter(None, (instructions or self._system, style_lines)))
 
-    def refuse_unspeakable(self, text: str, instructions: str = "") -> None:
+    def refuse_unspeakable(
+        self, text: str, instructions: str = "", options: TextOptions | None = None
+    ) -> None:
         """Refuse a text that `say` would refuse. Raises UnreadableText, CannotSing."""
-        self._reader.spans(text, instructions)
+        self._reader.refuse_songs(text, instructions, options)
+        check_text(text, options or self.settings.text_options, self.settings.languages)
 
 
 async def noted(

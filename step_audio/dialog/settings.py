@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
-from step_audio.core.types import Role, SamplingParams
+from step_audio.core.types import Role, SamplingParams, TextOptions
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
@@ -41,12 +41,14 @@ class DialogSettings:
             speech: there are no conversations, only texts to read aloud.
         answer_prompt, read_prompt, transcribe_prompt: names of system prompts; an empty
             transcribe_prompt says that the model was not taught to transcribe.
+        typed_in_words: whether typed questions are put into words first.
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
+        text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
@@ -64,11 +66,13 @@ class DialogSettings:
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
+    typed_in_words: bool = False
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
+    text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0

@@ -20,6 +20,7 @@ from server.realtime.wire.client_events import EVENTS
 from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
+from step_audio.dialog.speakable.rules import READING
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -40,6 +41,7 @@ SECTIONS: Final = (
     ("turns", profile.TurnsSection),
     ("vocoder", profile.VocoderSection),
     ("dialog", profile.DialogSection),
+    ("text_options", profile.TextOptionsSection),
     ("sampling, reading", profile.Sampling),
     ("tools", profile.Tools),
     ("tools.weather", profile.WeatherSection),
@@ -204,6 +206,26 @@ def measures() -> str:
     return _table(("metric", "kind", "labels", ""), rows)
 
 
+def rules() -> str:
+    """Return the rules of the reading chain in their order, each with an example."""
+    rows = (
+        (
+            str(number),
+            f"{rule.name} ({rule.written})" if rule.written != "any" else rule.name,
+            rule.does,
+            *(_code(example) for example in rule.examples[0]),
+            f"`{rule.part}`" if rule.part else "",
+        )
+        for number, rule in enumerate(READING, start=1)
+    )
+    return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
+
+
+def _code(text: str) -> str:
+    shown = text.replace("\n", "⏎").strip()
+    return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
+
+
 def _table(heads: tuple[str, ...], rows: Any) -> str:
     lines = [heads, ("---",) * len(heads), *rows]
     cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
@@ -215,6 +237,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "client-events": client_events,
     "server-events": server_events,
     "measures": measures,
+    "rules": rules,
 }
 
 

@@ -12,6 +12,7 @@ from server.admission.limits import ServerSettings
 from step_audio.core.audio import pcm16_to_float
 from step_audio.core.decoding import decode_audio
 from step_audio.core.errors import EngineError
+from step_audio.core.types import TextOptions
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.reading_domain import read_domain
 from tests.fakes import VOCAB, ScriptedEngine, group
@@ -188,7 +189,7 @@ def test_a_file_sent_whole_tells_its_length_in_its_header(
 def test_an_engine_that_breaks_before_a_whole_file_is_an_error_in_words(connect: Connect) -> None:
     script = VOCAB.ids([group(n) for n in range(150)])
     client = connect(engine=ScriptedEngine([script], error=EngineError("no memory")))
-    got = client.post("/v1/audio/speech", json={"input": "Hello." * 40, "stream": False})
+    got = client.post("/v1/audio/speech", json={"input": "hello " * 40, "stream": False})
     assert (got.status_code, error(got)["code"]) == (500, "engine_failed")
 
 
@@ -229,7 +230,7 @@ def test_an_engine_that_breaks_in_the_middle_ends_the_events_with_an_error(
     client = connect(engine=ScriptedEngine([script], error=EngineError("no memory")))
     got = client.post(
         "/v1/audio/speech",
-        json={"input": "Hello." * 40, "stream_format": "sse", "response_format": "pcm"},
+        json={"input": "hello " * 40, "stream_format": "sse", "response_format": "pcm"},
     )
     assert got.status_code == 200
     last = json.loads(got.text.strip().split("\n\n")[-1].removeprefix("data: "))
@@ -250,6 +251,84 @@ def test_a_text_in_letters_the_model_was_not_taught_is_refused(
     assert "'Привет, мир.'" in refused["message"]
     tagged = {**HELLO, "input": "（高兴1）Hello, мир.", **more}
     assert client.post("/v1/audio/speech", json=tagged).status_code == 200
+
+
+def prompts(engine: ScriptedEngine) -> list[str]:
+    return [bytes(i - 300 for i in r.prompt if 300 <= i < 556).decode() for r in engine.requests]
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": False}, {"stream_format": "sse"}])
+def test_on_request_what_cannot_be_read_is_left_out_and_said_in_a_header(
+    connect: Connect, more: dict[str, Any]
+) -> None:
+    engine = ScriptedEngine([SPEECH])
+    client = connect(engine=engine, dialog=DialogSettings(languages=("en",)))
+    body = {**HELLO, "input": "One. Привет, мир. Two.", "unreadable": "skip", **more}
+    got = client.post("/v1/audio/speech", json=body)
+    assert got.status_code == 200
+    said = got.headers["step-audio-warnings"].encode().decode("unicode_escape")
+    assert said == "left out 'Привет, мир.': this model was not taught Cyrillic letters"
+    assert ["One." in p or "Two." in p for p in prompts(engine)] == [True, True]
+
+
+def test_a_text_of_which_nothing_can_be_read_is_a_pause_on_request(connect: Connect) -> None:
+    client = connect([SPEECH], dialog=DialogSettings(languages=("en",)))
+    body = {"input": "Привет.", "unreadable": "skip", "response_format": "pcm"}
+    got = client.post("/v1/audio/speech", json=body)
+    assert got.content == bytes(24_000)
+    assert "step-audio-warnings" in got.headers
+
+
+def test_the_header_of_warnings_is_bounded(connect: Connect) -> None:
+    client = connect([SPEECH], dialog=DialogSettings(languages=("en",)))
+    body = {**HELLO, "input": "Привет. " * 1000, "unreadable": "skip"}
+    header = client.post("/v1/audio/speech", json=body).headers["step-audio-warnings"]
+    assert header.endswith("; and 980 more")
+    assert len(header) < 8000
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        ({}, "Go to x dot org slash a for five dollars."),
+        ({"numbers": False}, "Go to x dot org slash a for $5."),
+        ({"addresses": "host"}, "Go to x dot org for five dollars."),
+        ({"addresses": "omit"}, "Go to for five dollars."),
+        ({"markdown": None, "style_tags": None}, "Go to x dot org slash a for five dollars."),
+    ],
+)
+def test_what_of_a_text_is_read_is_asked_for(
+    connect: Connect, options: dict[str, Any], read: str
+) -> None:
+    engine = ScriptedEngine([SPEECH])
+    body = {**HELLO, "input": "(sad) Go to x.org/a for $5.", **options}
+    assert connect(engine=engine).post("/v1/audio/speech", json=body).status_code == 200
+    assert read in prompts(engine)[0]
+
+
+def test_style_tags_are_words_on_request_and_by_the_profile(connect: Connect) -> None:
+    off = DialogSettings(text_options=TextOptions(style_tags=False))
+    for dialog, more in ((None, {"style_tags": False}), (off, {})):
+        engine = ScriptedEngine([SPEECH])
+        body = {**HELLO, "input": "(English) Hello.", **more}
+        client = connect(engine=engine, dialog=dialog)
+        assert client.post("/v1/audio/speech", json=body).status_code == 200
+        assert "(English) Hello." in prompts(engine)[0]
+
+
+@pytest.mark.parametrize("wrong", [{"addresses": "spell"}, {"unreadable": True}, {"numbers": "no"}])
+def test_an_unknown_text_option_is_named(connect: Connect, wrong: dict[str, Any]) -> None:
+    got = connect([SPEECH]).post("/v1/audio/speech", json={**HELLO, **wrong})
+    assert got.status_code == 422
+    assert error(got)["param"] == next(iter(wrong))
+
+
+@pytest.mark.parametrize("text", ["Go to example.com.", "🅷🅸", "```python\nx\n```", "<foo>"])
+def test_a_text_with_letters_is_spoken(connect: Connect, text: str) -> None:
+    engine = ScriptedEngine([SPEECH])
+    got = connect(engine=engine).post("/v1/audio/speech", json={**HELLO, "input": text})
+    assert got.status_code == 200
+    assert len(engine.requests) == 1
 
 
 def test_rap_is_refused_with_the_reason_where_it_cannot_be_done(connect: Connect) -> None:

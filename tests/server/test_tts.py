@@ -218,6 +218,51 @@ def test_leaving_in_the_middle_frees_the_engine_and_the_slot(connect: Connect) -
     assert client.post("/v1/audio/speech", json=body).status_code == 200
 
 
+def test_on_request_what_cannot_be_read_is_left_out_and_said_in_an_event(connect: Connect) -> None:
+    client = connect([SPEECH], dialog=DialogSettings(languages=("en",)))
+    with client.websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm", unreadable="skip")
+        send(socket, "tts.text.delta", text="One. Привет, ")
+        send(socket, "tts.text.delta", text="мир. Two.")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    starts = [e["data"]["text"] for e in events if e["type"] == "tts.response.sentence.start"]
+    assert starts == ["One.", "Two."]
+    (warning,) = [e["data"] for e in events if e["type"] == "tts.response.warning"]
+    assert warning["code"] == "unreadable_text"
+    assert warning["text"] == "Привет, мир."
+    assert "Cyrillic" in warning["message"]
+
+
+def test_what_of_a_text_is_read_is_asked_for_in_create(connect: Connect) -> None:
+    engine = ScriptedEngine([SPEECH])
+    with connect(engine=engine).websocket_connect(PATH) as socket:
+        send(
+            socket,
+            "tts.create",
+            response_format="pcm",
+            style_tags=False,
+            numbers=False,
+            addresses="host",
+        )
+        send(socket, "tts.text.delta", text="(sad) Pay $5 at https://x.")
+        send(socket, "tts.text.delta", text="org/a?b now.")
+        send(socket, "tts.text.done")
+        until(socket, "tts.response.audio.done")
+    (request,) = engine.requests
+    prompt = bytes(i - 300 for i in request.prompt if 300 <= i < 556).decode()
+    assert "(sad) Pay $5 at x dot org now." in prompt
+
+
+def test_a_text_of_marks_with_letters_is_spoken_at_its_end(connect: Connect) -> None:
+    with connect([SPEECH]).websocket_connect(PATH) as socket:
+        send(socket, "tts.create", response_format="pcm")
+        send(socket, "tts.text.delta", text="```python\n```\n")
+        send(socket, "tts.text.done")
+        events = until(socket, "tts.response.audio.done")
+    assert len(sound(events)) == SENTENCE_BYTES
+
+
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), asyncio.CancelledError()])
 def test_a_part_that_breaks_ends_the_text_not_the_socket(
     connect: Connect, fault: Exception

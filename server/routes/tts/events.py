@@ -8,13 +8,14 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from server.http.body import Body
 from server.http.errors import RequestError
+from server.text_options import TextOptionFields
 from server.voice_names import VoiceId
 from step_audio.core.encoding import usual_name
 
 MAX_DELTA_CHARS = 10_000
 
 
-class CreateData(Body):
+class CreateData(TextOptionFields):
     """How the speech is wanted."""
 
     session_id: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 from uuid import uuid4
@@ -22,8 +22,9 @@ from step_audio.core.errors import PartFailed, StepAudioError
 from step_audio.core.ports import Stage
 from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.reader import SpokenSentence
 from step_audio.dialog.speakable.sentences import SentenceSplitter
-from step_audio.dialog.speakable.style_tags import ReadingStyle, last_tag, styled
+from step_audio.dialog.speakable.style_tags import ReadingStyle
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,7 +134,8 @@ class _SocketReading:
         self._whole: list[bytes] = []
         self._whole_bytes = 0
         self._speaking = self._over = False
-        self._tag = ""  # the style that holds until the next
+        options = wanted.text_options(assistant.settings.text_options)
+        self._reader = assistant.text_reader(self._reading_style, options)
 
     @property
     def is_busy(self) -> bool:
@@ -178,6 +180,8 @@ class _SocketReading:
                     self._speaking = True
                     await self._sentence(entry)
                     self._speaking = False
+            if rest := self._reader.end():
+                await self._speak(rest[0].text, rest)
             await self._sound(b"".join(self._encoder.flush()), 0.0, status="finished")
             whole = b"".join(self._whole) if self._whole_bytes <= MAX_WHOLE_BYTES else b""
             await self._send("tts.response.audio.done", audio=base64.b64encode(whole).decode())
@@ -188,19 +192,27 @@ class _SocketReading:
                 self._line.get_nowait()
 
     async def _sentence(self, sentence: str) -> None:
-        if spans := styled(sentence):
-            said = " ".join(said for _, said in spans)
+        known = len(self._reader.warnings)
+        spoken = await self._assistant.read_sentence(self._reader, sentence)
+        for warning in self._reader.warnings[known:]:
+            await self._send(
+                "tts.response.warning", code="unreadable_text", message=warning, text=sentence
+            )
+        await self._speak(sentence, spoken)
+
+    async def _speak(self, sentence: str, spoken: Sequence[SpokenSentence]) -> None:
+        if spoken:
+            said = " ".join(part.text for part in spoken)
             outside = self._assistant.settings.domain.is_outside(said)
             told = {"out_of_domain": True} if outside else {}
             await self._send("tts.response.sentence.start", text=sentence, **told)
-            await self._say(self._tag + sentence)
+            await self._say(spoken)
             await self._send("tts.response.sentence.end", text=sentence)
-        self._tag = last_tag(sentence) or self._tag
 
-    async def _say(self, sentence: str) -> None:
+    async def _say(self, spoken: Sequence[SpokenSentence]) -> None:
         resampled = ResampledChunks(self._rate_hz)
         async with aclosing(
-            self._assistant.say(sentence, self._voice, self._reading_style)
+            self._assistant.say_sentences(spoken, self._voice, self._reading_style)
         ) as chunks:
             async for chunk in chunks:
                 for pcm in resampled.push(chunk):

@@ -16,9 +16,11 @@ from step_audio.core.types import (
     Voice,
     VoiceChange,
 )
+from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.synthesizer import example_of
 from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.response.turn import TurnEvent
+from step_audio.dialog.speakable.reader import SentenceReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
 from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder
 
@@ -44,6 +46,7 @@ class Cascade:
     def __init__(
         self,
         reader: TextReader,
+        readings: Readings,
         sampling: SamplingParams,
         *,
         takes_style_tags: bool = False,
@@ -54,11 +57,12 @@ class Cascade:
 
         Args:
             reader: the second model.
+            readings: of texts for it.
             sampling: of it.
             takes_style_tags, sings: what it can do.
             first_clause: the first clause of a turn is read before its sentence is over.
         """
-        self._reader, self._sampling = reader, sampling
+        self._reader, self._readings, self._sampling = reader, readings, sampling
         self._takes_style_tags, self._sings = takes_style_tags, sings
         self.first_clause = _FIRST_CHARS if first_clause else None
 
@@ -110,11 +114,22 @@ class Cascade:
             return ()
         return style.tags
 
-    def read(
-        self, text: str, voice: Voice, tags: tuple[str, ...]
+    def answer_reader(self) -> SentenceReader:
+        """Return the reader of an answer that comes in pieces."""
+        return self._readings.answer_reader()
+
+    async def read(
+        self, text: str, voice: Voice, tags: tuple[str, ...], reader: SentenceReader | None = None
     ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
-        """Yield the speech of a text."""
-        return self._reader.read(text, voice, self._sampling, tags=tags, priority=LIVE)
+        """Yield the speech of a text, or of the next piece of the text of a reader."""
+        if reader is None:
+            readings = self._readings.whole(text, self.answer_reader())
+        else:
+            readings = self._readings.piece(text, reader)
+        speech = self._reader.read(readings, voice, self._sampling, tags=tags, priority=LIVE)
+        async with aclosing(readings), aclosing(speech):
+            async for sound in speech:
+                yield sound
 
 
 class _SpokenTurn:
@@ -125,7 +140,7 @@ class _SpokenTurn:
         self._style = asked
         self._finder = StyleFinder()
         self._splitter = SentenceSplitter(first_clause=cascade.first_clause)
-        self._text = ""
+        self._text, self._reader = "", cascade.answer_reader()
         self._speaking = VoiceChange(voice)
 
     @property
@@ -176,7 +191,7 @@ class _SpokenTurn:
             self._speaking = VoiceChange(voice, singing)
             yield self._speaking
         yield TextDelta(piece)
-        async with aclosing(self._cascade.read(piece, self._voice, tags)) as groups:
+        async with aclosing(self._cascade.read(piece, self._voice, tags, self._reader)) as groups:
             async for group in groups:
                 yield group
 

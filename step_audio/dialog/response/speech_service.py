@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
 from step_audio.core.ports import SpeechModel
 from step_audio.core.types import BATCH, AudioChunk, SamplingParams, Voice
 from step_audio.dialog.response.token_stream import TokenTimeouts, in_time
-from step_audio.dialog.speakable.markup import plain
-from step_audio.dialog.speakable.sentences import sentences
+from step_audio.dialog.speakable.reader import SpokenSentence
 
 
 class SpeechServiceReader:
@@ -24,24 +23,23 @@ class SpeechServiceReader:
 
     async def read(
         self,
-        text: str,
+        sentences: AsyncIterable[SpokenSentence],
         voice: Voice,
         sampling: SamplingParams,
         *,
         tags: tuple[str, ...] = (),
         priority: int = BATCH,
     ) -> AsyncGenerator[AudioChunk, None]:
-        """Yield the sound of a text as it is made; the service reads numbers as it was taught.
+        """Yield the sound of sentences as it is made.
 
         Raises:
             EngineError: the service broke or was late.
         """
-        for sentence in sentences(text):
-            said = plain(sentence)
-            if not said:
-                continue
+        async for sentence in sentences:
             made = in_time(
-                self._speech_model.read(said, voice.name), self._patience, "the speech service"
+                self._speech_model.read(sentence.text, voice.name),
+                self._patience,
+                "the speech service",
             )
             async with aclosing(made) as chunks:
                 async for chunk in chunks:

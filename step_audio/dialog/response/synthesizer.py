@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
 from step_audio.core.ports import Services
-from step_audio.core.profile import LanguageCode
 from step_audio.core.types import BATCH, GenerationRequest, SamplingParams, TokenGroup, Voice
 from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.degeneration import DegenerationGuard
 from step_audio.dialog.response.parser import TokenParser
 from step_audio.dialog.response.token_stream import TokenTimeouts, generate
-from step_audio.dialog.speakable.markup import plain
-from step_audio.dialog.speakable.normalization import normalized
-from step_audio.dialog.speakable.scripts import readable
-from step_audio.dialog.speakable.sentences import sentences
-from step_audio.dialog.workers import WorkerThreads
+from step_audio.dialog.speakable.reader import SpokenSentence
 
 
 def example_of(voice: Voice, tags: Iterable[str]) -> Voice:
@@ -47,11 +42,8 @@ class SpeechSynthesizer:
         *,
         system: str = "read",
         takes_examples: bool = True,
-        languages: tuple[LanguageCode, ...] = (),
         patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
-        reader: WorkerThreads | None = None,
     ) -> None:
-        """Args: `reader` is the thread that puts numbers into words; None for the caller's."""
         self._services = services
         self._engine = services.speech_engine or services.engine
         self._builder = PromptBuilder(
@@ -63,27 +55,22 @@ class SpeechSynthesizer:
         self._new_id = new_id
         self._system = load_prompt(system)
         self._takes_examples = takes_examples
-        self._languages = languages
         self._patience = patience
-        self._reader = reader
 
     async def read(
         self,
-        text: str,
+        sentences: AsyncIterable[SpokenSentence],
         voice: Voice,
         sampling: SamplingParams,
         *,
         tags: tuple[str, ...] = (),
         priority: int = BATCH,
     ) -> AsyncGenerator[TokenGroup, None]:
-        """Yield the groups of a whole text as they are generated.
-
-        Numbers and abbreviations are read as words; words in letters that the model was not taught
-        are left out, and sentences without any others.
+        """Yield the groups of sentences as they are generated.
 
         Args:
-            text: what to read.
-            voice: who reads it.
+            sentences: as they are to be read.
+            voice: who reads them.
             sampling: how ids are drawn.
             tags: style tags that a model which knows such tags gets in front of each sentence.
             priority: `LIVE` for what is said in a conversation; other texts can wait for those.
@@ -92,20 +79,11 @@ class SpeechSynthesizer:
             EngineError: the engine broke or was late.
         """
         speaker, stacked = example_of(voice, tags), "".join(f"({tag})" for tag in tags)
-        for written in sentences(text):
-            # Words are longer than figures: what was one breath may now be two.
-            spoken = readable(await self._spoken(plain(written)), self._languages)
-            for sentence in sentences(spoken):
-                said = stacked + sentence
-                async with aclosing(self._sentence(said, speaker, sampling, priority)) as groups:
-                    async for group in groups:
-                        yield group
-
-    async def _spoken(self, sentence: str) -> str:
-        chinese = not self._languages or "zh" in self._languages
-        if self._reader is None:
-            return normalized(sentence, chinese=chinese)
-        return await self._reader.run(lambda: normalized(sentence, chinese=chinese))
+        async for sentence in sentences:
+            said = stacked + sentence.text
+            async with aclosing(self._sentence(said, speaker, sampling, priority)) as groups:
+                async for group in groups:
+                    yield group
 
     async def _sentence(
         self, sentence: str, voice: Voice, sampling: SamplingParams, priority: int

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Protocol
 
 from step_audio.core.types import BATCH, AudioChunk, SamplingParams, TokenGroup, Voice
+from step_audio.dialog.speakable.reader import SpokenSentence
 
 
 class TextReader(Protocol):
-    """Reads a text in one voice: as token groups for the vocoder, or as sound."""
+    """Reads sentences in one voice: as token groups for the vocoder, or as sound."""
 
     def read(
         self,
-        text: str,
+        sentences: AsyncIterable[SpokenSentence],
         voice: Voice,
         sampling: SamplingParams,
         *,

@@ -1,7 +1,8 @@
-"""Text as it is written -> text as it is read aloud: numbers, dates, units, abbreviations.
+"""Figures and abbreviations -> the words that people read them as.
 
-wetext's grammars (English, Chinese) do the work. What they misread in English is put into words
-that they cannot misread first. Text without anything to expand never loads them.
+wetext's grammars (English, Chinese) read figures. In English they are given one figure at a time:
+given a whole sentence they lose words that they take for something else. A text without figures
+never loads them.
 """
 
 from __future__ import annotations
@@ -12,149 +13,248 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Literal
 
+from step_audio.dialog.speakable.cardinals import cardinal, digits, ordinal, year
+
 _LOG = logging.getLogger(__name__)
 
 Language = Literal["en", "zh"]
+Replacement = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
-_CJK: Final = re.compile(r"[\u3400-\u9fff]")
-_TO_EXPAND: Final = re.compile(
-    r"\d|[%$€£¥￥°℃℉&@#+=]|\b(?:[A-Za-z]{1,6}\.(?=[\s,;:)]|\S|$)|[A-Za-z]\.[a-z]\.)"
-    # Of a book: "CHAPTER IV".
-    r"|\b[A-Z][A-Za-z]+\s[IVXLC]+\b"
-)
-
-_MONTHS: Final = (
-    "January|February|March|April|May|June|July|August|September|October|November|December"
-)
-_DECADES: Final = {
-    **{"1": "tens", "2": "twenties", "3": "thirties", "4": "forties", "5": "fifties"},
-    **{"6": "sixties", "7": "seventies", "8": "eighties", "9": "nineties"},
-}
-_SHORT_MONTHS: Final = {month[:3]: month for month in _MONTHS.split("|")}
-_COINS: Final = {
-    "$": ("dollars", "cents"),
-    "€": ("euros", "cents"),
-    "£": ("pounds", "pence"),
-}
 _ROMAN: Final = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
-_PARTS: Final = "Chapter|Part|Book|Act|Scene|Volume|Section|Canto|Appendix"
+_PARTS: Final = "Chapter|Part|Book|Act|Scene|Volume|Section|Canto|Appendix|Article|Phase|Type|Level"
+_TITLES: Final = (
+    "King|Queen|Pope|Henry|Louis|Charles|George|Edward|William|Elizabeth|Richard|James|John Paul|"
+    "Benedict|Philip|Napoleon|Nicholas|Frederick|Leopold|Pius"
+)
+_EVENTS: Final = "World War|Super Bowl"
 
-Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
+
+def _pairs(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> tuple[Replacement, ...]:
+    return tuple((re.compile(pattern), said) for pattern, said in rules)
 
 
-def _rule(pattern: str, said: str | Callable[[re.Match[str]], str]) -> Rule:
-    return re.compile(pattern), said
-
-
-_ENGLISH: Final[tuple[Rule, ...]] = (
-    _rule(r"\b[Ee]\.g\.,?", "for example"),
-    _rule(r"\b[Ii]\.e\.,?", "that is"),
-    _rule(r"\b[Ee]tc\.(?=\s*[a-z,;])", "et cetera"),
-    _rule(r"\b[Ee]tc\.", "et cetera."),
-    _rule(r"\b[Vv]s\.?(?=\s)", "versus"),
-    _rule(r"\b[Aa]pprox\.(?=\s)", "approximately"),
-    _rule(r"\bMrs\.(?=\s)", "Missis"),
-    _rule(r"\bMs\.(?=\s)", "Miss"),
-    _rule(r"\bProf\.(?=\s)", "Professor"),
-    _rule(r"\bDept\.(?=\s)", "Department"),
-    _rule(r"\b[Nn]os?\.\s*(?=\d)", "number "),
-    _rule(r"#(?=\d)", "number "),
-    _rule(r"\b(?!(?:The|Mount|Port|Fort)\b)([A-Z]\w+|\d+(?:st|nd|rd|th))\s+St\.", r"\1 Street"),
-    _rule(r"\bStreet(?=\s*$)", "Street."),
-    _rule(r"\bSt\.(?=\s+[A-Z])", "Saint"),
-    _rule(r"(?<=\w)\s+Ave\.", " Avenue"),
-    _rule(r"(?<=\w)\s+Blvd\.", " Boulevard"),
-    _rule(r"\b([ap])\.m\.(?=\s*$)", r"\1m."),
-    _rule(r"\b([ap])\.m\.", r"\1m"),
-    _rule(
+_ABBREVIATIONS: Final = _pairs(
+    (r"\b[Ee]\.\s?g\.,?", "for example"),
+    (r"\b[Ii]\.\s?e\.,?", "that is"),
+    (r"\b[Ee]tc\.(?=\s*[a-z,;])", "et cetera"),
+    (r"\b[Ee]tc\.", "et cetera."),
+    (r"\b[Vv]s\.?(?=\s)", "versus"),
+    (r"\b[Aa]pprox\.(?=\s)", "approximately"),
+    (r"\ba\.k\.a\.", "also known as"),
+    (r"\bMr\.?(?=\s+[A-Z])", "Mister"),
+    (r"\bMrs\.?(?=\s)", "Missis"),
+    (r"\bMs\.(?=\s)", "Miss"),
+    (r"\bDr\.?(?=\s+[A-Z])", "doctor"),
+    (r"\bCol\.(?=\s+[A-Z])", "Colonel"),
+    (r"(?<=[\w,] )Inc\.?(?=[\s,]|$)", "Incorporated"),
+    (r"(?<=\w )Ltd\.?(?=[\s,]|$)", "Limited"),
+    (r"(?<=\w )Corp\.?(?=[\s,]|$)", "Corporation"),
+    (r"\bProf\.(?=\s)", "Professor"),
+    (r"\bDept\.(?=\s)", "Department"),
+    (r"\bGov\.(?=\s+[A-Z])", "Governor"),
+    (r"\bSen\.(?=\s+[A-Z])", "Senator"),
+    (r"\bRev\.(?=\s+[A-Z])", "Reverend"),
+    (r"\bCapt\.(?=\s+[A-Z])", "Captain"),
+    (r"\bSgt\.(?=\s+[A-Z])", "Sergeant"),
+    (r"\bLt\.(?=\s+[A-Z])", "Lieutenant"),
+    (r"\bGen\.(?=\s+[A-Z])", "General"),
+    (r"\bMt\.(?=\s+[A-Z])", "Mount"),
+    (r"\bJr\.(?=\s*[a-z,;])|\bJr(?=\.?$|\.?\s)", "junior"),
+    (r"\bSr\.(?=\s*[a-z,;])|(?<=[a-z] )Sr(?=\.?$|\.?\s)", "senior"),
+    (r"\bFig\.\s*(?=\d)", "Figure "),
+    (r"\bfig\.\s*(?=\d)", "figure "),
+    (r"\b[Vv]ol\.\s*(?=\d)", "volume "),
+    (r"\b[Cc]h\.\s*(?=\d)", "chapter "),
+    (r"\bpp\.\s*(?=\d)", "pages "),
+    (r"\bp\.\s*(?=\d)", "page "),
+    (r"\b[Tt]el\.\s*:?\s*(?=[+(\d])", "telephone "),
+    (r"\b[Ee]xt\.\s*(?=\d)", "extension "),
+    (r"\b[Aa]pt\.\s*(?=\d)", "apartment "),
+    # A word where no number follows.
+    (r"\b([Nn])os\.\s*(?=#?\d)", lambda m: "Numbers " if _opens(m) else "numbers "),
+    (r"\b([Nn])o\.\s*(?=#?\d)", lambda m: "Number " if _opens(m) else "number "),
+    (r"\bNr\.\s*(?=\d)", "number "),
+    (r"\b(?!(?:The|Mount|Port|Fort)\b)([A-Z]\w+|\d+(?:st|nd|rd|th))\s+St\.", r"\1 Street"),
+    (r"\bStreet(?=\s*$)", "Street."),
+    (r"\bSt\.?(?=\s+[A-Z][a-z])", "Saint"),
+    (r"(?<=\w)\s+Ave\.", " Avenue"),
+    (r"(?<=\w)\s+Blvd\.", " Boulevard"),
+    (r"(?<=\w)\s+Rd\.", " Road"),
+    (r"\bPh\.?D\.?(?=\W|$)", "P H D"),
+    (r"\b(?:[A-Z]\.){2,}(?=\s+[a-z]|\s+[A-Z]\w|[,;:)'’])", lambda m: " ".join(m[0][::2])),
+    (r"\b((?:[A-Z]\.)+[A-Z])\.?(?=\s*$)", lambda m: " ".join(m[1][::2]) + "."),
+    (
         rf"\b({_PARTS}|{_PARTS.upper()})\s+([IVXLC]{{2,}}|[VXLC]|I(?=\s*(?:[.,:;—-]|$)))(?![\w'])",
-        lambda m: f"{m[1]} {_roman(m[2])}",
+        lambda m: f"{m[1]} {cardinal(_roman(m[2]))}",
     ),
-    # A telephone number is read digit by digit.
-    _rule(
-        r"(?<![\d-])(?:\+?1[- ])?(?:\(\d{3}\)\s?|\d{3}-)?\d{3}-\d{4}(?![\d-])",
-        lambda m: _digits(m[0]),
+    (
+        rf"\b({_TITLES})\s+([IVX]{{2,}}|[VX](?!\.?\s?[A-Z]))(?![\w'.-]\w)",
+        lambda m: f"{m[1]} the {ordinal(_roman(m[2]))}",
     ),
-    _rule(rf"\b({'|'.join(_SHORT_MONTHS)})\.?\s+(?=\d)", lambda m: f"{_SHORT_MONTHS[m[1]]} "),
-    _rule(
-        rf"\b(\d{{1,2}})\s+({_MONTHS})(?=,?\s+\d{{4}}\b)", lambda m: f"the {_nth(m[1])} of {m[2]}"
+    (rf"\b({_EVENTS})\s+([IVXLC]+)\b", lambda m: f"{m[1]} {cardinal(_roman(m[2]))}"),
+)  # fmt: skip
+
+
+def _spoken(number: str) -> str:
+    whole, _, part = number.partition(".")
+    said = (
+        digits(whole)
+        if len(whole) > 12 or (whole[0] == "0" and len(whole) > 1)
+        else cardinal(int(whole))
+    )
+    return f"{said} point {digits(part)}" if part else said
+
+
+def _over(found: re.Match[str]) -> str:
+    return f"{found[1]} over {found[2]}" if int(found[1]) > int(found[2]) else found[0]
+
+
+def _scientific(found: re.Match[str]) -> str:
+    minus = "minus " if found[2] == "-" else ""
+    return f"{_spoken(found[1])} times ten to the power of {minus}{cardinal(int(found[3]))}"
+
+
+def _decimal(found: re.Match[str]) -> str:
+    before = f"{found[1]} " if found[1] else ""
+    behind = found.string[found.end() : found.end() + 1]
+    whole, _, part = found[2].partition(".")
+    said = f"{_spoken(whole)} point {digits(part)}" if whole else f"point {digits(part)}"
+    return f"{before}{said}{' ' if behind.isalpha() else ''}"
+
+
+_FORMS: Final = _pairs(
+    (r"\b[vV](?=\d+\.\d)|\bv(?=\d)", "version "),
+    (r"(?<![\w.])(\d{1,2})(\d\d)([pi])\b", r"\1 \2 \3"),
+    (r"(?<![\w/])(\d/\d{1,2})(?:rds?|ths?)\b", r"\1"),
+    (
+        r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w])",
+        lambda m: " point ".join(_spoken(part) for part in m[0].split(".")),
     ),
-    _rule(rf"\b({_MONTHS})\s+(\d{{1,2}})(?=,|\s|\.|$)(?!\s*:)", lambda m: f"{m[1]} {_nth(m[2])}"),
-    _rule(r"\b(1[1-9]|20)([1-9])0s\b", lambda m: f"{m[1]} {_DECADES[m[2]]}"),
-    _rule(r"(?<!\d)(1[0-9]|20)(\d\d)-(1[0-9]|20)(\d\d)(?![\d-])", r"\1\2 to \3\4"),
-    _rule(r"(?<=\d)\s?(?:M|mn)\b", " million"),
-    _rule(r"(?<=\d)\s?(?:B|bn)\b", " billion"),
-    _rule(r"([$€£])(\d[\d,]*)\.(\d\d)(?![\d]|\s[mb]illion)", lambda m: _money(m[1], m[2], m[3])),
-    # The grammar leaves the "one" of "one thousand" away.
-    _rule(r"([$€£])1,?(\d{3})(?![\d.]|,\d)", lambda m: _money(m[1], f"1{m[2]}", "00")),
-    _rule(
-        r"(?<![\d.,$€£¥])1,(\d{3})(?!\d|,\d)", lambda m: f"one thousand {int(m[1]) or ''}".strip()
-    ),
-    _rule(r"\b[vV](?=\d)", "version "),
-    _rule(r"\b\d+(?:\.\d+){2,}\b", lambda m: m[0].replace(".", " point ")),
-    _rule(r"(\d)['′]\s?(\d{1,2})(?:\"|″|'')", r"\1 foot \2"),
-    _rule(r"\b24/7\b", "24 7"),
-    _rule(r"(?<=\d)\s?m/s\b", " meters per second"),
-    _rule(r"(?<=\d)\s?sec\b\.?(?=\s*[a-z,;])", " seconds"),
-    _rule(r"(?<=[A-Za-z])\s*=\s*(?=\w)", " equals "),
-    _rule(r"(?<=\d)\s?m(?=[\s,.;:!?)]|$)", " meters"),
-    _rule(r"(?<=\d)\s?m[lL]\b", " milliliters"),
-    _rule(r"(?<![\w.])-(?=\d)", "minus "),
+    (r"(?<![\w.])(\d+)['′]\s?(\d{1,2})(?:\"|″|'')(?!\w)", r"\1 foot \2"),
+    (r"(?<![\w.])(\d+)([A-Z])s(?!\w)", r"\1 \2s"),
+    (r"(?<![\w/.])(\d+)/(\d+)/(\d+)(?![\w/])", r"\1, \2, \3"),
+    (r"(?<![\w/.])(\d{2,3})/([2-9]\d|1\d\d)(?![\w/.]\w|/)", _over),
+    (r"(?<![\w.])(\d+)\"(?=\s(?:tall|wide|long|high|deep|thick)\b)", r"\1 inches"),
+    (r"(?<![\w.])(\d+)\"(?=\s(?:screen|monitor|pipe|tv|TV|display|wheel|nail)\b)", r"\1 inch"),
+    (r"(?<=\d)\s?sec\b\.?(?=\s*[a-z,;])", " seconds"),
+    (r"(?<=\d)_(?=\d{3})", ""),
+    (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?!\w)", _scientific),
+    (r"(?<![\w.,:])([1-9])000(?!\w|[.,:]\d)", lambda m: cardinal(int(m[0]))),
+    (r"(?<=\d)-([a-z]+)-(?=\d)", r" \1 "),
+    (r"(?<=[A-Za-z])-(?=\d)", " "),
+    (r"(?<![\w.])(\d+)(?:st|nd|rd|th)(?![^\W_])", lambda m: ordinal(int(m[1]))),
+    (r"(?<![\w/])(\d+)/0(?!\w|[.,/]\d)", r"\1 divided by 0"),
+    (r"(?<![\w.])(\d+)h\s?(\d+)m(?:in)?(?!\w)", lambda m: _lasting(m, "hour", "minute")),
+    (r"(?<![\w.])(\d+)m\s?(\d+)s(?!\w)", lambda m: _lasting(m, "minute", "second")),
+    (r"(?<![\w.,-])(\d[\d,]*(?:\.\d+)?)-(\d[\d,]*(?:\.\d+)?)(?![\w-]|[.,]\d)", r"\1 to \2"),
+    (r"([A-Za-z]*)(?<![\d.,])(\d*\.\d+)(?=[A-Za-z]|$|[^\w.,-]|[.,](?!\d))", _decimal),
+    (r"(?<=\d),(?=\d)", ", "),
+    (r"(?<![\w.,])1[1-9]0[1-9](?!\w|[.,:]\d)", lambda m: year(int(m[0]))),
+    (r"(?<![\w.])1/2 (?=(?:an?|the)\b)", "half "),
+)  # fmt: skip
+_INCHES: Final = re.compile(r"(?<=\d)\"(?=\s+[a-zA-Z])(?!\s(?:tall|wide|long|high|deep|thick)\b)")
+_AFTER: Final = _pairs(
+    # American usage, and what a small model of American speech has learned.
+    (r"\b(hundred|thousand|million) and (?=[a-z])", r"\1 "),
+    (r"\bo (?=(?:one|two|three|four|five|six|seven|eight|nine)\b)", "oh "),
 )
-_CHINESE: Final[tuple[Rule, ...]] = (
-    # Of a name, such as GPT-4: no minus, no range.
-    _rule(r"(?<=[A-Za-z])-(?=\d)", " "),
-    _rule(r"(?<=第)(\d+)\s?[-–—~～]\s?(?=\d)", r"\1至第"),
+_FIGURE: Final = re.compile(
+    r"\d+\s\d/\d{1,2}(?![\d/])|[A-Za-z]*(?:[\d]+[.,:/'-]*[A-Za-z]*[-'/]?)*\d(?:[A-Za-z]+(?:[-'][A-Za-z]+)*)?"
 )
-_AFTER: Final[tuple[Rule, ...]] = (
-    # American usage, and what nano has learned: "one hundred twenty", "eight p m".
-    _rule(r"\b(hundred|thousand|million) and (?=[a-z])", r"\1 "),
-    _rule(r"\bo (?=(?:one|two|three|four|five|six|seven|eight|nine)\b)", "oh "),
-    _rule(r"\b([AP])M\b", lambda m: f"{m[1].lower()} m"),
-)
+_LETTERS: Final = re.compile(r"[^\W\d_]{3,}")
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+_MAX_FIGURE: Final = 40
 
 
-def normalized(text: str, *, chinese: bool = True) -> str:
-    """Return one sentence as it is read aloud, in Chinese if it has Chinese characters in it.
-
-    Never fails: what the grammars cannot read stays as it is.
-
-    Args:
-        text: the sentence.
-        chinese: whether the model reads Chinese; else figures are read in English anyway.
-    """
-    if not _TO_EXPAND.search(text):
-        return text
-    if chinese and _CJK.search(text):
-        for pattern, said in _CHINESE:
-            text = pattern.sub(said, text)
-        return _normalised(text, "zh")
-    for pattern, said in _ENGLISH:
+def read_abbreviations(text: str) -> str:
+    """Return an English text with titles, "e.g." and the numbers of chapters in words."""
+    for pattern, said in _ABBREVIATIONS:
         text = pattern.sub(said, text)
-    if not _TO_EXPAND.search(text):
+    return text
+
+
+def read_figures(text: str) -> str:
+    """Return an English text with its figures in words."""
+    if not any(c.isdigit() for c in text):
         return text
-    text = _normalised(text, "en")
+    if text.count('"') % 2:
+        text = _INCHES.sub(" inch", text)
+    for pattern, said in _FORMS:
+        text = pattern.sub(said, text)
+    text = _FIGURE.sub(lambda m: _figure(m[0]), text)
     for pattern, said in _AFTER:
         text = pattern.sub(said, text)
     return text
 
 
-def _normalised(text: str, language: Language) -> str:
-    """Return what the grammars make of a text; word by word where they choke on the whole."""
-    normalise = _grammar(language)
+def read_chinese_figures(text: str) -> str:
+    """Return a Chinese text with its figures in words; what the grammar cannot read stays."""
+    if not re.search(r"[\d%@#&+=°]", text):
+        return text
+    # Given more, the grammar takes commas for those of thousands.
+    return "".join(_chinese_part(part) for part in re.split(r"([，。；！？、：])", text))
+
+
+def _chinese_part(text: str) -> str:
+    if not re.search(r"[\d%@#&+=°]", text):
+        return text
+    read = _grammar("zh")
     try:
-        return normalise(text)
+        said = read(text)
+        if _keeps_words(text, said):
+            return said
     # The grammars assert that a path through them exists; for odd mixtures there is none.
     except (AssertionError, RuntimeError, ValueError) as error:
         _LOG.debug("text not normalised as a whole", extra={"error": repr(error)})
-    return "".join(_word(piece, normalise) for piece in re.split(r"(\s+)", text))
+    return "".join(_word(piece, read) for piece in re.split(r"(\s+)", text))
 
 
-def _word(word: str, normalise: Callable[[str], str]) -> str:
+def _opens(found: re.Match[str]) -> bool:
+    return found.start() == 0 and found[1] == "N"
+
+
+def _word(word: str, read: Callable[[str], str]) -> str:
+    if not any(c.isdigit() for c in word):
+        return word
     try:
-        return normalise(word) if _TO_EXPAND.search(word) else word
+        said = read(word)
     except (AssertionError, RuntimeError, ValueError):
         return word
+    return said if _keeps_words(word, said) else word
+
+
+def _keeps_words(written: str, said: str) -> bool:
+    """Whether most letters of a text are still there: the grammars sometimes return nothing."""
+    letters = sum(c.isalpha() for c in written)
+    return bool(said.strip()) and sum(c.isalpha() for c in said) >= letters * 0.7
+
+
+@lru_cache(maxsize=4096)
+def _figure(figure: str) -> str:
+    """Return one figure, such as "2024", "5-10", "1/2", "21st", "B2B" or "MP3", in words."""
+    if len(figure) <= _MAX_FIGURE:
+        try:
+            said = _grammar("en")(figure)
+        except (AssertionError, RuntimeError, ValueError):
+            said = ""
+        words = [word.lower() for word in _LETTERS.findall(figure)]
+        if (
+            said
+            and not any(c.isdigit() for c in said)
+            and all(w in said.lower() for w in words if w not in _SUFFIXES)
+        ):
+            return said
+    return _NUMBER.sub(lambda m: f" {_spoken(m[0])} ", figure).replace("-", " ").strip()
+
+
+def _lasting(found: re.Match[str], *units: str) -> str:
+    parts = zip((int(found[1]), int(found[2])), units, strict=True)
+    return " ".join(f"{cardinal(n)} {unit}{'' if n == 1 else 's'}" for n, unit in parts)
+
+
+_SUFFIXES: Final = frozenset(
+    re.findall(r"[\w:-]+", "min sec hrs mph lbs jan feb mar apr jun jul aug sep oct nov dec")
+)
 
 
 @lru_cache
@@ -167,32 +267,8 @@ def _grammar(language: Language) -> Callable[[str], str]:
     return lambda text: re.sub(r"\\(.)", r"\1", str(normalizer.normalize(text)))
 
 
-def _digits(number: str) -> str:
-    return ", ".join(" ".join(part) for part in re.findall(r"\d+", number))
-
-
 def _roman(number: str) -> int:
     """Return the value of a Roman number, whether or not it is well formed."""
     values = [_ROMAN[letter] for letter in number]
     following = [*values[1:], 0]
     return sum(v if v >= after else -v for v, after in zip(values, following, strict=True))
-
-
-def _nth(day: str) -> str:
-    n = int(day)
-    ending = "th" if 10 < n < 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
-
-
-def _money(sign: str, whole: str, part: str) -> str:
-    notes, coins = _COINS[sign]
-    amount = int(whole.replace(",", ""))
-    if amount == 0 and part != "00":
-        return f"{int(part)} {coins}"
-    if amount == 1:
-        said = f"one {notes.removesuffix('s')}"
-    elif 1000 <= amount < 2000:
-        said = f"one thousand {amount - 1000 or ''}".strip() + f" {notes}"
-    else:
-        said = f"{amount} {notes}"
-    return said if part == "00" else f"{said} and {int(part)} {coins}"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from step_audio.core.error_rates import units
-from step_audio.dialog.speakable.markup import plain
-from step_audio.dialog.speakable.normalization import normalized
+from step_audio.core.types import TextOptions
+from step_audio.dialog.speakable.rules import read_sentence
 from step_audio.dialog.speakable.sentences import sentences
 
 BEGIN, END = "<", ">"
@@ -50,7 +50,7 @@ class ReadingDomain:
 
 def word_pairs(sentence: str) -> Iterator[Pair]:
     """Yield the pairs of a sentence's words as they are said, its begin and end among them."""
-    words = [BEGIN, *units(normalized(plain(sentence), chinese=False)), END]
+    words = [BEGIN, *units(read_sentence(sentence, TextOptions(), chinese=False)), END]
     yield from itertools.pairwise(words)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -33,6 +33,7 @@ _SCRIPTS: Final[dict[LanguageCode, frozenset[str]]] = {
 _PEOPLE_SAY: Final = {"CJK": "Chinese", "HANGUL": "Korean"}
 _EMPTY_BRACKETS: Final = re.compile(r"[(\[（「《“«„\"]\s*[)\]）」》”»\"]")
 _MARKS: Final = frozenset({"Mn", "Mc", "Me"})
+_BEFORE_MARK: Final = re.compile(r"\s+(?=[.,!?;:](?:\s|$))")
 _SPACES: Final = re.compile(r"\s{2,}")
 _SHOWN_CHARS: Final = 60
 
@@ -51,6 +52,11 @@ class UnreadableText(InputError):
             "leave that out, or write it as it is pronounced"
         )
         self.sentence = sentence
+        self._shown, self._letters = shown, letters
+
+    def warning(self) -> str:
+        """Return what is said where the sentence was left out instead."""
+        return f"left out {self._shown!r}: this model was not taught {self._letters} letters"
 
 
 def refuse_unreadable(text: str, languages: tuple[LanguageCode, ...]) -> None:
@@ -78,17 +84,29 @@ def readable(text: str, languages: tuple[LanguageCode, ...]) -> str:
     """Return a sentence without the words that cannot be read; "" when no other is in it."""
     if not languages or text.isascii():
         return text
-    known, kept, left_out = _known(languages), list[str](), False
+    kept = "".join(char for char, is_read in _read(text, languages) if is_read)
+    if len(kept) == len(text):
+        return text
+    left = _SPACES.sub(" ", _EMPTY_BRACKETS.sub("", kept)).strip()
+    left = _BEFORE_MARK.sub("", left)
+    return left if any(c.isalnum() for c in left) else ""
+
+
+def words_left_out(text: str, languages: tuple[LanguageCode, ...]) -> str:
+    """Return the words of a sentence that `readable` leaves out of it."""
+    if not languages or text.isascii():
+        return ""
+    return " ".join("".join(" " if r else char for char, r in _read(text, languages)).split())
+
+
+def _read(text: str, languages: tuple[LanguageCode, ...]) -> Iterator[tuple[str, bool]]:
+    """Yield each character, and whether it is read: a mark as the letter that it stands on."""
+    known, is_read = _known(languages), True
     for char in text:
         if unicodedata.category(char) not in _MARKS:
             script = _script(char)
-            left_out = script is not None and script not in known
-        if not left_out:  # a mark goes where its letter goes
-            kept.append(char)
-    if len(kept) == len(text):
-        return text
-    left = _SPACES.sub(" ", _EMPTY_BRACKETS.sub("", "".join(kept))).strip()
-    return left if any(c.isalnum() for c in left) else ""
+            is_read = script is None or script in known
+        yield char, is_read
 
 
 def _listed(words: Sequence[str]) -> str:

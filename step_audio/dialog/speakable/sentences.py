@@ -9,19 +9,28 @@ from typing import Final
 MAX_CHARS: Final = 200
 
 _CJK_END: Final = "。！？；…"
+_LINE_BREAK: Final = r"(?:\r\n?|[\n\f\v\x85\u2028\u2029])"
 # An end of sentence: a CJK mark, a line break, or a Latin mark with its closing quotes before
 # space. A point inside a number or at the very end of what is known so far is none.
-_END: Final = re.compile(rf"[{_CJK_END}]+[”’」』）]*|(?:\r?\n)+|[.!?]+[\"'”’)\]]*(?=\s)")
+_END: Final = re.compile(
+    rf"[{_CJK_END}]+[”’」』）]*|{_LINE_BREAK}+|[.!?．؟۔।]+[\"'”’»)\]*_]*(?=\s)|．(?=[^\W\d])"
+)
+_PAGE_BREAK: Final = re.compile(r"(?:\r?\n)?[\f\v]\r?\n?")
+_ANY_BREAK: Final = re.compile(_LINE_BREAK)
+_HYPHEN_BREAK: Final = re.compile(r"[^\W\d_][-\u2010\u00ad\u00ac]\n\Z")
+_QUOTATION: Final = re.compile(r"[ \t]*(?:>[ \t]?)+")
 _ABBREVIATION: Final = re.compile(
     r"(?:^|[\s(\"“])(?:(?i:mr|mrs|ms|dr|prof|st|mt|rev|gen|sen|gov|capt|col|lt|sgt|messrs|vs|etc"
     r"|e\.g|i\.e|approx|[a-z])|(?:[A-Z]\.)+[A-Z])\.$"
 )
 _OPEN_ABBREVIATION: Final = re.compile(
-    r"(?:^|[\s(\d])(?i:[ap]\.m|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
-    r"|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
+    r"(?:^|[\s(\d\"'“‘])(?i:[ap]\.m|ph\.d|nos?|jan|feb|mar|apr|aug|sept?|oct|nov|dec|jr|sr|inc|ltd|co|corp"
+    r"|tel|ext|apt|art|eq|ed|ste|rm|ave|blvd|rd|dept|min|sec|hrs?|est|figs?|vol|ch|pp?|ft|lbs?|oz)\.$"
 )
 """Those that end a sentence as often as not: what comes next tells."""
-_AHEAD_CHARS: Final = 8
+_ROMAN_VOLUME: Final = re.compile(r"\b(?i:vol|ch|pt|art|bk)\.$")
+_SAID_NO: Final = re.compile(r"\b(?:said|says?|is|was|voted|answered|replied|or)\s+no\.$")
+_AHEAD_CHARS: Final = 12
 _WORD_CHARS: Final = 24
 """More than any of them has."""
 _WRAPPED_CHARS: Final = 50
@@ -32,7 +41,9 @@ _OPENING: Final = frozenset("\"'“‘(")
 _CJK: Final = re.compile(r"[\u2e80-\u9fff\uac00-\ud7ff]")
 _NUMBERED: Final = re.compile(r"\d{1,3}[.)]\s")
 _CLAUSE: Final = re.compile(r"[,;:]\s|[，；：、]")
-_BREATH: Final = re.compile(r".*[,;:，、：\s]", re.S)
+_BREATH: Final = re.compile(r".*(?:[，、：\s]|[,;:](?=[\u2e80-\u9fff]))", re.S)
+"""Neither a number nor an address is cut: their commas and colons have no space behind them."""
+_ITEM_NUMBER: Final = re.compile(r"\s*\d{1,2}\.")
 
 
 class SentenceSplitter:
@@ -79,9 +90,13 @@ class SentenceSplitter:
         for end in _END.finditer(self._text, start, limit + 1):
             if end.end() > limit:
                 break
-            said = self._text[start : end.end()].replace("\r\n", "\n")
+            said = self._text[start : end.end()]
             rest = self._text[end.end() : end.end() + _AHEAD_CHARS]
-            if not (_is_wrapped(self._column, said, rest) or _is_shortened(said, rest)):
+            goes_on = False
+            if end[0].isspace():
+                said = _ANY_BREAK.sub("\n", _PAGE_BREAK.sub("\f", said))
+                goes_on = _is_wrapped(self._column, said, rest) or _is_cut(said, end[0], rest)
+            if not (goes_on or _is_shortened(said, rest)):
                 return end.end()
         if len(self._text) - start <= self._max_chars:
             return None
@@ -98,6 +113,8 @@ def sentences(text: str, max_chars: int = MAX_CHARS) -> list[str]:
 
 def _is_shortened(said: str, rest: str) -> bool:
     """Whether the mark at the end of `said` is that of an abbreviation, no end as far as known."""
+    if _ITEM_NUMBER.fullmatch(said):
+        return True
     said = said[-_WORD_CHARS:]
     if _ABBREVIATION.search(said):
         return True
@@ -105,7 +122,11 @@ def _is_shortened(said: str, rest: str) -> bool:
         return False
     following = rest.lstrip()[:1]
     unknown = not following and len(rest) < _AHEAD_CHARS
-    return unknown or following.islower() or following.isdigit()
+    if following.isdigit() and _SAID_NO.search(said):
+        return False
+    if _ROMAN_VOLUME.search(said) and re.match(r"\s*[IVXLC]+\b", rest):
+        return True
+    return unknown or following.islower() or following.isdigit() or following in "+#("
 
 
 def _is_wrapped(column: int, said: str, rest: str) -> bool:
@@ -113,6 +134,11 @@ def _is_wrapped(column: int, said: str, rest: str) -> bool:
     line = said.removesuffix("\n")
     if line == said or _column(column, line) < _WRAPPED_CHARS:
         return False
+    last_line = line[line.rfind("\n") + 1 :]
+    if " | " in last_line:  # the row of a table
+        return False
+    if column == 0 and _QUOTATION.match(last_line) and (quoted := _QUOTATION.match(rest)):
+        rest = rest[quoted.end() :]
     last, following = line.rstrip()[-1:], rest[:1]
     # Chinese is not wrapped in plain text, and has no space for a line break to stand for.
     if not (last.isalnum() or last in _OPEN_MARKS) or _CJK.match(last):
@@ -121,7 +147,19 @@ def _is_wrapped(column: int, said: str, rest: str) -> bool:
     return not following or (is_text and not _NUMBERED.match(rest))
 
 
+def _is_cut(said: str, mark: str, rest: str) -> bool:
+    """Whether a line or a page was broken within a word or a sentence, as far as is known."""
+    following = rest.lstrip()[:1]
+    unknown = not following and len(rest) < _AHEAD_CHARS
+    if _HYPHEN_BREAK.search(said):
+        return unknown or following.islower()
+    if "\f" not in mark and "\v" not in mark:
+        return False
+    last = said.rstrip()[-1:]
+    return (last.isalnum() or last in _OPEN_MARKS) and (unknown or following.islower())
+
+
 def _column(column: int, text: str) -> int:
     """Return the column behind `text` that begins in `column`."""
-    line_break = text.rfind("\n")
+    line_break = max(text.rfind(mark) for mark in "\n\r\f\v\x85\u2028\u2029")
     return column + len(text) if line_break < 0 else len(text) - line_break - 1

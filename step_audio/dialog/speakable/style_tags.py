@@ -10,8 +10,11 @@ Source: the tags of Step-Audio-TTS-3B's prompt (prompts/tts_any_voice.txt).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from step_audio.dialog.speakable.characters import has_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,11 @@ _MOODS: Final = frozenset({"高兴1", "高兴2", "生气1", "生气2", "悲伤1"
 _BY_NAME: Final = {name: style for style, names in _STYLES for name in names.split()}
 # Nothing before or behind the name may repeat: a bracket before 2000 spaces took a second.
 _BRACKETS: Final = re.compile(r"[（(]([^（）()\n]{1,32})[）)]")
+_BEFORE_CHARS: Final = 40
 _OPEN: Final = re.compile(r"[（(][^（）()\n]{0,32}")
+_MARKS_BEFORE: Final = frozenset(".!?;:,。！？；：，…")
+_MARKS_BEHIND: Final = ".!?;:,。！？；：，、)）]"
+_QUOTES: Final = " \"'“”‘’「」『』"
 _WORD: Final = re.compile(r"[a-z]+\d?")
 _VERY: Final = re.compile(r"\bvery (fast|slow)(?:ly)?\b")
 
@@ -144,26 +151,54 @@ def styled(text: str, instructions: str = "") -> list[tuple[Style, str]]:
     asked = style_asked(instructions)
     style, start = asked, 0
     spans: list[tuple[Style, str]] = []
-    for found in _BRACKETS.finditer(text):
-        named = style_named(found[1])
-        if named is None:
-            continue
+    for named, found in tags_in(text):
         before = text[start : found.start()]
         stacked = start and not before.strip()
         spans.append((style, before))
         style, start = (style if stacked else asked).with_more(named), found.end()
     spans.append((style, text[start:]))
-    return [(how, what) for how, what in spans if any(c.isalnum() for c in what)]
+    return [(how, what) for how, what in spans if has_words(what)]
 
 
 def last_tag(text: str) -> str:
     """Return the last style tags of a text with their brackets, "" for none: for what follows."""
     tags, end = "", -1
-    for found in _BRACKETS.finditer(text):
-        if style_named(found[1]):
-            stacked = end >= 0 and not text[end : found.start()].strip()
-            tags, end = (tags if stacked else "") + found[0], found.end()
+    for _, found in tags_in(text):
+        stacked = end >= 0 and not text[end : found.start()].strip()
+        tags, end = (tags if stacked else "") + found[0], found.end()
     return tags
+
+
+def tags_in(text: str) -> Iterator[tuple[Style, re.Match[str]]]:
+    """Yield each style tag of a text and where it stands."""
+    end = 0
+    for found in _BRACKETS.finditer(text):
+        style = style_named(found[1])
+        before, behind = text[end : found.start()], text[found.end() : found.end() + 1]
+        if style is not None and _is_tag(found[1], before, behind):
+            end = found.end()
+            yield style, found
+
+
+def _is_tag(name: str, before: str, behind: str) -> bool:
+    """Whether a name in brackets can be a tag where it stands: "The film (English)" has none.
+
+    A tag begins a sentence or a part of one, follows another tag, or touches the word behind it.
+    A name with a number, as the published model has them, is never a word.
+
+    Args:
+        before: the text since the last tag.
+        behind: the character that follows, if any.
+    """
+    if name.strip()[-1:] in {"1", "2"}:
+        return True
+    if behind and behind in _MARKS_BEHIND:
+        return False
+    if not before.strip(_QUOTES + "\r\n\t") or before.rstrip(" \t").endswith("\n"):
+        return True
+    if before.rstrip().rstrip(_QUOTES)[-1:] in _MARKS_BEFORE:
+        return True
+    return before[-1:].isspace() and behind.isalnum()
 
 
 def _kind(tag: str) -> int:
@@ -184,6 +219,7 @@ class StyleFinder:
         self._held = ""
         self._style = PLAIN
         self._tagged = False  # whether nothing was said since the last tag
+        self._before = ""  # the end of what was said since the last tag
 
     def push(self, piece: str, /) -> list[str | Style]:
         """Take a piece of text, cut anywhere."""
@@ -206,7 +242,11 @@ class StyleFinder:
             self._held = self._held[at:]
             found = _BRACKETS.match(self._held)
             style = style_named(found[1]) if found else None
-            if found and style:
+            behind = self._held[found.end() : found.end() + 1] if found else ""
+            if style and not behind and not final:
+                break
+            if found and style and _is_tag(found[1], self._before, behind):
+                self._before = ""
                 self._style = (self._style if self._tagged else PLAIN).with_more(style)
                 self._tagged = True
                 out.append(self._style)
@@ -221,5 +261,6 @@ class StyleFinder:
     def _say(self, text: str, out: list[str | Style]) -> None:
         text = text.lstrip() if self._tagged else text
         if text:
+            self._before = (self._before + text)[-_BEFORE_CHARS:]
             out.append(text)
             self._tagged = False

@@ -19,8 +19,8 @@ import soxr
 from numpy.typing import NDArray
 
 from step_audio.core.errors import AudioError, StepAudioError
-from step_audio.core.types import Pcm
-from step_audio.dialog.speakable.normalization import normalized
+from step_audio.core.types import Pcm, TextOptions
+from step_audio.dialog.speakable.rules import read_sentence
 from step_audio.eval import whisper
 from step_audio.eval.wer import normalise
 from step_audio.nano.domain import generate, pronunciations, vocabulary
@@ -64,7 +64,7 @@ class WhisperJudge:
 def in_words(text: str) -> str:
     """Return a text as words alone: "It's 42, on May 3rd." is "it's forty two on may third"."""
     said = _ORDINAL.sub(lambda found: f" {_ordinal(int(found[1]))} ", text)
-    return " ".join(normalise(normalized(said, chinese=False)))
+    return " ".join(normalise(read_sentence(said, TextOptions(), chinese=False)))
 
 
 def _ordinal(number: int) -> str:
