@@ -52,5 +52,5 @@ def test_a_benchmark_of_two_turns_is_answered_and_rated(tmp_path: Path) -> None:
         "relevance": 0.0,
         "chat": 2.0,
     }
-    (answer,) = (json.loads(line) for line in (tmp_path / "answers.jsonl").open())
+    (answer,) = (json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines())
     assert len(answer["answers"]) == 2

@@ -56,26 +56,27 @@ def test_the_detectors_cut_loses_no_group(
     assert len(file) <= len(socket) <= len(file) + TAIL_GROUPS
 
 
-@pytest.mark.parametrize("name", ["en_1", "en_2", "en_5"])
 def test_another_rate_on_the_way_changes_few_codes(
-    ear: tuple[AudioTokenizer, TurnDetector], name: str
+    ear: tuple[AudioTokenizer, TurnDetector],
 ) -> None:
-    pcm, rate = read_audio(AUDIO / f"{name}.wav")
-    # As clients do it who keep the top of the band; what they take away cannot come back.
-    sent = np.asarray(soxr.resample(pcm, rate, RATE), dtype=np.float32)
-    file, there = whole(ear, pcm, rate), whole(ear, sent, RATE)
+    moved, moved_without = [], []
+    for name in ("en_1", "en_2", "en_5"):
+        pcm, rate = read_audio(AUDIO / f"{name}.wav")
+        # As clients do it who keep the top of the band; what they take away cannot come back.
+        sent = np.asarray(soxr.resample(pcm, rate, RATE), dtype=np.float32)
+        file, there = whole(ear, pcm, rate), whole(ear, sent, RATE)
+        assert len(there) == len(file)
+        at = np.arange(int(len(pcm) * RATE / rate)) * rate / RATE
+        straight = np.interp(at, np.arange(len(pcm)), pcm).astype(np.float32)
+        moved += changed(file, there)
+        moved_without += changed(file, whole(ear, straight, RATE))
     # How many codes lie near a border is the weights' affair (noise at -60 dB moves half of them);
-    # the filter's is to move far fewer than a path without one.
-    at = np.arange(int(len(pcm) * RATE / rate)) * rate / RATE
-    straight = np.interp(at, np.arange(len(pcm)), pcm).astype(np.float32)
-    assert len(there) == len(file)
-    moved, moved_without = changed(file, there), changed(file, whole(ear, straight, RATE))
-    assert moved <= 0.08
-    assert moved <= 0.25 * moved_without
+    # the filter's is to move far fewer than a path without one. One clip has too few to tell.
+    assert sum(moved) <= 0.08 * len(moved)
+    assert sum(moved) <= 0.25 * sum(moved_without)
 
 
-def changed(one: tuple[TokenGroup, ...], other: tuple[TokenGroup, ...]) -> float:
-    """Return the share of linguistic codes that differ."""
+def changed(one: tuple[TokenGroup, ...], other: tuple[TokenGroup, ...]) -> list[bool]:
+    """Return which linguistic codes differ."""
     pairs = zip(one, other, strict=False)
-    codes = [a != b for f, t in pairs for a, b in zip(f.linguistic, t.linguistic, strict=True)]
-    return float(np.mean(codes))
+    return [a != b for f, t in pairs for a, b in zip(f.linguistic, t.linguistic, strict=True)]
