@@ -41,6 +41,8 @@ _LEAST_S: Final = 4.0
 _STEP_S: Final = 0.5
 _TOKENS_PER_S: Final = 8
 _TOKENS_AT_LEAST: Final = 24
+_PASSES: Final = 2
+"""At a time: a question that is over does not wait for a pass over its own beginning."""
 _MOST_CONTEXT: Final = 200
 """Tokens of context; Whisper takes 223."""
 _NO_SPEECH: Final = 0.6
@@ -78,7 +80,7 @@ class WhisperRecognizer:
         known = set(self._model.supported_languages)
         if strange := sorted(set(languages) - known):
             raise ProfileError(f"Whisper knows no language {strange[0]!r}; say it in two letters")
-        self._worker = WorkerThreads("recognizer")
+        self._worker = WorkerThreads("recognizer", _PASSES)
 
     async def recognize(
         self, pcm: Pcm, rate_hz: int, hints: RecognitionHints, *, live: bool = False
@@ -203,6 +205,7 @@ def _load(model: str, device: str, threads: int) -> WhisperModel:
             device="cuda" if device.startswith("cuda") else "cpu",
             compute_type="int8" if device == "cpu" else "float16",
             cpu_threads=threads,
+            num_workers=_PASSES,
         )
     except Exception as error:  # of hub, file system or CTranslate2, each with errors of its own
         raise WeightsError(

@@ -130,7 +130,7 @@ def add_weights_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     about = "Fetch a profile's weights; run it again to go on."
     command = actions.add_parser("download", help=about, description=about)
     command.set_defaults(run=download_profile)
-    command.add_argument("profile", help="tts-3b, chat-130b or aqaa-130b")
+    command.add_argument("profile", help="tts-3b, one-gpu, chat-130b or aqaa-130b")
     command.add_argument("-o", "--output", type=Path, help="folder (the profile's `weights`)")
     command.add_argument("--hub", help="address of the hub (HF_ENDPOINT, else huggingface.co)")
     command.add_argument(

@@ -71,7 +71,7 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
     try:
         sound, rate_hz = await spoken(assistant, text)
         seconds = len(sound) / rate_hz
-        if not assistant.settings.transcribe_prompt:
+        if not _hears(assistant):
             fact = f"{seconds:.1f} s of sound; this profile has nobody to write it down"
             odd = not 0.5 <= seconds <= _SLOWEST_S * len(text)
             advice = "too long or too short: try `doctor --prompts`" if odd else "listen to `say`"
@@ -83,6 +83,11 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
     fact = f"{rate:.0%} of the words or characters are wrong: heard {heard[:80]!r}"
     advice = "" if rate <= _FAIR else "try `doctor --prompts`, then listen to `say`"
     return Finding(subject, "ok" if rate <= _FAIR else "wrong", fact, advice)
+
+
+def _hears(assistant: Assistant) -> bool:
+    """Whether somebody in this deployment can write down what is said."""
+    return bool(assistant.settings.transcribe_prompt or assistant.services.recognizer)
 
 
 async def spoken(assistant: Assistant, text: str, voice: str | None = None) -> tuple[Pcm, int]:
@@ -144,7 +149,8 @@ def _trials(
         asked = (Turn("system", (system,)), Turn("human", (Text(voice.prompt_text),)))
         engine = services.speech_engine or services.engine
         yield "speech_headers", engine, _Known(services, asked, example)
-    if profile.dialog.transcribe_prompt and voice.prompt_groups:
+    itself = profile.responder in ("cascade", "direct")  # else somebody else hears
+    if itself and profile.dialog.transcribe_prompt and voice.prompt_groups:
         system = Text(load_prompt(profile.dialog.transcribe_prompt))
         heard = Turn("human", (Audio(voice.prompt_groups),))
         written = Turn("assistant", (Text(voice.prompt_text),))

@@ -94,6 +94,9 @@ MEASURES: Final[dict[str, Measure]] = {
     "prompt_left_out_ids": Measure(
         "histogram", "prompt_left_out_ids", "Ids of a conversation without room.", buckets=IDS
     ),
+    "answer_markers": Measure(
+        "counter", "answer_markers_total", "Marker ids around speech in answers, passed over."
+    ),
     "interruptions": Measure(
         "counter",
         "interruptions_total",
@@ -154,6 +157,12 @@ MEASURES: Final[dict[str, Measure]] = {
         "counter",
         "tool_choices_total",
         "Calls that clients required (met, unmet) or forbade and the model made (dropped).",
+        ("end",),
+    ),
+    "tool_rounds": Measure(
+        "counter",
+        "tool_rounds_total",
+        "Answers that asked for tools until they had to end without (ended).",
         ("end",),
     ),
     "tool_calls": Measure(

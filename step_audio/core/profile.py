@@ -240,6 +240,9 @@ class DialogSection(Section):
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
     """Empty: the model was not taught to transcribe; who asks for words gets status 501."""
+    typed_in_words: bool = False
+    """Whether typed questions are put into words first ("12 + 30": "twelve plus thirty"), for a
+    model that was taught no figures."""
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
     takes_style_tags: bool = False

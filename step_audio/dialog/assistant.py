@@ -31,6 +31,7 @@ from step_audio.dialog.prompting.conversation import Answer, Conversation, UserA
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.prompting.tool_syntax import JsonSchemaSyntax, tool_syntax_of
+from step_audio.dialog.prompting.typed_questions import in_words
 from step_audio.dialog.recognition.recognition import NO_HINTS, Recognition
 from step_audio.dialog.response.cascade import Cascade
 from step_audio.dialog.response.chat_turn import ChatTurn
@@ -91,6 +92,7 @@ class Assistant:
             services.vocab,
             max_ids=settings.max_prompt_ids,
             recent_audio=settings.recent_audio,
+            typed=self._in_words if settings.typed_in_words else str,
         )
         self._speller = WorkerThreads("reader", observe=services.recorder.observe)
         self._readings = Readings(
@@ -209,6 +211,9 @@ class Assistant:
             dialect=self._dialect,
             form=form,
         )
+
+    def _in_words(self, text: str) -> str:
+        return in_words(text, self.settings.languages)
 
     async def missing(self) -> tuple[str, ...]:
         """Return the parts that cannot answer now, by name; none: everything is ready."""
@@ -416,6 +421,9 @@ class Assistant:
             background_calls=background_calls,
             heard_among=tuple(heard_among),
         )
+        if self.settings.typed_in_words:
+            # The rules take a second to load: off the loop. Prompts then find their results.
+            await self._speller.run(lambda: [*map(self._in_words, conversation.typed())])
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
         spoken = self._speech_output.speak(response, speaker, seed=self.settings.sampling.seed)

@@ -41,6 +41,7 @@ class DialogSettings:
             speech: there are no conversations, only texts to read aloud.
         answer_prompt, read_prompt, transcribe_prompt: names of system prompts; an empty
             transcribe_prompt says that the model was not taught to transcribe.
+        typed_in_words: whether typed questions are put into words first.
         takes_instructions: whether the checkpoint was trained to follow a client's
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
@@ -65,6 +66,7 @@ class DialogSettings:
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
+    typed_in_words: bool = False
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False

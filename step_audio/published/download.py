@@ -65,6 +65,7 @@ _EAR: Final = Source("stepfun-ai/Step-Audio-Tokenizer", "tokenizer", nested=True
 _TTS: Final = "stepfun-ai/Step-Audio-TTS-3B"
 SOURCES: Final[dict[str, tuple[Source, ...]]] = {
     "tts-3b": (Source(_TTS, "lm", "vocoder"), _EAR),
+    "one-gpu": (Source(_TTS, "lm", "vocoder"), _EAR),
     "chat-130b": (
         Source("stepfun-ai/Step-Audio-Chat", "lm"),
         Source(_TTS, "speech_lm", "vocoder"),

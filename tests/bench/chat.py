@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -226,7 +227,8 @@ def main() -> None:
         for name, took in measured(server, args.kokoro, args.rounds):
             found[name] = took
             print(f"{name:12}", took, flush=True)
-    print(json.dumps({"bench": "chat.first_sound", **found}))
+    loads = {"load": [round(load, 1) for load in os.getloadavg()], "cores": os.cpu_count()}
+    print(json.dumps({"bench": "chat.first_sound", **found, **loads}))
 
 
 if __name__ == "__main__":

@@ -187,6 +187,8 @@ class InputAudio:
         if self._turn_audio.silent_ms < detection.silence_ms:
             return
         words = await self._turns.words(_WORDS_S)
+        if words is None and self._live is not None:
+            words = await self._live.words(_WORDS_S)
         if words is None or not goes_on(words):
             self._on(await self._assistant.end_turn(self._turn_audio))
 

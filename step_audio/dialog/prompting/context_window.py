@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
@@ -75,7 +75,13 @@ class ContextWindow:
     """Conversations to prompts for one model. Stateless: equal conversations, equal prompts."""
 
     def __init__(
-        self, builder: PromptBuilder, vocab: Vocab, *, max_ids: int, recent_audio: int = 0
+        self,
+        builder: PromptBuilder,
+        vocab: Vocab,
+        *,
+        max_ids: int,
+        recent_audio: int = 0,
+        typed: Callable[[str], str] = str,
     ) -> None:
         """Remember the limits.
 
@@ -83,9 +89,10 @@ class ContextWindow:
             max_ids: most ids of a prompt.
             recent_audio: so many spoken exchanges before the question keep their sound, up to
                 twice as many between two compactions; 0 where a model learned history as text.
+            typed: what the model is shown of a text that a person typed.
         """
         self._builder, self._vocab = builder, vocab
-        self._max_ids, self._recent_audio = max_ids, recent_audio
+        self._max_ids, self._recent_audio, self._typed = max_ids, recent_audio, typed
 
     def prompt(
         self,
@@ -145,6 +152,7 @@ class ContextWindow:
                 until=until,
                 coming=coming,
                 takes_transcripts=self._vocab.heard_open is not None,
+                typed=self._typed,
             )
             head = _head(turns)
             turns = [*turns[:head], *listed, *turns[head:]]

@@ -329,6 +329,16 @@ class Conversation:
         """Return whether the assistant made the call `call_id`."""
         return any(isinstance(i, Called) and i.call.call_id == call_id for i in self._items)
 
+    def typed(self) -> list[str]:
+        """Return the texts that the user typed."""
+        texts: list[str] = []
+        for item in self._items:
+            if isinstance(item, Typed) and item.role == "human":
+                texts.append(item.text)
+            elif isinstance(item, MultiPartMessage) and item.role == "human":
+                texts += [part.text for part in item.parts if isinstance(part, WrittenPart)]
+        return texts
+
     def up_to(self, item_id: str | None) -> Sequence[Item]:
         """Return the items up to one, None for all. Raises ItemNotFound."""
         return self._items if item_id is None else self._items[: self._index(item_id) + 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from step_audio.dialog.prompting.conversation import (
@@ -29,6 +29,7 @@ def turns(
     until: str | None = None,
     coming: UserAudio | None = None,
     takes_transcripts: bool = True,
+    typed: Callable[[str], str] = str,
 ) -> list[Turn]:
     """Return a conversation as prompt turns, the newest question as sound.
 
@@ -43,6 +44,7 @@ def turns(
         coming: shown behind all others: a question that is still being spoken.
         takes_transcripts: whether the model writes down what it hears; else no transcript stands
             before an answer.
+        typed: what the model is shown of a text that a person typed.
 
     Raises:
         ItemNotFound: `until` is not there (any more).
@@ -64,8 +66,12 @@ def turns(
                 continue
             if item.role == "human":
                 heard = _heard_in(item) if as_sound else None
-            if parts := _parts(item, as_sound=as_sound):
+            shown_text = typed if item.role == "human" else str
+            if parts := _parts(item, as_sound=as_sound, typed=shown_text):
                 out.append(Turn(item.role, parts))
+            continue
+        if isinstance(item, Typed) and item.role == "human":
+            out.append(Turn("human", (Text(typed(item.text)),)))
             continue
         turn = _turn(item, as_sound=at >= sounding)
         if turn.role == "assistant" and heard is not None:
@@ -105,7 +111,9 @@ def _heard_in(item: MultiPartMessage) -> str | None:
     return " ".join(known) if known and len(known) == len(sounds) else None
 
 
-def _parts(item: MultiPartMessage, *, as_sound: bool) -> tuple[Part, ...]:
+def _parts(
+    item: MultiPartMessage, *, as_sound: bool, typed: Callable[[str], str]
+) -> tuple[Part, ...]:
     """Return the parts of a message in order; words that follow each other are one text."""
     out: list[Part] = []
     for part in item.parts:
@@ -114,7 +122,7 @@ def _parts(item: MultiPartMessage, *, as_sound: bool) -> tuple[Part, ...]:
             sound = as_sound or part.transcript is None
             shown = Audio(part.groups) if sound else Text(part.transcript or "")
         else:
-            shown = Text(part.text)
+            shown = Text(typed(part.text))
         if isinstance(shown, Text) and not shown.text.strip():
             continue
         last = out[-1] if out else None

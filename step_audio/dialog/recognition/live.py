@@ -75,6 +75,15 @@ class LiveRecognition:
             question = self._question
             paused.words.add_done_callback(lambda done: self._settle(question, paused, done))
 
+    async def words(self, within_s: float) -> str | None:
+        """Return what was said up to the pause, None where there is none, or not in time."""
+        paused = self._paused
+        if paused is None or paused.words is None:
+            return None
+        done, _ = await asyncio.wait([paused.words], timeout=within_s)
+        failed = not done or paused.words.cancelled() or paused.words.exception() is not None
+        return None if failed else paused.words.result().text
+
     async def close(self) -> None:
         """Stop what is under way."""
         self._question = None

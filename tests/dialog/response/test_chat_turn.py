@@ -24,7 +24,15 @@ from step_audio.core.types import (
 )
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.context_window import Usage
-from step_audio.dialog.prompting.conversation import Answer, Conversation, Typed, UserAudio
+from step_audio.dialog.prompting.conversation import (
+    Answer,
+    Conversation,
+    MultiPartMessage,
+    SpokenPart,
+    Typed,
+    UserAudio,
+    WrittenPart,
+)
 from step_audio.dialog.recognition.speech import Speech
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.pipeline import AnswerEvent
@@ -38,6 +46,7 @@ from tests.fakes import (
     ScriptedRecognizer,
     group,
     services,
+    text_ids,
 )
 
 DOOR = ToolSpec("open_door", "Open it.", {"type": "object", "properties": {}})
@@ -269,3 +278,30 @@ async def test_an_ear_that_fails_fails_the_answer() -> None:
         await events_of(assistant, spoken(1.0))
     assert not chat.requests
     await asyncio.sleep(0)
+
+
+async def test_the_model_that_speaks_may_also_hear() -> None:
+    assert VOCAB.heard_open is not None
+    assert VOCAB.heard_close is not None
+    heard = [VOCAB.heard_open, *text_ids("what time is it"), VOCAB.heard_close]
+    engine = ScriptedEngine([heard, VOCAB.ids([group(1)])])
+    chat = ScriptedChat([[TextDelta("Noon.")]])
+    assistant = Assistant(
+        replace(services(engine), chat_model=chat), DialogSettings(responder="chat")
+    )
+    talk = Conversation()
+    talk.add(UserAudio("q", (group(7),)))
+    events = await events_of(assistant, talk)
+    assert events[0] == Transcript("what time is it")
+    assert chat.requests[0].messages[-1] == ChatMessage("user", "what time is it")
+
+
+async def test_every_part_of_a_message_is_heard_or_read() -> None:
+    assistant, chat = chatting([TextDelta("Noon.")], recognizer=ScriptedRecognizer(WORDS))
+    pcm = np.ones(16000, np.float32)
+    parts = (WrittenPart("Listen:"), SpokenPart((), speech=Speech(pcm)), WrittenPart("Well?"))
+    talk = Conversation()
+    talk.add(MultiPartMessage("q", "human", parts))
+    await events_of(assistant, talk)
+    said = "Listen: what time is it Well?"
+    assert chat.requests[0].messages[-1] == ChatMessage("user", said)

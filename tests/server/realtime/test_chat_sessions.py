@@ -138,6 +138,54 @@ def test_an_early_answer_that_was_in_vain_is_counted(connect: Connect) -> None:
     assert "step_audio_recognition_wait_seconds_count" in text
 
 
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(
+    ("said", "answered"), [("what is twelve", True), ("what is twelve plus", False)]
+)
+def test_semantic_vad_listens_to_the_words_also_where_no_answer_is_begun_early(
+    connect: Connect, said: str, early: bool, answered: bool
+) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]])
+    settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=early))
+    ear = ScriptedRecognizer(said.split())
+    with talking(chatting(connect, chat, dialog=settings, recognizer=ear)) as talk:
+        detection = {"type": "semantic_vad", "eagerness": "auto"}
+        audio = {"input": {"turn_detection": detection}}
+        talk.send("session.update", session={"type": "realtime", "audio": audio})
+        talk.until("session.updated")
+        talk.hear(0.3)
+        talk.hear(1.0, 0.3)
+        talk.hear(1.0)
+        talk.send("conversation.item.retrieve", item_id="none", event_id="now")
+        before = talk.until("error")
+        assert ("input_audio_buffer.committed" in kinds(before)) is answered
+
+
+@pytest.mark.parametrize(("said", "status"), [("stop", "cancelled"), ("yeah", "completed")])
+def test_short_words_over_an_answer_are_judged_by_the_recognizer(
+    connect: Connect, said: str, status: str
+) -> None:
+    chat, clock = ScriptedChat([[TextDelta("It is noon. And"), TextDelta(" go.")]]), FixedClock()
+    turns = TurnSettings(speculate=False, resume_ms=400, backchannel_ms=900)
+    settings = DialogSettings(responder="chat", turns=turns)
+    ear = ScriptedRecognizer([said])
+    client = chatting(connect, chat, clock=clock, recognizer=ear, dialog=settings)
+    with talking(client) as talk:
+        configured(talk)
+        chat.hold = 1
+        ask(talk)
+        talk.until(SOUND)
+        clock.now += 0.3
+        talk.hear(0.3, 0.3)
+        talk.hear(0.4)
+        interrupted = talk.until("response.done")[-1]["response"]
+        assert interrupted["status"] == "cancelled"
+        chat.hold = None
+        chat.resume.set()
+        if status == "completed":  # it goes on, as a response of its own
+            assert talk.until("response.done")[-1]["response"]["status"] == "completed"
+
+
 def test_thoughts_are_shown_to_who_asks_for_them(connect: Connect) -> None:
     chat = ScriptedChat([[Reasoning("Hm."), TextDelta("Noon.")]])
     with talking(chatting(connect, chat)) as talk:

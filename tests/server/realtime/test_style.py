@@ -72,7 +72,9 @@ def test_no_wish_adds_no_words() -> None:
     assert parts.system_text("", "Rap your answer.") == "assistant\nRap your answer."
 
 
-PROFILES = ("nano", "tts-3b", "chat-130b", "aqaa-130b")
+PROFILES = ("nano", "tts-3b", "one-gpu", "chat-130b", "aqaa-130b")
+READ_ALOUD = ("one-gpu", "chat-130b")
+"""A second model reads their answers aloud, and knows tags."""
 TAGGED = {
     ("emotion", "happy"): ("高兴1",),
     ("emotion", "very angry indeed"): (),
@@ -114,9 +116,9 @@ def test_applied_is_what_reached_the_model_that_makes_the_sound_or_the_sound(
     told = style.spoken(reach).tags
     on_sound = {"speed": style.speed_factor(reach), "loudness": style.volume_factor}.get(name, 1.0)
     in_words = parts.settings.takes_instructions and bool(style.lines)
-    assert told == (TAGGED[wish] if profile == "chat-130b" else ())
+    assert told == (TAGGED[wish] if profile in READ_ALOUD else ())
     # Words to the model that speaks itself have an effect; to one that only writes, a role does.
-    words_count = in_words and (profile != "chat-130b" or name == "role")
+    words_count = in_words and (profile not in READ_ALOUD or name == "role")
     expected = [name] if told or on_sound != 1.0 or words_count else []
     assert style.wire(reach)["applied"] == expected
 
