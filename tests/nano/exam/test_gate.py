@@ -50,6 +50,12 @@ def test_figures_without_an_interval_say_so(tmp_path: Path) -> None:
         gate.losses(KEPT, tmp_path / "gate.json")
 
 
+def test_shipped_figures_hold_an_interval_of_every_score() -> None:
+    assert gate.losses({key: Score(None) for key in gate.GATED}) == [
+        f"{key} was not measured" for key in gate.GATED
+    ]
+
+
 def test_the_gate_asks_other_questions_than_the_examination() -> None:
     asked = gate.questions()
     assert sum(q.natural_voice for q in asked) == gate.NATURAL
