@@ -50,8 +50,12 @@ class ReadingDomain:
 
 def word_pairs(sentence: str) -> Iterator[Pair]:
     """Yield the pairs of a sentence's words as they are said, its begin and end among them."""
-    words = [BEGIN, *units(read_sentence(sentence, TextOptions(), chinese=False)), END]
-    yield from itertools.pairwise(words)
+    return pairs_of_words(read_sentence(sentence, TextOptions(), chinese=False))
+
+
+def pairs_of_words(said: str) -> Iterator[Pair]:
+    """Yield the same of a sentence that is words already, such as those of nano's grammar."""
+    return itertools.pairwise([BEGIN, *units(said), END])
 
 
 def read_domain(text: str) -> ReadingDomain:

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Facts, record, write_facts
 from step_audio.data.speakers import ANSWER_SPEAKERS
-from step_audio.dialog.speakable.reading_domain import Pair, word_pairs
+from step_audio.dialog.speakable.reading_domain import Pair, pairs_of_words
 from step_audio.engine.step1 import Step1Config
 from step_audio.engine.weights import save_step1
 from step_audio.nano.domain import generate
@@ -100,7 +100,7 @@ def pack_lm(trained: Path, out: Path) -> None:
 def answer_pairs(answers: int = 20_000, seed: int = 1) -> set[Pair]:
     """Return the pairs of words that answers of the training grammar hold; see `ReadingDomain`."""
     rng = random.Random(seed)
-    return {pair for _ in range(answers) for pair in word_pairs(generate(rng, "train").answer)}
+    return {pair for _ in range(answers) for pair in pairs_of_words(generate(rng, "train").answer)}
 
 
 def pack_vocoder(trained: Path, out: Path, part: str) -> None:
