@@ -1,4 +1,4 @@
-"""The chat server of these tests: its words are scripted, its streams have the habits of known servers.
+"""The chat server of these tests: scripted words, streamed with the habits of known servers.
 
 What is asked decides what is answered, and each answer comes in another server's habits.
 """
