@@ -25,10 +25,25 @@ def test_the_spoken_answer_is_the_one_of_the_local_engine(
     profile = nano_profile(tmp_path / "remote.yaml", nano_server.url)
     remote, local = tmp_path / "remote.wav", tmp_path / "local.wav"
     capsys.readouterr()
-    assert main(["ask", str(QUESTION), "-o", str(remote), "--profile", str(profile), "--json"]) == 0
+    assert (
+        main(
+            [
+                "ask",
+                str(QUESTION),
+                "-o",
+                str(remote),
+                "--profile",
+                str(profile),
+                "--seed",
+                "3",
+                "--json",
+            ]
+        )
+        == 0
+    )
     heard = json.loads(capsys.readouterr().out)
     monkeypatch.setenv("STEP_AUDIO__ENGINE__PRECISION", "float32")
-    assert main(["ask", str(QUESTION), "-o", str(local), "--json"]) == 0
+    assert main(["ask", str(QUESTION), "-o", str(local), "--seed", "3", "--json"]) == 0
     assert heard["text"] == json.loads(capsys.readouterr().out)["text"] != ""
     sound, rate_hz = sf.read(remote)
     assert len(sound) > rate_hz / 2

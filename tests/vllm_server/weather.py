@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
-from typing import Literal
+from typing import Final, Literal
 
 Weather = Literal[
-    "fair", "slow", "no route", "silent", "reset early", "reset late", "stalls", "400"
+    "fair", "slow", "no route", "silent", "reset early", "reset late", "stalls", "held", "400"
 ]
 
-_LATE_EVENTS = 12
+_LIMITS: Final[dict[str, int]] = {"reset late": 12, "stalls": 12, "held": 60}
+"""How many events of an answer pass."""
 
 
 class Relay:
@@ -35,9 +37,17 @@ class Relay:
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def close(self) -> None:
-        self._server.close()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -55,9 +65,11 @@ class Relay:
             if weather == "400":
                 body = body.replace(b'"top_p":1.0', b'"top_p":9.9')
             theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
-            ours.write(head + body)
-            await self._answer(theirs, writer, reader, weather)
-            ours.close()
+            try:
+                ours.write(head + body)
+                await self._answer(theirs, writer, reader, weather)
+            finally:
+                ours.close()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -72,7 +84,8 @@ class Relay:
     ) -> None:
         """Pass the answer on until it ends, the gateway leaves, or the weather breaks."""
         gone = asyncio.create_task(reader.read(1))
-        self.passed = events = 0
+        limit = _LIMITS.get(weather)
+        self.passed = 0
         try:
             while not gone.done():
                 data = asyncio.create_task(theirs.read(1 << 16))
@@ -80,22 +93,26 @@ class Relay:
                 if gone.done() or not (content := data.result()):
                     data.cancel()
                     return
-                events += content.count(b"data:")
-                self.passed = events
-                if weather in ("reset late", "stalls") and events > _LATE_EVENTS:
-                    # Many may have come at once: something must pass, or it is not late.
-                    writer.write(content[: content.rfind(b"data:")])
-                    await writer.drain()
-                    await asyncio.sleep(0.05)
-                    if weather == "reset late":
-                        _reset(writer)
-                        return
-                    await gone
-                    return
                 if weather == "slow":
                     await asyncio.sleep(0.02)
+                # A quick engine has said all of it before we are asked: only so much goes on.
+                content, over = _first_events(content, limit - self.passed if limit else None)
+                self.passed += content.count(b"data:")
                 writer.write(content)
                 await writer.drain()
+                if not over:
+                    continue
+                if weather == "stalls":
+                    await gone
+                elif weather == "held":  # until the engine ends
+                    with contextlib.suppress(ConnectionError):
+                        while await theirs.read(1 << 16):
+                            pass
+                    _reset(writer)
+                else:
+                    await asyncio.sleep(0.05)
+                    _reset(writer)
+                return
         finally:
             gone.cancel()
 
@@ -111,3 +128,13 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+def _first_events(content: bytes, most: int | None) -> tuple[bytes, bool]:
+    """Return what there is up to the event behind the `most`th, and whether it was cut there."""
+    at = -1
+    for _ in range((most or 0) + 1):
+        at = content.find(b"data:", at + 1)
+        if at < 0:
+            break
+    return (content, False) if most is None or at < 0 else (content[:at], True)
