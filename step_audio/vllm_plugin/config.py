@@ -25,6 +25,8 @@ class Step1HfConfig(PretrainedConfig):
         # Published checkpoints leave it out and have an output layer of their own; the
         # library's default is to tie.
         rest.setdefault("tie_word_embeddings", False)
+        # A folder need not name it; the same default as in the local engine.
+        rest.setdefault("rms_norm_eps", 1e-5)
         self.num_attention_groups = num_attention_groups
         self.max_seq_len = max_seq_len
         super().__init__(**rest)
