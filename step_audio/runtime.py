@@ -274,6 +274,7 @@ class Runtime:
                 silence_ms=profile.turn_detector.silence_ms,
                 speculate=self._speculates(),
                 resume_ms=profile.turns.resume_ms,
+                backchannel_ms=profile.turns.backchannel_ms,
             ),
             chat=self._chat_settings(),
             live_words=self._live_words(),

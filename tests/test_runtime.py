@@ -15,6 +15,7 @@ from step_audio.cli import main
 from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.config import load_profile
 from step_audio.core.errors import ProfileError, VoiceNotFound, WeightsError
+from step_audio.core.profile import TurnsSection
 from step_audio.runtime import Runtime
 from tests.tiny import VOCAB, VOICES, write_tiny
 from tests.vocoder.speech import speechlike
@@ -180,3 +181,11 @@ def test_listing_voices_loads_no_torch(environ: dict[str, str]) -> None:
         [sys.executable, "-c", f"{check}; assert 'torch' not in sys.modules"], check=False
     )
     assert listed.returncode == 0
+
+
+def test_every_key_of_turns_reaches_the_dialogue() -> None:
+    keys = {"SPECULATE": "false", "RESUME_MS": "321", "BACKCHANNEL_MS": "654"}
+    assert {key.lower() for key in keys} == set(TurnsSection.model_fields)
+    environ = {f"STEP_AUDIO__TURNS__{key}": value for key, value in keys.items()}
+    turns = Runtime(load_profile("nano", environ)).settings().turns
+    assert (turns.speculate, turns.resume_ms, turns.backchannel_ms) == (False, 321, 654)
