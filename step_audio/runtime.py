@@ -263,7 +263,7 @@ class Runtime:
             reading=reading,
             max_question_s=profile.limits.max_question_s,
             max_prompt_ids=self._context() - sampling.max_tokens,
-            mouths=profile.vocoder.max_batch,
+            vocoder_streams=profile.vocoder.max_batch,
             patience=self._patience(),
             dialect=tools.dialect,
             background_calls=BackgroundCallSettings(

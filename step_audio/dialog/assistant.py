@@ -121,7 +121,7 @@ class Assistant:
         self._responder = responder or self._own_responder()
         self._turn_audio = WorkerThreads("tokenizer", observe=services.recorder.observe)
         self._voices = WorkerThreads("voices", _VOICE_THREADS, services.recorder.observe)
-        self._speech_output = SpeechOutput(services, settings.mouths, random.Random())
+        self._speech_output = SpeechOutput(services, settings.vocoder_streams, random.Random())
         self._reader = ReadAloud(
             self._synthesizer,
             self._readings,
@@ -395,7 +395,7 @@ class Assistant:
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
             go_ahead: awaited before a tool is run.
-            errands: of the session, for calls that take long; None: they are waited for.
+            background_calls: of the session, for calls that take long; None: they are waited for.
             heard_among: the transcript is one of these phrases; none: it is free.
 
         Raises:

@@ -52,12 +52,12 @@ class DialogSettings:
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
         max_prompt_ids: the oldest exchanges are left out of a longer prompt.
-        mouths: so many streams may be in the vocoder at once, and share its work.
+        vocoder_streams: so many streams may be in the vocoder at once, and share its work.
         recent_audio: so many past spoken exchanges are shown to the model as sound.
         turns: how pauses and interruptions are taken.
         dialect: how the checkpoint writes tool calls.
         result_role: whose turn a result is in dialects that leave it open.
-        errands: how long calls are waited for, and what is said meanwhile.
+        background_calls: how long calls are waited for, and what is said meanwhile.
         chat: what holds for a chat model.
         live_words: whether questions are recognized while they are spoken.
     """
@@ -77,7 +77,7 @@ class DialogSettings:
     reading: SamplingParams = field(default_factory=SamplingParams)
     max_question_s: float = 60.0
     max_prompt_ids: int = 4096
-    mouths: int = 1
+    vocoder_streams: int = 1
     recent_audio: int = 0
     patience: TokenTimeouts = field(default_factory=TokenTimeouts)
     turns: TurnSettings = field(default_factory=TurnSettings)

@@ -173,7 +173,7 @@ class RealtimeSession:
             raise RequestError(said, code="unsupported_value", param="response.history")
         wanted = replace(wanted, conversation=await self._history.context(params))
         if params.conversation == "none":
-            self.turns.out_of_band.ask(replace(wanted, aside=True))
+            self.turns.out_of_band.ask(replace(wanted, out_of_band=True))
             return
         if params.interrupt_current_response and self.turns.busy:
             self.turns.cancel(None)

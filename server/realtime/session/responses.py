@@ -33,7 +33,7 @@ class ResponseRequest:
         metadata: of the client, given back.
         conversation: where it is written; None: the session's.
         text: what to say, None to ask the model.
-        aside: it is not part of the conversation.
+        out_of_band: it is not part of the conversation.
         warnings: what the client asked for and does not get; told when the response begins.
     """
 
@@ -41,7 +41,7 @@ class ResponseRequest:
     metadata: dict[str, Any] | None = None
     conversation: Conversation | None = None
     text: str | None = None
-    aside: bool = False
+    out_of_band: bool = False
     warnings: tuple[dict[str, Any], ...] = ()
 
 
@@ -101,7 +101,7 @@ class Responses:
     ) -> ActiveResponse:
         """Start an answer; nothing of it leaves before it is announced."""
         into = wanted.conversation or self._state.conversation
-        keep = self._assistant.settings.turns.resume_ms > 0 and not wanted.aside
+        keep = self._assistant.settings.turns.resume_ms > 0 and not wanted.out_of_band
         response_task = ResponseTask(self._send_queue, on_audio=on_audio, on_end=on_end, keep=keep)
         question = into.last_question() if wanted.text is None else None
         speech = ActiveResponse(
@@ -212,7 +212,7 @@ class Responses:
             session=config.session_id,
             usage=speech.usage,
             go_ahead=speech.response_task.released,
-            background_calls=None if speech.wanted.aside else self._state.background_calls,
+            background_calls=None if speech.wanted.out_of_band else self._state.background_calls,
         )
 
     def _translator(self, speech: ActiveResponse) -> ResponseTranslator:
@@ -220,7 +220,7 @@ class Responses:
         asked = question is not None and wanted.config.transcription is not None
         if question is not None and question.transcript is not None:
             asked = False  # told with an earlier response
-        question_id = question.item_id if question and asked and not wanted.aside else None
+        question_id = question.item_id if question and asked and not wanted.out_of_band else None
         self._state.speeds[speech.answer_id] = wanted.config.pace
         speech.last_response_id = f"resp_{new_id()}"
         return ResponseTranslator(
@@ -233,7 +233,7 @@ class Responses:
             question=question_id,
             question_s=self._state.spoken_s.get(question_id or "", 0.0),
             usage=speech.usage,
-            aside=wanted.aside,
+            out_of_band=wanted.out_of_band,
             warnings=wanted.warnings,
             told=self._state.told,
             shown_words=self._state.shown_words,

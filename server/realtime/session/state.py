@@ -24,7 +24,7 @@ class SessionState:
         tasks: own everything that runs for this session.
         config: the settings as they are now; replaced as a whole.
         conversation: what was said.
-        errands: tool calls under way.
+        background_calls: tool calls under way.
         voices: what the names of voices mean here.
         spoken_s: seconds of each spoken question, by item id.
         speeds: how much faster than the model spoke an answer was sent, by item id.

@@ -117,7 +117,7 @@ class ResponseTranslator:
         question: the spoken item whose transcript the client wants, None for none.
         question_s: its length.
         usage: what the answer takes, counted while it runs.
-        aside: the response is not part of the conversation.
+        out_of_band: the response is not part of the conversation.
         warnings: what the client asked for and does not get.
         told: spoken items whose transcripts the client has; extended.
         shown_words: what was shown of spoken items while they were spoken, by item id.
@@ -132,7 +132,7 @@ class ResponseTranslator:
     question: str | None = None
     question_s: float = 0.0
     usage: Usage = field(default_factory=Usage)
-    aside: bool = False
+    out_of_band: bool = False
     warnings: tuple[dict[str, Any], ...] = ()
     told: set[str] = field(default_factory=set)
     shown_words: dict[str, str] = field(default_factory=dict)
@@ -221,7 +221,7 @@ class ResponseTranslator:
             "output": list(self._output),
             "output_modalities": [config.modality],
             "audio": {"output": {"format": config.output_format.wire(), "voice": config.voice}},
-            "conversation_id": None if self.aside else self.conversation_id,
+            "conversation_id": None if self.out_of_band else self.conversation_id,
             "metadata": self.metadata,
             "max_output_tokens": self.config.max_output_tokens or "inf",
             "usage": _usage(self.usage) if over else None,
@@ -285,14 +285,14 @@ class ResponseTranslator:
         previous = self.before(item["id"])
         added = {"type": "conversation.item.added", "item": item, "previous_item_id": previous}
         own: Event = {"type": "response.output_item.added", **place, "item": item}
-        return [own] if self.aside else [own, added]
+        return [own] if self.out_of_band else [own, added]
 
     def _item_done(self, item: dict[str, Any], index: int) -> list[Event]:
         place = {"response_id": self.response_id, "output_index": index}
         previous = self.before(item["id"])
         done = {"type": "conversation.item.done", "item": item, "previous_item_id": previous}
         own: Event = {"type": "response.output_item.done", **place, "item": item}
-        return [own] if self.aside else [done, own]
+        return [own] if self.out_of_band else [done, own]
 
     def _close(self, status: str, *, rest: bool) -> list[Event]:
         """Finish the message if one is open; `rest`: with the sound that is still inside."""

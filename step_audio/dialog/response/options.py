@@ -33,7 +33,7 @@ class AnswerOptions:
         usage: counts the ids while the answer runs.
         go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
             what a tool did cannot be.
-        errands: carry out the calls, and keep those that take long; None: they are waited for.
+        background_calls: carry out the calls and keep long ones; None: all are waited for.
         heard_among: the transcript is one of these phrases; none: it is free.
     """
 

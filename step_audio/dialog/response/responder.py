@@ -108,7 +108,7 @@ class ModelResponder:
         same answer as those behind them; in the books they stand behind the results. Calls of
         server-side tools run side by side and are followed by their results and another turn of
         the model. One that takes long is bridged by a few words; one that takes longer still is
-        left to the errands, as if it had not been made yet. A call of a client's tool ends the
+        left to `background_calls`, as if not made yet. A call of a client's tool ends the
         answer. A failed tool is told to the model, which may apologise. After too many rounds of
         tools the model is asked for its answer without any.
 
@@ -187,7 +187,7 @@ class ModelResponder:
         """Run the calls of one turn side by side; yield them, what is said meanwhile, results."""
         for call in work.calls:  # in the books by now: whoever hears of it may answer at once
             yield call
-        background_calls = options.background_calls or self._own_errands()
+        background_calls = options.background_calls or self._own_background_calls()
         if options.go_ahead is not None and work.internal:
             await options.go_ahead()
         tasks = [(call, background_calls.send(call)) for call in work.internal]
@@ -233,7 +233,7 @@ class ModelResponder:
             wait_s = None if wait_s is None else max(0.0, wait_s - settings.bridge_after_s)
         await background_calls.settled(tasks, wait_s)
 
-    def _own_errands(self) -> BackgroundCalls:
+    def _own_background_calls(self) -> BackgroundCalls:
         services = self._services
         return BackgroundCalls(
             services.tools, services.recorder, services.clock, self._turns.failure
