@@ -22,7 +22,8 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DELETE_ON_ERROR:
 .PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
-	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
+	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval \
+	test-web screenshot test-gpu bench-peers figures
 
 chatting := $(filter local-chat one-gpu,$(PROFILE))
 chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
@@ -49,10 +50,13 @@ test-published: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -rs tests/published $(ARGS)
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
-# screenshots and figures it leaves in build/web-test. The README's picture is made here.
+# screenshots and figures it leaves in build/web-test.
 test-web: $(VENV)/.train-ready build/web/.ready
 	build/web/node_modules/.bin/tsc -p tests/web/tsconfig.json
 	$(BIN)/python -m pytest tests/web $(ARGS)
+
+# The README's picture, as the page's test makes it.
+screenshot: test-web
 	cp build/web-test/answer-wide.png web/screenshot.png
 
 build/web/.ready: tests/web/package.json tests/web/package-lock.json
