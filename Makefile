@@ -23,7 +23,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval \
-	test-web screenshot test-gpu bench-peers figures
+	test-web screenshot test-gpu test-weights bench-peers figures
 
 chatting := $(filter local-chat one-gpu,$(PROFILE))
 chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
@@ -43,6 +43,24 @@ VLLM := build/vllm
 
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
+
+# What only a GPU shows, in eight minutes on one: numbers against the CPU's, streams that share it,
+# CUDA graphs, and with VLLM_CUDA (an environment with vLLM 0.24's CUDA build) Triton's kernels; then
+# the figures of 1, 8 and 32 streams into build/gpu/streams.jsonl. DEVICE=cpu: the same tests there.
+DEVICE ?= cuda
+VLLM_CUDA ?= build/vllm-cuda
+
+test-gpu: $(VENV)/.dev-ready
+	STEP_AUDIO_TEST_DEVICE=$(DEVICE) VLLM_CUDA=$(VLLM_CUDA) \
+		$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		mkdir -p build/gpu && $(BIN)/python -m tests.bench.streams | tee build/gpu/streams.jsonl; \
+	else echo "left out: figures of streams, needs a CUDA device"; fi
+
+# Published weights that are on this machine (`step-audio weights download`): hashes, loading, and a
+# recorded sentence to tokens and back.
+test-weights: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -m weights tests/published $(ARGS)
 
 # The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
 # serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
