@@ -5,6 +5,7 @@ run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
+ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
 docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
@@ -100,7 +101,7 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper")}
+        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper", "ray")}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
     finally:
