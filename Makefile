@@ -347,6 +347,12 @@ test-docker: $(VENV)/.dev-ready build/hadolint/.ready
 	PATH="$(abspath build/hadolint/bin):$$PATH" $(BIN)/python -m tests.docker.lint
 	$(BIN)/python -m tests.docker.images $(ARGS)
 
+# A machine with nothing but Debian, Python and make, by buildah (as root): what `make run` takes until
+# it has answered a spoken question; ARGS=--test: `make test` there as well, about half an hour.
+.PHONY: test-fresh
+test-fresh: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docker.fresh $(ARGS)
+
 build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<

@@ -142,7 +142,7 @@ SLOTS: Sequence[Sequence[Target]] = (
             needs=Needs(commands=NODE),
         ),
         Target("soak", 480, variables=("MINUTES=5",)),
-        Target("test-gateways", 300, needs=Needs(commands=(("nginx", "/usr/sbin/nginx"),))),
+        Target("test-gateways", 600, needs=Needs(commands=(("nginx", "/usr/sbin/nginx"),))),
     ),
     (
         Target("test-train", 1500),
