@@ -26,17 +26,12 @@ DAY_S = 86_400
 def number_of_run(folder: Path, now_s: float) -> tuple[int, str]:
     """Return what decides the slot, and in words by what it goes."""
 
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ("git", *words), cwd=folder, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    if git("rev-parse", "--is-shallow-repository") == "true":
+    shallow = runner.git(folder, "rev-parse", "--is-shallow-repository")
+    count = runner.git(folder, "rev-list", "--count", "--first-parent", "HEAD")
+    if shallow is None or count is None or shallow.strip() == "true":
         day = int(now_s // DAY_S)
         return day, f"day {day}; the checkout has no history"
-    count = int(git("rev-list", "--count", "--first-parent", "HEAD"))
-    return count, f"commit {count} of the main line"
+    return int(count), f"commit {int(count)} of the main line"
 
 
 def chosen(number: int, environ: Mapping[str, str]) -> list[Target]:
@@ -101,6 +96,8 @@ def main() -> int:
     elif missing:
         notes = [f"left out Debian's packages {' '.join(missing)}: not root, or no apt-get"]
     others = {t.name for slot in SLOTS for t in slot} - {target.name for target in targets}
+    if runner.git(ROOT, "rev-parse", "HEAD") is None:
+        notes.append("left out the check that tests change no files: no git, or no checkout")
     if others:
         notes.append(f"not in this run's slot: {', '.join(sorted(others))}")
     print()

@@ -165,14 +165,21 @@ def _end(process: subprocess.Popen[str], how: signal.Signals) -> None:
         os.killpg(process.pid, how)
 
 
+def git(folder: Path, *words: str) -> str | None:
+    """Return what git says, None where there is no git or no checkout."""
+    # The checkout may belong to another user than the one that runs CI.
+    command = ("git", "-c", "safe.directory=*", *words)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode(errors="surrogateescape")
+
+
 def tree(folder: Path) -> dict[str, str]:
     """Return the files that git sees changed or untracked, each with a hash of its bytes."""
-    said = subprocess.run(
-        ("git", "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"),
-        cwd=folder,
-        capture_output=True,
-        check=True,
-    ).stdout.decode(errors="surrogateescape")
+    asked = ("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    said = git(folder, *asked) or ""
     found = {}
     for entry in filter(None, said.split("\0")):
         path = folder / entry[3:]

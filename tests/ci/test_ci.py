@@ -167,6 +167,13 @@ def test_the_slot_goes_by_the_main_line_and_without_history_by_the_day(tmp_path:
     assert ci.number_of_run(shallow, 5.5 * ci.DAY_S)[0] == 5
 
 
+def test_without_git_the_day_decides_and_no_file_is_held_against_a_target(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("well:\n\t@echo x > left.txt\n")
+    assert ci.number_of_run(tmp_path, 7.5 * ci.DAY_S) == (7, "day 7; the checkout has no history")
+    (outcome,) = run([Target("well", 10)], tmp_path, BUDGET_S)
+    assert not outcome.why
+
+
 def test_the_environment_chooses_targets_and_wrong_names_are_told() -> None:
     assert [t.name for t in ci.chosen(0, {"CI_ONLY": "test-api soak"})] == ["test-api", "soak"]
     assert {t.name for t in ci.chosen(0, {"CI_SLOT": "all"})} == {t.name for t in EVERYTHING}

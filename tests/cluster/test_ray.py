@@ -25,6 +25,7 @@ from step_audio.dialog.prompting.prompt import PromptBuilder
 from tests.cluster import work
 from tests.data.sounds import ToneReader, gate
 from tests.fakes import VOCAB, ByteTokenizer, CountingTokenizer
+from tests.vllm_server.process import free_port
 
 ray: Any = pytest.importorskip("ray", reason="needs the extra ray: make test-ray")
 nodes: Any = pytest.importorskip("ray.cluster_utils", reason="needs the extra ray: make test-ray")
@@ -46,17 +47,26 @@ pytestmark = [
 ]
 
 
+def node() -> dict[str, Any]:
+    """Return the settings of a node: loopback, and ports that it need not wait to be told."""
+    ports = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+    found = {name: free_port() for name in (*ports, "dashboard_agent_listen_port")}
+    return {"node_ip_address": "127.0.0.1", "include_dashboard": False, **found}
+
+
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Any]:
     """Start a head without cores and two nodes of one core each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = nodes.Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-        )
+        # A busy machine takes longer to start a node's agents than a cluster may.
+        patch.setenv("RAY_agent_register_timeout_ms", "600000")
+        patch.setenv("RAY_worker_register_timeout_seconds", "600")
+        patch.setenv("RAY_health_check_timeout_ms", "120000")
+        cluster = nodes.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **node()})
         try:
-            held = [cluster.add_node(num_cpus=1) for _ in range(2)]
+            held = [cluster.add_node(num_cpus=1, **node()) for _ in range(2)]
             cluster.wait_for_nodes(300)
             yield cluster, held
         finally:
