@@ -22,6 +22,7 @@ from step_audio.core.decoder_pool import DecoderPool
 from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
+    ChunkSizes,
     Engine,
     Services,
     SpeechRecognizer,
@@ -592,6 +593,11 @@ class LoadedOnUse:
         self.sample_rate_hz = sample_rate_hz
         self._load, self._loading = load, threading.Lock()
         self._loaded: Vocoder | None = None
+
+    @property
+    def chunks(self) -> ChunkSizes:
+        """How streams are cut; unknown before the first one."""
+        return self._loaded.chunks if self._loaded else ChunkSizes()
 
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
         """Start a stream; the first one waits for the model. Raises WeightsError."""
