@@ -39,10 +39,10 @@ def test_a_quick_machine_waits_for_nothing() -> None:
 
 
 def test_a_machine_that_three_answers_share_waits_until_the_rest_follows() -> None:
-    delay_s = start_delay_s(NANO, pace(0.065), 0.07)
+    delay_s = start_delay_s(NANO, pace(0.08), 0.05)
     assert 0.0 < delay_s < MOST_S
-    assert max(gaps_s(NANO, 0.065, 0.07, 0.0)) > 0.0
-    assert max(gaps_s(NANO, 0.065, 0.07, delay_s)) == 0.0
+    assert max(gaps_s(NANO, 0.08, 0.05, 0.0)) > 0.0
+    assert max(gaps_s(NANO, 0.08, 0.05, delay_s)) == 0.0
 
 
 def test_a_machine_that_is_too_slow_does_not_wait_for_ever() -> None:
