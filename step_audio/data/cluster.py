@@ -11,6 +11,7 @@ file system that the nodes share gives it. `ray` is imported when a cluster is o
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -55,6 +56,7 @@ class Cluster:
         except ImportError:
             raise InputError("--ray needs the extra ray: pip install 'step-audio[ray]'") from None
         self._ray, self._shard = ray, shard
+        _answers(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="warning")
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -105,6 +107,17 @@ class Cluster:
                 f"a shard was lost {RETRIES + 1} times: {reason}; run the step again to go on"
             ) from None
         return results
+
+
+def _answers(address: str) -> None:
+    """Raise ClusterError unless somebody listens at HOST:PORT: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster at {address}: {error}") from None
 
 
 _works: dict[bytes, Callable[[Any], Any]] = {}

@@ -237,7 +237,14 @@ def _table(heads: tuple[str, ...], rows: Any) -> str:
 def peers() -> str:
     """Return what `make bench-peers` found, and where."""
     heads = ("", "first sound", "whole answer", "its sound", "CPU", "memory", "words right")
-    return _table(heads, figures.peers_rows()) + "\n" + figures.made_at("peers")
+    rows = figures.peers_rows()
+    return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("peers")
+
+
+def peers_plot() -> str:
+    """Return the plot of the same."""
+    about = "First sound, whole answer and CPU of one spoken question, four ways"
+    return f"![{about}]({figures.PLOT.name})\n" if figures.PLOT.exists() else ""
 
 
 def streams() -> str:
@@ -254,6 +261,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "measures": measures,
     "rules": rules,
     "peers": peers,
+    "peers-plot": peers_plot,
     "streams": streams,
 }
 

@@ -37,6 +37,26 @@ def test_a_measurement_replaces_the_same_one_and_leaves_others(tmp_path: Path) -
     assert figures.read(path) == [nano]
 
 
+def test_what_a_benchmark_left_becomes_table_and_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "KEPT", tmp_path / "figures.jsonl")
+    monkeypatch.setattr(figures, "PLOT", tmp_path / "peers.svg")
+    left = tmp_path / "left"
+    left.mkdir()
+    line = {"bench": "peers", "runs": 3, "turns": 15, "first_s": 1.5, "total_s": 4.0}
+    line |= {"sound_s": 3.0, "cpu_s": 2.25, "memory_mb": 900, "words_right": 0.98}
+    lines = [json.dumps(line | {"way": way}) for way in ("whole", "nano")]
+    (left / "peers.jsonl").write_text("\n".join(lines))
+    assert figures.take([left]) == 2
+    table = TABLES["peers"]()
+    assert "| ours: `nano` | 1.50 s | 4.00 s | 3.0 s | 2.2 s | 900 MB | 98 % |" in table
+    assert "3 runs of 5 questions" in table
+    assert (tmp_path / "peers.svg").read_text() == figures.plot()
+    assert figures.plot().count("<rect") == 1 + 3 * 2
+    assert TABLES["peers-plot"]().endswith("(peers.svg)\n")
+
+
 def test_every_table_has_its_page() -> None:
     assert {m[1] for page in MADE for m in BLOCK.findall(page.read_text())} == set(TABLES)
 
