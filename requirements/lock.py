@@ -108,7 +108,9 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper", "ray")}
+        extras = {
+            extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper", "ray")
+        }
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         peers = resolve_alone(PEERS, kept, _present("peers.lock"))
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
