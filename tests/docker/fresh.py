@@ -23,7 +23,7 @@ from tests.talk import ask_aloud
 
 ROOT = Path(__file__).parents[2]
 BASE = "step-audio-fresh:base"
-HOME = "/root/step-audio"
+HOME = "/srv/step-audio"
 PACKAGES = "python3,python3-venv,make,git,ca-certificates"
 READY_S = 3600.0
 
