@@ -92,14 +92,21 @@ class Runtime:
             return self._chatting()
         engine = profile.engine
         if isinstance(engine, ScriptedEngineSection):
-            return self._scripted(engine)
+            return replace(self._scripted(engine), recognizer=self._recognizer(profile.transcriber))
         if isinstance(engine, SpeechEndpointSection):
             raise ProfileError("engine.kind 'speech_endpoint' is for the responder 'chat' only")
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
+        ear = profile.transcriber
+        if isinstance(ear, OwnModelSection) and not profile.dialog.transcribe_prompt:
+            raise ProfileError(
+                "transcriber.kind 'own_model' needs a model that was taught to transcribe, and"
+                " dialog.transcribe_prompt, which asks it; give whisper or endpoint"
+            )
         second = profile.speech_engine if cascade else None
-        return self._own_parts(engine, second, self.audio_tokenizer())
+        parts = self._own_parts(engine, second, self.audio_tokenizer())
+        return replace(parts, recognizer=self._recognizer(ear))
 
     def _own_parts(
         self,
