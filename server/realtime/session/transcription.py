@@ -55,7 +55,7 @@ class InputTranscription:
         """See to it that the history has the words of an item that the client made of sound."""
         if not self._state.assistant.rewrites_history:
             return
-        if (isinstance(item, UserAudio) and item.transcript is None) or (isinstance(item, MultiPartMessage) and any(_unheard(item))):
+        if isinstance(item, UserAudio | MultiPartMessage) and _unheard(item):
             self._queue(_Wanted(item, told=False))
 
     def _queue(self, wanted: _Wanted) -> None:
@@ -125,8 +125,6 @@ class InputTranscription:
     async def _words(self, item: UserAudio | MultiPartMessage) -> list[Transcript]:
         """Return what is said in each sound of an item that has no words. Raises StepAudioError."""
         words, hints = self._state.assistant.words, self._state.config.recognition_hints
-        if isinstance(item, UserAudio):
-            return [await words(item, hints)]
         return [await words(sound, hints) for sound in _unheard(item)]
 
     def _fail(self, wanted: _Wanted, error: StepAudioError) -> None:
@@ -136,8 +134,10 @@ class InputTranscription:
             _LOG.warning("a question stays sound in the history", extra={"error": str(error)})
 
 
-def _unheard(item: MultiPartMessage) -> list[UserAudio]:
-    """Return the sounds of a message that nobody gave the words of, as questions."""
+def _unheard(item: UserAudio | MultiPartMessage) -> list[UserAudio]:
+    """Return the sounds of an item that nobody gave the words of, as questions."""
+    if isinstance(item, UserAudio):
+        return [item] if item.transcript is None else []
     return [
         UserAudio(item.item_id, part.groups, speech=part.speech)
         for part in item.parts
