@@ -56,6 +56,7 @@ from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
     from step_audio.endpoints.connection import Endpoint
+    from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
     from step_audio.voices.speaker_encoder import SpeakerEncoder
@@ -459,6 +460,13 @@ class Runtime:
         if not graphs:
             return None
         return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
+    def packaged_speaker_encoder(self) -> PackagedSpeakerEncoder | None:
+        """Return what compares speakers without the weights' help; None: it is not installed."""
+        from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder, packaged_weights
+
+        path = packaged_weights()
+        return PackagedSpeakerEncoder(path) if path else None
 
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""

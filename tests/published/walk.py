@@ -63,7 +63,7 @@ class Walk:
             text=True,
             env=self._environ,
             cwd=ROOT,
-            timeout=300,
+            timeout=900,
         )
         printed = done.stdout + done.stderr
         self.note(printed)
@@ -86,7 +86,7 @@ class Walk:
                 stderr=out,
             )
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while not _ready(port):
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
@@ -111,12 +111,14 @@ def begun(
     *,
     kept: str = "",
     understood: bool = True,
+    measured: bool = False,
 ) -> Walk:
     """Walk up to the served profile: what was downloaded is whole and is what it should be.
 
     Args:
         kept: name of the transcript.
         understood: whether the stand-in writes down what was said in `doctor`'s round trip.
+        measured: whether `doctor` also measures the form of prompts.
     """
     folder = downloaded(profile)
     environ["STEP_AUDIO__WEIGHTS"] = str(folder)
@@ -124,7 +126,9 @@ def begun(
     walk.note(f"weights of {profile} from `weights download` on loopback: {folder.name}")
     assert "would run" in walk.run("weights", "inspect", str(folder))
     assert '"voice": "Tingting"' in walk.run("check", "--profile", profile)
-    printed = walk.run("doctor", "--profile", profile, code=int(not understood))
+    flags = ["--prompts"] if measured else []
+    printed = walk.run("doctor", "--profile", profile, *flags, code=int(not understood))
+    assert ("log-probability an id" in printed) == measured
     assert ("all that serving needs is there" in printed) == understood
     assert "Spoken round trip" in printed
     assert "built in, the profile's voice" in walk.run("voices", "list", "--profile", profile)
