@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -161,6 +162,7 @@ def _turns(prompt: Sequence[int]) -> Iterator[str]:
     yield bytes(turn).decode(errors="replace")
 
 
+@cache
 def in_session(profile: str, name: str, wish: object) -> Reached:
     """Return what comes of a wish in `style` of a session or a response."""
     deployed = _Deployed(profile)
@@ -189,6 +191,7 @@ def in_session(profile: str, name: str, wish: object) -> Reached:
     )
 
 
+@cache
 def in_text(profile: str, tag: str) -> Reached:
     """Return what comes of a tag in a text that is read aloud."""
     try:
@@ -212,6 +215,7 @@ async def _sound(assistant: Assistant, text: str) -> Pcm:
     return np.concatenate(chunks)
 
 
+@cache
 def in_answer(profile: str, tag: str) -> Reached:
     """Return what comes of a tag that the chat model writes."""
     deployed = _Deployed(profile, f"({tag}){SENTENCE}")
