@@ -243,3 +243,93 @@ def test_a_clients_temperature_and_limit_reach_the_model(
         talk.until("response.done")
     sampling = chat.requests[0].sampling
     assert (sampling.temperature, sampling.max_tokens) == (temperature, 33)
+
+
+@pytest.mark.parametrize("detection", [True, False])
+def test_the_language_and_the_names_that_a_client_tells_reach_the_recognizer(
+    connect: Connect, detection: bool
+) -> None:
+    """Also where nothing is recognized while the person speaks: the answer asks for the words."""
+    chat, ear = ScriptedChat([[TextDelta("Noon.")]]), ScriptedRecognizer(WORDS, language="de")
+    turns = TurnSettings(speculate=False)
+    settings = DialogSettings(responder="chat", turns=turns, live_words=False)
+    with talking(chatting(connect, chat, dialog=settings, recognizer=ear)) as talk:
+        told = {"model": "any", "language": "de-AT", "prompt": "Kovács"}
+        heard: dict[str, Any] = {"transcription": told}
+        heard |= {} if detection else {"turn_detection": None}
+        talk.send("session.update", session={"type": "realtime", "audio": {"input": heard}})
+        talk.until("session.updated")
+        ask(talk)
+        if not detection:
+            talk.send("input_audio_buffer.commit")
+            talk.send("response.create")
+        events = talk.until("response.done")
+    assert {(hints.language, hints.context) for _, hints, _ in ear.asked} == {("de", "Kovács")}
+    completed = next(e for e in events if e["type"] == f"{KIND}.completed")
+    assert completed["language"] == "de"
+
+
+def test_what_a_chat_server_refuses_is_told_with_the_answer(connect: Connect) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]], refused=("seed", "temperature", "tools"))
+    with talking(chatting(connect, chat)) as talk:
+        configured(talk, tools=[DOOR], temperature=0.3)
+        ask(talk)
+        done = talk.until("response.done")[-1]
+        assert [(one["code"], one["param"]) for one in done["warnings"]] == [
+            ("refused_by_chat_server", "response.tools"),
+            ("refused_by_chat_server", "response.temperature"),
+        ]
+        chat.refused = ()
+        ask(talk)
+        assert "warnings" not in talk.until("response.done")[-1]
+
+
+FIELDS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "type": ({}, None),
+    "instructions": ({"instructions": "Be brief."}, None),
+    "output_modalities": ({"output_modalities": ["text"]}, None),
+    "tools": ({"tools": [DOOR]}, None),
+    "tool_choice": ({"tools": [DOOR], "tool_choice": "none"}, None),
+    "temperature": ({"temperature": 0.2}, None),
+    "max_output_tokens": ({"max_output_tokens": 9}, None),
+    "audio.output.voice": ({"audio": {"output": {"voice": "slt"}}}, None),
+    "audio.output.speed": ({"audio": {"output": {"speed": 1.5}}}, None),
+    "audio.input.noise_reduction": (
+        {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}},
+        "session.audio.input.noise_reduction",
+    ),
+    "include": ({"include": ["item.input_audio_transcription.logprobs"]}, "session.include.0"),
+    "prompt": ({"prompt": {"id": "pmpt_1"}}, "session.prompt"),
+    "tracing": ({"tracing": "auto"}, "session.tracing"),
+    "truncation": ({"truncation": "disabled"}, "session.truncation"),
+    "reasoning": ({"reasoning": {"effort": "low"}}, "session.reasoning"),
+    "parallel_tool_calls": ({"parallel_tool_calls": False}, "session.parallel_tool_calls"),
+}
+"""Fields of a session, as OpenAI's clients know them; where one changes nothing, the place told."""
+
+
+@pytest.mark.parametrize(("changes", "idle"), FIELDS.values(), ids=FIELDS)
+def test_every_field_of_a_session_is_served_or_said_not_to_be(
+    connect: Connect, changes: dict[str, Any], idle: str | None
+) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]])
+    with talking(chatting(connect, chat)) as talk:
+        talk.send("session.update", session={"type": "realtime", **changes})
+        updated = talk.until("session.updated")[-1]
+        assert [one["param"] for one in updated.get("warnings", [])] == ([idle] if idle else [])
+        if idle is not None:
+            return
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "?"}]}
+        talk.send("conversation.item.create", item=item)
+        talk.send("response.create")
+        events = talk.until("response.done")
+    request, told = chat.requests[0], kinds(events)
+    assert (SOUND in told) is (changes.get("output_modalities") != ["text"])
+    assert (request.messages[0].text == "Be brief.") is ("instructions" in changes)
+    offered = "tools" in changes and "tool_choice" not in changes
+    assert ("open_door" in [tool.name for tool in request.tools]) is offered
+    assert request.sampling.temperature == changes.get("temperature", SETTINGS.sampling.temperature)
+    limit = changes.get("max_output_tokens", SETTINGS.sampling.max_tokens)
+    assert request.sampling.max_tokens == limit
+    output = changes.get("audio", {}).get("output", {})
+    assert updated["session"]["audio"]["output"].items() >= output.items()
