@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +13,14 @@ from starlette.testclient import TestClient
 
 from server.observability.metrics import Metrics
 from server.realtime.session.send_queue import SOUND
-from step_audio.core.chat import ChatMessage
+from step_audio.core.chat import ChatMessage, ChatModel
 from step_audio.core.errors import EngineLost
 from step_audio.core.types import Reasoning, TextDelta, ToolCall
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.endpoints.chat import ChatCompletions
+from step_audio.endpoints.connection import Endpoint
+from tests.any_chat.scripted import chat_server
+from tests.chat_server import saying
 from tests.fakes import (
     VOCAB,
     FixedClock,
@@ -25,6 +33,7 @@ from tests.server.conftest import Connect
 from tests.server.wire import Talk, kinds, talking
 from tokenizer.vad import EnergyTurnDetector
 
+ROOT = Path(__file__).parents[3]
 WORDS = [f"word{n}" for n in range(60)]
 SETTINGS = DialogSettings(
     responder="chat", takes_instructions=True, turns=TurnSettings(speculate=True)
@@ -33,7 +42,7 @@ DOOR = {"type": "function", "name": "open_door", "description": "", "parameters"
 KIND = "conversation.item.input_audio_transcription"
 
 
-def chatting(connect: Connect, chat: ScriptedChat, groups: int = 5, **parts: Any) -> TestClient:
+def chatting(connect: Connect, chat: ChatModel, groups: int = 5, **parts: Any) -> TestClient:
     reader = ScriptedEngine([VOCAB.ids([group(n) for n in range(groups)])])
     parts = {"dialog": SETTINGS, "recognizer": ScriptedRecognizer(WORDS)} | parts
     return connect(engine=reader, chat=chat, detector=EnergyTurnDetector(), **parts)
@@ -76,25 +85,27 @@ def test_the_history_stays_true_after_interruptions(connect: Connect) -> None:
     """Sixteen turns, three of them interrupted: what the chat server is sent is what was heard.
 
     Two answers are cut by the client, as the stock clients do it when speech starts, one by the
-    server, which is still receiving it.
+    server, which is still receiving it. The chat server is a real one, and docs/chat-servers.md
+    shows what it got.
     """
-    begins = [f"Answer {n} begins here. And" for n in range(20)]
-    chat = ScriptedChat([[TextDelta(text), TextDelta(" it ends.")] for text in begins])
-    clock = FixedClock()
-    ear = ScriptedRecognizer(["question"])
+    clock, ear = FixedClock(), ScriptedRecognizer(["question"])
     settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=False))
-    client = chatting(connect, chat, groups=10, clock=clock, recognizer=ear, dialog=settings)
-    with talking(client) as talk:
+    with chat_server(first_s=0.0, piece_s=0.0) as server, ExitStack() as stack:
+        count = itertools.count()
+        server.replies = [lambda _: saying(f"Answer {next(count)} begins here. And it ends.")]
+        chat = ChatCompletions(Endpoint(server.url), "m")
+        parts = {"clock": clock, "recognizer": ear, "dialog": settings}
+        talk = stack.enter_context(talking(chatting(connect, chat, groups=10, **parts)))
         configured(talk)
         for turn in range(16):
-            chat.hold = 1 if turn == 12 else None
+            server.piece_s = 0.3 if turn == 12 else 0.0  # a word at a time
             ask(talk, 1.0)
             if turn == 12:
                 talk.until(SOUND)
                 clock.now += 0.6
                 talk.hear(0.5, 0.3)
                 assert talk.until("response.done")[-1]["response"]["status"] == "cancelled"
-                chat.hold = None
+                server.piece_s = 0.0
                 talk.hear(0.7)  # what was said into it is a question of its own
             done = talk.until("response.done")[-1]["response"]
             assert done["status"] == "completed"
@@ -106,17 +117,17 @@ def test_the_history_stays_true_after_interruptions(connect: Connect) -> None:
                 talk.hear(0.7)
                 talk.until("response.done")
             clock.now += 5
-    sent = chat.requests[-1].messages
-    said = [f"{message.role}: {message.text}" for message in sent]
-    assert [m.role for m in sent[1:]] == ["user", "assistant"] * 18 + ["user"]
-    whole = [text for text in said if text.endswith("begins here. And it ends.")]
-    cut = [text for text in said if text.startswith("assistant") and text not in whole]
-    assert len(whole) == 15
-    assert cut == [
-        "assistant: Answer 2 begins here. And",
-        "assistant: Answer 8 begins here. And",
-        "assistant: Answer 14",
-    ], "\n".join(said)
+        sent = server.bodies[-1]["messages"]
+        assert server.aborted == 1
+    assert [m["role"] for m in sent] == ["system", *["user", "assistant"] * 18, "user"]
+    said = [message["content"] for message in sent if message["role"] == "assistant"]
+    cut = {n: text for n, text in enumerate(said) if not text.endswith("begins here. And it ends.")}
+    assert cut == {2: "Answer 2 begins here. And", 8: "Answer 8 begins here. And", 14: "Answer 14"}
+    assert all(text.startswith(f"Answer {n}") for n, text in enumerate(said))
+    shown = [json.dumps(message) for message in sent]
+    page = (ROOT / "docs" / "chat-servers.md").read_text(encoding="utf-8")
+    excerpt = [line.strip() for line in page.splitlines() if line.startswith('    {"role"')]
+    assert excerpt == [*shown[5:8], *shown[17:20], *shown[29:32]], "\n".join(shown)
 
 
 def test_an_early_answer_that_was_in_vain_is_counted(connect: Connect) -> None:
