@@ -67,9 +67,10 @@ build/web/.ready: tests/web/package.json tests/web/package-lock.json
 test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3/.ready build/web/.ready
 	$(BIN)/python -m pytest -rA tests/any_chat tests/test_whisper.py $(ARGS)
 
-# The first sound with a chat model; KOKORO=FOLDER measures the plain pipeline beside it (its first lines).
-bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready
-	@$(BIN)/python -m tests.bench.chat $(if $(KOKORO),--kokoro $(KOKORO)) $(ARGS)
+# The first sound with a chat model, and with the plain pipeline of the same parts; lines of JSON.
+# A short round: make bench-chat ARGS="--rounds 1 --questions capital". espeak-ng gives Kokoro's phones.
+bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/voices/.ready
+	@$(BIN)/python -m tests.bench.chat $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
