@@ -21,6 +21,7 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
+from step_audio.engine.one_card import RECIPES, recipe_card
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -221,6 +222,26 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def cards() -> str:
+    """Return which models go together on which card, by the sums of `step-audio plan`."""
+    rows = []
+    for recipe in sorted(RECIPES):
+        card = recipe_card(recipe)
+        assert card.fits
+        chat = recipe.chat and f"{recipe.chat}, {recipe.chat_format}"
+        shares = " + ".join(f"{engine.memory_share(card.gpu):g}" for engine in card.engines)
+        sessions = f"{recipe.sessions} x {recipe.context}"
+        ear = f"Whisper {recipe.ear}" if recipe.ear else "on the CPU"
+        size = f"{recipe.memory_gb} GB"
+        voice = f"TTS-3B, {recipe.voice_format}"
+        rows.append(
+            (size, chat or "elsewhere", voice, ear, sessions, f"{card.bytes / 1e9:.1f}", shares)
+        )
+    nobody = ("none", "elsewhere, or on the CPU", "nano, or a service", "Whisper base on the CPU")
+    rows.append((*nobody, "", "", ""))
+    return _table(("card", "chat", "voice", "ear", "sessions x ids", "GB", "memory shares"), rows)
+
+
 def _code(text: str) -> str:
     shown = text.replace("\n", "⏎").strip()
     return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
@@ -233,6 +254,7 @@ def _table(heads: tuple[str, ...], rows: Any) -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "cards": cards,
     "keys": keys,
     "client-events": client_events,
     "server-events": server_events,
