@@ -154,6 +154,8 @@ lock-clients: | $(BIN)/python
 	for name in $(CLIENT_PYTHONS); do $(BIN)/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		-o $(CLIENT_LOCKS)/$$name.lock $(CLIENT_LOCKS)/$$name.in || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \
+		--no-annotate -o tests/any_chat/wyoming.lock tests/any_chat/wyoming.in
 	cd tests/clients/node && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 # Sessions coming and going; memory and file handles must stay flat.
