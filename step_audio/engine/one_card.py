@@ -99,7 +99,7 @@ def quantization_of(model: str) -> Quantization:
     return "fp8" if "fp8" in plain else "bf16"
 
 
-class Recipe(NamedTuple):
+class CardExample(NamedTuple):
     """A line of the table: which models on which card."""
 
     memory_gb: int
@@ -111,26 +111,26 @@ class Recipe(NamedTuple):
     sessions: int = 1
 
 
-RECIPES: Final = (
-    Recipe(24, "qwen3-8b", "int4", "bf16", "large-v3-turbo"),
-    Recipe(16, "qwen3-8b", "int4", "int4", None, 4096),
-    Recipe(12, "qwen3-4b", "int4", "int4", None, 4096),
-    Recipe(8, None, "int4", "int4", None),
-    Recipe(48, "qwen3-8b", "bf16", "bf16", "large-v3-turbo", sessions=4),
+CARD_EXAMPLES: Final = (
+    CardExample(24, "qwen3-8b", "int4", "bf16", "large-v3-turbo"),
+    CardExample(16, "qwen3-8b", "int4", "int4", None, 4096),
+    CardExample(12, "qwen3-4b", "int4", "int4", None, 4096),
+    CardExample(8, None, "int4", "int4", None),
+    CardExample(48, "qwen3-8b", "bf16", "bf16", "large-v3-turbo", sessions=4),
 )
 
 
-def recipe_card(recipe: Recipe) -> SharedCard:
+def example_card(example: CardExample) -> SharedCard:
     """Return the card of a line: a chat model, Step-Audio-TTS-3B, its vocoder and an ear."""
     voice = PUBLISHED["step-audio-tts-3b"]
-    asked = [("voice", voice, recipe.voice_format)]
-    if recipe.chat is not None:
-        asked.insert(0, ("chat", CHAT_MODELS[recipe.chat], recipe.chat_format))
+    asked = [("voice", voice, example.voice_format)]
+    if example.chat is not None:
+        asked.insert(0, ("chat", CHAT_MODELS[example.chat], example.chat_format))
     engines = [
-        engine_on_card(name, sizes, kind, recipe.sessions, recipe.context)
+        engine_on_card(name, sizes, kind, example.sessions, example.context)
         for name, sizes, kind in asked
     ]
-    spoken = [replace(VOCODER, on_card=True, pass_streams=recipe.sessions)]
-    ear = whisper_bytes(recipe.ear) if recipe.ear else 0
-    gpu = Gpu(recipe.memory_gb * 1e9, 1.0, 1.0)
-    return SharedCard(gpu, tuple(engines), beside_bytes(spoken, recipe.sessions), ear)
+    spoken = [replace(VOCODER, on_card=True, pass_streams=example.sessions)]
+    ear = whisper_bytes(example.ear) if example.ear else 0
+    gpu = Gpu(example.memory_gb * 1e9, 1.0, 1.0)
+    return SharedCard(gpu, tuple(engines), beside_bytes(spoken, example.sessions), ear)

@@ -21,7 +21,7 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
-from step_audio.engine.one_card import RECIPES, recipe_card
+from step_audio.engine.one_card import CARD_EXAMPLES, example_card
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -225,15 +225,15 @@ def rules() -> str:
 def cards() -> str:
     """Return which models go together on which card, by the sums of `step-audio plan`."""
     rows = []
-    for recipe in sorted(RECIPES):
-        card = recipe_card(recipe)
+    for example in sorted(CARD_EXAMPLES):
+        card = example_card(example)
         assert card.fits
-        chat = recipe.chat and f"{recipe.chat}, {recipe.chat_format}"
+        chat = example.chat and f"{example.chat}, {example.chat_format}"
         shares = " + ".join(f"{engine.memory_share(card.gpu):g}" for engine in card.engines)
-        sessions = f"{recipe.sessions} x {recipe.context}"
-        ear = f"Whisper {recipe.ear}" if recipe.ear else "on the CPU"
-        size = f"{recipe.memory_gb} GB"
-        voice = f"TTS-3B, {recipe.voice_format}"
+        sessions = f"{example.sessions} x {example.context}"
+        ear = f"Whisper {example.ear}" if example.ear else "on the CPU"
+        size = f"{example.memory_gb} GB"
+        voice = f"TTS-3B, {example.voice_format}"
         rows.append(
             (size, chat or "elsewhere", voice, ear, sessions, f"{card.bytes / 1e9:.1f}", shares)
         )

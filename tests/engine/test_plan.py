@@ -9,11 +9,11 @@ import torch
 
 from step_audio.core.errors import InputError
 from step_audio.engine.one_card import (
-    RECIPES,
-    Recipe,
+    CARD_EXAMPLES,
+    CardExample,
     chat_sizes,
+    example_card,
     quantization_of,
-    recipe_card,
     whisper_bytes,
 )
 from step_audio.engine.plan import (
@@ -226,8 +226,8 @@ def test_a_models_name_tells_its_format_and_its_size() -> None:
     assert whisper_bytes("my-own") == 0
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.memory_gb} GB")
-def test_what_the_page_lists_for_a_card_fits(recipe: Recipe) -> None:
-    card = recipe_card(recipe)
+@pytest.mark.parametrize("example", CARD_EXAMPLES, ids=lambda example: f"{example.memory_gb} GB")
+def test_what_the_page_lists_for_a_card_fits(example: CardExample) -> None:
+    card = example_card(example)
     assert card.fits
     assert sum(engine.memory_share(card.gpu) for engine in card.engines) < 1
