@@ -58,7 +58,6 @@ from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domai
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
-    from step_audio.endpoints.connection import Endpoint
     from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
@@ -68,9 +67,6 @@ if TYPE_CHECKING:
 _MUSIC: Final = "vocoder_music"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
-
-_Keyed = ChatSection | TranscriptionEndpointSection | SpeechEndpointSection
-"""What needs a key."""
 
 _log = logging.getLogger(__name__)
 
@@ -144,6 +140,7 @@ class Runtime:
     def _chatting(self) -> Services:
         """Return the parts of a deployment whose answers a chat model writes."""
         from step_audio.endpoints.chat import ChatCompletions
+        from step_audio.endpoints.connection import endpoint_of
 
         profile, chat = self._profile, self._profile.chat
         if chat is None:
@@ -155,7 +152,7 @@ class Runtime:
             )
         own_ear = isinstance(ear, OwnModelSection)
         model = ChatCompletions(
-            self._endpoint(chat.url, chat),
+            endpoint_of(chat),
             chat.model,
             first_word_timeout_s=chat.first_token_timeout_s,
             extra_body=chat.extra_body,
@@ -167,7 +164,7 @@ class Runtime:
             chat_model=model,
             audio_tokenizer=tokenizer,
             recognizer=self._recognizer(ear),
-            at_work=self._at_work(chat),
+            at_work=lambda: self._at_work(chat, model.model),
         )
 
     def _voice_parts(self, audio_tokenizer: AudioTokenizer | None) -> Services:
@@ -181,11 +178,12 @@ class Runtime:
 
     def _service_voice(self, engine: SpeechEndpointSection) -> Services:
         from step_audio import scripted
+        from step_audio.endpoints.connection import endpoint_of
         from step_audio.endpoints.speech import SpeechEndpoint
         from step_audio.endpoints.voices import NoEngine, ServiceVoices
 
         service = SpeechEndpoint(
-            self._endpoint(engine.url, engine),
+            endpoint_of(engine),
             engine.model,
             sample_rate_hz=engine.sample_rate_hz,
         )
@@ -217,26 +215,13 @@ class Runtime:
                 ear.model, device=ear.device, threads=ear.threads, languages=ear.languages
             )
         if isinstance(ear, TranscriptionEndpointSection):
+            from step_audio.endpoints.connection import endpoint_of
             from step_audio.endpoints.transcription import TranscriptionEndpoint
 
-            return TranscriptionEndpoint(self._endpoint(ear.url, ear), ear.model)
+            return TranscriptionEndpoint(endpoint_of(ear), ear.model)
         return None
 
-    def _endpoint(self, url: str, keyed: _Keyed) -> Endpoint:
-        """Return a server. Raises ProfileError: its key's file cannot be read."""
-        from step_audio.endpoints.connection import Endpoint
-
-        key = keyed.api_key.get_secret_value() if keyed.api_key else None
-        if key is None and keyed.api_key_file is not None:
-            path = keyed.api_key_file.expanduser()
-            try:
-                key = path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                why = getattr(error, "strerror", None) or "it is not text"
-                raise ProfileError(f"cannot read the key in {path}: {why}") from None
-        return Endpoint(url, key or None)
-
-    def _at_work(self, chat: ChatSection) -> dict[str, str]:
+    def _at_work(self, chat: ChatSection, answers: str) -> dict[str, str]:
         """Return which models hear, answer and speak, as people are told it."""
         profile = self._profile
         match profile.transcriber:
@@ -255,9 +240,8 @@ class Runtime:
                 voice = "a tone"
             case engine:
                 voice = engine.model
-        model = chat.model or "its first model"
-        where = urlsplit(chat.url).netloc
-        return {"ear": ear, "chat": f"{model} at {where}", "voice": f"{voice}, {profile.voice}"}
+        chats = f"{answers or 'the first model'} at {urlsplit(chat.url).netloc}"
+        return {"ear": ear, "chat": chats, "voice": f"{voice}, {profile.voice}"}
 
     def settings(self) -> DialogSettings:
         """Return what the profile says about answers."""
@@ -303,13 +287,16 @@ class Runtime:
         )
 
     def _speculates(self) -> bool:
-        """Whether answers are begun in pauses: not where each of them is paid for."""
-        asked, chat = self._profile.turns.speculate, self._profile.chat
-        if asked is not None or chat is None:
+        """Whether answers are begun in pauses: not where chat, ear or voice may be paid for."""
+        profile = self._profile
+        asked = profile.turns.speculate
+        if asked is not None or profile.chat is None:
             return asked is not False
         from step_audio.endpoints.connection import is_local
 
-        return is_local(chat.url)
+        parts = (profile.chat, profile.transcriber, profile.engine)
+        services = (ChatSection, TranscriptionEndpointSection, SpeechEndpointSection)
+        return all(is_local(part.url) for part in parts if isinstance(part, services))
 
     def _live_words(self) -> bool:
         ear = self._profile.transcriber

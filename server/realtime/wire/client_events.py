@@ -157,7 +157,16 @@ Purpose = Literal["realtime", "transcription"]
 """Of a session: a conversation, or words alone."""
 
 
-class SessionPatch(Wire):
+class Unserved(Wire):
+    """Fields of OpenAI's that change nothing here, read so that this can be told."""
+
+    parallel_tool_calls: Any = None
+    reasoning: Any = None
+    tracing: Any = None
+    truncation: Any = None
+
+
+class SessionPatch(Unserved):
     """A part of a session; what is absent stays as it is."""
 
     type: Purpose = "realtime"
@@ -225,7 +234,7 @@ ContextItem = Annotated[
 ]
 
 
-class ResponseParams(Wire):
+class ResponseParams(Unserved):
     """What one response does differently from the session."""
 
     instructions: Words | None = None
