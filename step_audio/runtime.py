@@ -47,6 +47,7 @@ from step_audio.core.profile import (
 from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.prompting.question_domain import QuestionDomain, read_question_domain
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
+_QUESTIONS: Final = "lm/questions.json"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
 
@@ -259,6 +261,7 @@ class Runtime:
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             domain=self._domain(),
+            questions=self._questions(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -316,6 +319,13 @@ class Runtime:
         if not listed.is_file():
             return ReadingDomain()
         return read_domain(listed.read_text(encoding="utf-8"))
+
+    def _questions(self) -> QuestionDomain:
+        """Return what the model that answers was taught to be asked; anything where nobody says."""
+        own = isinstance(self._profile.engine, LocalEngineSection)
+        if self._profile.chat or not own or _QUESTIONS not in self._weights.files:
+            return QuestionDomain()
+        return read_question_domain(self._weights.path(_QUESTIONS))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
