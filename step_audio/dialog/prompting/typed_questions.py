@@ -39,6 +39,13 @@ _QUOTIENT: Final = re.compile(
 )
 _SCALE: Final = re.compile(r"\b(in|to|into) (?:degrees? )?°?([CF])\b(?=\W*$)")
 _SCALES: Final = {"C": "Celsius", "F": "Fahrenheit"}
+_UNITS: Final = {
+    **{"km": "kilometers", "m": "meters", "cm": "centimeters", "mi": "miles", "ft": "feet"},
+    **{"kg": "kilograms", "g": "grams", "lb": "pounds", "lbs": "pounds", "oz": "ounces"},
+    **{"l": "liters", "gal": "gallons", "min": "minutes", "h": "hours", "s": "seconds"},
+}
+_UNIT: Final = re.compile(rf"\b(in|to|into) ({'|'.join(_UNITS)})\b(?=\W*$)")
+"""A unit that no figure stands before, which the rules of texts leave as it is."""
 
 _SHORT: Final = {
     "hi": "hello",
@@ -99,6 +106,7 @@ def in_words(text: str, languages: tuple[LanguageCode, ...] = ()) -> str:
     if not languages or "en" in languages:
         head = _written_out(head)
     head = _SCALE.sub(lambda found: f"{found[1]} {_SCALES[found[2]]}", head)
+    head = _UNIT.sub(lambda found: f"{found[1]} {_UNITS[found[2]]}", head)
     options = TextOptions(style_tags=False, unreadable="skip")
     said = " ".join(sentence.text for sentence in read_text(head, options, languages))
     # A text in letters that the model does not know: it says so itself better than silence does.
