@@ -48,6 +48,7 @@ from step_audio.core.profile import (
 from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.prompting.question_domain import QuestionDomain, read_question_domain
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
+_QUESTIONS: Final = "lm/questions.json"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
 
@@ -255,6 +257,7 @@ class Runtime:
             responder=profile.responder,
             domain=self._domain(),
             spell=self._spell(),
+            questions=self._questions(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -323,6 +326,13 @@ class Runtime:
             return None
         listed = self._weights.folder / "lm" / name
         return listed if listed.is_file() else None
+
+    def _questions(self) -> QuestionDomain:
+        """Return what the model that answers was taught to be asked; anything where nobody says."""
+        own = isinstance(self._profile.engine, LocalEngineSection)
+        if self._profile.chat or not own or _QUESTIONS not in self._weights.files:
+            return QuestionDomain()
+        return read_question_domain(self._weights.path(_QUESTIONS))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted

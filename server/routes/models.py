@@ -36,7 +36,7 @@ def models_router(services: Services, created_s: int) -> APIRouter:
 
     @router.get(
         "/v1/models/{model_id:path}",
-        responses=responses(422),
+        responses=responses(400),
         summary="The same by any name, since every name is answered by it.",
     )
     async def get_model(model_id: str) -> dict[str, Any]:

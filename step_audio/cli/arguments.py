@@ -260,6 +260,11 @@ def _examination(add: Add) -> None:
         type=Path,
         help="ask these instead: a folder of sound files, each with a .txt of what is said",
     )
+    command.add_argument(
+        "--typed",
+        action="store_true",
+        help="typed questions instead: how many outside of nano's world are declined, and within",
+    )
 
 
 def _eval(add: Add) -> None:

@@ -41,7 +41,13 @@ from step_audio.engine.plan import (
     gpu_of,
     plan,
 )
-from step_audio.engine.sizes import CHAT_MODELS, CONFIG_KEYS, PUBLISHED, Quantization, Sizes
+from step_audio.engine.sizes import (
+    CHAT_MODELS,
+    PUBLISHED,
+    Quantization,
+    Sizes,
+    sizes_of,
+)
 from step_audio.published.headers import read_header
 
 ELSEWHERE = "elsewhere"
@@ -277,12 +283,7 @@ def _sizes(folder: Path, name: str) -> Sizes:
         if name not in PUBLISHED:
             raise InputError(f"no {path}, and no published model is called {name!r}")
         return PUBLISHED[name]
-    config = read_object(path)
-    given = {name: config.get(key) for name, key in CONFIG_KEYS.items()}
-    values = {name: n for name, n in given.items() if type(n) is int and n > 0}
-    if len(values) < len(given):
-        raise InputError(f"{path} lacks sizes of a Step1: {', '.join(CONFIG_KEYS.values())}")
-    return Sizes(**values, tied=config.get("tie_word_embeddings") is True)
+    return sizes_of(read_object(path))
 
 
 def _quantization(name: str) -> Quantization:

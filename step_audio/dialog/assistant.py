@@ -214,7 +214,7 @@ class Assistant:
         )
 
     def _in_words(self, text: str) -> str:
-        return in_words(text, self.settings.languages)
+        return self.settings.questions.asked(in_words(text, self.settings.languages))
 
     async def missing(self) -> tuple[str, ...]:
         """Return the parts that cannot answer now, by name; none: everything is ready."""

@@ -192,11 +192,11 @@ def plan(
     Raises:
         InputError: a count that cannot be.
     """
-    if count < 1 or sessions < 1 or context < 1 or sizes.heads % count:
+    if count < 1 or sessions < 1 or context < 1:
         raise InputError(
-            f"{count} cards, {sessions} sessions of {context} ids: expected at least one of each,"
-            f" and cards that divide the {sizes.heads} heads"
+            f"{count} cards, {sessions} sessions of {context} ids: expected at least one of each"
         )
+    sizes.check_cards(count, "--count")
     weights, kv = sizes.weight_bytes(quantization), sizes.kv_bytes(count)
     beside = beside_bytes(sound, sessions) + others_bytes
     usable = max(0.0, min(gpu.memory * _USABLE, gpu.memory - beside))

@@ -5,8 +5,11 @@ Source: `config.json` of the published models; their parameter counts follow fro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from step_audio.core.errors import InputError
 
 Quantization = Literal["bf16", "fp8", "int4", "int8"]
 
@@ -94,6 +97,38 @@ class Sizes:
         """
         keys = self._head * max(self.groups, cards)
         return 2 * self.layers * keys * width
+
+    def check_cards(self, cards: int, option: str) -> None:
+        """Raise InputError unless so many cards can share every layer; `option` gave their number.
+
+        Heads and the inner width are divided; a card has whole groups of keys, or several cards
+        share a group.
+        """
+        if not self._splits(cards):
+            fits = ", ".join(str(n) for n in (1, 2, 4, 8, 16) if self._splits(n))
+            raise InputError(
+                f"{self.heads} heads in {self.groups} groups cannot be split over {cards} cards;"
+                f" {option} may be {fits}"
+            )
+
+    def _splits(self, cards: int) -> bool:
+        grouped = self.groups % cards == 0 or cards % self.groups == 0
+        return grouped and self.heads % cards == 0 and self.intermediate % cards == 0
+
+
+def sizes_of(config: Mapping[str, object]) -> Sizes:
+    """Return the sizes of a `config.json`.
+
+    Raises:
+        InputError: one is missing or no positive integer.
+    """
+    values: dict[str, int] = {}
+    for name, key in CONFIG_KEYS.items():
+        value = config.get(key)
+        if type(value) is not int or value < 1:
+            raise InputError(f"config.json: {key} is {value!r}, expected a positive integer")
+        values[name] = value
+    return Sizes(**values, tied=config.get("tie_word_embeddings") is True)
 
 
 CONFIG_KEYS: Final = {
