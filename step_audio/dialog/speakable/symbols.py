@@ -25,10 +25,11 @@ _FACE: Final = re.compile(
     r"(?<![\w)])(?:[:;]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|=['^-]?[)(\]DPp]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
 )
 _HEART: Final = re.compile(r"(?:^|(?<=\s))(?:<3+)+(?=\s|$|[.!?,])")
+_CHINESE_HEART: Final = re.compile(r"(?<=[我你他她们咱])<3+(?=[\u3400-\u9fff])")
 _VARIABLE: Final = re.compile(r"(?:\b(?!I\b|[yu]\b)[A-Za-z]|\d)\s*$")
 _SHORTCODE: Final = re.compile(r"(?<![\w:]):([a-z][a-z0-9_+-]{1,40}):(?![\w:])")
 _SPEAKER: Final = re.compile(r"(^|[\])]\s*)<\s*[@+%~&]?([\w][\w .-]{0,30})>\s+(?=\S)")
-_MENTION: Final = re.compile(r"<[@#!&]{1,2}(\w{1,32})>")
+_MENTION: Final = re.compile(r"<(?:@[&!]|[@#!])(\w{1,32})>")
 
 _RATED: Final = re.compile(r"(\d)\s?[★⭐]")
 _STARS: Final = re.compile(r"★{2,}[☆✩]*|★[☆✩]+")
@@ -49,10 +50,11 @@ _LONE_GREEK: Final = re.compile(
     r"(?<![\u0370-\u03ff])[αβγδεζηθικλμνξοπρςστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ](?![\u0370-\u03ff])"
 )
 
+_TYPE: Final = r"[&*]*[^\W\d]\w*(?:(?:::|\.)\w+)*(?:\[\])?[*&?]*"
 _GENERIC: Final = re.compile(
-    r"(?:(?<=\w\w)|(?<=[A-Z]))<([&*]?[A-Za-z_]\w*(?:\s*,\s*[&*]?\w+)*)>(?!\w)", re.A
+    rf"(?:(?<=\w\w)|(?<=[A-Z]))<({_TYPE}(?:\s*,\s*(?:{_TYPE}|\d+))*)>(?![A-Za-z0-9_])"
 )
-_OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w ,&*]+)>", re.A)
+_OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w: ,&*]+)>")
 _POWER: Final = re.compile(r"\^\(?([-+]?)(\d+|[A-Za-z])\)?")
 _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), said)
@@ -202,6 +204,7 @@ def without_faces(text: str) -> str:
     """Return a text without faces made of marks; names of emoji and of speakers become words."""
     text = _SHRUG.sub(" ", text)
     text = _SPEAKER.sub(r"\1\2, ", _MENTION.sub(r" at \1 ", text))
+    text = _CHINESE_HEART.sub("爱", text)
     text = _HEART.sub(lambda m: m[0] if _VARIABLE.search(text[: m.start()]) else "love", text)
     text = _FACE.sub(" ", text)
     return _SHORTCODE.sub(lambda m: f" {m[1].replace('_', ' ').replace('-', ' ')} ", text)
@@ -230,10 +233,15 @@ def read_symbols(text: str) -> str:
 
 def _without_generics(text: str) -> str:
     """Return a text with types of types, "Map<K, List<V>>", as the words in them."""
-    text, found = _GENERIC.subn(r" \1 ", text)
+    text, found = _GENERIC.subn(_type_of, text)
     while found:
         text, found = _OUTER_GENERIC.subn(r" \1 ", text)
     return text
+
+
+def _type_of(found: re.Match[str]) -> str:
+    inside = re.sub(r",(?=\S)", ", ", re.sub(r"[&*?]|\[\]", "", found[1]))
+    return inside if _CJK.search(found[0]) else f" {inside} "
 
 
 def read_chinese_symbols(text: str) -> str:

@@ -158,6 +158,8 @@ _UNIT: Final = re.compile(
     + "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
     + r")(?![\w^°]|[-'’]\w|/[A-Za-z])(?:(?<=[a-z])\.(?=[,;:)]|\s+[a-z\d]))?"
 )
+_FEET: Final = re.compile(r"(?<=\d)\s?(?:ft|feet|foot)\.?\s(\d+(?:\.\d+)?)\s?in\b")
+_INCHES: Final = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)in\b(?![-'’.]\w)")
 _FRACTION: Final = re.compile(r"(?:^|\D\s|[^\d\s])\d{1,2}/$")
 _INFLECTED: Final = re.compile(r"\[(?:(\w+)\|)?(\w+)\]")
 _SHORT_UNITS: Final = frozenset(["W", "V", "L", "l", "g", "m", "h", "pt", "mi", "ha", "cal"])
@@ -165,7 +167,13 @@ _SHORT_UNITS: Final = frozenset(["W", "V", "L", "l", "g", "m", "h", "pt", "mi", 
 
 def read_units(text: str) -> str:
     """Return a text with the units behind its numbers in words."""
-    return _UNIT.sub(_unit, text)
+    text = _FEET.sub(r" ft \1in", text)
+    return _UNIT.sub(_unit, _INCHES.sub(_inches, text))
+
+
+def _inches(found: re.Match[str]) -> str:
+    # Only right behind the figure: "5 in total" is a word.
+    return f"{found[1]} inch{'' if found[1] == '1' or is_adjective(found) else 'es'}"
 
 
 def _unit(found: re.Match[str]) -> str:
