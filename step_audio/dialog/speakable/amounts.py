@@ -76,6 +76,7 @@ _SCALE: Final = (
 _SIGNS: Final = "".join(_CURRENCIES)
 _TO: Final = r"\s?[-\u2013\u2014]\s?"
 
+_NO_CENTS: Final = re.compile(r"(?<=\d)[,.][-\u2013\u2014]+(?!\w)")
 _RANGE: Final = re.compile(
     rf"(?<!\w)(?P<land>[A-Z]{{1,2}})?(?P<sign>[{_SIGNS}])\s?(?P<low>{AMOUNT})(?P<first>[kKmMbB]|bn)?{_TO}"
     rf"(?:[A-Z]{{1,2}})?(?:[{_SIGNS}])?\s?(?P<amount>{AMOUNT}){_SCALE}"
@@ -123,6 +124,7 @@ _MONEY_WORD: Final = re.compile(
 def read_money(text: str) -> str:
     """Return a text with its sums of money in words."""
     if re.search(rf"[{_SIGNS}¢]", text):
+        text = _NO_CENTS.sub("", text)
         text = _RANGE.sub(_range, text)
         text = _BEFORE.sub(_sum, text)
         text = _BEHIND.sub(_sum, text)
@@ -292,6 +294,7 @@ def _lettered(found: re.Match[str]) -> str:
         or (many and (letter != "m" or not space or "." in number))
         or (letter in "MBkK" and "." in number)
         or (letter == "M" and len(number) < 4 and not space)
+        or (letter in "kK" and len(number) == 3 and not space)
     ):
         return f"{decimal(number)} {factor}"
     if letter in "mtT" or (space and letter not in "MB"):

@@ -30,6 +30,7 @@ _DECADES: Final = re.findall(
 _ISO_TIME: Final = re.compile(
     r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?:T|\s)(\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?\s?(Z|UTC|[+-]\d\d:?\d\d)?(?!\w)"
 )
+_BASIC_TIME: Final = re.compile(r"(?<!\w)(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)?(?=Z|[+-]\d|\W|$)")
 _ISO_DATE: Final = re.compile(r"(?<![\w./-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\w/-]|\.\d)")
 _PARTS_DATE: Final = re.compile(
     r"(?<![\w./-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|['’]?\d{2})(?![\w/-]|\.\d)"
@@ -76,6 +77,7 @@ _RATIO: Final = re.compile(r"\b(?:ratio|score|scored|won|lost|beat|odds|proporti
 
 def read_dates(text: str) -> str:
     """Return a text with its dates, years and decades in words."""
+    text = _BASIC_TIME.sub(lambda m: f"{m[1]}-{m[2]}-{m[3]}T{m[4]}:{m[5]}:{m[6] or '00'}", text)
     text = _ISO_TIME.sub(_iso_time, text)
     text = _ISO_DATE.sub(lambda m: _date(m, int(m[1]), int(m[3]), int(m[4])), text)
     text = _PARTS_DATE.sub(_parts_date, text)

@@ -79,6 +79,7 @@ _ABBREVIATIONS: Final = _pairs(
     (r"\b[Cc]h\.\s*(?=\d)", "chapter "),
     (r"\bpp\.\s*(?=\d)", "pages "),
     (r"\bp\.\s*(?=\d)", "page "),
+    (r"\bca?\.\s?(?=1\d{3}\b|20\d\d\b)", "circa "),
     (r"\b[Tt]el\.\s*:?\s*(?=[+(\d])", "telephone "),
     (r"\b[Ee]xt\.\s*(?=\d)", "extension "),
     (r"\b[Aa]pt\.\s*(?=\d)", "apartment "),

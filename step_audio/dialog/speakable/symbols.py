@@ -20,7 +20,7 @@ _LATIN: Final = str.maketrans(
 _DASH: Final = re.compile(r"(?<=\d)\s?[–—]\s?(?=[\d$€£])")
 _BREAK: Final = re.compile(r"\s*(?:[—―]|\s–\s|\s--+\s|(?<=\w)--+(?=\w))\s*")
 
-_SHRUG: Final = re.compile(r"¯\\?_?\(ツ\)_?/¯|\(╯°□°[)）]╯︵ ┻━┻|\([-^><*'][_.-][-^><*'];?\)")
+_SHRUG: Final = re.compile(r"¯?\\?_?\(ツ\)_?/?¯?|\(╯°□°[)）]╯︵ ┻━┻|\([-^><*'][_.-][-^><*'];?\)")
 _FACE: Final = re.compile(
     r"(?<![\w)])(?:[:;]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|=['^-]?[)(\]DPp]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
 )
@@ -33,7 +33,7 @@ _MENTION: Final = re.compile(r"<(?:@[&!]|[@#!])(\w{1,32})>")
 
 _RATED: Final = re.compile(r"(\d)\s?[★⭐]")
 _STARS: Final = re.compile(r"★{2,}[☆✩]*|★[☆✩]+")
-_SIZE: Final = re.compile(r"(?<=\d)(?<!\b0)[x×](?=\d)")
+_SIZE: Final = re.compile(r"(?<=\d)(?<!\b0)[x×](?=\d)(?!10\^)")
 
 _GREEK: Final[dict[str, str]] = dict(
     zip(
@@ -77,7 +77,8 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?:<=|[≤⩽])\s*", " less than or equal to "),
         (r"(?:>=|[≥⩾])\s*", " greater than or equal to "),
         (r"(?<=[\w)\]\s])\s*(?:!==?|≠)\s*(?=[\w(\"'-])", " is not equal to "),
-        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$.-])", " equals "),
+        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$.\[{-])", " equals "),
+        (r"(?<=\d%)\s?-\s?(?=\d)", " to "),
         (r"(?<=\w)\s*<\s*(?=[\w.$-])", " less than "),
         (r"(?<=\s)<\s?(?=\d)", "less than "),
         (r"^<\s?(?=\d)", "less than "),
@@ -171,7 +172,7 @@ _CHINESE: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"©\s?", "版权"),
         (r"(?<=[^\W\d_])\s*=\s*(?=\w)", "等于"),
         (r"(?<=[\w)])\s*\+\s*(?=[A-Za-z\u3400-\u9fff])", "加"),
-        (r"(?<=\d)\+(?=\s|$|[，。、])", "加"),
+        (r"(?<=[\d万千百亿])\+(?=\s|$|[，。、])", "加"),
     )
 )
 _CJK_GAP: Final = re.compile(r"(?<=[\u3400-\u9fff])(?:\s*/\s*)(?=[\u3400-\u9fff])")
