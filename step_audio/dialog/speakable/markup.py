@@ -37,7 +37,8 @@ _TAG: Final = re.compile(
 _OPENED: Final = re.compile(r"(?<=[\w\])])<(\w+)>")
 _SPOKEN_OF: Final = re.compile(
     r"<(\w+)>(?=\s+(?:tags?|elements?|attributes?)\b|\s*(?:标签|元素))"
-    r"|(?<=\w )<(?!(?:br|hr|wbr|p|img)>)(\w+)>(?=\s+(?:and|or|to|for|is|are|in)\b|[,.;:!?](?:\s|$))",
+    r"|(?<=\w )<(?!(?:br|hr|wbr|p|img)>)(\w+)>"
+    r"(?=\s+(?:and|or|to|for|is|are|in)\b|[,.;:!?](?:\s|$))",
     re.I,
 )
 """A tag that the text is about: nothing stands in it."""
@@ -46,7 +47,7 @@ _CLOSING: Final = re.compile(r"</[A-Za-z][\w.:-]{0,39}\s*>")
 _PLACEHOLDER: Final = re.compile(
     r"(?:(?<=[\s(\[\"'“‘>,:=/@-])|(?<=[\u3400-\u9fff，。：；、（](?=<[^<>]*[\u3400-\u9fff])))"
     r"<([^\W\d_](?:(?!\s(?:and|or)\s|[且或和])[^<>=|\n]){0,39})>"
-    r"(?=[\s.,;:!?)\]\"'”’<=/@-]|$|[\u3000-\u303f\u3400-\u9fff\uff00-\uffef])()"
+    r"(?=[\s.,;:!?)\]\"'”’<=/@-]|$|[\u3000-\u303f\u3400-\u9fff\uff00-\uffef])"
 )
 """What somebody else is to fill in, as in "Dear <name>,"."""
 _COMMENT: Final = re.compile(
@@ -163,7 +164,7 @@ def without_angles(text: str) -> str:
         return text
     text = _PAIRED.sub(r" \1 ", text)
     text = _CLOSING.sub(" ", text)
-    return _PLACEHOLDER.sub(r"\1\2", text)
+    return _PLACEHOLDER.sub(r"\1", text)
 
 
 def without_emphasis(text: str) -> str:
