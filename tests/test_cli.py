@@ -67,6 +67,9 @@ class FakeParts:
     def speaker_encoder(self) -> None:
         return None
 
+    def packaged_speaker_encoder(self) -> None:
+        return None
+
     def voice_maker(self) -> VoiceMaker:
         raise AssertionError("no command of these tests makes voices")
 

@@ -21,7 +21,12 @@ from step_audio.cli.findings import Finding, State
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
+from step_audio.core.profile import (
+    Profile,
+    TranscriptionEndpointSection,
+    VllmEngineSection,
+    WhisperSection,
+)
 from step_audio.core.weights import open_weights
 
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -210,9 +215,25 @@ def _chat(profile: Profile) -> Iterator[Finding]:
             yield Finding("Chat model", "wrong", f"{chat.url} does not answer ({error})", TO_START)
         else:
             yield Finding("Chat model", "ok", f"{chat.url} answers")
+    if isinstance(ear, TranscriptionEndpointSection):
+        yield _transcriber(ear)
     if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
         advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
         yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
+
+
+def _transcriber(ear: TranscriptionEndpointSection) -> Finding:
+    try:
+        with urllib.request.urlopen(f"{ear.url.rstrip('/')}/models", timeout=3):
+            pass
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403) and not (ear.api_key or ear.api_key_file):
+            advice = "set STEP_AUDIO__TRANSCRIBER__API_KEY"
+            return Finding("Transcriber", "wrong", f"{ear.url} answers {error.code}", advice)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        advice = "start it, or set transcriber.url in the profile"
+        return Finding("Transcriber", "wrong", f"{ear.url} does not answer ({error})", advice)
+    return Finding("Transcriber", "ok", f"{ear.url} answers")
 
 
 def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:

@@ -176,6 +176,7 @@ class Assistant:
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
+            spell=settings.spell,
             patience=settings.patience,
         )
 
@@ -295,6 +296,13 @@ class Assistant:
         taught = bool(self.settings.transcribe_prompt) and self.services.audio_tokenizer is not None
         return self.recognition is not None or taught
 
+    @property
+    def rewrites_history(self) -> bool:
+        """Whether old questions become words that no answer brings: a fourteenth of the ids."""
+        itself = self.settings.responder in ("direct", "cascade")
+        marked = self.services.vocab.heard_open is not None
+        return itself and not marked and self.transcribes
+
     async def words(
         self,
         item: UserAudio,
@@ -313,7 +321,7 @@ class Assistant:
             sampling: of the model, instead of the settings'.
 
         Raises:
-            CannotTranscribe: the model was not taught to.
+            CannotTranscribe: there is no recognizer, and the model was not taught to.
             EngineError: whoever hears it broke or was late.
         """
         if item.transcript is not None:

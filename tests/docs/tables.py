@@ -21,6 +21,16 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
+from tests.published.style_reach import (
+    PROFILES,
+    TAGS,
+    TALKING,
+    WISHES,
+    WRITING,
+    in_answer,
+    in_session,
+    in_text,
+)
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -221,6 +231,27 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def session_styles() -> str:
+    """Return what comes of each wish in `style`, profile by profile."""
+    rows = (
+        (f"`{name}: {wish}`", *(str(in_session(profile, name, wish)) for profile in TALKING))
+        for name, wish in WISHES
+    )
+    return _table(("asked", *(f"`{name}`" for name in TALKING)), rows)
+
+
+def style_tags() -> str:
+    """Return what comes of each tag in a text, profile by profile."""
+    rows = ((f"`({tag})`", *(str(in_text(profile, tag)) for profile in PROFILES)) for tag in TAGS)
+    return _table(("in a text", *(f"`{name}`" for name in PROFILES)), rows)
+
+
+def answer_tags() -> str:
+    """Return what comes of each tag that a chat model writes, profile by profile."""
+    rows = ((f"`({tag})`", *(str(in_answer(profile, tag)) for profile in WRITING)) for tag in TAGS)
+    return _table(("in an answer", *(f"`{name}`" for name in WRITING)), rows)
+
+
 def _code(text: str) -> str:
     shown = text.replace("\n", "⏎").strip()
     return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
@@ -238,6 +269,9 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "server-events": server_events,
     "measures": measures,
     "rules": rules,
+    "session-styles": session_styles,
+    "style-tags": style_tags,
+    "answer-tags": answer_tags,
 }
 
 

@@ -122,6 +122,20 @@ class Answer:
     rest: Answer | None = None
     _sound: list[_Sound] = field(default_factory=list)
     _unheard: tuple[str, list[_Sound]] = ("", [])
+    _tags: list[tuple[int, str]] = field(default_factory=list)
+    """Style tags and where in the text they were written."""
+
+    @property
+    def as_written(self) -> str:
+        """The text with the style tags that the model wrote in it: what its history shows.
+
+        A tag of which no word was heard is left out.
+        """
+        out, begin = "", 0
+        for at, tag in self._tags:
+            if at < len(self.text):
+                out, begin = out + self.text[begin:at] + tag, at
+        return out + self.text[begin:]
 
     @property
     def groups(self) -> list[TokenGroup]:
@@ -139,6 +153,10 @@ class Answer:
         written = len(self.text)
         match event:
             case TextDelta():
+                if event.tags:
+                    # Space in front of the piece was written in front of its tags.
+                    space = len(event.text) - len(event.text.lstrip())
+                    self._tags.append((written + space, event.tags))
                 self.text += event.text
             case TokenGroup():
                 self._sound.append(_Sound(GROUP_MS, written, event))
@@ -177,7 +195,11 @@ class Answer:
         self._unheard = "", []
         self.truncated = True
         from_here = [replace(p, written=max(0, p.written - len(self.text))) for p in sound]
-        self.rest = Answer(item_id, text, self.read_aloud, started=True, _sound=from_here)
+        heard = len(self.text)
+        tags = [(at - heard, tag) for at, tag in self._tags if at >= heard]
+        self.rest = Answer(
+            item_id, text, self.read_aloud, started=True, _sound=from_here, _tags=tags
+        )
         return self.rest
 
 
