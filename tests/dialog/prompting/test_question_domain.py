@@ -1,4 +1,4 @@
-"""Which typed questions lie outside of what the shipped model was taught, and what is shown then."""
+"""Which typed questions lie outside of what the shipped model knows, and what is shown then."""
 
 from __future__ import annotations
 
