@@ -125,7 +125,7 @@ ALWAYS: Sequence[Target] = (
         needs=Needs(commands=NODE),
         again_s=240,
     ),
-    Target("test-published", 600, again_s=240),
+    Target("test-published", 780, again_s=400),
     Target("test-api", 300, ("build/test-api/.ready",)),
     Target("test-gpu", 900, needs=Needs(commands=(("nvidia-smi",),))),
 )
