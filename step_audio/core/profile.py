@@ -331,8 +331,11 @@ class Tools(Section):
     """A call that takes longer is bridged by `bridge`, spoken."""
     bridge: str = Field(default="One moment.", max_length=200)
     """Empty: nothing is said meanwhile."""
-    bridges: dict[LanguageCode, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict)
-    """The same in more languages: that of the conversation is taken, `bridge` where it has none."""
+    bridges: dict[
+        Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], Annotated[str, Field(max_length=200)]
+    ] = Field(default_factory=dict)
+    """The same in more languages, by their ISO 639-1 codes: that of the conversation is taken, as a
+    recognizer heard it or by its letters (en, ja, ko, zh), `bridge` where it has none."""
     wait_s: Positive = 4.0
     """The floor is given back after so long; the result is spoken when it comes."""
 

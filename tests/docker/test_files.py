@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from step_audio.cli import main
 from step_audio.cli.arguments import parser
 from step_audio.core.config import load_profile
 from step_audio.core.profile import WhisperSection
@@ -103,6 +104,22 @@ def test_the_commands_at_the_top_of_compose_files_give_what_is_asked(path: Path)
         if "ENGINE_GPUS" in values:
             cards = values["ENGINE_GPUS"].split(",")
             assert int(values["TP"]) == len(cards) == len(set(cards))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in COMPOSE if "TP:-" in p.read_text()], ids=lambda p: p.name
+)
+def test_the_plan_says_that_the_cards_of_a_compose_command_suffice(path: Path) -> None:
+    text = path.read_text()
+    profile = path.name.split(".")[1]
+    default = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    for given in _commands(path):
+        values = default | given
+        words = ["plan", "--profile", profile, "--gpu", "h100", "--count", values["TP"]]
+        words += ["--quantization", values.get("QUANTIZATION") or "bf16", "--sessions", "1"]
+        assert main(words) == 0, given
+        engine = ["engine", "--profile", profile, "--tp", values["TP"], "--dry-run"]
+        assert main(engine) == 0, given
 
 
 @pytest.mark.parametrize(
