@@ -305,7 +305,7 @@ build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
 
 # --- the pages: tables made from the code, links and commands checked, built into build/site ------
 
-.PHONY: docs docs-tables
+.PHONY: docs docs-tables docs-walk
 docs: $(VENV)/.dev-ready build/docs/.ready
 	build/docs/bin/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest tests/docs
@@ -313,6 +313,12 @@ docs: $(VENV)/.dev-ready build/docs/.ready
 
 docs-tables: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.docs.tables
+	$(BIN)/python -m tests.docs.log_lines
+
+# Runs what README and docs show, in a copy of the repository; a table of what ran and what needs
+# cards, a hub, Docker. About ten minutes. ARGS="--only voices": some pages.
+docs-walk: $(VENV)/.train-ready
+	@$(BIN)/python -m tests.docs.walk $(ARGS)
 
 build/docs/.ready: requirements/docs.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)
