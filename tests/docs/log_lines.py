@@ -75,8 +75,9 @@ def served(
     engine: Engine | None = None, settings: ServerSettings | None = None, **parts: Any
 ) -> Iterator[TestClient]:
     """Yield a client of a server whose other parts are made up."""
-    made = replace(services(ScriptedEngine([text_ids("Noon.")])), sound_decoder=InProcessDecoder())
-    made = replace(made, **({"engine": engine} if engine else {}), **parts)
+    made = services(ScriptedEngine([text_ids("Noon.")]))
+    made = replace(made, engine=engine or made.engine, sound_decoder=InProcessDecoder())
+    made = replace(made, **parts)
     app = create_app(Assistant(made), settings or ServerSettings())
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         client.headers["x-request-id"] = "mine-1"
