@@ -202,6 +202,20 @@ lock: | $(BIN)/python
 wheel: $(VENV)/.dev-ready
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
+# Source archive and wheel (made from that archive) as an index would get them; the wheel installed
+# and asked.
+.PHONY: test-package
+test-package: $(VENV)/.dev-ready build/package/.ready
+	rm -rf build/package/dist
+	build/package/bin/python -m build --no-isolation --outdir build/package/dist .
+	build/package/bin/twine check --strict build/package/dist/*
+	STEP_AUDIO_WHEEL="$$(ls $(abspath build/package/dist)/*.whl)" $(BIN)/python -m pytest tests/test_wheel.py
+
+build/package/.ready: requirements/package.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache

