@@ -101,6 +101,22 @@ export const settings = () => {
 };
 
 /**
+ * Move the sliders as a model asks for it; returns where they stand.
+ * @param {any} wished what is not named stays
+ * @returns {{speed: number, loudness: number}}
+ */
+export const setSpeech = (wished) => {
+  for (const id of ["speed", "loudness"]) {
+    if (wished?.[id] === undefined) continue;
+    if (!Number.isFinite(wished[id])) throw new Error(`${id} is not a number`);
+    field(id).value = String(wished[id]); // a slider keeps to its range
+    choose(id);
+  }
+  label();
+  return { speed: Number(value("speed")), loudness: Number(value("loudness")) };
+};
+
+/**
  * Say what has no effect.
  * @param {Record<string, any> | undefined} style of the session; servers other than ours have none
  */

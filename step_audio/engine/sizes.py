@@ -25,7 +25,11 @@ _BITS: Final[dict[Quantization, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers of a config; names as in `Step1Config`."""
+    """Numbers of a config; names as in `Step1Config`.
+
+    Attributes:
+        head: width of one head where it is not hidden / heads; 0: it is.
+    """
 
     hidden: int
     intermediate: int
@@ -34,12 +38,17 @@ class Sizes:
     layers: int
     vocab: int
     tied: bool = False
+    head: int = 0
+
+    @property
+    def _head(self) -> int:
+        return self.head or self.hidden // self.heads
 
     @property
     def layer_parameters(self) -> int:
         """Parameters of all layers: the part that quantisation shrinks."""
-        keys = self.hidden // self.heads * self.groups
-        each = 2 * self.hidden**2 + 2 * self.hidden * keys + 3 * self.hidden * self.intermediate
+        queries, keys = self._head * self.heads, self._head * self.groups
+        each = 2 * self.hidden * (queries + keys) + 3 * self.hidden * self.intermediate
         return self.layers * each
 
     @property
@@ -86,7 +95,7 @@ class Sizes:
 
         With more cards than groups each group is kept several times.
         """
-        keys = self.hidden // self.heads * max(self.groups, cards)
+        keys = self._head * max(self.groups, cards)
         return 2 * self.layers * keys * width
 
     def check_cards(self, cards: int, option: str) -> None:
@@ -138,3 +147,19 @@ PUBLISHED: Final[dict[str, Sizes]] = {
     "step-audio-tts-3b": Sizes(3072, 8192, 48, 4, 32, 74752),
 }
 """By the name under which the profiles serve them."""
+
+CHAT_MODELS: Final[dict[str, Sizes]] = {
+    "qwen2.5-7b": Sizes(3584, 18944, 28, 4, 28, 152064),
+    "qwen3-4b": Sizes(2560, 9728, 32, 8, 36, 151936, tied=True, head=128),
+    "qwen3-8b": Sizes(4096, 12288, 32, 8, 36, 151936, head=128),
+}
+"""Chat models that others serve, by how their names begin; numbers of their `config.json`."""
+
+WHISPERS: Final[dict[str, int]] = {
+    "base": 74_000_000,
+    "small": 244_000_000,
+    "medium": 769_000_000,
+    "large-v3": 1_550_000_000,
+    "large-v3-turbo": 809_000_000,
+}
+"""Parameters. Source: the model cards of openai/whisper-*."""

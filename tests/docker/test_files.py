@@ -13,6 +13,7 @@ import yaml
 from step_audio.cli import main
 from step_audio.cli.arguments import parser
 from step_audio.core.config import load_profile
+from step_audio.core.profile import WhisperSection
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE = sorted(DOCKER.glob("compose*.yaml"))
@@ -50,6 +51,21 @@ def test_commands_and_keys_of_a_service_are_known(
     profile = load_profile(args.profile)
     if name == "gateway" and "engine" in yaml.safe_load((DOCKER / file).read_text())["services"]:
         assert getattr(profile.engine, "url", None) == ("http://engine:8000",)
+
+
+def test_a_profile_that_hears_by_whisper_has_it_in_its_image() -> None:
+    step = (DOCKER / "steps" / "install-packages").read_text()
+    wanted = step.partition('if [ "${VARIANT:-cuda}" != cpu ] || [ -n "${WHISPER:-}" ]; then')[2]
+    assert "requirements/whisper.lock" in wanted.partition("fi")[0]
+    hearing = 0
+    for file, name, service in OURS:
+        if name != "gateway":
+            continue
+        profile = parser().parse_args([_filled(word) for word in service["command"]]).profile
+        if isinstance(load_profile(profile, {}).transcriber, WhisperSection):
+            args, hearing = service["build"]["args"], hearing + 1
+            assert args.get("VARIANT") == "cuda" or args.get("WHISPER"), file
+    assert hearing
 
 
 @pytest.mark.parametrize(("file", "name", "service"), OURS, ids=[f"{f}:{n}" for f, n, _ in OURS])

@@ -294,6 +294,7 @@ def test_the_header_of_warnings_is_bounded(connect: Connect) -> None:
         ({"numbers": False}, "Go to x dot org slash a for $5."),
         ({"addresses": "host"}, "Go to x dot org for five dollars."),
         ({"addresses": "omit"}, "Go to for five dollars."),
+        ({"input": "AT&amp;T", "markdown": False}, "AT and amp;T"),
         ({"markdown": None, "style_tags": None}, "Go to x dot org slash a for five dollars."),
     ],
 )

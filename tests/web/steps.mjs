@@ -25,6 +25,39 @@ export const steps = {
     return { ...sound, bubbles: await bubbles(page), timeline, playback, at_work };
   },
 
+  /** All of a conversation with a chat model: see tests/any_chat/test_conversation.py. */
+  async converse(browser) {
+    const line = await frail(browser.url);
+    const page = await browser.open(line.url);
+    const ask = async (sample, answers) => {
+      await page.click(`.sample:has-text("${sample}")`);
+      await answered(page, answers);
+    };
+    await microphone(page, QUESTION);
+    await page.click("#start");
+    await state(page, "listening");
+    await page.evaluate(() => window.speak());
+    await answered(page, 1);
+    await ask("spider", 2);
+    await type(page, "Speak slower, please.");
+    await answered(page, 3);
+    const speed = await page.inputValue("#speed");
+    const calls = await page.locator(".call").allInnerTexts();
+    line.breakAfter(60_000);
+    await ask("Hello", 4);
+    await page.click('.sample:has-text("London")');
+    await page.waitForFunction(() => document.querySelectorAll(".bubble.assistant .timeline").length === 5);
+    const before = await page.evaluate(() => window.heard.loudS);
+    await sounded(page, before + 0.7);
+    await page.evaluate(() => window.speak());
+    await page.waitForSelector(".interrupted .mark");
+    await answered(page, 6);
+    const parts = await page.textContent("#parts");
+    await shot(page, "chat-wide");
+    line.close();
+    return { breaks: line.breaks(), speed, calls, parts, bubbles: await bubbles(page) };
+  },
+
   /** Somebody speaks into a long answer. */
   async interrupt(browser) {
     const page = await browser.open();

@@ -1,4 +1,4 @@
-"""Which typed questions lie outside of what the shipped model was taught, and what is shown then."""
+"""Which typed questions lie outside of what the shipped model knows, and what is shown then."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_words_that_may_be_any_are_not_judged(
 
 
 def test_a_number_is_one_mark_and_the_words_of_a_long_text_are_bounded() -> None:
-    assert marked_words("two hundred and six".split(), frozenset({"two", "hundred", "six"})) == [
+    assert marked_words(["two", "hundred", "and", "six"], frozenset({"two", "hundred", "six"})) == [
         *("<", "#", "and", "#", ">"),
     ]
     known = QuestionDomain({"<": frozenset({"a", ">"}), "a": frozenset({"a", ">"})}, declined="no")
