@@ -272,6 +272,20 @@ lock: | $(BIN)/python
 wheel: $(VENV)/.dev-ready
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
 
+# Source archive and wheel (made from that archive) as an index would get them; the wheel installed
+# and asked.
+.PHONY: test-package
+test-package: $(VENV)/.dev-ready build/package/.ready
+	rm -rf build/package/dist
+	build/package/bin/python -m build --no-isolation --outdir build/package/dist .
+	build/package/bin/twine check --strict build/package/dist/*
+	STEP_AUDIO_WHEEL="$$(ls $(abspath build/package/dist)/*.whl)" $(BIN)/python -m pytest tests/test_wheel.py
+
+build/package/.ready: requirements/package.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
@@ -385,7 +399,7 @@ build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
 
 # --- the pages: tables made from the code, links and commands checked, built into build/site ------
 
-.PHONY: docs docs-tables
+.PHONY: docs docs-tables docs-walk
 docs: $(VENV)/.dev-ready build/docs/.ready
 	build/docs/bin/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest tests/docs
@@ -393,6 +407,12 @@ docs: $(VENV)/.dev-ready build/docs/.ready
 
 docs-tables: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.docs.tables
+	$(BIN)/python -m tests.docs.log_lines
+
+# Runs what README and docs show, in a copy of the repository; a table of what ran and what needs
+# cards, a hub, Docker. About ten minutes. ARGS="--only voices": some pages.
+docs-walk: $(VENV)/.train-ready
+	@$(BIN)/python -m tests.docs.walk $(ARGS)
 
 build/docs/.ready: requirements/docs.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)

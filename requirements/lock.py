@@ -9,6 +9,7 @@ ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
 peers.lock   the pipeline that `make bench-peers` compares with, in an environment of its own
+package.lock what `make test-package` builds and checks the package with, likewise
 docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
@@ -37,6 +38,8 @@ kubernetes-validate==1.37.0  # brings the schemas
 """
 PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
 ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock")
+PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
+ALONE = ("vllm.lock", "docs.lock", "docker.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
@@ -114,6 +117,7 @@ def main() -> None:
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         peers = resolve_alone(PEERS, kept, _present("peers.lock"))
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
+        package = resolve_alone(PACKAGE, kept, (HERE / "package.lock").read_text())
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}
@@ -128,6 +132,8 @@ def main() -> None:
     write("peers.lock", peers, about)
     about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
+    about = "What `make test-package` needs. For an environment of its own."
+    write("package.lock", package, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 

@@ -126,6 +126,7 @@ ALWAYS: Sequence[Target] = (
         again_s=240,
     ),
     Target("test-published", 780, again_s=400),
+    Target("test-package", 240, ("build/package/.ready",)),
     Target("test-api", 300, ("build/test-api/.ready",)),
     Target("test-gpu", 900, needs=Needs(commands=(("nvidia-smi",),))),
 )
