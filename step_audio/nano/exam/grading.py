@@ -17,7 +17,7 @@ from step_audio.eval.wer import exact, in_order, normalise, word_error_rate
 from step_audio.nano.domain import QaSample
 from step_audio.nano.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.nano.exam.bars import Score
-from step_audio.nano.exam.intervals import rate_interval, share_interval
+from step_audio.eval.intervals import rate_interval, share_interval
 from step_audio.nano.exam.judge import Ear, in_words
 from step_audio.nano.exam.questions import ExamQuestion
 
