@@ -147,7 +147,7 @@ class RealtimeExaminee:
             if not (calls and answers_calls):
                 break
             for call in calls:
-                output = {"type": "function_call_output", "call_id": call.id, "output": "{}"}
+                output = {"type": "function_call_output", "call_id": call.call_id, "output": "{}"}
                 await _send(socket, {"type": "conversation.item.create", "item": output})
         return answer.record()
 

@@ -124,13 +124,13 @@ class RestExaminee:
                 audio={"voice": self._voice, "format": "wav"},
             )
             sound = message.get("audio")
-            pcm, rate_hz = None, 24_000
+            spoken = None
             text = str(message.get("content") or "")
             if isinstance(sound, Mapping) and sound.get("data"):
-                pcm, rate_hz = _decoded(_unpacked(str(sound["data"])))
+                spoken = _decoded(_unpacked(str(sound["data"])))
                 text = str(sound.get("transcript") or text)
             messages.append({"role": "assistant", "content": text})
-            records.append(_record("", text, message, pcm, rate_hz, asked_s))
+            records.append(_record(("", text), message, spoken, time.monotonic() - asked_s))
         return records
 
     async def _in_steps(
@@ -147,8 +147,8 @@ class RestExaminee:
             message = await self._complete(messages, tools)
             text = str(message.get("content") or "")
             messages.append({"role": "assistant", "content": text})
-            pcm, rate_hz = await self.speak(text, None, "") if text else (None, 24_000)
-            records.append(_record(heard, text, message, pcm, rate_hz, asked_s))
+            spoken = await self.speak(text, None, "") if text else None
+            records.append(_record((heard, text), message, spoken, time.monotonic() - asked_s))
         return records
 
     async def _complete(
@@ -223,21 +223,16 @@ class _Refused(ExamineeFailed):
 
 
 def _record(
-    heard: str,
-    text: str,
-    message: Mapping[str, Any],
-    pcm: Pcm | None,
-    rate_hz: int,
-    asked_s: float,
+    words: tuple[str, str], message: Mapping[str, Any], sound: tuple[Pcm, int] | None, took_s: float
 ) -> AnswerRecord:
-    took_s = time.monotonic() - asked_s
-    record = AnswerRecord(heard, text, tuple(_calls(message)))
-    if pcm is None:
-        return record
-    # Sound that comes whole is heard when it is there.
-    return AnswerRecord(
-        heard, text, record.calls, pcm, rate_hz, took_s * 1000, took_s / (len(pcm) / rate_hz)
-    )
+    """Return an answer of (heard, text). Sound that comes whole is heard when it is there."""
+    heard, text = words
+    calls = tuple(_calls(message))
+    if sound is None:
+        return AnswerRecord(heard, text, calls)
+    pcm, rate_hz = sound
+    rtf = took_s / (len(pcm) / rate_hz)
+    return AnswerRecord(heard, text, calls, pcm, rate_hz, took_s * 1000, rtf)
 
 
 def _calls(message: Mapping[str, Any]) -> list[ToolCall]:

@@ -52,6 +52,18 @@ FIGURES: Final[dict[str, FigureKind]] = {
     "consistency": FigureKind("errors of the sound against its text %", higher_is_better=False),
     "similarity": FigureKind("speaker similarity", 1.0),
     "dnsmos": FigureKind("DNSMOS 1 to 5", 1.0),
+    "cut_off": FigureKind("spoken into before the end %", higher_is_better=False),
+    "ended_early": FigureKind("turn ended before the end %", higher_is_better=False),
+    "answered": FigureKind("turns answered %"),
+    "obeyed": FigureKind("interruptions obeyed %"),
+    "ridden_out": FigureKind("backchannels ridden out %"),
+    "after_silence": FigureKind("answered after silence %"),
+    "unprompted": FigureKind("spoke unprompted in silence %", higher_is_better=False),
+    "end_of_turn_ms": FigureKind("end of speech to end of turn, ms", 1.0, False),
+    "response_ms": FigureKind("end of speech to first sound, ms", 1.0, False),
+    "interruption_ms": FigureKind("interruption to silence, ms", 1.0, False),
+    "resume_ms": FigureKind("end of backchannel to going on, ms", 1.0, False),
+    "after_silence_ms": FigureKind("after silence: end of speech to sound, ms", 1.0, False),
 }
 
 
