@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
     from step_audio.voices.making import SpeakerEncoderPort
 
 _ENCODER_HZ: Final = 16_000
-_START_S: Final = 600.0
-"""So long the server of a profile may load."""
 _TOOLS: Final = {
     "get_date_time": "Return the date and the time of day.",
     "get_weather": "Return the weather of a place.",
@@ -120,7 +114,7 @@ async def _run(
 
     examinee, encoder, panel = who
     ear = open_ear(args.ear)
-    run = Run(output, loaded.items, _shown)
+    run = Run(output, loaded.items, shown)
     run.begin(facts, retry_failed=args.retry_failed)
     try:
         await run.answer_all(examinee, _tools(str(facts["set"])))
@@ -249,9 +243,9 @@ def _panel(args: argparse.Namespace) -> JudgePanel | None:
 
 
 @contextmanager
-def _shown(total: int, what: str) -> Iterator[Callable[[], object]]:
+def shown(total: int, what: str) -> Iterator[Callable[[], object]]:
     """Show a progress bar on standard error."""
     from tqdm import tqdm  # noqa: PLC0415
 
-    with tqdm(total=total, desc=what, mininterval=1.0, disable=total == 0) as shown:
-        yield shown.update
+    with tqdm(total=total, desc=what, mininterval=1.0, disable=total == 0) as bar:
+        yield bar.update

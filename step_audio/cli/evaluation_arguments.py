@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from step_audio.cli.evaluation import compare, evaluate, evaluate_all, turns
+from step_audio.cli.evaluation import compare, evaluate, evaluate_all
+from step_audio.cli.evaluation_turns import turns
 
 Add = Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
 
