@@ -1,4 +1,4 @@
-"""Small sets in the published layouts, spoken by natural voices, of questions that nano may answer."""
+"""Small sets in the published layouts, spoken by natural voices: questions that nano may know."""
 
 from __future__ import annotations
 

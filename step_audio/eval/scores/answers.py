@@ -14,13 +14,13 @@ from step_audio.eval.scores.normalisers import chinese_units, is_chinese, whispe
 
 _LETTER: Final = (
     re.compile(
-        r"\b(?:answer|option|choice)(?: is| would be| should be|:)*\s*\(?([A-Da-d])\)?(?!\w)"
+        r"\b(?i:answer|option|choice)(?: is| would be| should be|:)*\s*\(?([A-Da-d])\)?(?!\w)"
     ),
     re.compile(r"\(([A-D])\)"),
-    re.compile(r"^\s*([A-Da-d])(?=[\s.):,]|$)"),
+    re.compile(r"^\s*([A-Da-d])(?=[.):,]|\s*$)"),
     re.compile(r"\b([B-D])(?=[\s.):,]|$)"),
 )
-"""The first that fits decides; a lone "A" is an article and counts at the beginning alone."""
+"""The first that fits decides; "A" without a mark behind it is an article."""
 
 _REFUSALS: Final = (
     "sorry",
