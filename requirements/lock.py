@@ -4,6 +4,7 @@ torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Tri
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+eval.lock    what public evaluation sets are read and scored with on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
@@ -35,6 +36,7 @@ kubernetes-validate==1.37.0  # brings the schemas
 """
 ALONE = ("vllm.lock", "docs.lock", "docker.lock")
 """For environments of their own: other versions than ours do no harm there."""
+EXTRAS = ("dev", "train", "eval", "whisper")
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
@@ -100,7 +102,7 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper")}
+        extras = {extra: resolve(extra, kept, present) for extra in EXTRAS}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
     finally:

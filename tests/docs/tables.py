@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
+from step_audio.eval.sets.catalogue import SETS
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -221,6 +222,20 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def evaluation_sets() -> str:
+    """Return the sets of `eval` and the names by which their columns are known."""
+    rows = (
+        (f"`{spec.name}`", spec.source, _columns(spec.columns), spec.unsure)
+        for spec in SETS.values()
+    )
+    return _table(("set", "published", "columns", "not seen, so guessed"), rows)
+
+
+def _columns(columns: Mapping[str, tuple[str, ...]]) -> str:
+    told = [f"{what}: {' '.join(f'`{name}`' for name in names)}" for what, names in columns.items()]
+    return "; ".join(told) or "files of text"
+
+
 def _code(text: str) -> str:
     shown = text.replace("\n", "⏎").strip()
     return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
@@ -238,6 +253,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "server-events": server_events,
     "measures": measures,
     "rules": rules,
+    "eval-sets": evaluation_sets,
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -23,7 +23,8 @@ class SetSpec:
         source: where it is published.
         load: files to items. Raises InputError: not this set's layout.
         signs: ends of paths by which the set is known in a folder of that or another name.
-        judged: whether a language model judges its answers.
+        columns: names that are known for each column, the first that is there is taken.
+        unsure: which of them nobody here has seen in the set.
     """
 
     name: str
@@ -31,13 +32,17 @@ class SetSpec:
     source: str
     load: Callable[[SetFiles], LoadedSet]
     signs: tuple[str, ...] = ()
-    judged: bool = False
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unsure: str = ""
 
 
 def _questions(name: str, title: str, source: str) -> SetSpec:
+    known = spoken_questions.QUESTIONS[name]
+    columns = {"question": known.question, "answer": known.answer, "audio": spoken_questions.AUDIO}
     load = partial(spoken_questions.questions, name=name)
-    folder = spoken_questions.QUESTIONS[name].folder
-    return SetSpec(name, title, source, load, (f"{folder}/{folder}.csv",), judged=True)
+    signs = (f"{known.folder}/{known.folder}.csv",)
+    unsure = "the form of lists of answers" if len(known.answer) > 1 else ""
+    return SetSpec(name, title, source, load, signs, columns, unsure)
 
 
 _BENCH: Final = "hub: baichuan-inc/OpenAudioBench"
@@ -50,14 +55,16 @@ SETS: Final[dict[str, SetSpec]] = {
             "hub: stepfun-ai/StepEval-Audio-360",
             dialogues.stepeval_360,
             ("audios.tar.gz",),
-            judged=True,
+            dialogues.NAMES,
+            "all, and the layout in the archive",
         ),
         SetSpec(
             "stepeval-paralinguistic",
             "StepEval-Audio-Paralinguistic",
             "hub: stepfun-ai/StepEval-Audio-Paralinguistic",
             dialogues.paralinguistic,
-            judged=True,
+            columns=dialogues.PARALINGUISTIC,
+            unsure="all but audio, task_name, task_answer, which a copy of it has",
         ),
         SetSpec(
             "stepeval-toolcall",
@@ -65,6 +72,11 @@ SETS: Final[dict[str, SetSpec]] = {
             "hub: stepfun-ai/StepEval-Audio-Toolcall",
             dialogues.toolcall,
             ("get_weather_positive.jsonl",),
+            {
+                **{k: dialogues.NAMES[k] for k in ("turns", "role", "text", "audio")},
+                **dialogues.CALL,
+            },
+            "all, and the tools' schemas",
         ),
         _questions(
             "llama-questions", "LLaMA Questions", f"hub: fixie-ai/llama-questions; {_BENCH}"
@@ -78,7 +90,8 @@ SETS: Final[dict[str, SetSpec]] = {
             "VoiceBench",
             "hub: hlt-lab/voicebench",
             spoken_questions.voicebench,
-            judged=True,
+            columns=spoken_questions.VOICEBENCH_COLUMNS,
+            unsure="that a configuration is a folder, and a split the beginning of a file's name",
         ),
         SetSpec(
             "uro-bench",
@@ -86,7 +99,8 @@ SETS: Final[dict[str, SetSpec]] = {
             "hub: Honggao/URO-Bench",
             spoken_questions.uro_bench,
             ("URO-Bench-data.zip", "URO-Bench-mini.zip"),
-            judged=True,
+            spoken_questions.URO_BENCH,
+            "that a set with target_text is judged Yes or No, one without it 1 to 5",
         ),
         SetSpec(
             "big-bench-audio",
@@ -94,6 +108,8 @@ SETS: Final[dict[str, SetSpec]] = {
             "hub: ArtificialAnalysis/big_bench_audio",
             spoken_questions.big_bench_audio,
             ("data/question_0.mp3",),
+            spoken_questions.BIG_BENCH,
+            "all but audio",
         ),
         SetSpec(
             "librispeech",
@@ -111,7 +127,11 @@ SETS: Final[dict[str, SetSpec]] = {
         ),
         SetSpec("aishell-2", "AISHELL-2", "aishelltech.com", recognition.aishell_2, ("/wav.scp",)),
         SetSpec(
-            "wenetspeech", "WenetSpeech", "hub: wenet-e2e/wenetspeech", recognition.wenetspeech
+            "wenetspeech",
+            "WenetSpeech",
+            "hub: wenet-e2e/wenetspeech",
+            recognition.wenetspeech,
+            columns=recognition.WENETSPEECH,
         ),
         SetSpec(
             "seed-tts",

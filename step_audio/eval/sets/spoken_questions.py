@@ -73,6 +73,21 @@ VOICEBENCH: Final[Mapping[str, str]] = {
 }
 """Configuration to scoring."""
 
+VOICEBENCH_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "prompt": ("prompt", "instruction", "question"),
+    "audio": AUDIO,
+    "reference": ("reference", "answer", "output"),
+    "key": ("key", "id"),
+}
+
+URO_BENCH: Final[Mapping[str, tuple[str, ...]]] = {
+    "sound": ("source_wav",),
+    "question": ("source_text",),
+    "answer": ("target_text",),
+    "rounds": ("dialogue",),
+    "id": ("id",),
+}
+
 BIG_BENCH: Final[Mapping[str, tuple[str, ...]]] = {
     "audio": ("file_name", "audio"),
     "answer": ("official_answer", "answer", "target"),
@@ -132,10 +147,10 @@ def voicebench(files: SetFiles) -> LoadedSet:
 
 
 def _instructions(files: SetFiles, table: Table, config: str) -> LoadedSet:
-    prompt = table.column("the prompt", ("prompt", "instruction", "question"))
-    audio = table.column("the sound", AUDIO)
-    reference = table.optional(("reference", "answer", "output"))
-    key = table.optional(("key", "id"))
+    prompt = table.column("the prompt", VOICEBENCH_COLUMNS["prompt"])
+    audio = table.column("the sound", VOICEBENCH_COLUMNS["audio"])
+    reference = table.optional(VOICEBENCH_COLUMNS["reference"])
+    key = table.optional(VOICEBENCH_COLUMNS["key"])
     split = re.split("[-.]", PurePosixPath(table.name).name)[0]
 
     def make(row: Row, at: int) -> Item:
