@@ -107,25 +107,25 @@ async def _run(
     facts: dict[str, Any],
     who: tuple[Examinee, tuple[str, SpeakerEncoderPort] | None, JudgePanel | None],
 ) -> str:
-    from step_audio.eval.ears import open_ear  # noqa: PLC0415
     from step_audio.eval.page import write_page  # noqa: PLC0415
+    from step_audio.eval.recognizers import open_recognizer  # noqa: PLC0415
     from step_audio.eval.report import Judged, make_report, markdown  # noqa: PLC0415
     from step_audio.eval.runs import Run  # noqa: PLC0415
 
     examinee, encoder, panel = who
-    ear = open_ear(args.ear)
+    recognizer = open_recognizer(args.recognizer)
     run = Run(output, loaded.items, shown)
     run.begin(facts, retry_failed=args.retry_failed)
     try:
         await run.answer_all(examinee, _tools(str(facts["set"])))
     finally:
         await examinee.aclose()
-    heard = None if ear is None else await asyncio.to_thread(run.hear_all, ear)
+    heard = None if recognizer is None else await asyncio.to_thread(run.hear_all, recognizer)
     measures = await asyncio.to_thread(_measured, args, run, examinee, encoder)
     if panel is not None:
         judge = partial(run.judge_all, panel, heard, send_audio=args.send_audio)
         await asyncio.to_thread(judge, workers=args.judge_places)
-    judged = Judged(heard, ear.name if ear else "", panel, measures, args.send_audio)
+    judged = Judged(heard, recognizer.name if recognizer else "", panel, measures, args.send_audio)
     report = make_report(run, facts, loaded.broken, judged)
     print(write_page(run, report))
     return markdown(report)

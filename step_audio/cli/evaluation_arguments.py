@@ -64,7 +64,7 @@ def _run(command: argparse.ArgumentParser, output: str) -> None:
     )
     group = command.add_argument_group("judging")
     group.add_argument(
-        "--ear",
+        "--recognizer",
         default="whisper",
         help="who hears the answers: none, whisper, whisper:MODEL, paraformer, http://HOST/v1#MODEL",
     )

@@ -169,7 +169,7 @@ def _differs(paper: PublishedFigure, runs: Sequence[ComparedRun]) -> bool:
     if paper.figure in _JUDGED:
         return any(_plain(str(run.report["judge"])) != _plain(paper.by) for run in runs)
     if paper.by:
-        used = [*(str(run.report["ear"]) for run in runs)]
+        used = [*(str(run.report["recognizer"]) for run in runs)]
         used += [str(m) for run in runs for m in run.report.get("measures", ())]
         return all(_plain(paper.by) not in _plain(name) for name in used)
     return False
@@ -177,7 +177,7 @@ def _differs(paper: PublishedFigure, runs: Sequence[ComparedRun]) -> bool:
 
 def _notes(name: str, runs: Sequence[ComparedRun]) -> list[str]:
     notes = []
-    for what, told in (("judge", "judges"), ("ear", "recognisers")):
+    for what, told in (("judge", "judges"), ("recognizer", "recognisers")):
         used = {run.label: str(run.report[what]) or "none" for run in runs}
         if len(set(used.values())) > 1:
             listed = ", ".join(f"{label}: {value}" for label, value in used.items())

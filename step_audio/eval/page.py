@@ -141,7 +141,7 @@ def _facts(report: Mapping[str, Any]) -> str:
         "failed (count as the lowest)": report["failed"],
         "without their sound": report["missing_sounds"],
         "broken rows": report["broken_rows"],
-        "recogniser": report["ear"] or "none",
+        "recogniser": report["recognizer"] or "none",
         "judge": report["judge"] or "none",
     }
     rows = [[html.escape(key), html.escape(str(value))] for key, value in shown.items()]

@@ -29,14 +29,14 @@ class Judged:
 
     Attributes:
         heard: what the recogniser heard of each sound; None: nobody listened.
-        ear: its name.
+        recognizer: its name.
         panel: the judges; None: nobody was asked.
         measures: name of a measure to its figures by item.
         send_audio: whether the judge heard the sounds too.
     """
 
     heard: Mapping[str, str] | None = None
-    ear: str = ""
+    recognizer: str = ""
     panel: JudgePanel | None = None
     measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     send_audio: bool = False
@@ -126,7 +126,7 @@ def make_report(
     unscored = {rule.unscored for i in run.items if (rule := RULES[i.scoring]).unscored}
     report = {
         **facts,
-        "ear": judged.ear,
+        "recognizer": judged.recognizer,
         "judge": "" if judged.panel is None else judged.panel.endpoint.model,
         "measures": list(judged.measures),
         "items": len(run.items),
@@ -244,7 +244,9 @@ def _summary(report: Mapping[str, Any]) -> str:
         f" {report['broken_rows']} broken rows (they do not count)."
     ]
     parts.append(
-        f"Sounds heard by {report['ear']}." if report["ear"] else "Nobody heard the sounds."
+        f"Sounds heard by {report['recognizer']}."
+        if report["recognizer"]
+        else "Nobody heard the sounds."
     )
     if report["judge"]:
         parts.append(f"Judged by {report['judge']}; figures of other judges do not compare.")

@@ -31,7 +31,6 @@ from step_audio.core.json_lines import RowWriter, read_rows, write_rows
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import Pcm, ToolCall
 from step_audio.data.manifest import content_id
-from step_audio.eval.ears import Ear
 from step_audio.eval.examinee import (
     AnswerRecord,
     AskedTurn,
@@ -39,9 +38,10 @@ from step_audio.eval.examinee import (
     ExamineeBusy,
     ExamineeGone,
 )
-from step_audio.eval.scores.judges import Asked, JudgePanel
+from step_audio.eval.recognizers import AnswerRecognizer
+from step_audio.eval.scores.judges import JudgedAnswer, JudgePanel
 from step_audio.eval.scores.rules import RULES, Said, due_call
-from step_audio.eval.sets.items import Item, SoundMissing
+from step_audio.eval.sets.items import Item, RecordingMissing
 
 RUN: Final = "run.json"
 ANSWERS: Final = "answers.jsonl"
@@ -144,7 +144,7 @@ class Run:
             sounds = await asyncio.to_thread(
                 lambda: [None if turn.sound is None else turn.sound.read() for turn in item.turns]
             )
-        except (SoundMissing, AudioError) as error:
+        except (RecordingMissing, AudioError) as error:
             return row | {"missing": True, "error": f"{error.code}: {error}"}
         for _ in range(_MOST_WAITS):
             try:
@@ -178,7 +178,7 @@ class Run:
             "rtf": _rounded(last.rtf, 3),
         }
 
-    def hear_all(self, ear: Ear) -> dict[str, str]:
+    def hear_all(self, recognizer: AnswerRecognizer) -> dict[str, str]:
         """Let a recogniser hear every sound that it has not; return what it heard of each item.
 
         Raises:
@@ -195,12 +195,19 @@ class Run:
         ):
             for item in spoken:
                 path = self.folder / answers[item.id]["sound"]
-                key = content_id(item.id, ear.name, _digest(path))
+                key = content_id(item.id, recognizer.name, _digest(path))
                 if key not in known:
                     pcm, rate_hz = _loud(path)
                     language = item.language or "en"
-                    known[key] = ear.hear(pcm, rate_hz, language) if len(pcm) else ""
-                    out.add({"key": key, "id": item.id, "ear": ear.name, "text": known[key]})
+                    known[key] = recognizer.hear(pcm, rate_hz, language) if len(pcm) else ""
+                    out.add(
+                        {
+                            "key": key,
+                            "id": item.id,
+                            "recognizer": recognizer.name,
+                            "text": known[key],
+                        }
+                    )
                 heard[item.id] = known[key]
                 tick()
         return heard
@@ -239,7 +246,7 @@ class Run:
         """
         known = {row["key"] for row in read_rows(self.folder / JUDGEMENTS)}
         answers = self.answers()
-        wanted: dict[str, tuple[str, str, Asked]] = {}
+        wanted: dict[str, tuple[str, str, JudgedAnswer]] = {}
         for item in self.items:
             row = answers.get(item.id)
             if row is None or row["error"]:
@@ -254,7 +261,7 @@ class Run:
             self.progress(len(wanted), "judged") as tick,
         ):
 
-            def judge(one: tuple[str, tuple[str, str, Asked]]) -> None:
+            def judge(one: tuple[str, tuple[str, str, JudgedAnswer]]) -> None:
                 key, (item_id, shape, asked) = one
                 verdict, said = panel.judge(shape, asked)
                 told = None if verdict is None else dict(verdict)
@@ -271,7 +278,7 @@ class Run:
         heard: dict[str, str] | None,
         *,
         send_audio: bool,
-    ) -> list[tuple[str, Asked]]:
+    ) -> list[tuple[str, JudgedAnswer]]:
         """Return what judges are asked of one answer: of its text first, then of its sound."""
         rule = RULES[item.scoring]
         texts = [str(text) for text in row["texts"]] or [""]
@@ -290,7 +297,7 @@ class Run:
         return [
             (
                 shape,
-                Asked(
+                JudgedAnswer(
                     item.category,
                     f"{before}\nAssistant: {answer}" if shape == "stepeval" else before,
                     item.turns[-1].text or "(spoken)",

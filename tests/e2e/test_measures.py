@@ -44,7 +44,7 @@ def test_a_set_of_two_turns_is_answered_heard_and_judged(tmp_path: Path) -> None
     (tmp_path / "data" / "test.jsonl").write_text(json.dumps(row) + "\n")
     out = tmp_path / "out"
     with serving(lambda body: '{"factuality": 1, "relevance": 0, "chat": 2}') as endpoint:
-        judge = ["--judge-url", endpoint.url, "--judge-model", "judge", "--ear", "none"]
+        judge = ["--judge-url", endpoint.url, "--judge-model", "judge", "--recognizer", "none"]
         command = ["eval", "stepeval-360", str(tmp_path), "-o", str(out), *judge]
         assert step_audio(command) == 0
     report = json.loads((out / "report.json").read_text())

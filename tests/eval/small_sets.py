@@ -79,7 +79,7 @@ def stepeval(folder: Path) -> Path:
     for at, (category, several) in enumerate(
         (("Logical Reasoning", (0, 1)), ("Language Ability", (2,)))
     ):
-        turns = []
+        turns: list[dict[str, str | None]] = []
         for number in several:
             question = QUESTIONS[number][0]
             name = f"{at}_{number}.wav"

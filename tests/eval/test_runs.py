@@ -28,7 +28,7 @@ from step_audio.eval.runs import ANSWERS, Run, file_name
 from step_audio.eval.scores.judges import JudgePanel
 from step_audio.eval.scores.marks import FIGURES
 from step_audio.eval.sets.catalogue import SETS
-from step_audio.eval.sets.items import Item, Sound, SoundMissing, UserTurn
+from step_audio.eval.sets.items import Item, RecordingMissing, Sound, UserTurn
 from tests.eval.test_sets import WAV
 
 pytest.importorskip("whisper_normalizer", reason="needs the extra `eval`")
@@ -37,7 +37,7 @@ RATE = 16_000
 
 
 def gone() -> bytes:
-    raise SoundMissing("gone.wav")
+    raise RecordingMissing("gone.wav")
 
 
 def questions(count: int = 12) -> list[Item]:
@@ -102,7 +102,7 @@ class Reckoner:
 
 
 class Counter:
-    """An ear that knows a sound by its length, and mishears three."""
+    """An recognizer that knows a sound by its length, and mishears three."""
 
     name = "counter"
 
@@ -135,14 +135,14 @@ FACTS = {"set": "llama-questions", "title": "LLaMA Questions", "examinee": "reck
 def whole_run(
     folder: Path, examinee: Reckoner, judge: RightOrWrong | None = None
 ) -> dict[str, Any]:
-    run, ear = Run(folder, questions()), Counter()
+    run, recognizer = Run(folder, questions()), Counter()
     run.begin(FACTS)
     asyncio.run(run.answer_all(examinee))
-    heard = run.hear_all(ear)
+    heard = run.hear_all(recognizer)
     panel = None if judge is None else JudgePanel(judge)
     if panel is not None:
         run.judge_all(panel, heard, send_audio=False)
-    report = make_report(run, FACTS, ["row 9: empty"], Judged(heard, ear.name, panel))
+    report = make_report(run, FACTS, ["row 9: empty"], Judged(heard, recognizer.name, panel))
     write_page(run, report)
     return report
 

@@ -11,7 +11,7 @@ import pytest
 from step_audio.core.error_rates import edits
 from step_audio.core.types import ToolCall
 from step_audio.eval.scores.answers import chosen_letter, closed_answer, contains, refuses
-from step_audio.eval.scores.judges import SHAPES, Asked, JudgePanel
+from step_audio.eval.scores.judges import SHAPES, JudgedAnswer, JudgePanel
 from step_audio.eval.scores.marks import FIGURES, Mark, figure_rows
 from step_audio.eval.scores.normalisers import ERROR_RULES
 from step_audio.eval.scores.rules import RULES, Said, consistency
@@ -171,7 +171,7 @@ class Scripted:
         return self._replies.pop(0)
 
 
-ASKED = Asked("Sing", "Person: hm", "hm?", "{reference} la", "do; re")
+ASKED = JudgedAnswer("Sing", "Person: hm", "hm?", "{reference} la", "do; re")
 
 
 def test_three_verdicts_are_averaged_and_those_that_are_none_left_out() -> None:

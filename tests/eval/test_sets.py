@@ -21,7 +21,7 @@ from step_audio.core.errors import AudioError, InputError
 from step_audio.core.types import Pcm
 from step_audio.eval.sets.catalogue import SETS, load_set, sets_in
 from step_audio.eval.sets.files import SetFiles
-from step_audio.eval.sets.items import Item, LoadedSet, SoundMissing
+from step_audio.eval.sets.items import Item, LoadedSet, RecordingMissing
 
 RATE = 16_000
 
@@ -82,7 +82,7 @@ def heard(item: Item) -> int:
 def missing(item: Item) -> str:
     spoken = item.turns[-1].sound
     assert spoken is not None
-    with pytest.raises(SoundMissing, match="fetch its sounds") as error:
+    with pytest.raises(RecordingMissing, match="fetch its sounds") as error:
         spoken.read()
     return str(error.value)
 

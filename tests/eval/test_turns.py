@@ -16,7 +16,7 @@ from step_audio.eval.compare import markdown as compared
 from step_audio.eval.compare import open_runs
 from step_audio.eval.examinee import ExamineeGone
 from step_audio.eval.turns.run import hold_all
-from step_audio.eval.turns.scripts import Script, read_scripts
+from step_audio.eval.turns.scripts import ScriptedDialogue, read_scripts
 from step_audio.eval.turns.timeline import Sounded, Timeline, figures
 from tests.fakes import ScriptedEngine, services, text_ids
 from tests.server.loopback import serving
@@ -129,7 +129,7 @@ def test_dialogues_on_a_server_are_held_once_and_compared(tmp_path: Path) -> Non
     """The fake engine answers at once; the energy of a tone is what turn detection hears."""
     parts = services(ScriptedEngine([text_ids("hello")] * 8))
     nothing = np.zeros(0, np.float32)
-    scripts = [Script("1", "end_of_turn", burst(0.6), nothing)]
+    scripts = [ScriptedDialogue("1", "end_of_turn", burst(0.6), nothing)]
     facts = {"set": "turns", "title": "Turns", "examinee": "fake"}
     with serving(parts) as port:
         url = f"ws://127.0.0.1:{port}/v1/realtime"

@@ -134,7 +134,7 @@ SHAPES: Final[Mapping[str, JudgeShape]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class JudgedAnswer:
     """What a judge is told of one answer.
 
     Attributes:
@@ -173,14 +173,14 @@ class JudgePanel:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {file}: {error}") from None
 
-    def key(self, shape: str, asked: Asked) -> str:
+    def key(self, shape: str, asked: JudgedAnswer) -> str:
         """Return what changes when the judgement might: the model, the prompt, what is asked."""
         heard = "" if asked.sound is None else asked.sound.name
         prompt = self.prompt(SHAPES[shape].prompt)
         texts = (asked.category, asked.conversation, asked.answer, asked.reference, heard)
         return content_id(self.endpoint.model, shape, prompt, *texts)
 
-    def judge(self, shape: str, asked: Asked) -> tuple[Verdict | None, list[str]]:
+    def judge(self, shape: str, asked: JudgedAnswer) -> tuple[Verdict | None, list[str]]:
         """Return the verdict, None for an invalid one, and every completion.
 
         Raises:
@@ -200,7 +200,7 @@ class JudgePanel:
                     break
         return _combined(verdicts, kind.combine), said
 
-    def _content(self, prompt: str, asked: Asked) -> Any:
+    def _content(self, prompt: str, asked: JudgedAnswer) -> Any:
         parts = {
             "category": asked.category,
             "conversation": asked.conversation,

@@ -67,6 +67,9 @@ FIGURES: Final[dict[str, FigureKind]] = {
 }
 
 
+_RATES: Final = frozenset({"wer", "cer", "consistency"})
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What one item adds to one figure.
@@ -140,6 +143,7 @@ def _figure(category: str, marks: Sequence[Mark]) -> FigureRow:
 
 def _interval(marks: Sequence[Mark]) -> Interval:
     """Wilson's of shares, else a bootstrap over items."""
-    if all(mark.out_of == 1 and mark.got in (0, 1) for mark in marks):
+    rate = marks[0].figure in _RATES
+    if not rate and all(mark.out_of == 1 and mark.got in (0, 1) for mark in marks):
         return share_interval(sum(mark.got == 1 for mark in marks), len(marks))
     return rate_interval([mark.got for mark in marks], [mark.out_of for mark in marks])

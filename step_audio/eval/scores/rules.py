@@ -26,7 +26,7 @@ Marking = Callable[[Item, Said, Of], Iterator[Mark]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ScoringRule:
     """How answers of one kind of item are marked.
 
     Attributes:
@@ -76,27 +76,29 @@ def _calls(item: Item, said: Said, of: Of) -> Iterator[Mark]:
         )
 
 
-RULES: Final[Mapping[str, Rule]] = {
-    "stepeval": Rule(judges=("stepeval",)),
-    "paralinguistic": Rule(judges=("paralinguistic",)),
-    "toolcall": Rule(_calls, ("arguments",), listened=False),
-    "correct": Rule(_share("contains", lambda i, a: contains(i.reference, a)), ("correct",)),
-    "alias": Rule(_share("contains", lambda i, a: contains(i.reference, a)), ("alias",)),
-    "reasoning": Rule(judges=("reasoning",)),
-    "rating10": Rule(judges=("rating10",)),
-    "open5": Rule(judges=("open5",)),
-    "yesno": Rule(judges=("yesno",)),
-    "choice": Rule(_share("chosen", lambda i, a: chosen_letter(a) == i.reference[0].strip("() "))),
-    "bbh": Rule(_share("closed", lambda i, a: closed_answer(i.reference[0], a))),
-    "ifeval": Rule(unscored="IFEval's checks of instructions are not built in"),
-    "refusal": Rule(_share("refused", lambda i, a: refuses(a))),
-    "closed": Rule(_share("closed", lambda i, a: closed_answer(i.reference[0], a))),
-    "uro_open": Rule(judges=("uro_open",)),
-    "uro_answer": Rule(judges=("uro_answer",)),
-    "wer_en": Rule(_errors("wer", "wer_en"), listened=False),
-    "cer_zh": Rule(_errors("cer", "cer_zh"), listened=False),
-    "seed_en": Rule(_errors("wer", "seed_en")),
-    "seed_zh": Rule(_errors("cer", "seed_zh")),
+RULES: Final[Mapping[str, ScoringRule]] = {
+    "stepeval": ScoringRule(judges=("stepeval",)),
+    "paralinguistic": ScoringRule(judges=("paralinguistic",)),
+    "toolcall": ScoringRule(_calls, ("arguments",), listened=False),
+    "correct": ScoringRule(_share("contains", lambda i, a: contains(i.reference, a)), ("correct",)),
+    "alias": ScoringRule(_share("contains", lambda i, a: contains(i.reference, a)), ("alias",)),
+    "reasoning": ScoringRule(judges=("reasoning",)),
+    "rating10": ScoringRule(judges=("rating10",)),
+    "open5": ScoringRule(judges=("open5",)),
+    "yesno": ScoringRule(judges=("yesno",)),
+    "choice": ScoringRule(
+        _share("chosen", lambda i, a: chosen_letter(a) == i.reference[0].strip("() "))
+    ),
+    "bbh": ScoringRule(_share("closed", lambda i, a: closed_answer(i.reference[0], a))),
+    "ifeval": ScoringRule(unscored="IFEval's checks of instructions are not built in"),
+    "refusal": ScoringRule(_share("refused", lambda i, a: refuses(a))),
+    "closed": ScoringRule(_share("closed", lambda i, a: closed_answer(i.reference[0], a))),
+    "uro_open": ScoringRule(judges=("uro_open",)),
+    "uro_answer": ScoringRule(judges=("uro_answer",)),
+    "wer_en": ScoringRule(_errors("wer", "wer_en"), listened=False),
+    "cer_zh": ScoringRule(_errors("cer", "cer_zh"), listened=False),
+    "seed_en": ScoringRule(_errors("wer", "seed_en")),
+    "seed_zh": ScoringRule(_errors("cer", "seed_zh")),
 }
 
 

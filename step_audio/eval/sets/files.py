@@ -19,7 +19,7 @@ from typing import IO, Final
 
 from step_audio.core.containers import SOUND_ENDINGS
 from step_audio.core.errors import InputError
-from step_audio.eval.sets.items import Sound, SoundMissing
+from step_audio.eval.sets.items import RecordingMissing, Sound
 
 _TABLES: Final = (".parquet", ".csv", ".jsonl", ".json", ".txt", ".lst", ".scp")
 _TARS: Final = (".tar", ".tar.gz", ".tgz")
@@ -118,7 +118,7 @@ class SetFiles:
     def _sound(self, name: str, beside: str) -> bytes:
         found = self._find(name, beside)
         if found is None:
-            raise SoundMissing(name)
+            raise RecordingMissing(name)
         return self.read(found)
 
     def _find(self, name: str, beside: str) -> str | None:

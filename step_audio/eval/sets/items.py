@@ -17,7 +17,7 @@ Task = Literal["answer", "transcribe", "speak"]
 read aloud."""
 
 
-class SoundMissing(InputError):
+class RecordingMissing(InputError):
     """A set names a recording that is not in its files."""
 
     code = "missing_sound"
@@ -38,14 +38,14 @@ class Sound:
 
     Attributes:
         name: as the set names it.
-        fetch: returns the bytes of the file. Raises SoundMissing.
+        fetch: returns the bytes of the file. Raises RecordingMissing.
     """
 
     name: str
     fetch: Callable[[], bytes]
 
     def read(self) -> tuple[Pcm, int]:
-        """Return samples (T,) and their rate. Raises SoundMissing, AudioError."""
+        """Return samples (T,) and their rate. Raises RecordingMissing, AudioError."""
         data = self.fetch()
         try:
             sound = decode_sound(data, MAX_SECONDS)

@@ -14,7 +14,7 @@ from typing import Any
 
 from step_audio.core.errors import InputError
 from step_audio.eval.sets.files import SetFiles, lines_of
-from step_audio.eval.sets.items import Item, LoadedSet, RowBroken, Sound, SoundMissing
+from step_audio.eval.sets.items import Item, LoadedSet, RecordingMissing, RowBroken, Sound
 
 Row = Mapping[str, Any]
 ENDINGS = (".parquet", ".csv", ".jsonl")
@@ -167,7 +167,7 @@ class _RowGroups:
         self._place = [(g, at) for g, size in enumerate(sizes) for at in range(size)]
 
     def fetch(self, column: str, row: int) -> bytes:
-        """Return the bytes of one cell. Raises SoundMissing."""
+        """Return the bytes of one cell. Raises RecordingMissing."""
         group, at = self._place[row]
         with self._lock:
             if self._kept[:2] != (column, group):
@@ -176,5 +176,5 @@ class _RowGroups:
             cell = self._kept[2][at]
         data = cell.get("bytes") if isinstance(cell, Mapping) else None
         if not data:
-            raise SoundMissing(f"{column} of row {row}")
+            raise RecordingMissing(f"{column} of row {row}")
         return bytes(data)

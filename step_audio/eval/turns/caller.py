@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from server.observability.turns import SOUND
 from step_audio.eval.callers import FRAME_S, MAX_MESSAGE, RATE_HZ, appends
 from step_audio.eval.examinee import ExamineeBusy, ExamineeGone
-from step_audio.eval.turns.scripts import Script
+from step_audio.eval.turns.scripts import ScriptedDialogue
 from step_audio.eval.turns.timeline import Sounded, Timeline
 
 _SILENCE: Final = appends(np.zeros(int(RATE_HZ * FRAME_S), np.float32))[0]
@@ -35,7 +35,9 @@ class ScriptedCaller:
         patience_s: so long each answer may take.
     """
 
-    def __init__(self, url: str, script: Script, key: str = "", patience_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, script: ScriptedDialogue, key: str = "", patience_s: float = 30.0
+    ) -> None:
         self._url, self._script, self._key, self._patience_s = url, script, key, patience_s
         self.line = Timeline(script.id, script.kind)
         self._frames: list[str] = []

@@ -25,7 +25,7 @@ from step_audio.eval.report import REPORT, number
 from step_audio.eval.runs import Progress, begin, quietly
 from step_audio.eval.scores.marks import FIGURES
 from step_audio.eval.turns.caller import ScriptedCaller
-from step_audio.eval.turns.scripts import Script
+from step_audio.eval.turns.scripts import ScriptedDialogue
 from step_audio.eval.turns.timeline import DELAYS, SHARES, Timeline, gathered
 
 TIMELINES: Final = "timelines.jsonl"
@@ -37,7 +37,7 @@ _MOST_WAITS: Final = 30
 
 async def hold_all(
     folder: Path,
-    scripts: Sequence[Script],
+    scripts: Sequence[ScriptedDialogue],
     url: str,
     facts: Mapping[str, Any],
     *,
@@ -77,7 +77,7 @@ async def hold_all(
     return make_report(folder, held, facts)
 
 
-async def _held(script: Script, url: str, key: str, patience_s: float) -> Timeline:
+async def _held(script: ScriptedDialogue, url: str, key: str, patience_s: float) -> Timeline:
     for _ in range(_MOST_WAITS):
         try:
             return await ScriptedCaller(url, script, key, patience_s).play()
@@ -94,7 +94,7 @@ def make_report(
     errors = sorted({error for line in lines for error in line.errors})
     report = {
         **facts,
-        "ear": "",
+        "recognizer": "",
         "judge": "",
         "measures": [],
         "items": len(lines),

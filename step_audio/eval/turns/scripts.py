@@ -52,7 +52,7 @@ _LONG: Final = "How many feet are five meters?"
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ScriptedDialogue:
     """One dialogue.
 
     Attributes:
@@ -67,7 +67,7 @@ class Script:
     wait_ms: int = 0
 
 
-def read_scripts(folder: Path) -> tuple[list[Script], list[str]]:
+def read_scripts(folder: Path) -> tuple[list[ScriptedDialogue], list[str]]:
     """Return the dialogues of a folder, and its broken rows.
 
     Raises:
@@ -131,7 +131,7 @@ def write_scripts(folder: Path) -> None:
     (folder / TABLE).write_text(text, encoding="utf-8")
 
 
-def _script(folder: Path, row: dict[str, object], at: int) -> Script:
+def _script(folder: Path, row: dict[str, object], at: int) -> ScriptedDialogue:
     kind, wait_ms = row.get("kind"), row.get("wait_ms", 0)
     if kind not in get_args(Kind):
         raise InputError(f"kind {kind!r}; there are {', '.join(get_args(Kind))}")
@@ -141,7 +141,7 @@ def _script(folder: Path, row: dict[str, object], at: int) -> Script:
     if kind != "end_of_turn":
         then = _sound(folder, row.get("then"))
     first = _sound(folder, row.get("first"))
-    return Script(str(row.get("id", at)), cast(Kind, kind), first, then, wait_ms)
+    return ScriptedDialogue(str(row.get("id", at)), cast(Kind, kind), first, then, wait_ms)
 
 
 def _sound(folder: Path, name: object) -> Pcm:

@@ -36,7 +36,7 @@ class ParaformerMissing(StepAudioError):
         super().__init__("Paraformer needs the package funasr: pip install funasr")
 
 
-class Ear(Protocol):
+class AnswerRecognizer(Protocol):
     """Sound to words; `name` tells which recogniser it is. `hear` may be called from any thread."""
 
     @property
@@ -44,7 +44,7 @@ class Ear(Protocol):
     def hear(self, pcm: Pcm, rate_hz: int, language: str, /) -> str: ...
 
 
-def open_ear(name: str, key: str = "") -> Ear | None:
+def open_recognizer(name: str, key: str = "") -> AnswerRecognizer | None:
     """Return a recogniser by its name, None for "none".
 
     Raises:
@@ -54,18 +54,18 @@ def open_ear(name: str, key: str = "") -> Ear | None:
     if name == "none":
         return None
     if name.startswith(("http://", "https://")):
-        return EndpointEar(name, key)
+        return TranscribedAnswers(name, key)
     if kind == "whisper":
-        return WhisperEar(model)
+        return WhisperAnswers(model)
     if name == "paraformer":
-        return ParaformerEar()
+        return ParaformerAnswers()
     raise InputError(
         f"no recogniser {name!r}; there are none, whisper, whisper:MODEL, paraformer and"
         " http://HOST/v1#MODEL"
     )
 
 
-class WhisperEar:
+class WhisperAnswers:
     """Whisper in this process."""
 
     def __init__(self, model: str = "") -> None:
@@ -77,7 +77,7 @@ class WhisperEar:
         return whisper.hear(pcm, rate_hz, language, self._model)
 
 
-class ParaformerEar:
+class ParaformerAnswers:
     """Paraformer-zh, whose weights funasr fetches the first time."""
 
     name = f"{_PARAFORMER[0]} {_PARAFORMER[1]}"
@@ -89,7 +89,7 @@ class ParaformerEar:
         return "".join(str(piece.get("text", "")) for piece in found)
 
 
-class EndpointEar:
+class TranscribedAnswers:
     """A recogniser behind `/audio/transcriptions`.
 
     Args:
