@@ -70,6 +70,14 @@ def test_an_interruption_is_obeyed_when_it_silences_and_is_taken() -> None:
     assert "obeyed" not in told(too_late)
 
 
+def test_an_answer_that_waits_for_sound_of_its_server_is_under_way() -> None:
+    starved = Sounded("r1", 3.6, [(4.0, 0.2)], "cancelled", 6.21)
+    made = line("interruption", then=(5.0, 5.6), started=[1.1, 6.22], responses=[starved])
+    made.committed.append(6.9)
+    assert told(made)["obeyed"] == 1.0
+    assert told(made)["interruption_ms"] == 1220.0
+
+
 def test_a_backchannel_is_ridden_out_when_the_answer_goes_on() -> None:
     rest = Sounded("r2", 5.9, [(6.0, 1.0)], "completed")
     first = line("backchannel").responses[0]

@@ -196,7 +196,7 @@ class ScriptedCaller:
         elif kind == "response.done":
             for response in line.responses:
                 if response.id == event["response"]["id"]:
-                    response.status = str(event["response"]["status"])
+                    response.status, response.done_s = str(event["response"]["status"]), now_s
         elif kind == "error":
             told = event.get("error")
             line.errors.append(str(told.get("code") if isinstance(told, Mapping) else told)[:80])
@@ -215,12 +215,12 @@ class ScriptedCaller:
 
     async def _truncate(self, socket: ClientConnection, now_s: float) -> None:
         """Fall silent, and tell the server how much of the answer was heard."""
-        playing = self.line.playing_at(now_s)
-        if playing is None or playing.id in self._silenced:
+        response = self.line.under_way_at(now_s)
+        if response is None or response.id in self._silenced:
             return
-        self._silenced.add(playing.id)
-        item, index = self._items[playing.id]
-        heard_s = sum(seconds for at, seconds in playing.pieces if at <= now_s)
-        heard_s -= max(0.0, playing.played_until_s() - now_s)
+        self._silenced.add(response.id)
+        item, index = self._items[response.id]
+        heard_s = sum(seconds for at, seconds in response.pieces if at <= now_s)
+        heard_s -= max(0.0, response.played_until_s() - now_s)
         event = {"type": "conversation.item.truncate", "item_id": item, "content_index": index}
         await socket.send(json.dumps({**event, "audio_end_ms": max(0, round(heard_s * 1000))}))

@@ -21,20 +21,26 @@ DELAYS: Final = (
     "after_silence_ms",
 )
 """Keys of `marks.FIGURES`: shares of dialogues, and delays in ms."""
+_TOGETHER_S: Final = 0.1
 
 
 @dataclass(slots=True)
 class Sounded:
-    """One response of the server: when its sound came, (time, seconds) each, and how it ended."""
+    """One response: when its sound came, (time, seconds) each, and how and when it ended."""
 
     id: str
     created_s: float
     pieces: list[tuple[float, float]] = field(default_factory=list)
     status: str = ""
+    done_s: float | None = None
 
     def first_s(self) -> float | None:
         """Return when its first sound came."""
         return self.pieces[0][0] if self.pieces else None
+
+    def over_s(self) -> float:
+        """Return when nothing of it is left to hear."""
+        return max(self.played_until_s(), self.done_s or 0.0) if self.status else float("inf")
 
     def played_until_s(self) -> float:
         """Return when an ordinary client has played all of it."""
@@ -75,7 +81,7 @@ class Timeline:
     def of_row(cls, row: dict[str, Any]) -> Timeline:
         """Return what `row` made a row of."""
         responses = [
-            Sounded(r["id"], r["created_s"], [(p[0], p[1]) for p in r["pieces"]], r["status"])
+            Sounded(**{**r, "pieces": [(at, seconds) for at, seconds in r["pieces"]]})
             for r in row["responses"]
         ]
         pairs = {
@@ -89,11 +95,12 @@ class Timeline:
         times = [at for r in self.responses for at, _ in r.pieces if at >= after_s]
         return min(times, default=None)
 
-    def playing_at(self, now_s: float) -> Sounded | None:
-        """Return the response that a client plays at a time."""
+    def under_way_at(self, now_s: float) -> Sounded | None:
+        """Return the response that a client hears at a time: its sound has begun, and is not played
+        to its end, or there is more to come."""
         for response in self.responses:
             first_s = response.first_s()
-            if first_s is not None and first_s <= now_s < response.played_until_s():
+            if first_s is not None and first_s <= now_s < response.over_s():
                 return response
         return None
 
@@ -139,10 +146,11 @@ def _answered(
 
 
 def _interrupted(line: Timeline, begun_s: float, ended_s: float) -> Iterator[tuple[str, float]]:
-    playing = line.playing_at(begun_s)
-    if playing is None:
+    heard = line.under_way_at(begun_s)
+    if heard is None:
         return
-    over_s = playing.played_until_s()
+    # What is cancelled is done a moment before or after the event that silences the client.
+    over_s = heard.over_s() + _TOGETHER_S
     silenced = [at for at in line.started if begun_s <= at < over_s]
     taken = any(at >= begun_s for at in line.committed)
     yield "obeyed", float(bool(silenced) and taken)
@@ -151,10 +159,10 @@ def _interrupted(line: Timeline, begun_s: float, ended_s: float) -> Iterator[tup
 
 
 def _backchannelled(line: Timeline, begun_s: float, ended_s: float) -> Iterator[tuple[str, float]]:
-    playing = line.playing_at(begun_s)
-    if playing is None:
+    heard = line.under_way_at(begun_s)
+    if heard is None:
         return
-    silenced = [at for at in line.started if begun_s <= at < playing.played_until_s()]
+    silenced = [at for at in line.started if begun_s <= at < heard.over_s() + _TOGETHER_S]
     taken = any(at >= begun_s for at in line.committed)
     later_s = line.first_sound_s(silenced[0]) if silenced else ended_s
     yield "ridden_out", float(not taken and later_s is not None)
