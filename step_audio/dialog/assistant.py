@@ -176,6 +176,7 @@ class Assistant:
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
+            spell=settings.spell,
             patience=settings.patience,
         )
 

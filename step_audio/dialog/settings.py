@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,6 +49,7 @@ class DialogSettings:
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
+        spell: how a sentence is written for a model that knows few words.
         text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
@@ -72,6 +74,7 @@ class DialogSettings:
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
+    spell: Callable[[str], str] = str
     text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Facts, record, write_facts
 from step_audio.data.speakers import ANSWER_SPEAKERS
+from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
 from step_audio.dialog.speakable.reading_domain import Pair, pairs_of_words
 from step_audio.engine.step1 import Step1Config
 from step_audio.engine.weights import save_step1
@@ -93,6 +94,8 @@ def pack_lm(trained: Path, out: Path) -> None:
     config = Step1Config.from_mapping(json.loads((source / "config.json").read_text()))
     save_step1(target, config, load_file(str(source / "model.safetensors")), int8=True)
     shutil.copyfile(trained / "lm-data" / "tokenizer.json", target / "tokenizer.json")
+    if (trained / "lm-data" / PRONUNCIATIONS).exists():
+        shutil.copyfile(trained / "lm-data" / PRONUNCIATIONS, target / PRONUNCIATIONS)
     pairs = sorted(answer_pairs())
     (target / "word_pairs.txt").write_text("".join(f"{a} {b}\n" for a, b in pairs), "utf-8")
 
