@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import read_rows
 from step_audio.data.plots import intervals
 from step_audio.eval.page import LISTED, axis, badness, beside, page, player, table
 from step_audio.eval.report import ITEMS, read_report, title_of
-from step_audio.eval.scores.marks import FIGURES, FigureRow
+from step_audio.eval.scores.marks import FIGURES, FigureRow, Of
 
 _JUDGED: Final = frozenset(
     {"correct", "yes", "rating", "rating10", "reasoning", "uro", "factuality", "relevance", "chat"}
@@ -47,6 +47,11 @@ class PublishedFigure:
     by: str
     source: str
     note: str = ""
+
+    @property
+    def of(self) -> Of:
+        """What it is of: papers judge the texts of answers, and the sound of what is read aloud."""
+        return "sound" if self.set == "seed-tts" else "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +138,24 @@ def _by_set(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
 def _table(name: str, runs: Sequence[ComparedRun], mark: str) -> tuple[list[str], list[list[str]]]:
     """Return head and rows: a figure a row, a run a column, the papers' in the last."""
     of_runs = [run.rows() for run in runs]
+    papers = [paper for paper in published_figures() if paper.set == name]
+    wanted = {(name, paper.category, paper.figure, paper.of) for paper in papers}
     keys = sorted(
-        {key for rows in of_runs for key in rows},
-        key=lambda k: (k[1] != "all", k[1], list(FIGURES).index(k[2]), k[3]),
+        {key for rows in of_runs for key in rows} | wanted,
+        key=lambda k: (k[1] != "all", k[1], list(FIGURES).index(k[2]), get_args(Of).index(k[3])),
     )
     lines = []
     for key in keys:
         _, category, figure, of = key
         cells = [_value(rows.get(key)) for rows in of_runs]
-        papers = [
+        told = [
             f"{paper.model} {paper.value:g}{mark if _differs(paper, runs) else ''}"
-            for paper in published_figures()
-            if (paper.set, paper.category, paper.figure) == (name, category, figure)
+            for paper in papers
+            if (paper.category, paper.figure, paper.of) == (category, figure, of)
         ]
         measures = [m for run in runs for m in run.report.get("measures", ())]
         title = title_of(figure, measures) if figure in FIGURES else figure
-        lines.append([category, title, of, *cells, "; ".join(papers)])
+        lines.append([category, title, of, *cells, "; ".join(told)])
     return ["category", "figure", "of", *(run.label for run in runs), "papers"], lines
 
 

@@ -21,8 +21,17 @@ from step_audio.eval.scores.marks import FIGURES, FigureRow
 
 LISTED: Final = 60
 """Most failures of a page."""
-_BEST: Final = {"rating": 5.0, "chat": 5.0, "rating10": 10.0, "reasoning": 5.0, "uro": 100.0}
+_BEST: Final = {
+    "similarity": 1.0,
+    "dnsmos": 5.0,
+    "rating": 5.0,
+    "chat": 5.0,
+    "rating10": 10.0,
+    "reasoning": 5.0,
+    "uro": 100.0,
+}
 _BEST_MOS: Final = 5.0
+_ASIDE: Final = frozenset({"consistency", "similarity", "dnsmos"})
 _STYLE: Final = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
   color: #1d1d1f; background: #fff; }
@@ -66,12 +75,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset
 
 
 def badness(row: Mapping[str, Any]) -> float:
-    """Return how badly an item went by its worst mark, 0 (well) to 1."""
+    """Return how badly an item went by its worst mark, 0 (well) to 1.
+
+    A sound that says something else than its text is none where the answer is marked as well.
+    """
     if row["error"]:
         return 1.0
     worst = 0.0
+    marked = any(mark[0] not in _ASIDE for mark in row["marks"])
     for figure, _, got, out_of, invalid in row["marks"]:
-        if invalid or not out_of or figure in ("similarity", "dnsmos"):
+        if invalid or not out_of or (marked and figure in _ASIDE):
             continue
         if FIGURES[figure].higher_is_better:
             worst = max(worst, 1.0 - got / out_of / _BEST.get(figure, 1.0))
@@ -87,9 +100,10 @@ def write_page(run: Run, report: Mapping[str, Any]) -> Path:
     questions = _questions(run, [row["id"] for row in failures])
     figures = [FigureRow(**row) for row in report["figures"]]
     body = [_facts(report), "<h2>Figures</h2>", _figures(figures, report), *plots(figures)]
-    first = [row["first_audio_ms"] for row in run.answers().values() if row["first_audio_ms"]]
-    if first:
-        body.append(histogram(first, "First sound after the question", "ms"))
+    first_ms = [row["first_audio_ms"] for row in run.answers().values() if row["first_audio_ms"]]
+    if first_ms:
+        first_s = [ms / 1000 for ms in first_ms]
+        body.append(histogram(first_s, "First sound after the question", "seconds"))
     body.append(f"<h2>Failures: the worst {len(failures)} of {len(rows)} items</h2>")
     body.append(_failures(failures, questions))
     out = run.folder / "page.html"

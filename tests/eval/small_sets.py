@@ -1,9 +1,13 @@
-"""Small sets in the published layouts, spoken by natural voices: questions that nano may know."""
+"""Small sets in the published layouts, spoken by natural voices: questions that nano may know.
+
+Run: python -m tests.eval.small_sets build/eval-sets
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -90,3 +94,13 @@ def stepeval(folder: Path) -> Path:
     with (folder / "data" / "test.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     return folder
+
+
+if __name__ == "__main__":
+    for name, write in (
+        ("llama-questions", llama_questions),
+        ("librispeech", librispeech),
+        ("seed-tts", seed_tts),
+        ("stepeval-360", stepeval),
+    ):
+        print(write(Path(sys.argv[1]) / name))

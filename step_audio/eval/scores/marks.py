@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from step_audio.eval.intervals import Interval, rate_interval, share_interval
 
@@ -121,9 +121,10 @@ def figure_rows(
             for category in dict.fromkeys(("all", categories.get(item, "") or "all")):
                 grouped.setdefault((category, mark.figure, mark.of), []).append(mark)
     rows = [_figure(category, group) for (category, _, _), group in grouped.items()]
-    order = list(FIGURES)
+    order, views = list(FIGURES), get_args(Of)
     return sorted(
-        rows, key=lambda r: (r.category != "all", r.category, order.index(r.figure), r.of)
+        rows,
+        key=lambda r: (r.category != "all", r.category, order.index(r.figure), views.index(r.of)),
     )
 
 
