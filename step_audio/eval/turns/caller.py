@@ -138,20 +138,33 @@ class ScriptedCaller:
         return False
 
     async def _until_answered(self, after_s: float, within_s: float | None = None) -> None:
-        """Wait until an answer that came after a time is played to its end."""
+        """Wait until an answer that came after a time is played to its end, and the server is not
+        about to begin another."""
         until_s = time.monotonic() + (within_s or self._patience_s)
         while True:
             now_s = time.monotonic()
-            open_ones = [r for r in self.line.responses if not r.status]
-            last_s = max((r.played_until_s() for r in self.line.responses), default=0.0)
             began = self.line.first_sound_s(after_s) is not None
-            if began and not open_ones and now_s > last_s + _TAIL_S:
-                return
-            if now_s > until_s and not began:
+            quiet = not self._busy() and now_s > self._last_event_s() + _TAIL_S
+            if quiet and (began or now_s > until_s):
                 return
             if now_s > until_s + self._patience_s:
                 return
             await asyncio.sleep(_STEP_S)
+
+    def _busy(self) -> bool:
+        """Whether the server hears somebody, makes an answer, or has still to answer a turn."""
+        line = self.line
+        hears = len(line.started) > len(line.stopped)
+        turn_s = line.committed[-1] if line.committed else 0.0
+        owes = bool(line.committed) and all(r.created_s < turn_s - 1 for r in line.responses)
+        return hears or owes or any(not r.status for r in line.responses)
+
+    def _last_event_s(self) -> float:
+        """Return when something of the server's was last heard or told."""
+        line = self.line
+        played = (r.played_until_s() for r in line.responses if r.id not in self._silenced)
+        done = (r.done_s or 0.0 for r in line.responses)
+        return max([0.0, *line.stopped[-1:], *line.committed[-1:], *played, *done])
 
     async def _speak(self, socket: ClientConnection) -> None:
         """Send a frame each 40 ms: of what is to be said, else silence."""
