@@ -52,7 +52,7 @@ def evaluate_all(args: argparse.Namespace, load: Load) -> int:
         raise InputError(f"no folder {args.folder}")
     found: list[tuple[str, Path]] = []
     for folder in sorted(path for path in args.folder.iterdir() if path.is_dir()):
-        with SetFiles(folder) as files:
+        with SetFiles(folder, opened=False) as files:
             names = sets_in(files)
         found += [(name, folder) for name in names]
         if not names:

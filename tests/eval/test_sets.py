@@ -430,10 +430,11 @@ def test_sets_are_known_by_folder_or_by_file(tmp_path: Path) -> None:
     for name, folder in (("wenet_speech", "TEST_NET"), ("downloads", "en")):
         (tmp_path / name / folder).mkdir(parents=True)
     put(tmp_path / "downloads" / "en" / "meta.lst", "u|t\n")
+    put(tmp_path / "downloads" / "audios.tar.gz", b"cut off")
     with SetFiles(tmp_path / "wenet_speech") as files:
         assert sets_in(files) == ["wenetspeech"]
-    with SetFiles(tmp_path / "downloads") as files:
-        assert sets_in(files) == ["seed-tts"]
+    with SetFiles(tmp_path / "downloads", opened=False) as files:
+        assert sets_in(files) == ["stepeval-360", "seed-tts"]
 
 
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:

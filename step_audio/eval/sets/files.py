@@ -33,11 +33,15 @@ Read = Callable[[], bytes]
 class SetFiles:
     """All files of a set by their paths, `/` between the parts. `close` it afterwards.
 
+    Args:
+        folder: where the set was downloaded to.
+        opened: whether archives are looked into; without, they are only named.
+
     Raises:
         InputError: no such folder, or an archive that cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, opened: bool = True) -> None:
         if not folder.is_dir():
             raise InputError(f"no folder {folder}; download the set and give its folder")
         self.folder = folder
@@ -59,7 +63,7 @@ class SetFiles:
             else:
                 self._add(name, path.read_bytes)
                 self._paths[name] = path
-        for name, path in archives:
+        for name, path in archives if opened else ():
             beside = PurePosixPath(name).parent
             try:
                 self._archive(beside, name, path, 0)
