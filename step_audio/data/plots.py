@@ -82,7 +82,7 @@ def intervals(
     base = _TOP + len(rows) * _BAR_ROW
     for value in np.linspace(low, high, 5).tolist():
         parts.append(f'<path d="M{x(value):.1f} {_TOP}V{base}" stroke="#ddd"/>')
-        parts.append(_text(x(value), base + 14, f"{value:.3g}", anchor="middle"))
+        parts.append(_text(x(value), base + 14, _plain(value), anchor="middle"))
     for row, (name, value, start, end) in enumerate(rows):
         y = _TOP + row * _BAR_ROW + 10
         parts.append(_text(_BAR_LABEL - 8, y + 4, name[:36], anchor="end"))
@@ -91,6 +91,11 @@ def intervals(
         parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="4.5" fill="#1f4e79"/>')
         parts.append(_text(_WIDTH - 54, y + 4, f"{value:.1f}" if high > 10 else f"{value:.2f}"))
     return _svg(base + 22, parts)
+
+
+def _plain(value: float) -> str:
+    """Return three digits of a number, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
