@@ -1,8 +1,9 @@
 """How alike two speakers sound: the cosine of their vectors, as recognisers compare them.
 
-The vectors of the weights' own encoder are CAM++'s (`step_audio.voices.speaker_encoder`). Papers
-give figures of ERes2Net (the first report) and of WavLM (SEED-TTS): `GraphSpeakerEncoder` takes
-theirs, as ONNX. Figures of different encoders do not compare.
+The vectors are CAM++'s (`step_audio.voices.speaker_encoder`) where the weights have it, else those
+of a packaged encoder (`packaged_encoder`). Papers give figures of ERes2Net (the first report) and
+of WavLM (SEED-TTS): `GraphSpeakerEncoder` takes theirs, as ONNX. Figures of different encoders do
+not compare.
 """
 
 from __future__ import annotations
