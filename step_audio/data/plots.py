@@ -83,6 +83,41 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
     return _svg(round(y) + 8, parts)
 
 
+def intervals(
+    rows: Sequence[tuple[str, float, float, float]], title: str, low: float, high: float
+) -> str:
+    """Return a row for each label: its value as a dot, its interval as a line.
+
+    Args:
+        rows: (label, value, low end, high end).
+        title: above the plot.
+        low, high: ends of the axis.
+    """
+    wide = _WIDTH - _BAR_LABEL - 60
+
+    def x(value: float) -> float:
+        return _BAR_LABEL + wide * (min(max(value, low), high) - low) / max(high - low, 1e-12)
+
+    parts = [_text(12, 18, title, weight="bold")]
+    base = _TOP + len(rows) * _BAR_ROW
+    for value in np.linspace(low, high, 5).tolist():
+        parts.append(f'<path d="M{x(value):.1f} {_TOP}V{base}" stroke="#ddd"/>')
+        parts.append(_text(x(value), base + 14, _plain(value), anchor="middle"))
+    for row, (name, value, start, end) in enumerate(rows):
+        y = _TOP + row * _BAR_ROW + 10
+        parts.append(_text(_BAR_LABEL - 8, y + 4, name[:36], anchor="end"))
+        line = f'<path d="M{x(start):.1f} {y}H{x(end):.1f}" stroke="#4878a8" stroke-width="3"/>'
+        parts.append(line)
+        parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="4.5" fill="#1f4e79"/>')
+        parts.append(_text(_WIDTH - 54, y + 4, f"{value:.1f}" if high > 10 else f"{value:.2f}"))
+    return _svg(base + 22, parts)
+
+
+def _plain(value: float) -> str:
+    """Return three digits of a number, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '

@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
 from step_audio.engine.one_card import CARD_EXAMPLES, example_card
+from step_audio.eval.sets.catalogue import SETS
 from tests.docs import figures
 from tests.published.style_reach import (
     PROFILES,
@@ -234,6 +235,20 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def evaluation_sets() -> str:
+    """Return the sets of `eval` and the names by which their columns are known."""
+    rows = (
+        (f"`{spec.name}`", spec.source, _columns(spec.columns), spec.unsure)
+        for spec in SETS.values()
+    )
+    return _table(("set", "published", "columns", "not seen, so guessed"), rows)
+
+
+def _columns(columns: Mapping[str, tuple[str, ...]]) -> str:
+    told = [f"{what}: {' '.join(f'`{name}`' for name in names)}" for what, names in columns.items()]
+    return "; ".join(told) or "files of text"
+
+
 def session_styles() -> str:
     """Return what comes of each wish in `style`, profile by profile."""
     rows = (
@@ -316,6 +331,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "peers": peers,
     "peers-plot": peers_plot,
     "streams": streams,
+    "eval-sets": evaluation_sets,
     "session-styles": session_styles,
     "style-tags": style_tags,
     "answer-tags": answer_tags,
