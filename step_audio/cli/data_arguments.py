@@ -8,6 +8,14 @@ from pathlib import Path
 
 from step_audio.cli import data
 
+
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ArgumentTypeError."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 Add = Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
 
 
@@ -24,7 +32,7 @@ def add_data(add: Callable[[str, str], Add]) -> None:
 
 def _write(command: argparse.ArgumentParser) -> None:
     _folder(command)
-    command.add_argument("--count", type=int, default=1000, help="questions")
+    command.add_argument("--count", type=positive, default=1000, help="questions")
     command.add_argument("--seed", type=int, default=0)
     tasks = "TQTA,AQTA,TQAA,AQAA,ASR,TTS"
     command.add_argument("--tasks", default=tasks, help=f"samples of each question ({tasks})")
@@ -35,7 +43,7 @@ def _write(command: argparse.ArgumentParser) -> None:
     command.add_argument("--topics", type=Path, help="file with a topic a line")
     command.add_argument("--prompt", type=Path, help="file with {topic}, {language}, {number}")
     command.add_argument("--language", default="en")
-    command.add_argument("--workers", type=int, default=8, help="requests at a time")
+    command.add_argument("--workers", type=positive, default=8, help="requests at a time")
     _key(command)
 
 
@@ -53,7 +61,7 @@ def _speak(command: argparse.ArgumentParser) -> None:
     command.add_argument("--url", help="of an OpenAI-compatible server, up to /v1")
     command.add_argument("--model", help="its model")
     command.add_argument("--tagged", action="store_true", help="it understands style tags")
-    command.add_argument("--workers", type=int, default=2, help="lines at a time")
+    command.add_argument("--workers", type=positive, default=2, help="lines at a time")
     command.add_argument("--again", action="store_true", help="try failed lines again")
     _key(command)
 
@@ -65,7 +73,7 @@ def _segment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--licence", required=True, help="of the recordings; kept with each cut")
     command.add_argument("--language", default="en")
     command.add_argument("--transcribe", action="store_true", help="write down what is said")
-    command.add_argument("--workers", type=int, default=1, help="processes")
+    command.add_argument("--workers", type=positive, default=1, help="processes")
 
 
 def _filter(command: argparse.ArgumentParser) -> None:
@@ -75,7 +83,7 @@ def _filter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--speaker-model", type=Path, help="campplus.onnx (the profile's)")
     command.add_argument("--no-dnsmos", dest="dnsmos", action="store_false")
     command.add_argument("--profile", default="nano")
-    command.add_argument("--workers", type=int, default=1, help="processes")
+    command.add_argument("--workers", type=positive, default=1, help="processes")
 
 
 def _pack(command: argparse.ArgumentParser) -> None:

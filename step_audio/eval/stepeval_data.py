@@ -63,11 +63,17 @@ class Dialogue:
 class Recordings:
     """The sounds of the benchmark, from the unpacked folder or straight from the archive.
 
-    `close` it afterwards.
+    Found by the path that a conversation names, or by the end of it; by the name alone only where
+    one recording has it. `close` it afterwards.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._files = {path.name: path for path in (folder / "audios").rglob("*") if path.is_file()}
+        below = folder / "audios"
+        self._files = {
+            path.relative_to(below).as_posix(): path
+            for path in sorted(below.rglob("*"))
+            if path.is_file()
+        }
         self._archive: tarfile.TarFile | None = None
         self._members: dict[str, tarfile.TarInfo] = {}
         archive = folder / "audios.tar.gz"
@@ -79,7 +85,7 @@ class Recordings:
                 members = self._archive.getmembers()
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise InputError(f"{archive} cannot be read: {error}; fetch it again") from None
-            self._members = {PurePosixPath(m.name).name: m for m in members if m.isfile()}
+            self._members = {_plain(m.name): m for m in members if m.isfile()}
 
     def close(self) -> None:
         """Close the archive; nothing is read afterwards."""
@@ -88,10 +94,10 @@ class Recordings:
 
     def read(self, name: str) -> tuple[Pcm, int]:
         """Return samples and rate. Raises InputError: no such recording, or not audio."""
-        base = PurePosixPath(name).name
-        if base in self._files:
-            return read_audio(self._files[base], MAX_SECONDS)
-        member = self._members.get(base)
+        found = _found(name, [*self._files, *self._members])
+        if found in self._files:
+            return read_audio(self._files[found], MAX_SECONDS)
+        member = self._members.get(found)
         file = self._archive.extractfile(member) if self._archive and member else None
         if file is None:
             raise InputError(f"the benchmark has no recording {name!r}")
@@ -161,6 +167,30 @@ def _value(row: Mapping[str, Any], what: str, *, required: bool = False) -> Any:
     if required:
         raise InputError(f"no column for {what} among {', '.join(map(str, row))}")
     return None
+
+
+def _plain(name: str) -> str:
+    """Return a path of the archive below its folder `audios`."""
+    parts = [part for part in PurePosixPath(name).parts if part not in {".", "/"}]
+    return "/".join(parts[1:] if parts[:1] == ["audios"] else parts)
+
+
+def _found(name: str, known: Sequence[str]) -> str:
+    """Return the one recording that `name` means, "" for none. Raises InputError: several."""
+    wanted = _plain(name)
+    if wanted in known:
+        return wanted
+    last = wanted.rpartition("/")[2]
+    for ending in (wanted, last):
+        matches = [path for path in known if f"/{path}".endswith(f"/{ending}")]
+        if len(matches) > 1:
+            raise InputError(
+                f"{len(matches)} recordings are called {ending!r}, such as {matches[0]} and"
+                f" {matches[1]}; name them by their paths in the conversations"
+            )
+        if matches:
+            return matches[0]
+    return ""
 
 
 def _decode(content: bytes, name: str) -> tuple[Pcm, int]:

@@ -134,7 +134,9 @@ def finetune(
             f" {shards.lengths.min()}; raise --max-length"
         )
     plan = BatchPlan(lengths, recipe.batch_tokens, recipe.seed)
-    steps = recipe.steps or max(1, round(plan.steps_per_epoch * recipe.epochs))
+    steps = recipe.steps
+    if steps is None:
+        steps = max(1, round(plan.steps_per_epoch * recipe.epochs))
     recipe = _settled(recipe, steps, out, workers)
     if workers.leads:
         print(_summary(lengths, steps, recipe, objective.rows), flush=True)
@@ -231,7 +233,8 @@ def _step(
     for name, value in summed.items():
         if not name.startswith("count_"):
             count = summed.get(f"count_{name}", total)
-            metrics[name] = value / count if count else float("nan")
+            if count:  # a batch may hold no audio at all
+                metrics[name] = value / count
     metrics["gradient_norm"] = norm
     metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
     run.record(metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -107,7 +108,7 @@ def test_a_failing_assistant_is_a_row_and_a_failing_judge_an_error(
     with closing(Recordings(folder)) as sounds:
         stepeval.answer_all(dialogues, sounds, broken, out)
     with serving(lambda body: 500) as endpoint, pytest.raises(EndpointError, match="500"):
-        stepeval.rate_all(dialogues, ChatEndpoint(endpoint.url, "judge"), out)
+        stepeval.rate_all(dialogues, ChatEndpoint(endpoint.url, "judge", pause_s=0), out)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,28 @@ def test_unknown_columns_are_named_with_those_there_are(tmp_path: Path) -> None:
 
 def _never(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
     raise AssertionError("answered already")
+
+
+def test_recordings_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for where, hertz in (("c1", 200.0), ("c2", 300.0)):
+        (tmp_path / "audios" / where).mkdir(parents=True)
+        sound = wav_bytes(tone(hertz), RATE)
+        (tmp_path / "audios" / where / "turn_1.wav").write_bytes(sound)
+    (tmp_path / "audios" / "c2" / "turn_2.wav").write_bytes(wav_bytes(tone(400.0), RATE))
+
+    def read_all() -> list[Pcm]:
+        with closing(Recordings(tmp_path)) as sounds:
+            with pytest.raises(InputError, match=r"2 recordings are called 'turn_1\.wav'"):
+                sounds.read("turn_1.wav")
+            with pytest.raises(InputError, match=r"no recording 'c3/turn_3\.wav'"):
+                sounds.read("c3/turn_3.wav")
+            names = ("c1/turn_1.wav", "audios/c2/turn_1.wav", "turn_2.wav")
+            return [sounds.read(name)[0] for name in names]
+
+    unpacked = read_all()
+    assert not np.array_equal(unpacked[0], unpacked[1])
+    with tarfile.open(tmp_path / "audios.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "audios", "./audios")
+    shutil.rmtree(tmp_path / "audios")
+    for found, wanted in zip(read_all(), unpacked, strict=True):
+        assert np.array_equal(found, wanted)
