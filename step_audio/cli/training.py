@@ -129,6 +129,15 @@ def merge_lora(args: argparse.Namespace, load: Load) -> int:
     return 0
 
 
+def install(args: argparse.Namespace, load: Load) -> int:
+    """Make a profile of what a run trained."""
+    from step_audio.train.install import install as install_run
+
+    file = install_run(args.run_folder, args.profile, args.base, best=args.best)
+    print(f"{file}: talk to it with: step-audio serve --profile {file}")
+    return 0
+
+
 def ablation(args: argparse.Namespace, load: Load) -> int:
     """Train and measure one row of the ablation, or print the table of those that are done."""
     from step_audio.nano.training.ablation import Ablation, table

@@ -38,6 +38,13 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     command.add_argument("--from", dest="source", type=Path, required=True, help="checkpoint")
     command.add_argument("--adapter", type=Path, required=True, help="export of a run with --lora")
     command.add_argument("--out", type=Path, required=True)
+    command = kind("install", training.install, "Make a profile of what a run trained.")
+    command.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="a run, an export, a merge or adapters"
+    )
+    command.add_argument("--profile", type=Path, required=True, help="file to write")
+    command.add_argument("--base", default="nano", help="profile that gives all other parts")
+    command.add_argument("--best", action="store_true", help="the lowest evaluation loss's weights")
     _ablation(kind("ablation", training.ablation, "Train and measure one variant of nano."))
 
 

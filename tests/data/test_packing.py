@@ -90,7 +90,7 @@ def test_published_models_get_their_tools_listed_and_their_calls_in_the_text(
     ids, mask = shards[at]
     # The same conversation as it serves: its tools, then the question.
     talk = Conversation()
-    talk.add(Typed("u", "what time is it"))
+    talk.add(Typed("u", "human", "what time is it"))
     window = ContextWindow(builder, vocab, max_ids=4000)
     served = window.prompt(talk, load_prompt("answer"), tools=tools).ids
     assert tuple(ids[: len(served)].tolist()) == served
