@@ -15,6 +15,7 @@ from typing import Final
 
 from step_audio.cli.arguments import parser
 from step_audio.cli.parts import CommandParts
+from step_audio.cli.recipes import with_recipe
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.profile import Profile
 from step_audio.runtime import Runtime
@@ -38,8 +39,8 @@ def main(
         argv: arguments without the program's name; those of the process by default.
         load: gives the parts of a profile, each built when it is first asked for.
     """
-    args = parser().parse_args(argv)
     try:
+        args = parser().parse_args(with_recipe(sys.argv[1:] if argv is None else argv))
         refuse_foreign_packages()
         code: int = args.run(args, load)
         sys.stdout.flush()

@@ -82,7 +82,14 @@ def _finetune(args: argparse.Namespace, objective: Objective) -> int:
     with workers.start(args.device) as here:
         shards, source = TokenShards(args.data), Checkpoint(args.source)
         run = finetune(
-            objective, shards, source, args.out, _recipe(args), workers=here, facts=facts
+            objective,
+            shards,
+            source,
+            args.out,
+            _recipe(args),
+            workers=here,
+            facts=facts,
+            report_to=[name for name in args.report_to.split(",") if name],
         )
         if here.leads:
             print(f"{args.out / 'export'}: {run.step} steps")
@@ -104,6 +111,10 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         weight_decay=args.weight_decay,
         seed=args.seed,
         save_every=args.save_every,
+        save_minutes=args.save_minutes,
+        eval_share=args.eval_share,
+        eval_every=args.eval_every,
+        patience=args.patience,
         bf16=args.bf16,
         recompute=args.recompute,
         lora=Lora(args.lora, args.lora_alpha or 2.0 * args.lora) if args.lora is not None else None,

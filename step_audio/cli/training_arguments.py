@@ -8,6 +8,7 @@ from pathlib import Path
 
 from step_audio.cli import training
 from step_audio.cli.data_arguments import Add, positive
+from step_audio.cli.recipes import add_recipe
 
 
 def add_training(add: Callable[[str, str], Add]) -> None:
@@ -16,6 +17,7 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     command = kind("sft", training.sft, "Fine-tune on the sequences of a pack.")
     _run(command, learning_rate=2e-5)
     command.add_argument("--text-weight", type=float, default=1.0, help="of a text id's loss")
+    add_recipe(command)
     command = kind("dpo", training.dpo, "Prefer the better answers of a pack of pairs.")
     _run(command, learning_rate=5e-7)
     command.add_argument("--beta", type=float, default=0.1, help="small lets the model move far")
@@ -23,11 +25,12 @@ def add_training(add: Callable[[str, str], Add]) -> None:
         "--sft-weight", type=float, default=0.0, help="of the better answer's loss"
     )
     command.add_argument(
-        "--no-mask-audio",
-        dest="mask_audio",
-        action="store_false",
-        help="let audio ids into the loss (garbles speech; to compare)",
+        "--mask-audio",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="leave audio ids out of the loss; with them it garbles speech",
     )
+    add_recipe(command)
     _reject(kind("reject", training.reject, "Sample answers; the judge picks best and worst."))
     command = kind("merge", training.merge, "Write the weighted mean of checkpoints.")
     command.add_argument(
@@ -71,7 +74,7 @@ def _run(command: argparse.ArgumentParser, *, learning_rate: float) -> None:
     command.add_argument("--epochs", type=float, default=1.0)
     command.add_argument("--steps", type=positive, help="instead of --epochs")
     command.add_argument(
-        "--batch-tokens", type=positive, default=262_144, help="of a step, all workers"
+        "--batch-tokens", type=positive, help="of a step, all workers; else fitted to the set"
     )
     command.add_argument("--micro-tokens", type=positive, default=8192, help="that a worker holds")
     command.add_argument(
@@ -82,9 +85,25 @@ def _run(command: argparse.ArgumentParser, *, learning_rate: float) -> None:
     command.add_argument("--weight-decay", type=float, default=0.0)
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--save-every", type=positive, default=500, help="steps")
+    command.add_argument("--save-minutes", type=float, default=10.0, help="if sooner")
+    command.add_argument(
+        "--eval-share", type=float, default=0.02, help="of the pack is measured, not learned from"
+    )
+    command.add_argument("--eval-every", type=positive, help="steps; a tenth of the run")
+    command.add_argument(
+        "--patience", type=positive, help="measurements without a better one that end the run"
+    )
+    command.add_argument(
+        "--report-to", default="", help="trackers beside TensorBoard, such as wandb or mlflow"
+    )
     command.add_argument("--lora", type=positive, metavar="RANK", help="train adapters only")
     command.add_argument("--lora-alpha", type=float, help="twice the rank by default")
-    command.add_argument("--recompute", action="store_true", help="gradient checkpointing")
+    command.add_argument(
+        "--recompute",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="gradient checkpointing",
+    )
     command.add_argument(
         "--bf16",
         action=argparse.BooleanOptionalAction,

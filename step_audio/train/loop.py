@@ -24,7 +24,7 @@ from torch import nn
 MEAN_STEPS: Final = 50
 """A figure in the log is the mean of so many steps before it, or of as many as there are."""
 
-EXACT: Final = frozenset({"learning_rate", "ids_per_s", "memory_gb"})
+EXACT: Final = frozenset({"learning_rate"})
 """Figures that are shown as they are in the newest step: their mean would say nothing."""
 
 
@@ -174,8 +174,8 @@ class TrainingRun:
         stops = self.stops()  # once: the signal may come at any time
         if self.save_due(now) or self.done or stops:
             self.save()
-        if (self.done or stops) and self._usual is not None:
-            signal.signal(signal.SIGTERM, self._usual)
+        if self.done or stops:
+            self.end()
         if stops:
             raise SystemExit(f"stopped after step {self.step}; the same command goes on from there")
 
@@ -183,11 +183,21 @@ class TrainingRun:
         """Return whether a checkpoint should be written, by the clock."""
         return now - self._saved >= self.save_every_s
 
+    def facts(self) -> dict[str, float]:
+        """Return what else the log shows of this moment."""
+        return {}
+
+    def end(self) -> None:
+        """Leave SIGTERM to others again: the run makes no more step."""
+        if self._usual is not None:
+            signal.signal(signal.SIGTERM, self._usual)
+
     def _log(self) -> None:
         shown_values = {
             name: values[-1] if name in EXACT else math.fsum(values) / len(values)
             for name, values in self._recent.items()
         }
+        shown_values |= self.facts()
         row = {"step": self.step, "used_s": round(self.used_s, 1)}
         row.update({name: float(f"{value:.6g}") for name, value in shown_values.items()})
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors import SafetensorError
 
 from step_audio.cli import disk_failure, main
+from step_audio.cli.arguments import parser
+from step_audio.cli.recipes import with_recipe
 from tests.train.tiny_training import write_pack, write_published
 
 
@@ -74,6 +77,45 @@ def test_a_missing_pack_or_checkpoint_is_named_before_pytorch_is_loaded(tmp_path
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stdout == "False\n"
+
+
+def test_a_printed_recipe_says_every_flag_and_is_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "dpo", "--beta", "0.3", "--no-mask-audio", "--print-recipe"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    recipe = yaml.safe_load(text)
+    assert (recipe["beta"], recipe["mask-audio"], recipe["from"]) == (0.3, False, None)
+    assert float(recipe["learning-rate"]) == 5e-7
+    recipe |= {"from": str(tmp_path / "a"), "data": str(tmp_path / "b"), "out": str(tmp_path / "c")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"recompute": True}))
+    words = ["train", "dpo", "--recipe", str(tmp_path / "recipe.yaml"), "--beta", "0.5"]
+    args = parser().parse_args(with_recipe(words))
+    assert (args.beta, args.mask_audio, args.recompute) == (0.5, False, True)
+    assert (args.source, args.steps, args.report_to) == (tmp_path / "a", None, "")
+    with pytest.raises(SystemExit):
+        main([*words, "--print-recipe"])
+    assert yaml.safe_load(capsys.readouterr().out)["beta"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot read the recipe"),
+        ("- a\n", "is no recipe"),
+        ("steps: [1]\n", "steps is not one value"),
+        ("a: &b [*b", "cannot read the recipe"),
+    ],
+)
+def test_recipes_that_are_none_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / "recipe.yaml").write_text(text)
+    assert main(["train", "sft", "--recipe", str(tmp_path / "recipe.yaml")]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_disks_that_fail_are_one_line(
