@@ -140,6 +140,77 @@ def segment(args: argparse.Namespace, load: Load) -> int:
     return 0
 
 
+def import_set(args: argparse.Namespace, load: Load) -> int:
+    """Add recordings and conversations that others laid out; or a pack of tokens."""
+    from step_audio.data import imports
+    from step_audio.data.write import PUBLISHED, Layout
+
+    if bool(args.hub) == (args.source is not None):
+        raise InputError("give what to import: a file, a folder, or --hub NAME")
+    if args.source is not None and args.source.suffix == ".parquet" and _is_tokens(args.source):
+        from step_audio.data.parquet import read_parquet
+
+        count = read_parquet(args.source, args.folder)
+        print(f"{args.folder}: a pack of {count} sequences")
+        return 0
+    rows, base = (
+        (imports.hub_rows(args.hub, args.split), args.folder)
+        if args.hub
+        else imports.read_source(args.source)
+    )
+    if not args.licence:
+        raise InputError("give --licence: it is kept with every sound and what is made of it")
+    counts = imports.import_rows(
+        args.folder,
+        bar(rows, None, "rows"),
+        base,
+        imports.ImportDefaults(args.speaker, args.licence, args.language),
+        tasks=args.tasks.split(","),
+        layout=PUBLISHED if args.layout == "published" else Layout(),
+    )
+    added = {name: counts.pop(name, 0) for name in ("utterances", "samples")}
+    print(f"{args.folder}: {added['utterances']} new utterances, {added['samples']} new samples")
+    for reason, count in counts.most_common():
+        print(f"  {count} left out: {reason} ({imports.FAILURES})")
+    return 0
+
+
+def _is_tokens(path: Path) -> bool:
+    """Return whether a parquet file holds a pack. Raises InputError: not readable."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise InputError(
+            "parquet needs the package pyarrow: pip install 'step-audio[train]'"
+        ) from None
+    try:
+        names = set(parquet.read_schema(path).names)
+    except (OSError, ArrowException) as error:
+        raise InputError(f"{path} cannot be read as parquet: {error}") from None
+    return bool(names & {"input_ids", "chosen_input_ids"})
+
+
+def export_set(args: argparse.Namespace, load: Load) -> int:
+    """Write a pack, or the sounds of a data set with their words, for other tools."""
+    if (args.folder / "pack.json").is_file():
+        if args.output.suffix != ".parquet":
+            raise InputError(f"{args.output} must end in .parquet")
+        try:
+            from step_audio.data.parquet import write_parquet
+        except ImportError:
+            raise InputError(
+                "parquet needs the package pyarrow: pip install 'step-audio[train]'"
+            ) from None
+        count = write_parquet(args.folder, args.output)
+    else:
+        from step_audio.data.imports import export_rows
+
+        _need(args.folder)
+        count = export_rows(args.folder, args.output)
+    print(f"{args.output}: {count} rows")
+    return 0
+
+
 def filter_set(args: argparse.Namespace, load: Load) -> int:
     """Measure what is new and judge all of it."""
     from step_audio.data import filter as sieve

@@ -25,6 +25,10 @@ def add_data(add: Callable[[str, str], Add]) -> None:
     _write(step("write", data.write, "Write questions and answers, and the lines they need said."))
     _speak(step("speak", data.speak, "Let a text-to-speech say the lines."))
     _segment(step("segment", data.segment, "Add recordings, cut where somebody pauses."))
+    _import(step("import", data.import_set, "Add recordings with their words, or conversations."))
+    command = step("export", data.export_set, "Write a pack or a set's sounds for other tools.")
+    command.add_argument("folder", type=Path, help="a data set, or a pack")
+    command.add_argument("-o", "--output", type=Path, required=True, help=".parquet or .jsonl")
     _filter(step("filter", data.filter_set, "Measure every sound; reject, with reasons."))
     _pack(step("pack", data.pack, "Turn samples and accepted sounds into token shards."))
     _folder(step("report", data.report, "Write figures and plots of a data set."))
@@ -74,6 +78,23 @@ def _segment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--language", default="en")
     command.add_argument("--transcribe", action="store_true", help="write down what is said")
     command.add_argument("--workers", type=positive, default=1, help="processes")
+
+
+def _import(command: argparse.ArgumentParser) -> None:
+    _folder(command)
+    command.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        help="folder of sounds and .txt, .jsonl, .parquet, or a folder of save_to_disk",
+    )
+    command.add_argument("--hub", default="", help="name of a data set of the hub instead")
+    command.add_argument("--split", default="train", help="of it")
+    command.add_argument("--licence", default="", help="for rows that name none; needed")
+    command.add_argument("--speaker", default="me", help="for rows that name none")
+    command.add_argument("--language", default="en", help="for rows that name none")
+    command.add_argument("--tasks", default="ASR,TTS", help="samples of sounds with words")
+    command.add_argument("--layout", choices=("nano", "published"), default="nano")
 
 
 def _filter(command: argparse.ArgumentParser) -> None:
