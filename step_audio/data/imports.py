@@ -308,7 +308,8 @@ def _decoded(content: bytes, name: str) -> tuple[Pcm, int]:
 def export_rows(root: Path, out: Path) -> int:
     """Write the utterances of a data set as rows of {"audio", "text", ...}; return how many.
 
-    `.jsonl` names the sounds by their paths from its folder; `.parquet` holds them, as Hugging Face reads them.
+    `.jsonl` names the sounds by their paths from its folder; `.parquet` holds them, in the form
+    of Hugging Face.
 
     Raises:
         InputError: another ending, or no sound in the set.

@@ -142,6 +142,28 @@ class Step1PreTrainedModel(PreTrainedModel):
                 setattr(config, name, token_id)
         super().__init__(config)
 
+    @classmethod
+    def from_pretrained(cls, name: Any, *rest: Any, **options: Any) -> Any:
+        """Load as any model; a local folder of packed int8, as nano ships, is unpacked.
+
+        Raises:
+            WeightsError: such a folder is damaged.
+        """
+        folder = Path(name) if name is not None else None
+        if folder is not None and (folder / CONFIG_FILE).is_file() and is_packed(folder):
+            loaded = load_step1(folder)
+            dtype = options.get("dtype") or options.get("torch_dtype")
+            dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
+            state = {
+                key: w.dequantized(dtype) if isinstance(w, Int8Weight) else w.to(dtype)
+                for key, w in loaded.tensors.items()
+            }
+            options.setdefault("config", cls.config_class.from_pretrained(folder))
+            made = super().from_pretrained(None, *rest, state_dict=state, **options)
+            made.config.name_or_path = made.name_or_path = str(folder)
+            return made
+        return super().from_pretrained(name, *rest, **options)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Draw fresh weights: normal, as configured; norms are one."""
@@ -264,28 +286,6 @@ class Step1ForCausalLM(Step1PreTrainedModel, GenerationMixin):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, name: Any, *rest: Any, **options: Any) -> Any:
-        """Load as any model; a local folder of packed int8, as nano ships, is unpacked.
-
-        Raises:
-            WeightsError: such a folder is damaged.
-        """
-        folder = Path(name) if name is not None else None
-        if folder is not None and (folder / CONFIG_FILE).is_file() and is_packed(folder):
-            loaded = load_step1(folder)
-            dtype = options.get("dtype") or options.get("torch_dtype")
-            dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
-            state = {
-                key: w.dequantized(dtype) if isinstance(w, Int8Weight) else w.to(dtype)
-                for key, w in loaded.tensors.items()
-            }
-            options.setdefault("config", cls.config_class.from_pretrained(folder))
-            made = super().from_pretrained(None, *rest, state_dict=state, **options)
-            made.config.name_or_path = made.name_or_path = str(folder)
-            return made
-        return super().from_pretrained(name, *rest, **options)
 
     def forward(  # noqa: PLR0917 - the library's signature
         self,

@@ -53,7 +53,7 @@ def run(script: str, *args: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["lora.py", "dpo.py"])
+@pytest.mark.parametrize("script", ["lora.py", "dpo.py", "reward.py"])
 def test_the_scripts_use_nothing_of_ours_but_model_vocabulary_and_collator(script: str) -> None:
     text = (EXAMPLES / script).read_text()
     ours = set(re.findall(r"(?:import|from) (step_audio\.[\w.]+)", text))
@@ -87,6 +87,14 @@ def test_dpo_by_stock_trl_prefers_the_better_answers(folder: Path, tmp_path: Pat
     assert margins[-1] > margins[0]
     trained = load_file(tmp_path / "dpo" / "model.safetensors")
     assert set(trained) == set(Checkpoint(tmp_path / "dpo").names)
+
+
+def test_a_reward_model_by_stock_trl_tells_better_answers(folder: Path, tmp_path: Path) -> None:
+    said = run("reward.py", folder / "lm", folder / "pairs.parquet", tmp_path / "reward", 16)
+    rows = [ast.literal_eval(line) for line in said.splitlines() if line.startswith("{'loss'")]
+    assert float(rows[0]["loss"]) > 0.3
+    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    assert "score.weight" in load_file(tmp_path / "reward" / "model.safetensors")
 
 
 def test_the_libraries_compute_the_losses_that_our_objectives_compute(folder: Path) -> None:
