@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 import numpy as np
 
 from step_audio.core.errors import VoiceNotFound
-from step_audio.core.ports import Stage
+from step_audio.core.ports import ChunkSizes, Stage
 from step_audio.core.profile import ScriptedEngineSection as ScriptedSettings
 from step_audio.core.types import GROUP_MS, GenerationRequest, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import GROUP_SIZE, Vocab
@@ -127,6 +127,7 @@ class Tone:
     """A `Vocoder`: a soft tone for each group."""
 
     sample_rate_hz = 22_050
+    chunks = ChunkSizes()
 
     def __init__(self) -> None:
         at_s = np.arange(self.sample_rate_hz * GROUP_MS // 1000) / self.sample_rate_hz

@@ -11,7 +11,7 @@ import numpy as np
 from step_audio.core.chat import ChatEvent, ChatModelRequest
 from step_audio.core.decoding import decode_sound
 from step_audio.core.errors import ToolError, VoiceNotFound
-from step_audio.core.ports import RecognitionHints, Services, Stage, ToolSpec
+from step_audio.core.ports import ChunkSizes, RecognitionHints, Services, Stage, ToolSpec
 from step_audio.core.types import (
     DecodedSound,
     GenerationRequest,
@@ -128,6 +128,7 @@ class ScriptedChat:
 
     scripts: Sequence[Sequence[ChatEvent | Exception]]
     hold: int | None = None
+    refused: tuple[str, ...] = ()
     requests: list[ChatModelRequest] = field(default_factory=list)
     aborted: int = 0
     resume: asyncio.Event = field(default_factory=asyncio.Event)
@@ -199,6 +200,7 @@ class SineVocoder:
     """
 
     sample_rate_hz = 8000
+    chunks = ChunkSizes()
 
     def __init__(self) -> None:
         self.seeds: list[int] = []

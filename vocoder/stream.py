@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from step_audio.core.errors import ShapeError, StepAudioError
+from step_audio.core.ports import ChunkSizes
 from step_audio.core.types import MEL_BANDS, Pcm, TokenGroup, Voice
 from step_audio.core.vocab import GROUP_SIZE, vocoder_codes
 from vocoder.batching import SharedFlow
@@ -99,6 +100,11 @@ class FlowVocoder:
         self._flow = SharedFlow(flow, n_steps, guidance, max_batch)
         self._open_wave, self._plan = open_wave, plan or ChunkPlan()
         self._noise_scale = noise_scale
+
+    @property
+    def chunks(self) -> ChunkSizes:
+        """How streams are cut."""
+        return ChunkSizes(self._plan.sizes, self._plan.lookahead)
 
     def in_one_piece(self) -> FlowVocoder:
         """Return the same models without streaming: all sound comes at `flush`, of one window."""

@@ -63,6 +63,11 @@ MEASURES: Final[dict[str, Measure]] = {
         "From the user's speech during an answer to the last sound of that answer sent.",
         SHORT_S,
     ),
+    "start_delay_s": _times(
+        "answer_start_delay_seconds",
+        "How long an answer's first sound was held, so that no gap followed.",
+        SHORT_S,
+    ),
     "underruns": Measure(
         "counter", "underruns_total", "Answers' sound that came after playback had run dry."
     ),

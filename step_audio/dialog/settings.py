@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import Role, SamplingParams, TextOptions
+from step_audio.dialog.prompting.question_domain import QuestionDomain
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
@@ -48,6 +50,8 @@ class DialogSettings:
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
+        spell: how a sentence is written for a model that knows few words.
+        questions: what it was taught to be asked; of typed questions others are declined.
         text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
@@ -72,6 +76,8 @@ class DialogSettings:
     takes_style_tags: bool = False
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
+    spell: Callable[[str], str] = str
+    questions: QuestionDomain = field(default_factory=QuestionDomain)
     text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)

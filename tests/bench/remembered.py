@@ -65,7 +65,7 @@ class RememberedVoice:
 
     def __init__(self, inner: Vocoder) -> None:
         self._inner = inner
-        self.sample_rate_hz = inner.sample_rate_hz
+        self.sample_rate_hz, self.chunks = inner.sample_rate_hz, inner.chunks
         self._known: dict[_Heard, list[Pcm]] = {}
 
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:

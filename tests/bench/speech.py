@@ -207,7 +207,7 @@ class WatchedVoice:
 
     def __init__(self, inner: Vocoder) -> None:
         self._inner = inner
-        self.sample_rate_hz = inner.sample_rate_hz
+        self.sample_rate_hz, self.chunks = inner.sample_rate_hz, inner.chunks
         self.busy_until_s = 0.0
 
     def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:

@@ -57,7 +57,8 @@ class SessionStyle:
         return style
 
     def wire(self, reach: StyleReach) -> dict[str, Any]:
-        """Return the object of the protocol; `applied` names the wishes that take effect.
+        """Return the object of the protocol; `applied` names the wishes that take effect, and
+        `available` those that can have one with this model.
 
         A wish has an effect when the model that makes the sound is told of it, or the sound is
         changed; for a role it is enough that the model which writes is told.
@@ -79,7 +80,13 @@ class SessionStyle:
             for name, level in levels.items()
             if level != NORMAL and (name in tagged or name not in self._told(reach))
         ]
-        return {**waiting, "mode": self.mode, **levels, "applied": applied}
+        return {
+            **waiting,
+            "mode": self.mode,
+            **levels,
+            "applied": applied,
+            "available": available(reach),
+        }
 
     def _told(self, reach: StyleReach) -> dict[str, str]:
         """Return the wishes for which the model that reads aloud has a tag, each with it."""
@@ -96,6 +103,20 @@ class SessionStyle:
         if self.speed in _SPEED_TAGS:
             told["speed"] = _SPEED_TAGS[self.speed]
         return told
+
+
+def available(reach: StyleReach) -> list[str]:
+    """Return the wishes that can have an effect; what is done to the sound always can."""
+    in_words = reach.instructions and reach.speaks_itself
+    possible = {
+        "role": reach.instructions,
+        "emotion": reach.tags or in_words,
+        "dialect": reach.tags or in_words,
+        "mode": (reach.tags and reach.songs) or in_words,
+        "speed": True,
+        "loudness": True,
+    }
+    return [name for name, can in possible.items() if can]
 
 
 PLAIN: Final = SessionStyle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from step_audio.core.types import (
     VoiceChange,
 )
 from step_audio.dialog.response.responder import Response
+from step_audio.dialog.response.start_delay import WritingPace, start_delay_s
 from step_audio.dialog.workers import WorkerThreads
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +59,11 @@ class ResponsePipeline:
         self._begin, self._seed = begin, seed
         self._speech_output, self._priority = speech_output, priority
         self._groups: asyncio.Queue[TokenGroup | VoiceChange | None] = asyncio.Queue(64)
+        self._sound: asyncio.Queue[AudioChunk | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
+        self._pace = WritingPace()
+        self._delay_s, self._delayed = 0.0, False
+        self._all_made = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """Yield what is ready. Closing cancels both tasks, and with them the engine."""
@@ -77,6 +83,7 @@ class ResponsePipeline:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(named("language model's answer", self._read), name="answer.read")
                 tasks.create_task(named("vocoder", self._speak), name="answer.speak")
+                tasks.create_task(named("sound", self._send), name="answer.send")
         except* StepAudioError as group:
             first = group.exceptions[0]
             assert isinstance(first, StepAudioError)  # the group is of our own two tasks: flat
@@ -86,7 +93,10 @@ class ResponsePipeline:
 
     async def _read(self) -> None:
         """Response -> words and sound at once, groups to the vocoder."""
+        clock = self._services.clock
         async for event in self._response:
+            if isinstance(event, TextDelta | TokenGroup):
+                self._pace.wrote(clock.now_s(), group=isinstance(event, TokenGroup))
             if not isinstance(event, TokenGroup | VoiceChange):
                 await self._out.put(event)
             elif self._begin is not None:
@@ -96,10 +106,11 @@ class ResponsePipeline:
     async def _speak(self) -> None:
         """Groups -> sound. The vocoder opens while the engine reads the prompt."""
         voice: VoiceChange | None = self._begin
-        if self._services.speech_model is not None:
-            return  # it makes the sound itself
-        while voice is not None:
-            voice = await self._speak_in(voice)
+        if self._services.speech_model is None:  # else that makes the sound itself
+            while voice is not None:
+                voice = await self._speak_in(voice)
+        self._all_made.set()
+        await self._sound.put(None)
 
     async def _speak_in(self, voice: VoiceChange) -> VoiceChange | None:
         """Speak until another voice is due, and return it; None at the end."""
@@ -109,14 +120,35 @@ class ResponsePipeline:
             vocoder = self._services.singing_vocoder
         stage = await speech_output.run(lambda: vocoder.open(voice.voice, self._seed), priority)
         while isinstance(item := await self._groups.get(), TokenGroup):
-            await self._chunks(await speech_output.push(stage, item, priority), vocoder)
+            asked_s = self._services.clock.now_s()
+            made = await speech_output.push(stage, item, priority)
+            await self._chunks(made, vocoder, asked_s)
         await self._chunks(await speech_output.flush(stage, priority), vocoder)
         return item
 
-    async def _chunks(self, chunks: list[Pcm], vocoder: Vocoder) -> None:
-        for pcm in chunks:
-            if len(pcm):
-                await self._out.put(AudioChunk(pcm, vocoder.sample_rate_hz))
+    async def _chunks(
+        self, made: list[Pcm], vocoder: Vocoder, asked_s: float | None = None
+    ) -> None:
+        """Pass on what the vocoder made; of the first, it tells how long it waits."""
+        chunks = [AudioChunk(pcm, vocoder.sample_rate_hz) for pcm in made if len(pcm)]
+        if chunks and asked_s is not None and not self._delayed:
+            self._delayed = True
+            took_s = self._services.clock.now_s() - asked_s
+            self._delay_s = start_delay_s(vocoder.chunks, self._pace, took_s)
+            self._services.recorder.observe("start_delay_s", self._delay_s)
+        for chunk in chunks:
+            await self._sound.put(chunk)
+
+    async def _send(self) -> None:
+        """Sound -> out, the first of it when the rest will follow without a gap."""
+        chunk = await self._sound.get()
+        if self._delay_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._delay_s):
+                    await self._all_made.wait()
+        while chunk is not None:
+            await self._out.put(chunk)
+            chunk = await self._sound.get()
 
 
 async def named(part: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 
 from step_audio.core.errors import EngineError, PartFailed, StepAudioError
-from step_audio.core.ports import Stage, Vocoder
+from step_audio.core.ports import ChunkSizes, Stage, Vocoder
 from step_audio.core.types import Pcm, TextDelta, TokenGroup, Voice, VoiceChange
 from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
-from tests.fakes import ScriptedEngine, SineVocoder, group, services
+from step_audio.runtime import MonotonicClock
+from tests.fakes import MemoryRecorder, ScriptedEngine, SineVocoder, group, services
 
 VOICE = Voice("rms", np.zeros(192, np.float32))
 
@@ -94,3 +96,51 @@ async def test_an_error_on_purpose_passes_as_it_is() -> None:
     with pytest.raises(StepAudioError) as failed:
         await said(breaking(EngineError("the engine died")), SineVocoder(), [])
     assert type(failed.value) is EngineError
+
+
+class LateVocoder(SineVocoder):
+    """Says that it speaks four groups after one, and takes its time for the first."""
+
+    chunks = ChunkSizes((1, 4))
+
+    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
+        return _Slow(super().open(voice, seed))
+
+
+class _Slow:
+    def __init__(self, inner: Stage[TokenGroup, Pcm]) -> None:
+        self._inner = inner
+
+    def push(self, item: TokenGroup, /) -> Iterable[Pcm]:
+        time.sleep(0.1)
+        return self._inner.push(item)
+
+    def flush(self) -> Iterable[Pcm]:
+        return self._inner.flush()
+
+
+async def test_the_first_sound_waits_where_the_next_would_be_late_and_words_do_not() -> None:
+    async def words_and_sound() -> AsyncGenerator[Response, None]:
+        yield TextDelta("so ")
+        for n in range(4):
+            await asyncio.sleep(0.05)
+            yield group(n)
+        yield TextDelta("it is")
+
+    worker, measured = WorkerThreads("vocoder"), MemoryRecorder()
+    parts = replace(
+        services(ScriptedEngine([[]])),
+        vocoder=LateVocoder(),
+        recorder=measured,
+        clock=MonotonicClock(),
+    )
+    try:
+        run = ResponsePipeline(words_and_sound(), parts, VoiceChange(VOICE), worker, seed=0)
+        kinds = [type(event).__name__ async for event in run.events()]
+    finally:
+        worker.close()
+    assert kinds.index("TextDelta") == 0
+    assert kinds.count("AudioChunk") == 4
+    # The delay is cut short when all is made: the first sound comes after the last word.
+    assert kinds.index("AudioChunk") > len(kinds) - 1 - kinds[::-1].index("TextDelta")
+    assert dict(measured.seen)["start_delay_s"] > 0.1
