@@ -63,6 +63,26 @@ def bars(counts: Mapping[str, int], title: str) -> str:
     return _svg(_TOP + _BAR_ROW * len(counts) + 8, parts)
 
 
+def grouped_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
+    """Return horizontal SVG bars in groups, each group to its own scale, in the order given."""
+    parts = [_text(12, 18, title, weight="bold")]
+    y = float(_TOP)
+    for group, values in groups.items():
+        parts.append(_text(12, y + 14, group, weight="bold"))
+        y += _BAR_ROW
+        most = max([1e-12, *values.values()])
+        for name, value in values.items():
+            wide = (_WIDTH - _BAR_LABEL - 60) * value / most
+            parts.append(_text(_BAR_LABEL - 8, y + 14, name, anchor="end"))
+            parts.append(
+                f'<rect x="{_BAR_LABEL}" y="{y + 3:.1f}" width="{wide:.1f}" height="14" '
+                'fill="#4878a8"/>'
+            )
+            parts.append(_text(_BAR_LABEL + wide + 6, y + 14, f"{value:.3g}"))
+            y += _BAR_ROW
+    return _svg(round(y) + 8, parts)
+
+
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '

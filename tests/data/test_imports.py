@@ -58,7 +58,7 @@ def test_a_folder_of_recordings_becomes_a_pack(
     assert found["good night"].source["licence"] == "CC0"
     sieve.measure(root, gate)
     passed = sieve.accepted(root, with_bounds(ALL, ["error_rate<=1"]))
-    groups = tokens(root, passed, CountingTokenizer(), "fake")
+    groups = tokens(root, passed, CountingTokenizer, "fake")
     counts = pack(
         read_samples(root), groups, PromptBuilder(ByteTokenizer(), VOCAB), VOCAB, tmp_path / "pack"
     )
