@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = Callable[[dict[str, Any]], bytes | str | int]
-"""From a request's JSON body to bytes (sound), text (a completion), or an HTTP status."""
+
+@dataclass(frozen=True)
+class Refusal:
+    """An HTTP status with a body and headers of its own."""
+
+    status: int
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Reply = Callable[[dict[str, Any]], bytes | str | int | Refusal]
+"""From a request's JSON body to bytes (sound), text (a completion), or a failure of HTTP."""
 
 
 @dataclass
@@ -32,6 +42,15 @@ def serving(reply: Reply) -> Iterator[Endpoint]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             endpoint.requests.append((self.path, dict(self.headers), body))
             made = reply(body)
+            if isinstance(made, Refusal):
+                content = made.body.encode()
+                self.send_response(made.status)
+                for name, value in made.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                return
             if isinstance(made, int):
                 self.send_error(made)
                 return

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +15,17 @@ from typing import Final
 
 from step_audio.cli.arguments import parser
 from step_audio.cli.parts import CommandParts
+from step_audio.cli.recipes import with_recipe
 from step_audio.core.errors import InputError, StepAudioError
 from step_audio.core.profile import Profile
 from step_audio.runtime import Runtime
 
+_DISK: Final = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+        *(errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EMFILE),
+    }
+)
 _BESIDE: Final = ("server", "tokenizer", "vocoder")
 """Top-level packages that are installed beside `step_audio`, under names that others use too."""
 
@@ -30,8 +39,8 @@ def main(
         argv: arguments without the program's name; those of the process by default.
         load: gives the parts of a profile, each built when it is first asked for.
     """
-    args = parser().parse_args(argv)
     try:
+        args = parser().parse_args(with_recipe(sys.argv[1:] if argv is None else argv))
         refuse_foreign_packages()
         code: int = args.run(args, load)
         sys.stdout.flush()
@@ -45,7 +54,26 @@ def main(
         # Whoever read our output has gone; closing stdout again would raise once more.
         sys.stdout = None
         return 1
+    except Exception as error:
+        why = disk_failure(error)
+        if not why:
+            raise
+        return _fail(StepAudioError(why), 1)
     return code
+
+
+def disk_failure(error: Exception) -> str:
+    """Return what is wrong with the disk in one line, "" when an error is another one.
+
+    Full, read-only, not ours, broken: nothing of that is a bug, wherever it is met.
+    """
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os.strerror(error.errno)}; what was finished before is kept"
+    # The library's own error has no number.
+    if type(error).__module__.startswith("safetensors") and "os error" in str(error).lower():
+        return f"cannot write safetensors: {error}; what was finished before is kept"
+    return ""
 
 
 def _fail(error: StepAudioError, code: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.containers import KINDS, SOUND_ENDINGS
 from step_audio.core.errors import InputError
+from step_audio.core.json_lines import RowWriter
 from step_audio.core.profile import Profile, ScriptedEngineSection, SpeechEndpointSection
 from step_audio.core.weights import Weights, open_weights
 
@@ -35,10 +36,23 @@ def write(args: argparse.Namespace, load: Load) -> int:
 
     layout = PUBLISHED if args.layout == "published" else Layout()
     texts: Iterable[Exchange]
+    lost: list[Any] = []
+    held = ExitStack()
+    if not args.url:
+        _grammar_only(args)
     if args.url:
         if not (args.model and args.topics):
             raise InputError("a language model needs --model and --topics as well")
-        topics = [line.strip() for line in _text(args.topics).splitlines() if line.strip()]
+        lines_of = [line.strip() for line in _text(args.topics).splitlines()]
+        topics = [line for line in lines_of if line and not line.startswith("#")]
+        if not topics:
+            raise InputError(f"{args.topics} names no topic; write one a line")
+        failures = held.enter_context(RowWriter(args.folder / "text_failures.jsonl"))
+
+        def note(row: Mapping[str, Any]) -> None:
+            lost.append(row)
+            failures.add(row)
+
         endpoint = llm.ChatEndpoint(args.url, args.model, read_key(args.key_file))
         each = -(-args.count // max(1, len(topics)))
         texts = itertools.islice(
@@ -51,17 +65,39 @@ def write(args: argparse.Namespace, load: Load) -> int:
                 workers=args.workers,
                 prompt=_text(args.prompt) if args.prompt else "",
                 store=args.folder / "texts.jsonl",
+                lost=note,
             ),
             args.count,
         )
     else:
         texts = grammar(args.count, args.seed, styles=args.styles)
     args.folder.mkdir(parents=True, exist_ok=True)
-    samples, lines = write_texts(
-        args.folder, bar(texts, args.count, "texts"), args.tasks.split(","), layout
-    )
+    with held:
+        samples, lines = write_texts(
+            args.folder, bar(texts, args.count, "texts"), args.tasks.split(","), layout
+        )
     print(f"{args.folder}: {samples} new samples, {lines} new lines")
+    if lost:
+        print(f"  {len(lost)} questions lost, the last: {lost[-1]['why']} (text_failures.jsonl)")
     return 0
+
+
+def _grammar_only(args: argparse.Namespace) -> None:
+    """Raise InputError when something is asked for that the grammar does not do."""
+    given = [
+        flag
+        for flag, value in (
+            *(("--topics", args.topics), ("--model", args.model), ("--prompt", args.prompt)),
+            ("--key-file", args.key_file),
+        )
+        if value
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)} need a language model: give its server by --url")
+    if args.language != "en":
+        raise InputError(
+            f"the grammar writes English, not {args.language!r}; give a language model by --url"
+        )
 
 
 def speak(args: argparse.Namespace, load: Load) -> int:
@@ -116,6 +152,77 @@ def segment(args: argparse.Namespace, load: Load) -> int:
     return 0
 
 
+def import_set(args: argparse.Namespace, load: Load) -> int:
+    """Add recordings and conversations that others laid out; or a pack of tokens."""
+    from step_audio.data import imports
+    from step_audio.data.write import PUBLISHED, Layout
+
+    if bool(args.hub) == (args.source is not None):
+        raise InputError("give what to import: a file, a folder, or --hub NAME")
+    if args.source is not None and args.source.suffix == ".parquet" and _is_tokens(args.source):
+        from step_audio.data.parquet import read_parquet
+
+        count = read_parquet(args.source, args.folder)
+        print(f"{args.folder}: a pack of {count} sequences")
+        return 0
+    rows, base = (
+        (imports.hub_rows(args.hub, args.split), args.folder)
+        if args.hub
+        else imports.read_source(args.source)
+    )
+    if not args.licence:
+        raise InputError("give --licence: it is kept with every sound and what is made of it")
+    counts = imports.import_rows(
+        args.folder,
+        bar(rows, None, "rows"),
+        base,
+        imports.ImportDefaults(args.speaker, args.licence, args.language),
+        tasks=args.tasks.split(","),
+        layout=PUBLISHED if args.layout == "published" else Layout(),
+    )
+    added = {name: counts.pop(name, 0) for name in ("utterances", "samples")}
+    print(f"{args.folder}: {added['utterances']} new utterances, {added['samples']} new samples")
+    for reason, count in counts.most_common():
+        print(f"  {count} left out: {reason} ({imports.FAILURES})")
+    return 0
+
+
+def _is_tokens(path: Path) -> bool:
+    """Return whether a parquet file holds a pack. Raises InputError: not readable."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise InputError(
+            "parquet needs the package pyarrow: pip install 'step-audio[train]'"
+        ) from None
+    try:
+        names = set(parquet.read_schema(path).names)
+    except (OSError, ArrowException) as error:
+        raise InputError(f"{path} cannot be read as parquet: {error}") from None
+    return bool(names & {"input_ids", "chosen_input_ids"})
+
+
+def export_set(args: argparse.Namespace, load: Load) -> int:
+    """Write a pack, or the sounds of a data set with their words, for other tools."""
+    if (args.folder / "pack.json").is_file():
+        if args.output.suffix != ".parquet":
+            raise InputError(f"{args.output} must end in .parquet")
+        try:
+            from step_audio.data.parquet import write_parquet
+        except ImportError:
+            raise InputError(
+                "parquet needs the package pyarrow: pip install 'step-audio[train]'"
+            ) from None
+        count = write_parquet(args.folder, args.output)
+    else:
+        from step_audio.data.imports import export_rows
+
+        _need(args.folder)
+        count = export_rows(args.folder, args.output)
+    print(f"{args.output}: {count} rows")
+    return 0
+
+
 def filter_set(args: argparse.Namespace, load: Load) -> int:
     """Measure what is new and judge all of it."""
     from step_audio.data import filter as sieve
@@ -151,10 +258,11 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     from step_audio.data.examples import Examples
     from step_audio.data.filter import accepted
     from step_audio.data.gates import QUALITIES, with_bounds
+    from step_audio.data.pack import LEFT_OUT, read_samples, tokens
     from step_audio.data.pack import pack as pack_samples
-    from step_audio.data.pack import read_samples, tokens
     from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.engine.text import hash_of_text_tokenizer, load_text_tokenizer
+    from step_audio.nano.tools.specs import SPECS
 
     _need(args.folder)
     text_run, groups_run = _rhythm(args.interleave)
@@ -182,13 +290,15 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     counts = pack_samples(
         samples,
         groups,
-        PromptBuilder(
+        PromptBuilder.of_profile(
             load_text_tokenizer(lm),
             vocab,
-            text_run=text_run,
-            group_run=groups_run,
+            dialect=profile.tools.dialect,
+            result_role=profile.tools.result_role,
             chat_headers=weights.facts.chat_headers,
             speech_headers=weights.facts.speech_headers,
+            text_run=text_run,
+            group_run=groups_run,
         ),
         vocab,
         args.output,
@@ -197,8 +307,12 @@ def pack(args: argparse.Namespace, load: Load) -> int:
         seed=args.seed,
         examples=Examples(utterances),
         text_tokenizer=hash_of_text_tokenizer(lm),
+        tools=tuple(SPECS.values()),
     )
+    left = {why: counts.pop(why) for why in LEFT_OUT if why in counts}
     print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")
+    for why, count in left.items():
+        print(f"  {count} left out: {LEFT_OUT[why]}")
     return 0
 
 

@@ -8,6 +8,14 @@ from pathlib import Path
 
 from step_audio.cli import data
 
+
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ArgumentTypeError."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 Add = Callable[[str, Callable[..., int], str], argparse.ArgumentParser]
 
 
@@ -17,6 +25,10 @@ def add_data(add: Callable[[str, str], Add]) -> None:
     _write(step("write", data.write, "Write questions and answers, and the lines they need said."))
     _speak(step("speak", data.speak, "Let a text-to-speech say the lines."))
     _segment(step("segment", data.segment, "Add recordings, cut where somebody pauses."))
+    _import(step("import", data.import_set, "Add recordings with their words, or conversations."))
+    command = step("export", data.export_set, "Write a pack or a set's sounds for other tools.")
+    command.add_argument("folder", type=Path, help="a data set, or a pack")
+    command.add_argument("-o", "--output", type=Path, required=True, help=".parquet or .jsonl")
     _filter(step("filter", data.filter_set, "Measure every sound; reject, with reasons."))
     _pack(step("pack", data.pack, "Turn samples and accepted sounds into token shards."))
     _folder(step("report", data.report, "Write figures and plots of a data set."))
@@ -24,7 +36,7 @@ def add_data(add: Callable[[str, str], Add]) -> None:
 
 def _write(command: argparse.ArgumentParser) -> None:
     _folder(command)
-    command.add_argument("--count", type=int, default=1000, help="questions")
+    command.add_argument("--count", type=positive, default=1000, help="questions")
     command.add_argument("--seed", type=int, default=0)
     tasks = "TQTA,AQTA,TQAA,AQAA,ASR,TTS"
     command.add_argument("--tasks", default=tasks, help=f"samples of each question ({tasks})")
@@ -35,7 +47,7 @@ def _write(command: argparse.ArgumentParser) -> None:
     command.add_argument("--topics", type=Path, help="file with a topic a line")
     command.add_argument("--prompt", type=Path, help="file with {topic}, {language}, {number}")
     command.add_argument("--language", default="en")
-    command.add_argument("--workers", type=int, default=8, help="requests at a time")
+    command.add_argument("--workers", type=positive, default=8, help="requests at a time")
     _key(command)
 
 
@@ -53,7 +65,7 @@ def _speak(command: argparse.ArgumentParser) -> None:
     command.add_argument("--url", help="of an OpenAI-compatible server, up to /v1")
     command.add_argument("--model", help="its model")
     command.add_argument("--tagged", action="store_true", help="it understands style tags")
-    command.add_argument("--workers", type=int, default=2, help="lines at a time")
+    command.add_argument("--workers", type=positive, default=2, help="lines at a time")
     command.add_argument("--again", action="store_true", help="try failed lines again")
     _ray(command)
     _key(command)
@@ -66,7 +78,24 @@ def _segment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--licence", required=True, help="of the recordings; kept with each cut")
     command.add_argument("--language", default="en")
     command.add_argument("--transcribe", action="store_true", help="write down what is said")
-    command.add_argument("--workers", type=int, default=1, help="processes")
+    command.add_argument("--workers", type=positive, default=1, help="processes")
+
+
+def _import(command: argparse.ArgumentParser) -> None:
+    _folder(command)
+    command.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        help="folder of sounds and .txt, .jsonl, .parquet, or a folder of save_to_disk",
+    )
+    command.add_argument("--hub", default="", help="name of a data set of the hub instead")
+    command.add_argument("--split", default="train", help="of it")
+    command.add_argument("--licence", default="", help="for rows that name none; needed")
+    command.add_argument("--speaker", default="me", help="for rows that name none")
+    command.add_argument("--language", default="en", help="for rows that name none")
+    command.add_argument("--tasks", default="ASR,TTS", help="samples of sounds with words")
+    command.add_argument("--layout", choices=("nano", "published"), default="nano")
 
 
 def _filter(command: argparse.ArgumentParser) -> None:
@@ -76,7 +105,7 @@ def _filter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--speaker-model", type=Path, help="campplus.onnx (the profile's)")
     command.add_argument("--no-dnsmos", dest="dnsmos", action="store_false")
     command.add_argument("--profile", default="nano")
-    command.add_argument("--workers", type=int, default=1, help="processes")
+    command.add_argument("--workers", type=positive, default=1, help="processes")
     _ray(command)
 
 

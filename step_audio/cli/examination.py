@@ -149,7 +149,16 @@ def _probe(args: argparse.Namespace, load: Load) -> int:
         def answerer(pcm: Pcm, rate_hz: int) -> AnswerRecord:
             return record_of(runner.run(answer(assistant, pcm, rate_hz)))
 
-        rows = probe(args.recordings, answerer, hear, max_seconds=profile.limits.max_question_s)
+        args.output.mkdir(parents=True, exist_ok=True)
+        rows = probe(
+            args.recordings,
+            answerer,
+            hear,
+            max_seconds=profile.limits.max_question_s,
+            progress=lambda found: bar(found, len(found), "recordings"),
+            store=args.output / "rows.jsonl",
+            model=assistant.services.model_name,
+        )
         runner.run(assistant.aclose())
     print(write(rows, args.output))
     return 0

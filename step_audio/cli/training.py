@@ -12,11 +12,14 @@ from step_audio.cli.data import bar, tokenizer_id
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
+from step_audio.core.profile import ScriptedEngineSection, SpeechEndpointSection
 from step_audio.core.weights import open_weights
 
 if TYPE_CHECKING:
     from step_audio.core.vocab import Vocab
+    from step_audio.data.examples import Examples
     from step_audio.data.samples import Groups, Sample
+    from step_audio.data.shards import TokenShards
     from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.nano.training.ablation import AblationQuestion
     from step_audio.train.finetune import Objective, Recipe
@@ -28,26 +31,38 @@ ANSWERED: Final = 12
 
 def sft(args: argparse.Namespace, load: Load) -> int:
     """Fine-tune on the sequences of a pack."""
-    from step_audio.data.shards import TokenShards
+    shards = _opened(args)
     from step_audio.train.sft import Sft
 
-    shards = TokenShards(args.data)
     return _finetune(args, Sft(shards, args.max_length, args.text_weight))
 
 
 def dpo(args: argparse.Namespace, load: Load) -> int:
     """Prefer the better answers of a pack of pairs."""
-    from step_audio.data.shards import TokenShards
+    shards = _opened(args)
     from step_audio.train.dpo import Dpo
 
     objective = Dpo(
-        TokenShards(args.data),
+        shards,
         args.max_length,
         beta=args.beta,
         mask_audio=args.mask_audio,
         sft_weight=args.sft_weight,
     )
     return _finetune(args, objective)
+
+
+def _opened(args: argparse.Namespace) -> TokenShards:
+    """Return the pack, checked with the checkpoint's folder before PyTorch takes its seconds."""
+    from step_audio.data.shards import TokenShards
+
+    shards = TokenShards(args.data)
+    if (
+        not (args.source / "config.json").is_file()
+        and not (args.source / "adapter_config.json").is_file()
+    ):
+        raise InputError(f"no checkpoint at {args.source}; give a folder with config.json")
+    return shards
 
 
 def _finetune(args: argparse.Namespace, objective: Objective) -> int:
@@ -67,7 +82,14 @@ def _finetune(args: argparse.Namespace, objective: Objective) -> int:
     with workers.start(args.device) as here:
         shards, source = TokenShards(args.data), Checkpoint(args.source)
         run = finetune(
-            objective, shards, source, args.out, _recipe(args), workers=here, facts=facts
+            objective,
+            shards,
+            source,
+            args.out,
+            _recipe(args),
+            workers=here,
+            facts=facts,
+            report_to=[name for name in args.report_to.split(",") if name],
         )
         if here.leads:
             print(f"{args.out / 'export'}: {run.step} steps")
@@ -89,9 +111,13 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         weight_decay=args.weight_decay,
         seed=args.seed,
         save_every=args.save_every,
+        save_minutes=args.save_minutes,
+        eval_share=args.eval_share,
+        eval_every=args.eval_every,
+        patience=args.patience,
         bf16=args.bf16,
         recompute=args.recompute,
-        lora=Lora(args.lora, args.lora_alpha or 2.0 * args.lora) if args.lora else None,
+        lora=Lora(args.lora, args.lora_alpha or 2.0 * args.lora) if args.lora is not None else None,
     )
 
 
@@ -111,6 +137,15 @@ def merge_lora(args: argparse.Namespace, load: Load) -> int:
 
     merge_adapter(args.source, args.adapter, args.out)
     print(args.out)
+    return 0
+
+
+def install(args: argparse.Namespace, load: Load) -> int:
+    """Make a profile of what a run trained."""
+    from step_audio.train.install import install as install_run
+
+    file = install_run(args.run_folder, args.profile, args.base, best=args.best)
+    print(f"{file}: talk to it with: step-audio serve --profile {file}")
     return 0
 
 
@@ -165,6 +200,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     """Sample answers, let the judge score them, write the best and the pairs."""
     from dataclasses import asdict, replace
 
+    from step_audio.data.examples import Examples
     from step_audio.data.filter import accepted
     from step_audio.data.gates import ALL
     from step_audio.data.pack import read_samples, tokens
@@ -174,6 +210,9 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     from step_audio.train import rejection
 
     profile = load_profile(args.profile)
+    if isinstance(profile.engine, ScriptedEngineSection | SpeechEndpointSection):
+        raise InputError(f"profile {args.profile} has no model that could improve")
+    lm = profile.engine.folder
     weights = open_weights(profile.weights, profile.origin)
     parts = load(profile)
     services = parts.services()
@@ -181,13 +220,15 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     needed = {line for sample in samples for line in sample.lines()}
     spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
     groups = tokens(args.folder, spoken, parts.audio_tokenizer, tokenizer_id(weights))
-    builder = PromptBuilder(
+    builder = PromptBuilder.of_profile(
         services.text_tokenizer,
         services.vocab,
+        dialect=profile.tools.dialect,
+        result_role=profile.tools.result_role,
         chat_headers=services.chat_headers,
         speech_headers=services.speech_headers,
     )
-    asked = list(_asked(samples, groups, builder, args.questions))
+    asked = list(_asked(samples, groups, builder, args.questions, Examples(spoken)))
     hear = None
     if args.recogniser != "none":
         from step_audio.nano.exam import judge
@@ -198,7 +239,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     sampling = replace(parts.settings().sampling, temperature=args.temperature)
     plan = {
         "model": services.model_name,
-        "lm": {name: f.sha256 for name, f in weights.files.items() if name.startswith("lm/")},
+        "lm": {name: f.sha256 for name, f in weights.files.items() if name.startswith(f"{lm}/")},
         "sampling": asdict(sampling),
         "candidates": args.candidates,
         "recogniser": args.recogniser,
@@ -220,17 +261,29 @@ def reject(args: argparse.Namespace, load: Load) -> int:
 
     asyncio.run(run())
     choice = rejection.Choice(args.least, args.gap)
-    text_tokenizer = hash_of_text_tokenizer(weights.folder / "lm")
+    text_tokenizer = hash_of_text_tokenizer(weights.folder / lm)
     counts = rejection.choose(args.out, services.vocab, choice, text_tokenizer)
     print(f"{args.out}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+    if not counts["pairs"]:
+        print(
+            "  no pairs: a smaller --gap or --least, a higher --temperature or more --questions"
+            " give some; the answers that were drawn are kept for another --gap and --least"
+        )
     return 0
 
 
 def _asked(
-    samples: list[Sample], groups: Groups, builder: PromptBuilder, count: int
+    samples: list[Sample],
+    groups: Groups,
+    builder: PromptBuilder,
+    count: int,
+    examples: Examples | None = None,
 ) -> Iterator[Asked]:
     """Yield the first assistant turn of samples as a question with its right answer."""
+    from step_audio.core.errors import TokenError
+    from step_audio.data.pack import sample_turns
     from step_audio.data.samples import SoundMissing
+    from step_audio.nano.tools.specs import SPECS
     from step_audio.train.rejection import Asked
 
     made = 0
@@ -238,17 +291,18 @@ def _asked(
         if made == count:
             return
         try:
-            turns = sample.resolve(groups)
-        except SoundMissing:
-            continue
-        first = next(
-            (at for at, t in enumerate(turns) if at >= sample.context and t.role == "assistant"),
-            None,
-        )
-        if first is None:
+            shown, turns = sample_turns(sample, groups, builder, examples, tuple(SPECS.values()))
+            context = shown.context + len(turns) - len(shown.turns)
+            roles = [turn.role for turn in turns]
+            if "assistant" not in roles[context:]:
+                continue
+            first = roles.index("assistant", context)
+            content = tuple(builder.content(turns[first].parts))
+            read = sample.is_published_tts
+            prompt = builder.chat(turns[:first]) if not read else builder.speech(turns[:first])
+        except (SoundMissing, TokenError):
             continue
         made += 1
-        prompt = builder.chat(turns[:first])
-        yield Asked(sample.id, tuple(prompt), tuple(builder.content(turns[first].parts)))
+        yield Asked(sample.id, tuple(prompt), content)
     if not made:
         raise InputError("no question can be asked: samples or accepted sounds are missing")

@@ -55,6 +55,11 @@ def load_profile(name_or_path: str, environ: Mapping[str, str] = os.environ) -> 
     return profile.model_copy(update=absolute)
 
 
+def raw_profile(name_or_path: str) -> dict[str, Any]:
+    """Return the keys of a profile as its file has them. Raises ProfileError."""
+    return _read(_find(name_or_path))
+
+
 def _find(name_or_path: str) -> Path:
     if name_or_path in profile_names():
         return _FOLDER / f"{name_or_path}.yaml"

@@ -13,7 +13,7 @@ from typing import Any
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows, write_rows
 from step_audio.data.cluster import Cluster
-from step_audio.data.gates import ALL, Bounds, Scores, UtteranceGate, reasons
+from step_audio.data.gates import ALL, Bounds, Scores, UtteranceGate, reasons, text_is_certain
 from step_audio.data.manifest import SpokenUtterance, read_utterances
 
 MakeGate = Callable[[], UtteranceGate]
@@ -67,6 +67,10 @@ def read_scores(root: Path, utterances: Sequence[SpokenUtterance]) -> dict[str, 
             measured[row["id"]] = row
         else:
             added.setdefault(row["id"], {}).update(row)
+    for u in utterances:
+        # Sets measured by older versions have errors of the recogniser here.
+        if u.id in measured and text_is_certain(u):
+            measured[u.id] = {**measured[u.id], "error_rate": None}
     return {
         u.id: {**measured[u.id], **added.get(u.id, {})}
         for u in utterances
@@ -123,6 +127,10 @@ def judge(root: Path, bounds: Bounds = ALL) -> Counter[str]:
     """
     utterances = read_utterances(root)
     scores = read_scores(root, utterances)
+    if not utterances:
+        raise InputError(
+            f"{root} holds no sound yet; run data speak, data segment or data import first"
+        )
     if not scores:
         raise InputError(f"{root} has no scores; run data filter first")
     seen: Counter[str] = Counter()

@@ -24,6 +24,8 @@ from step_audio.data.segment import speech_spans
 Scores = dict[str, Any]
 _FLOOR: Final = 1e-10
 _BOUND: Final = re.compile(r"([a-z_]+)(<=|>=)(-?\d+(?:\.\d+)?)")
+CERTAIN: Final = frozenset({"flite", "espeak", "festival", "rhvoice"})
+"""Engines, as `source` names them, whose words are those of the line."""
 EMBED_HZ: Final = 16_000
 WINDOW_S: Final = 1.5
 SAME_SPEAKER: Final = 0.35
@@ -139,12 +141,19 @@ class UtteranceGate:
             "dnsmos": None if self._quality is None else self._quality(pcm, rate_hz),
         }
         known = self._language in {"", utterance.language.partition("-")[0]}
+        # A machine voice says what it was given: errors would be the recogniser's own.
+        known = known and not text_is_certain(utterance)
         if self._hear is not None and utterance.text and known:
             scores["heard"] = self._hear(pcm, rate_hz)
             scores["error_rate"] = error_rate(utterance.text, scores["heard"])
         if self._embed is not None:
             scores["speakers"] = speaker_count(speech, rate_hz, self._embed)
         return {k: round(v, 4) if isinstance(v, float) else v for k, v in scores.items()}
+
+
+def text_is_certain(utterance: SpokenUtterance) -> bool:
+    """Return whether an engine said the text that cannot leave a word out, unlike a model."""
+    return utterance.source.get("engine") in CERTAIN
 
 
 def level_db(pcm: Pcm) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,14 +27,36 @@ from step_audio.data.write import Exchange
 from step_audio.dialog.prompting.system_prompts import load_prompt
 
 TRIES: Final = 3
+LONGEST_S: Final = 60.0
+"""No server is waited for longer before it is asked again."""
+BUSY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses after which the same request may succeed."""
 MAX_TEXT: Final = 600
-_FENCE: Final = re.compile(r"^```(?:json)?\s*|\s*```$")
+MAX_WHY: Final = 300
+_THOUGHT: Final = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+_TRIED_OBJECTS: Final = 50
 
 
 class EndpointError(StepAudioError):
-    """A chat or speech endpoint could not be reached, or answered something unusable."""
+    """A chat or speech endpoint could not be reached, or answered something unusable.
+
+    Attributes:
+        status: of HTTP, None where there was no answer.
+        retry_after_s: what the server asks for, None for nothing.
+    """
 
     code = "endpoint_failed"
+
+    def __init__(
+        self, message: str, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.retry_after_s = status, retry_after_s
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status is None or self.status in BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +73,29 @@ class ChatEndpoint:
     model: str
     key: str = ""
     timeout_s: float = 120.0
+    pause_s: float = 1.0
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **settings: Any) -> str:
         """Return the text of one completion.
 
+        A server that is busy or cannot be reached is asked again, `TRIES` times in all: after the
+        time that it asks for (Retry-After, at most a minute), else after `pause_s`, doubled each
+        time.
+
         Raises:
             EndpointError: no answer, an HTTP error, or not of the protocol's form.
         """
+        for attempt in range(TRIES):
+            try:
+                return self._ask(messages, settings)
+            except EndpointError as error:
+                if not error.passes or attempt == TRIES - 1:
+                    raise
+                wait = error.retry_after_s
+                time.sleep(min(LONGEST_S, self.pause_s * 2**attempt if wait is None else wait))
+        raise AssertionError("unreachable")
+
+    def _ask(self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         body = {"model": self.model, "messages": list(messages), **settings}
         where = f"{self.url.rstrip('/')}/chat/completions"
@@ -65,12 +104,27 @@ class ChatEndpoint:
             answer.raise_for_status()
             text = answer.json()["choices"][0]["message"]["content"]
         except httpx.HTTPStatusError as error:
-            raise EndpointError(f"{where} answered {error.response.status_code}") from None
+            raise refusal(where, error.response, self.key) from None
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
             raise EndpointError(f"{where} gave no completion: {error}") from None
         if not isinstance(text, str):
-            raise EndpointError(f"{where} gave no text")
+            raise EndpointError(f"{where} gave no text", 200)
         return text
+
+
+def refusal(where: str, answer: httpx.Response, key: str = "") -> EndpointError:
+    """Return the error of an HTTP status, with what the server says of it; never the key."""
+    said = " ".join(answer.text[:MAX_TEXT].split())
+    try:
+        error = answer.json()["error"]
+        said = str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, LookupError, TypeError):
+        pass
+    said = said.replace(key, "(key)") if key else said
+    asked = answer.headers.get("retry-after", "").strip()
+    wait = float(asked) if re.fullmatch(r"\d{1,9}(\.\d{1,3})?", asked) else None
+    words = f": {said[:MAX_WHY]}" if said else ""
+    return EndpointError(f"{where} answered {answer.status_code}{words}", answer.status_code, wait)
 
 
 def exchanges(
@@ -83,8 +137,9 @@ def exchanges(
     workers: int = 8,
     prompt: str = "",
     store: Path | None = None,
+    lost: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> Iterator[Exchange]:
-    """Yield exchanges on every topic, `each` of them; a topic that fails is passed over.
+    """Yield exchanges on every topic, `each` of them; a question that fails is passed over.
 
     Args:
         topics: what the questions are about, a line each.
@@ -92,15 +147,17 @@ def exchanges(
         workers: requests at a time.
         store: file of what was written so far, in which nothing is asked for again: a model draws
             another text each time.
+        lost: called with topic, number and reason of each question that failed.
 
     Raises:
-        EndpointError: not one topic gave anything.
+        EndpointError: not one topic gave anything, or the server refuses every request (its key,
+            its model).
     """
     template = prompt or load_prompt("data_exchange")
     wanted = [(topic, number) for topic in topics for number in range(each)]
     rows = [] if store is None else read_rows(store)
     written = {row["asked"]: row for row in rows}
-    failures: list[StepAudioError] = []
+    failures: list[str] = []
     made = 0
 
     def ask(item: tuple[str, int]) -> Exchange | None:
@@ -119,12 +176,15 @@ def exchanges(
         filled = template.replace("{topic}", topic).replace("{language}", language)
         message = {"role": "user", "content": filled.replace("{number}", str(number))}
         start = random.Random(f"{seed}|{topic}|{number}").getrandbits(31)
+        text = ""
         for attempt in range(TRIES):
             try:
                 text = endpoint.complete([message], temperature=1.0, seed=start + attempt)
             except EndpointError as error:
-                failures.append(error)
-                continue
+                if not error.passes and error.status != 200:
+                    raise
+                fail(topic, number, str(error))
+                return None
             source = {
                 "by": "llm",
                 "model": endpoint.model,
@@ -135,7 +195,13 @@ def exchanges(
             found = parse(text, language, source)
             if found is not None:
                 return found
+        shown = " ".join(text.split())[:MAX_WHY]
+        fail(topic, number, f"no completion was of the asked form; the last one: {shown}")
         return None
+
+    def fail(topic: str, number: int, why: str) -> None:
+        failures.append(why)
+        lost({"topic": topic, "number": number, "why": why})
 
     with ExitStack() as stack:
         writer = None if store is None else stack.enter_context(RowWriter(store))
@@ -145,16 +211,13 @@ def exchanges(
                 made += 1
                 yield found
     if wanted and not made:
-        raise failures[-1] if failures else EndpointError("no completion was of the asked form")
+        raise EndpointError(failures[-1] if failures else "no completion was of the asked form")
 
 
 def parse(text: str, language: str, source: Mapping[str, Any]) -> Exchange | None:
     """Return the exchange of a completion, None when it has not the asked form."""
-    try:
-        row = json.loads(_FENCE.sub("", text.strip()))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict):
+    row = first_object(text)
+    if row is None:
         return None
     question, answer = row.get("question"), row.get("answer")
     if not all(isinstance(t, str) and 0 < len(t.strip()) <= MAX_TEXT for t in (question, answer)):
@@ -166,3 +229,23 @@ def parse(text: str, language: str, source: Mapping[str, Any]) -> Exchange | Non
     return Exchange(
         str(question).strip(), str(answer).strip(), tags=tags, language=language, source=source
     )
+
+
+def first_object(text: str) -> dict[str, Any] | None:
+    """Return the first JSON object in a completion, whatever stands around it, None for none.
+
+    What a reasoning model thinks before it answers (`<think>`) is passed over.
+    """
+    rest, decoder = _THOUGHT.sub("", text), json.JSONDecoder()
+    for _ in range(_TRIED_OBJECTS):
+        at = rest.find("{")
+        if at < 0:
+            break
+        rest = rest[at:]
+        try:
+            row, _ = decoder.raw_decode(rest)
+        except (ValueError, RecursionError):
+            rest = rest[1:]
+            continue
+        return row if isinstance(row, dict) else None
+    return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from step_audio.core.errors import InputError
+from step_audio.core.errors import InputError, TokenError
 from step_audio.core.json_lines import read_rows
-from step_audio.core.ports import AudioTokenizer
+from step_audio.core.ports import AudioTokenizer, ToolSpec
 from step_audio.core.resampling import resample_input
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
@@ -27,7 +28,7 @@ from step_audio.data.spoken import (
     to_codes,
     write_spoken,
 )
-from step_audio.dialog.prompting.prompt import PromptBuilder
+from step_audio.dialog.prompting.prompt import PromptBuilder, Turn
 
 _HEARD = "input resampler, 32 crossings"
 """Codes of sound that came through another filter are kept apart."""
@@ -103,6 +104,16 @@ def read_samples(root: Path) -> list[Sample]:
     return list(found.values())
 
 
+SOUND_MISSING: Final = "sound missing"
+NO_MARKER: Final = "no marker"
+LEFT_OUT: Final = {
+    SOUND_MISSING: "their sound was not said or was rejected (failures.jsonl, verdicts.jsonl)",
+    NO_MARKER: "the model's vocabulary has no id for a transcript or call in them",
+}
+"""Why a sample cannot be packed."""
+_TALKS: Final = ("TQTA", "AQTA", "TQAA", "AQAA")
+
+
 def pack(
     samples: Sequence[Sample],
     groups: Groups,
@@ -115,18 +126,20 @@ def pack(
     seed: int = 0,
     text_tokenizer: str = "",
     examples: Examples | None = None,
+    tools: Sequence[ToolSpec] = (),
 ) -> Counter[str]:
     """Write the shards; return how many sequences each task has, and why others were left out.
 
     Args:
-        samples: conversations; those whose sound is missing are left out and counted.
+        samples: conversations; those that cannot be packed are counted by a key of `LEFT_OUT`.
         groups: of the accepted lines, by id.
-        builder: turns to ids.
+        builder: turns to ids, as the profile that will serve builds them.
         tasks: those wanted, all by default.
         begin: put the begin-of-sequence id in front of all; the published TTS prompt has it anyway.
         seed: of the order.
         text_tokenizer: SHA-256 of its file: models with another one refuse the pack.
         examples: what a published TTS prompt may show; None leaves what is written there.
+        tools: that conversations were written with; listed where the dialect lists tools.
 
     Raises:
         InputError: nothing could be packed.
@@ -137,23 +150,59 @@ def pack(
     counts: Counter[str] = Counter()
     for sample in chosen:
         try:
-            shown = sample if examples is None else examples.fitted(sample)
-            turns = shown.resolve(groups)
+            shown, turns = sample_turns(sample, groups, builder, examples, tools)
+            headers = builder.speech_headers if sample.is_published_tts else builder.chat_headers
+            context = shown.context + len(turns) - len(shown.turns)
+            ids, mask = builder.training_sequence(turns, context=context, headers=headers)
         except SoundMissing:
-            counts["sound missing"] += 1
+            counts[SOUND_MISSING] += 1
             continue
-        headers = builder.speech_headers if sample.is_published_tts else builder.chat_headers
-        ids, mask = builder.training_sequence(turns, context=shown.context, headers=headers)
+        except TokenError:
+            counts[NO_MARKER] += 1
+            continue
         if begin or headers.bos:
             ids, mask = [vocab.bos, *ids], [False, *mask]
         writer.add(TokenSample(ids, mask, sample.task, sample.id))
         counts[sample.task] += 1
-    if not sum(counts[task] for task in counts if task != "sound missing"):
-        raise InputError("no sample could be packed; run data speak and data filter first")
+    left = {why: counts[why] for why in LEFT_OUT if counts[why]}
+    if not counts.total() - sum(left.values()):
+        raise InputError(_nothing(out, chosen, left))
     writer.close(
-        left_out=counts["sound missing"],
+        left_out=sum(left.values()),
+        left_out_because=left,
         text_run=builder.text_run,
         group_run=builder.group_run,
         text_tokenizer=text_tokenizer,
     )
     return counts
+
+
+def sample_turns(
+    sample: Sample,
+    groups: Groups,
+    builder: PromptBuilder,
+    examples: Examples | None = None,
+    tools: Sequence[ToolSpec] = (),
+) -> tuple[Sample, list[Turn]]:
+    """Return a sample with its example, and its turns as serving arranges them.
+
+    What packing and rejection sampling share: the list of tools stands where the dialect has it.
+
+    Raises:
+        SoundMissing; InputError: a turn of another form.
+    """
+    shown = sample if examples is None else examples.fitted(sample)
+    turns = shown.resolve(groups)
+    listed = builder.listing(tools) if sample.task in _TALKS else []
+    return shown, builder.arranged(turns, listed)
+
+
+def _nothing(out: Path, chosen: Sequence[Sample], left: Mapping[str, int]) -> str:
+    """Return what to do when no sample could be packed."""
+    if not chosen:
+        return (
+            "there is no sample of these tasks (samples.jsonl); data write makes samples of texts,"
+            " data import of recordings with their words"
+        )
+    reasons = "; ".join(f"{count} because {LEFT_OUT[why]}" for why, count in left.items())
+    return f"none of {len(chosen)} samples could be packed: {reasons}"

@@ -22,7 +22,7 @@ from step_audio.core.audio import check_sound
 from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.types import BATCH, GenerationRequest, Pcm, SamplingParams, TokenGroup, Voice
-from step_audio.data.llm import EndpointError
+from step_audio.data.llm import EndpointError, refusal
 from step_audio.data.manifest import TextLine
 from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.synthesis import synthesize
@@ -119,7 +119,7 @@ class EndpointReader:
             answer = httpx.post(where, json=body, headers=headers, timeout=self._timeout_s)
             answer.raise_for_status()
         except httpx.HTTPStatusError as error:
-            raise EndpointError(f"{where} answered {error.response.status_code}") from None
+            raise refusal(where, error.response, self._key) from None
         except httpx.HTTPError as error:
             raise EndpointError(f"{where}: {error}") from None
         pcm, rate_hz = _decode(answer.content, where)

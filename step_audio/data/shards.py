@@ -131,7 +131,10 @@ class TokenShards:
         self._files = [_Shard(path) for path in sorted(folder.glob("tokens-*.safetensors"))]
         self._starts = np.cumsum([0, *(len(file) for file in self._files)]).tolist()
         if not expected:
-            raise InputError(f"{folder} is an empty pack; nothing was good enough for it")
+            raise InputError(
+                f"{folder} is an empty pack; nothing was good enough for it. Give train reject a"
+                " smaller --gap or --least, a higher --temperature, or more --questions"
+            )
         if self._starts[-1] != expected:
             raise InputError(f"{folder} holds {self._starts[-1]} sequences, not {expected}")
 

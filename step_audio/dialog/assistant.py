@@ -83,11 +83,13 @@ class Assistant:
         self._system = load_prompt(settings.answer_prompt)
         self._dialect = tool_syntax_of(settings.dialect, settings.result_role)
         self._context = ContextWindow(
-            PromptBuilder(
+            PromptBuilder.of_profile(
                 services.text_tokenizer,
                 services.vocab,
-                dialect=self._dialect,
+                dialect=settings.dialect,
+                result_role=settings.result_role,
                 chat_headers=services.chat_headers,
+                speech_headers=services.speech_headers,
             ),
             services.vocab,
             max_ids=settings.max_prompt_ids,

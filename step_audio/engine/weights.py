@@ -83,6 +83,18 @@ def load_step1(folder: Path) -> Step1Weights:
     return Step1Weights(config, tensors)
 
 
+def is_packed(folder: Path) -> bool:
+    """Return whether a folder holds packed int8. Raises WeightsError: no weights, or unreadable."""
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                if any(name.endswith(SCALE_SUFFIX) for name in file.keys()):  # noqa: SIM118
+                    return True
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path.name}: not a readable safetensors file: {error}") from None
+    return False
+
+
 def save_step1(
     folder: Path, config: Step1Config, state: Mapping[str, Tensor], *, int8: bool = False
 ) -> None:

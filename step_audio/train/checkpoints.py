@@ -30,6 +30,8 @@ SHARD_BYTES: Final = 5 * 2**30
 WHOLE_BYTES: Final = 2**30
 _SLICES: Final = 64
 _SLICE: Final = 2**16
+GENERIC: Final = frozenset({"export", "lm", "best"})
+"""Names of folders that every run has."""
 BESIDE: Final = (
     BPE_FILE,
     SENTENCEPIECE_FILE,
@@ -187,7 +189,13 @@ def provenance(folder: Path) -> dict[str, Any]:
             for at in range(_SLICES):
                 file.seek(max(0, size - _SLICE) * at // (_SLICES - 1))
                 digest.update(file.read(_SLICE))
-    return {"name": folder.resolve().name, "sha256": digest.hexdigest(), "whole": whole}
+    return {"name": run_name(folder), "sha256": digest.hexdigest(), "whole": whole}
+
+
+def run_name(folder: Path) -> str:
+    """Return a folder's name; of one whose name says nothing, with that of the run before it."""
+    path = folder.resolve()
+    return f"{path.parent.name}/{path.name}" if path.name in GENERIC else path.name
 
 
 def _files(folder: Path) -> list[Path]:

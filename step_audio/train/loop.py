@@ -12,13 +12,20 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
+
+MEAN_STEPS: Final = 50
+"""A figure in the log is the mean of so many steps before it, or of as many as there are."""
+
+EXACT: Final = frozenset({"learning_rate"})
+"""Figures that are shown as they are in the newest step: their mean would say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class TrainingRun:
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         self._mark = self._saved = self._logged = time.monotonic()
-        self._means: dict[str, float] = {}
+        self._recent: dict[str, deque[float]] = {}
         self._told_to_stop = False
         self._usual: Any = None
         if threading.current_thread() is threading.main_thread():
@@ -160,16 +167,15 @@ class TrainingRun:
         self._mark = now
         for name, value in metrics.items():
             if math.isfinite(value):
-                previous = self._means.get(name, value)
-                self._means[name] = 0.97 * previous + 0.03 * value
+                self._recent.setdefault(name, deque(maxlen=MEAN_STEPS)).append(value)
         if now - self._logged >= self.log_every_s or self.done:
             self._log()
             self._logged = now
         stops = self.stops()  # once: the signal may come at any time
         if self.save_due(now) or self.done or stops:
             self.save()
-        if (self.done or stops) and self._usual is not None:
-            signal.signal(signal.SIGTERM, self._usual)
+        if self.done or stops:
+            self.end()
         if stops:
             raise SystemExit(f"stopped after step {self.step}; the same command goes on from there")
 
@@ -177,11 +183,25 @@ class TrainingRun:
         """Return whether a checkpoint should be written, by the clock."""
         return now - self._saved >= self.save_every_s
 
+    def facts(self) -> dict[str, float]:
+        """Return what else the log shows of this moment."""
+        return {}
+
+    def end(self) -> None:
+        """Leave SIGTERM to others again: the run makes no more step."""
+        if self._usual is not None:
+            signal.signal(signal.SIGTERM, self._usual)
+
     def _log(self) -> None:
+        shown_values = {
+            name: values[-1] if name in EXACT else math.fsum(values) / len(values)
+            for name, values in self._recent.items()
+        }
+        shown_values |= self.facts()
         row = {"step": self.step, "used_s": round(self.used_s, 1)}
-        row.update({name: round(value, 4) for name, value in self._means.items()})
+        row.update({name: float(f"{value:.6g}") for name, value in shown_values.items()})
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         bar = "#" * int(24 * self.fraction)
-        shown = "  ".join(f"{k} {v:.4g}" for k, v in self._means.items())
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in shown_values.items())
         print(f"[{bar:<24}] {self.fraction:6.1%}  step {self.step}  {shown}", flush=True)

@@ -27,6 +27,7 @@ from step_audio.train.checkpoints import (
     CheckpointWriter,
     new_folder,
     provenance,
+    run_name,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
             writer.add(name, merged)
     if used != len(known):
         raise InputError(f"{len(known) - used} tensors of {adapter} have no place in {base}")
-    writer.close(base, {"base": provenance(base), "adapter": adapter.resolve().name})
+    writer.close(base, {"base": provenance(base), "adapter": run_name(adapter)})
 
 
 def _scale(path: Path) -> float:

@@ -148,6 +148,10 @@ def choose(
 ) -> dict[str, int]:
     """Write `out`/best (sequences) and `out`/pairs from the scored answers; return the counts.
 
+    The worst answer of a pair is the worst that says something else: DPO leaves audio ids out, and
+    from two answers of equal text it would learn that right words after such sound are unlikely.
+    "equal text" counts the questions whose only worse answers are of that kind.
+
     Args:
         text_tokenizer: SHA-256 of its file: models with another one refuse the packs.
 
@@ -157,22 +161,27 @@ def choose(
     choice = choice or Choice()
     best = ShardWriter(out / "best", vocab)
     pairs = ShardWriter(out / "pairs", vocab, kind="pairs")
-    counts = {"questions": 0, "best": 0, "pairs": 0}
+    counts = {"questions": 0, "best": 0, "pairs": 0, "too close": 0, "equal text": 0}
     for row in read_rows(out / CANDIDATES_FILE):
         counts["questions"] += 1
         answers = sorted(row["answers"], key=lambda answer: -answer["score"])
         answers = [answer for answer in answers if answer["ids"]]
         if not answers:
             continue
-        top, low = answers[0], answers[-1]
-        made = [_sequence(row, answer["ids"]) for answer in (top, low)]
-        if top["score"] >= choice.least:
-            best.add(made[0])
-            counts["best"] += 1
-        if top["score"] - low["score"] >= choice.gap and top["score"] >= choice.least:
-            pairs.add(made[0])
-            pairs.add(made[1])
+        top = answers[0]
+        if top["score"] < choice.least:
+            continue
+        best.add(_sequence(row, top["ids"]))
+        counts["best"] += 1
+        worse = [a for a in answers if top["score"] - a["score"] >= choice.gap]
+        said = _text_ids(top["ids"], vocab)
+        other = [answer for answer in worse if _text_ids(answer["ids"], vocab) != said]
+        if other:
+            pairs.add(_sequence(row, top["ids"]))
+            pairs.add(_sequence(row, other[-1]["ids"]))
             counts["pairs"] += 1
+        else:
+            counts["equal text" if worse else "too close"] += 1
     if not counts["questions"]:
         raise InputError(f"{out} holds no sampled answers; run train reject first")
     for writer in (best, pairs):
@@ -183,6 +192,11 @@ def choose(
             text_tokenizer=text_tokenizer,
         )
     return counts
+
+
+def _text_ids(ids: Sequence[int], vocab: Vocab) -> list[int]:
+    """Return what masked DPO compares of an answer."""
+    return [token_id for token_id in ids if not vocab.is_audio(token_id)]
 
 
 def _sequence(row: Mapping[str, Any], ids: Sequence[int]) -> TokenSample:

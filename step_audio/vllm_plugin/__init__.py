@@ -16,7 +16,7 @@ def register() -> None:
     """Make Step1 known; vLLM calls this in each of its processes, perhaps more than once."""
     from transformers import AutoConfig
 
-    from step_audio.vllm_plugin.config import Step1HfConfig
+    from step_audio.engine.hf_config import Step1HfConfig
 
     AutoConfig.register(Step1HfConfig.model_type, Step1HfConfig, exist_ok=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from step_audio.core.errors import InputError
-from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.core.json_lines import RowWriter, read_rows, write_rows
 from step_audio.core.types import Pcm
 from step_audio.data import filter as sieve
 from step_audio.data.gates import ALL, HIGH, UtteranceGate, speaker_count, with_bounds
@@ -53,6 +53,29 @@ def test_every_rejection_has_its_reason(spoken: Path) -> None:
         assert rejected["reason"] == "recognition error rate 1, wanted at most 0.35"
     # Other bounds judge the same scores again.
     assert sieve.judge(spoken, with_bounds(ALL, ["error_rate<=1"])) == {"passed": 4}
+
+
+def test_a_machine_voice_is_not_judged_by_a_recognisers_errors(spoken: Path) -> None:
+    """Its words are certain: what a recogniser mishears of it says nothing against it."""
+    rows = [row | {"source": {"engine": "flite"}} for row in read_rows(spoken / "utterances.jsonl")]
+    plain = rows[0] | {"source": {"engine": "profile"}}
+    write_rows(spoken / "utterances.jsonl", [plain, *rows[1:]])
+    sieve.measure(spoken, gate)
+    assert sieve.judge(spoken) == {"error_rate": 1, "passed": 3}
+    # Sets that an older version measured have the errors in their file.
+    for row in (old := read_rows(spoken / "scores.jsonl")):
+        row["error_rate"] = 1.0
+    write_rows(spoken / "scores.jsonl", old)
+    assert sieve.judge(spoken) == {"error_rate": 1, "passed": 3}
+    with RowWriter(spoken / "scores.jsonl") as added:
+        added.add({"id": rows[1]["id"], "error_rate": 0.9})
+    assert sieve.judge(spoken) == {"error_rate": 2, "passed": 2}
+
+
+def test_a_set_without_sound_says_what_makes_some(tmp_path: Path) -> None:
+    write(tmp_path, [PLAIN])
+    with pytest.raises(InputError, match="holds no sound yet; run data speak"):
+        sieve.judge(tmp_path)
 
 
 def test_scores_of_ones_own_are_added_to_those_measured(spoken: Path) -> None:

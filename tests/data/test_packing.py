@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from step_audio.core.errors import InputError
-from step_audio.core.ports import Stage
+from step_audio.core.ports import Stage, ToolSpec
 from step_audio.core.types import Pcm, TokenGroup
+from step_audio.core.vocab import PUBLISHED_CHAT, PUBLISHED_SPEECH, Vocab
 from step_audio.data import filter as sieve
 from step_audio.data.gates import ALL, with_bounds
 from step_audio.data.pack import pack, read_samples, tokens
@@ -18,7 +19,17 @@ from step_audio.data.samples import TASKS, Sample
 from step_audio.data.shards import TokenShards
 from step_audio.data.tags import SPEEDS, Tags
 from step_audio.data.write import PUBLISHED, write
-from step_audio.dialog.prompting.prompt import Audio, Heard, PromptBuilder, Spoken, Text, Turn
+from step_audio.dialog.prompting.context_window import ContextWindow
+from step_audio.dialog.prompting.conversation import Conversation, Typed
+from step_audio.dialog.prompting.prompt import (
+    Audio,
+    Call,
+    Heard,
+    PromptBuilder,
+    Spoken,
+    Text,
+    Turn,
+)
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from tests.data.sounds import ASKED, PLAIN, RATE, gate
 from tests.fakes import VOCAB, ByteTokenizer, CountingTokenizer, group
@@ -56,6 +67,58 @@ def test_packed_ids_are_those_that_serving_builds(spoken: Path, tmp_path: Path) 
         Turn("human", (Audio(groups[asked]),)),
         Turn("assistant", (Heard("say hello"), Spoken("Hello there.", groups[said]))),
     ]
+
+
+def test_published_models_get_their_tools_listed_and_their_calls_in_the_text(
+    spoken: Path, tmp_path: Path
+) -> None:
+    vocab = Vocab(audio_base=VOCAB.audio_base)  # no markers of calls or transcripts
+    builder = PromptBuilder.of_profile(
+        ByteTokenizer(),
+        vocab,
+        dialect="json_schemas",
+        result_role="input",
+        chat_headers=PUBLISHED_CHAT,
+        speech_headers=PUBLISHED_SPEECH,
+    )
+    tools = (ToolSpec("get_time", "Tell the time.", {"type": "object"}),)
+    write(tmp_path / "set", [ASKED, PLAIN], ["TQTA", "TTS"], PUBLISHED)
+    samples = [s for s in read_samples(tmp_path / "set") if s.task == "TQTA"]
+    pack(samples, {}, builder, vocab, tmp_path / "pack", tools=tools)
+    shards = TokenShards(tmp_path / "pack")
+    at = next(n for n, s in enumerate(shards.rows()) if s[0] == samples[0].id)
+    ids, mask = shards[at]
+    # The same conversation as it serves: its tools, then the question.
+    talk = Conversation()
+    talk.add(Typed("u", "human", "what time is it"))
+    window = ContextWindow(builder, vocab, max_ids=4000)
+    served = window.prompt(talk, load_prompt("answer"), tools=tools).ids
+    assert tuple(ids[: len(served)].tolist()) == served
+    assert not mask[: len(served)].any()
+    call = builder.content((Call("get_time", "{}"),))
+    first = len(served)
+    assert ids[first : first + len(call)].tolist() == call
+    assert mask[first : first + len(call) + 1].all()
+
+
+def test_what_a_vocabulary_has_no_marker_for_is_left_out_and_counted(
+    spoken: Path, tmp_path: Path
+) -> None:
+    vocab = Vocab(audio_base=VOCAB.audio_base)
+    samples = [s for s in read_samples(spoken) if s.task == "TQTA"]
+    counts = pack(
+        samples, {}, PromptBuilder(ByteTokenizer(), vocab), vocab, tmp_path / "pack", tasks=["TQTA"]
+    )
+    assert counts == {"TQTA": 1, "no marker": 1}
+    facts = json.loads((tmp_path / "pack" / "pack.json").read_text())
+    assert facts["left_out_because"] == {"no marker": 1}
+    with pytest.raises(InputError, match=r"none of 2 samples .* 2 because their sound"):
+        pack(
+            [s for s in read_samples(spoken) if s.task == "ASR"],
+            *({}, PromptBuilder(ByteTokenizer(), VOCAB), VOCAB, tmp_path / "none"),
+        )
+    with pytest.raises(InputError, match="data import"):
+        pack([], {}, PromptBuilder(ByteTokenizer(), VOCAB), VOCAB, tmp_path / "none")
 
 
 def test_a_sample_without_its_sound_is_left_out_and_counted(spoken: Path, tmp_path: Path) -> None:

@@ -6,19 +6,20 @@ import json
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows
-from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges
+from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges, parse
 from step_audio.data.pack import read_samples
 from step_audio.data.samples import TASKS
 from step_audio.data.tags import Tags
 from step_audio.data.write import Exchange, write
 from step_audio.nano.corpus.exchanges import grammar
 from tests.data.sounds import ASKED, PLAIN
-from tests.endpoint import serving
+from tests.endpoint import Refusal, serving
 
 
 def test_rows_outlive_a_cut_off_in_the_middle_of_a_line(tmp_path: Path) -> None:
@@ -94,4 +95,64 @@ def test_texts_that_an_endpoint_wrote_are_not_asked_for_again(tmp_path: Path) ->
 
 def test_an_endpoint_that_gives_nothing_is_named() -> None:
     with serving(lambda body: 503) as endpoint, pytest.raises(EndpointError, match="503"):
-        list(exchanges(ChatEndpoint(endpoint.url, "m"), ["a"], 1))
+        list(exchanges(ChatEndpoint(endpoint.url, "m", pause_s=0), ["a"], 1))
+    assert len(endpoint.requests) == 3
+
+
+def test_a_refused_key_ends_at_once_and_the_servers_words_are_told_without_it() -> None:
+    def reply(body: dict[str, object]) -> Refusal:
+        return Refusal(401, '{"error": {"message": "bad key sk-1"}}')
+
+    with serving(reply) as endpoint, pytest.raises(EndpointError, match=r"401: bad key \(key\)$"):
+        list(exchanges(ChatEndpoint(endpoint.url, "m", "sk-1"), ["a"], 1, workers=1))
+    assert len(endpoint.requests) == 1
+
+
+def test_a_busy_server_is_waited_for_as_long_as_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("step_audio.data.llm.time.sleep", waits.append)
+    row = json.dumps({"question": "Why?", "answer": "So."})
+    busy = Refusal(429, "slow down", {"Retry-After": "7"})
+    replies: Iterator[Refusal | int | str] = iter([busy, 500, row])
+    with serving(lambda body: next(replies)) as endpoint:
+        found = list(exchanges(ChatEndpoint(endpoint.url, "m"), ["a"], 1, workers=1))
+    assert [e.answer for e in found] == ["So."]
+    assert waits == [7.0, 2.0]
+
+
+def test_lost_questions_are_told_with_what_was_said_instead() -> None:
+    lost: list[Any] = []
+    good = json.dumps({"question": "Why?", "answer": "So."})
+
+    def reply(body: dict[str, object]) -> str:
+        return good if "sky" in str(body["messages"]) else "I would rather not."
+
+    with serving(reply) as endpoint:
+        chat = ChatEndpoint(endpoint.url, "m")
+        found = list(exchanges(chat, ["sky", "sea"], 1, workers=1, lost=lost.append))
+    assert len(found) == 1
+    assert lost == [
+        {
+            **{"topic": "sea", "number": 0},
+            "why": "no completion was of the asked form; the last one: I would rather not.",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Sure! Here is one: {"question": "Why?", "answer": "So."} Enjoy.',
+        '<think>{"question": "no"} and {half</think>\n{"question": "Why?", "answer": "So."}',
+        '{bad} then {"question": "Why?", "answer": "So."}',
+    ],
+)
+def test_the_object_is_found_in_whatever_stands_around_it(text: str) -> None:
+    found = parse(text, "en", {})
+    assert found is not None
+    assert (found.question, found.answer) == ("Why?", "So.")
+
+
+@pytest.mark.parametrize("text", ["<think>" + "{" * 4000, "[1]", "", '{"question": 3}', "{" * 9000])
+def test_what_holds_no_exchange_is_none(text: str) -> None:
+    assert parse(text, "en", {}) is None

@@ -8,13 +8,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from step_audio.core.errors import InputError, WeightsError
+from step_audio.core.json_lines import read_rows
 from step_audio.core.vocab import Vocab
 from step_audio.data.shards import ShardWriter, TokenSample, TokenShards
 from step_audio.engine.text import hash_of_text_tokenizer
@@ -23,11 +27,13 @@ from step_audio.train import finetune as finetuning
 from step_audio.train import memory, model
 from step_audio.train.checkpoints import Checkpoint
 from step_audio.train.dpo import Dpo
-from step_audio.train.finetune import Diverged, Recipe, finetune
+from step_audio.train.evaluation import held_units
+from step_audio.train.finetune import Diverged, Recipe, finetune, suggested_batch
 from step_audio.train.loop import Budget
 from step_audio.train.lora import Lora, merge_adapter
+from step_audio.train.scoring import Scorer
 from step_audio.train.sft import Sft
-from step_audio.train.sharded_run import ShardedRun
+from step_audio.train.sharded_run import ShardedRun, trackers
 from step_audio.train.workers import TrainingProcesses
 from tests.train.tiny_training import VOCAB, write_pack, write_pairs, write_published
 
@@ -183,6 +189,117 @@ def test_all_processes_stop_after_the_same_step_when_one_is_told_to(tmp_path: Pa
     with pytest.raises(SystemExit, match="after step 1"):
         run.record({"loss": 1.0})
     assert (tmp_path / "checkpoint-00000001").is_dir()
+
+
+def test_held_out_units_are_measured_never_learned_from_and_the_best_weights_kept(
+    base: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: set[int] = set()
+    loss = Sft.loss
+
+    def noting(objective: Sft, scorer: Scorer, units: list[int], device: torch.device) -> Any:
+        if scorer.training:
+            learned.update(units)
+        return loss(objective, scorer, units, device)
+
+    monkeypatch.setattr(Sft, "loss", noting)
+    # The rate is so high in the end that the last weights are not the best ones.
+    recipe = replace(RECIPE, steps=20, eval_share=0.2, eval_every=4, learning_rate=5e-2)
+    sft(base, pack, tmp_path / "run", recipe)
+    rows = read_rows(tmp_path / "run" / "eval.jsonl")
+    assert [row["step"] for row in rows] == [0, 4, 8, 12, 16, 20]
+    lengths = Sft(TokenShards(pack), recipe.max_length).lengths()
+    held = held_units(lengths, 0.2, recipe.seed)
+    assert len(held) == 8
+    assert learned == set(range(40)) - set(held)
+    best = min(rows[1:], key=lambda row: row["loss"])
+    kept = model.build(Checkpoint(tmp_path / "run" / "best"), ALONE, bf16=False)
+    objective = Sft(TokenShards(pack), recipe.max_length)
+    with torch.no_grad():
+        total, _ = loss(objective, kept, held, torch.device("cpu"))
+    assert float(total) / objective.weight(held) == pytest.approx(best["loss"], rel=1e-4)
+    facts = json.loads((tmp_path / "run" / "best" / "training.json").read_text())
+    assert facts["step"] == best["step"]
+
+
+def test_a_run_that_brings_nothing_more_ends_early_and_its_second_call_does_nothing(
+    base: Path, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = replace(RECIPE, steps=30, eval_share=0.2, eval_every=2, patience=2, learning_rate=0.3)
+    run = sft(base, pack, tmp_path / "run", recipe)
+    assert run.step < 30
+    assert len(losses(tmp_path / "run")) == run.step
+    said = capsys.readouterr().out
+    assert "held-out loss" in said.splitlines()[-1]
+    before = (tmp_path / "run" / "eval.jsonl").read_text()
+    assert sft(base, pack, tmp_path / "run", recipe).step == run.step
+    assert (tmp_path / "run" / "eval.jsonl").read_text() == before
+    assert (tmp_path / "run" / "export" / "config.json").is_file()
+
+
+def test_measurements_of_a_run_that_was_cut_off_are_made_again(
+    base: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, eval_share=0.2, eval_every=3)
+    sft(base, pack, tmp_path / "whole", recipe)
+    record = ShardedRun.record
+
+    def cut(run: ShardedRun, metrics: dict[str, float]) -> None:
+        record(run, metrics)
+        if run.step in {5, 8}:  # right after a checkpoint, and three steps after one
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ShardedRun, "record", cut)
+    with pytest.raises(KeyboardInterrupt):
+        sft(base, pack, tmp_path / "cut", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        sft(base, pack, tmp_path / "cut", recipe)
+    monkeypatch.undo()
+    sft(base, pack, tmp_path / "cut", recipe)
+    whole, again = (read_rows(tmp_path / name / "eval.jsonl") for name in ("whole", "cut"))
+    assert again == whole
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_checkpoint_comes_by_the_clock_and_the_log_says_how_fast_it_goes(
+    base: Path, pack: Path, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, steps=3, save_every=100, save_minutes=0.0, batch_tokens=None)
+    sft(base, pack, tmp_path / "run", recipe)
+    names = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
+    assert names == ["checkpoint-00000002", "checkpoint-00000003"]
+    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 1
+    assert first["ids_per_s"] > 0
+    assert first["memory_gb"] > 0
+    assert "minutes_left" in first
+
+
+def test_the_size_of_a_batch_fits_the_set() -> None:
+    assert suggested_batch(np.full(10, 100)) == 4096
+    assert suggested_batch(np.full(1000, 1000)) == 20_000
+    assert suggested_batch(np.full(100_000, 1000)) == 262_144
+    assert suggested_batch(np.array([9000, 10])) == 9000
+
+
+def test_figures_of_nothing_are_left_out(base: Path, tmp_path: Path) -> None:
+    """A batch of text alone has no loss of an audio id; NaN would be no JSON."""
+    writer = ShardWriter(tmp_path / "pack", VOCAB)
+    for at in range(4):
+        writer.add(TokenSample([4, 20 + at, 3], [False, True, True]))
+    writer.close()
+    sft(base, tmp_path / "pack", tmp_path / "run", replace(RECIPE, steps=2))
+    rows = (tmp_path / "run" / "steps.jsonl").read_text()
+    assert "NaN" not in rows
+    assert "audio" not in json.loads(rows.splitlines()[0])
+
+
+def test_a_tracker_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no tracker 'wandbb'; known: .*wandb"):
+        trackers(["wandbb"], tmp_path, {})
+    if find_spec("wandb") is None:
+        with pytest.raises(InputError, match="pip install wandb"):
+            trackers(["wandb"], tmp_path, {})
 
 
 def test_small_micro_batches_and_recomputed_layers_change_nothing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -38,6 +40,17 @@ def test_sigterm_ends_a_run_after_its_step_and_it_goes_on_from_there(tmp_path: P
         again.advance({"loss": 1.0})
     assert again.done
     assert signal.getsignal(signal.SIGTERM) == usual
+
+
+def test_the_figures_that_are_logged_are_those_of_the_steps(tmp_path: Path) -> None:
+    run = run_in(tmp_path, 4)
+    run.log_every_s = 0.0
+    for rate, loss in ((4e-6, 4.0), (2e-6, 2.0), (1e-6, 1.0), (5e-7, 1.0)):
+        run.advance({"loss": loss, "learning_rate": rate, "audio": math.nan})
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in rows] == pytest.approx([4.0, 3.0, 7 / 3, 2.0], rel=1e-5)
+    assert [row["learning_rate"] for row in rows] == [4e-6, 2e-6, 1e-6, 5e-7]
+    assert "audio" not in rows[0]
 
 
 def test_the_learning_rate_rises_holds_and_falls() -> None:

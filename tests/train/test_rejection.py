@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ async def test_best_and_worst_of_each_question_are_kept(tmp_path: Path) -> None:
     await sample(engine, QUESTIONS, judge, tmp_path, VOCAB, candidates=3, sampling=three)
     assert len(engine.requests) == 6
     counts = choose(tmp_path, VOCAB, Choice(least=0.9, gap=0.3))
-    assert counts == {"questions": 2, "best": 2, "pairs": 2}
+    assert counts == {"questions": 2, "best": 2, "pairs": 2, "too close": 0, "equal text": 0}
     best, pairs = TokenShards(tmp_path / "best"), TokenShards(tmp_path / "pairs")
     ids, mask = best[0]
     assert ids.tolist() == [4, 20, 3, 50, 51, VOCAB.eot]
@@ -86,11 +87,26 @@ async def test_the_answers_to_a_question_are_drawn_side_by_side(tmp_path: Path) 
     assert choose(tmp_path, VOCAB)["best"] == 1
 
 
+def test_answers_that_differ_in_sound_alone_make_no_pair(tmp_path: Path) -> None:
+    """Masked DPO would learn that right words are unlikely after that sound."""
+    base = VOCAB.audio_base
+    answers = [([50, base + 1], 1.0), ([50, base + 2], 0.4), ([51, base + 2], 0.5)]
+    rows = [answers, answers[:2], [answers[0], ([51], 0.9)]]
+    with (tmp_path / "candidates.jsonl").open("w") as file:
+        for name, row in enumerate(rows):
+            made = [{"ids": ids, "score": score} for ids, score in row]
+            file.write(json.dumps({"id": str(name), "prompt": [4, 3], "answers": made}) + "\n")
+    counts = choose(tmp_path, VOCAB, Choice(gap=0.3))
+    assert counts == {"questions": 3, "best": 3, "pairs": 1, "equal text": 1, "too close": 1}
+    pairs = TokenShards(tmp_path / "pairs")
+    assert [pairs[n][0].tolist() for n in (0, 1)] == [[4, 3, 50, base + 1], [4, 3, 51, base + 2]]
+
+
 def test_packs_in_which_nothing_was_good_enough_say_so(tmp_path: Path) -> None:
     (tmp_path / "candidates.jsonl").write_text(
         '{"id": "a", "prompt": [4, 3], "answers": [{"ids": [50], "score": 0.1}]}\n'
     )
-    assert choose(tmp_path, VOCAB) == {"questions": 1, "best": 0, "pairs": 0}
+    assert choose(tmp_path, VOCAB)["best"] == 0
     with pytest.raises(InputError, match="nothing was good enough"):
         TokenShards(tmp_path / "best")
 

@@ -63,7 +63,7 @@ def test_each_stage_leaves_what_the_next_one_takes(at: Path) -> None:
     rows = [json.loads(row) for row in (at / "sft1" / "steps.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"]
     second = train(at, "sft", "sft1/export", "pack", "sft2", "--text-weight", 3)
-    sampling = ("--questions", 2, "--candidates", 2, "--recogniser", "none")
+    sampling = ("--questions", 2, "--candidates", 2, "--recogniser", "none", "--temperature", 1.5)
     run("train", "reject", at / "set", "--out", at / "chosen", *sampling, "--least=-1", "--gap=-1")
     best, packed = TokenShards(at / "chosen" / "best"), TokenShards(at / "pack")
     assert best.kind == "sft"

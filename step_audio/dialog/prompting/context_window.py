@@ -15,14 +15,14 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from step_audio.core.errors import InputError
 from step_audio.core.ports import ToolSpec
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.prompting.prompt import Audio, Call, PromptBuilder, Text, Turn
+from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Turn, instructions
 from step_audio.dialog.prompting.rendering import turns as shown_turns
 
 _LOG = logging.getLogger(__name__)
@@ -156,15 +156,13 @@ class ContextWindow:
                 takes_transcripts=self._vocab.heard_open is not None,
                 typed=self._typed,
             )
-            head = _head(turns)
-            turns = [*turns[:head], *listed, *turns[head:]]
-            return _joined(turns) if self._builder.dialect.calls_in_text else turns
+            return self._builder.arranged(turns, listed)
 
         turns = shown(self._recent_audio)
         parts = [self._builder.turn(turn) for turn in turns]
         whole = sum(map(len, parts))
         begins = [at for at, turn in enumerate(turns) if turn.role == "human"]
-        head = _head(turns)
+        head = instructions(turns)
         begins = [head, *begins[1:]] if begins else [head]
         self._shorten_front(parts[:head], room // 2)
         free = room - sum(map(len, parts[:head]))
@@ -186,24 +184,22 @@ class ContextWindow:
     def _listed(self, tools: Sequence[ToolSpec], most: int) -> list[Turn]:
         """Return the turn that lists tools, as many as `most` ids hold; none without any."""
         dialect = self._builder.dialect
-        role = dialect.schema_role
-        if role is None or not tools:
+        if dialect.schema_role is None or not tools:
             return []
-
-        def listing(count: int) -> Turn:
-            return Turn(role, (Text(dialect.list_tools(tools[:count])),))
 
         def size(count: int) -> int:
             if len(dialect.list_tools(tools[:count])) > most * _ID_CHARS:
                 return most + 1
-            return len(self._builder.turn(listing(count)))
+            return sum(
+                len(self._builder.turn(turn)) for turn in self._builder.listing(tools[:count])
+            )
 
         count = len(tools)
         if size(count) > most:
             count = max(0, bisect_right(range(len(tools)), most, key=size) - 1)
             facts = {"told": count, "left_out": len(tools) - count}
             _LOG.warning("too many tools for the model's context", extra=facts)
-        return [listing(count)] if count else []
+        return self._builder.listing(tools[:count])
 
     def _shorten_front(self, parts: list[list[int]], room: int) -> None:
         """Cut the ends of system texts in place until they take at most `room` ids."""
@@ -253,24 +249,6 @@ class _Front:
 def _is_mixed(turn: Turn) -> bool:
     """Return whether a turn has sound behind words."""
     return any(isinstance(part, Audio) for part in turn.parts[1:])
-
-
-def _head(turns: Sequence[Turn]) -> int:
-    """Return how many turns at the front are instructions."""
-    fixed = ("system", "tool_json_schemas")
-    return sum(1 for _ in takewhile(lambda turn: turn.role in fixed, turns))
-
-
-def _joined(turns: Sequence[Turn]) -> list[Turn]:
-    """Return turns with calls in the turn of the words, or the calls, in front of them."""
-    out: list[Turn] = []
-    for turn in turns:
-        calls = turn.role == "assistant" and all(isinstance(part, Call) for part in turn.parts)
-        if calls and out and out[-1].role == "assistant":
-            out[-1] = Turn("assistant", (*out[-1].parts, *turn.parts))
-        else:
-            out.append(turn)
-    return out
 
 
 def _empty(first: Iterable[list[int]], parts: Sequence[list[int]], room: int) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from step_audio.core.errors import TokenError
-from step_audio.core.ports import TextTokenizer
+from step_audio.core.ports import TextTokenizer, ToolSpec
 from step_audio.core.types import Role, TokenGroup, Voice
 from step_audio.core.vocab import OWN_CHAT, OWN_SPEECH, HeaderIds, Vocab
 from step_audio.dialog.prompting.layout import GROUP_RUN, TEXT_RUN, interleave
-from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax
+from step_audio.dialog.prompting.tool_syntax import MarkerSyntax, ToolSyntax, tool_syntax_of
 from step_audio.dialog.prompting.tts_prompts import tts_system_prompt
 
 
@@ -92,9 +93,62 @@ class PromptBuilder:
         self.dialect = dialect or MarkerSyntax()
         self._newline = text_tokenizer.encode("\n")
 
+    @classmethod
+    def of_profile(
+        cls,
+        text_tokenizer: TextTokenizer,
+        vocab: Vocab,
+        *,
+        dialect: str,
+        result_role: Role,
+        chat_headers: HeaderIds,
+        speech_headers: HeaderIds,
+        text_run: int = TEXT_RUN,
+        group_run: int = GROUP_RUN,
+    ) -> PromptBuilder:
+        """Return the builder of a profile: serving, packing and rejection sampling all ask here.
+
+        Args:
+            dialect, result_role: of the profile's `tools`.
+            chat_headers, speech_headers: facts of the weights.
+            text_run, group_run: see the class.
+
+        Raises:
+            InputError: no such dialect.
+        """
+        return cls(
+            text_tokenizer,
+            vocab,
+            text_run=text_run,
+            group_run=group_run,
+            dialect=tool_syntax_of(dialect, result_role),
+            chat_headers=chat_headers,
+            speech_headers=speech_headers,
+        )
+
+    def listing(self, tools: Sequence[ToolSpec]) -> list[Turn]:
+        """Return the turn that lists tools, none where the dialect lists none."""
+        role = self.dialect.schema_role
+        return (
+            []
+            if role is None or not tools
+            else [Turn(role, (Text(self.dialect.list_tools(tools)),))]
+        )
+
+    def arranged(self, turns: Sequence[Turn], listed: Sequence[Turn]) -> list[Turn]:
+        """Return a conversation as the dialect shows it: the list of tools behind the
+        instructions, calls in the turn of the words in front of them."""
+        head = instructions(turns)
+        shown = [*turns[:head], *listed, *turns[head:]]
+        return _joined(shown) if self.dialect.calls_in_text else shown
+
     def chat(self, turns: Iterable[Turn]) -> list[int]:
         """Return the ids of all turns and of the header that asks the assistant to go on."""
         return self._asking(turns, self.chat_headers)
+
+    def speech(self, turns: Iterable[Turn]) -> list[int]:
+        """Return the ids of turns that ask for a text read aloud in an example's voice."""
+        return self._asking(turns, self.speech_headers)
 
     @property
     def beginning(self) -> list[int]:
@@ -206,6 +260,24 @@ class PromptBuilder:
                     text_run=self.text_run,
                     group_run=self.group_run,
                 )
+
+
+def instructions(turns: Sequence[Turn]) -> int:
+    """Return how many turns at the front are instructions."""
+    fixed = ("system", "tool_json_schemas")
+    return sum(1 for _ in takewhile(lambda turn: turn.role in fixed, turns))
+
+
+def _joined(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns with calls in the turn of the words, or the calls, in front of them."""
+    out: list[Turn] = []
+    for turn in turns:
+        calls = turn.role == "assistant" and all(isinstance(part, Call) for part in turn.parts)
+        if calls and out and out[-1].role == "assistant":
+            out[-1] = Turn("assistant", (*out[-1].parts, *turn.parts))
+        else:
+            out.append(turn)
+    return out
 
 
 def _marker(token_id: int | None, what: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from step_audio.core.audio import read_audio
 from step_audio.core.containers import SOUND_ENDINGS
 from step_audio.core.error_rates import edits, error_rate, units
 from step_audio.core.errors import InputError
+from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.core.types import Pcm
 from step_audio.eval.examinee import Answerer, ask
 from step_audio.eval.wer import in_order
@@ -70,37 +72,77 @@ def probe(
     hear: Hear | None = None,
     *,
     max_seconds: float = 30.0,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda rows: rows,
+    progress: Callable[[Sequence[Any]], Iterable[Any]] = lambda rows: rows,
+    store: Path | None = None,
+    model: str = "",
 ) -> list[Probed]:
     """Ask every recording in a conversation of its own.
+
+    A recording that cannot be read or is too long is a row with its failure.
 
     Args:
         folder: sub-folders are speakers; files beside them belong to the folder's own name.
         answerer: the assistant.
         hear: the judge's recogniser, for comparison; None leaves it out.
+        progress: wraps the recordings, for a bar.
+        store: file of the rows so far; what `model` answered in it is not asked again.
+        model: who answers.
     """
+    known = {} if store is None else _kept(store, model)
     rows = []
-    for path, said in progress(find(folder)):
-        pcm, rate_hz = read_audio(path, max_seconds)
-        record = ask(answerer, pcm, rate_hz)
-        other = "" if hear is None else hear(pcm, rate_hz)
-        rows.append(
-            Probed(
-                file=str(path.relative_to(folder)),
-                speaker=path.parent.name,
-                said=said,
-                heard=record.transcript,
-                answer=record.text,
-                calls=tuple(f"{call.name} {call.arguments}" for call in record.calls),
-                errors=round(error_rate(said, record.transcript), 3),
-                recogniser=other,
-                recogniser_errors=None if hear is None else round(error_rate(said, other), 3),
-                refused=in_order(NOT_UNDERSTOOD, record.text),
-                first_audio_ms=record.first_audio_ms,
-                failure=record.error,
-            )
-        )
+    with ExitStack() as held:
+        writer = None if store is None else held.enter_context(RowWriter(store))
+        for path, said in progress(find(folder)):
+            name = path.relative_to(folder).as_posix()
+            row = known.get((name, said))
+            if row is None:
+                row = _probed(path, name, said, answerer, hear=hear, max_seconds=max_seconds)
+                if writer is not None:
+                    writer.add({"model": model, **asdict(row)})
+            rows.append(row)
     return rows
+
+
+def _kept(store: Path, model: str) -> dict[tuple[str, str], Probed]:
+    """Return the rows of a file that a model answered, by name and words."""
+    found = {}
+    for row in read_rows(store):
+        if row.pop("model", None) == model:
+            try:
+                made = Probed(**{**row, "calls": tuple(row["calls"])})
+            except (KeyError, TypeError):
+                raise InputError(f"{store} was written by another version; remove it") from None
+            found[made.file, made.said] = made
+    return found
+
+
+def _probed(
+    path: Path, name: str, said: str, answerer: Answerer, *, hear: Hear | None, max_seconds: float
+) -> Probed:
+    try:
+        pcm, rate_hz = read_audio(path, max_seconds)
+    except InputError as error:
+        why = f"not asked: {error}"
+        no_figure = None if hear is None else 1.0
+        return Probed(
+            name, path.parent.name, said, "", "", (), 1.0, "", no_figure, False, None, why
+        )
+    record = ask(answerer, pcm, rate_hz)
+    other = "" if hear is None else hear(pcm, rate_hz)
+    return Probed(
+        file=name,
+        speaker=path.parent.name,
+        said=said,
+        heard=record.transcript,
+        answer=record.text,
+        calls=tuple(f"{call.name} {call.arguments}" for call in record.calls),
+        errors=round(error_rate(said, record.transcript), 3),
+        recogniser=other,
+        recogniser_errors=None if hear is None else round(error_rate(said, other), 3),
+        refused=in_order(NOT_UNDERSTOOD, record.text),
+        first_audio_ms=record.first_audio_ms,
+        failure=record.error,
+    )
 
 
 def summary(rows: Sequence[Probed]) -> dict[str, dict[str, float | int | None]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from step_audio.core.audio import write_wav
+from step_audio.core.audio import read_audio, write_wav
 from step_audio.core.error_rates import error_rate, units
 from step_audio.core.errors import EngineError, InputError
 from step_audio.core.types import Pcm
 from step_audio.eval.examinee import AnswerRecord
-from step_audio.nano.exam.recordings import probe, write
+from step_audio.nano.exam.recordings import find, probe, summary, write
 
 RATE = 16_000
 
@@ -57,3 +57,27 @@ def test_errors_count_characters_where_words_have_no_spaces() -> None:
     assert error_rate("你好吗", "你好") == pytest.approx(1 / 3)
     assert error_rate("", "") == 0.0
     assert error_rate("", "a") == 1.0
+
+
+def test_a_recording_that_is_too_long_is_a_row_and_nobody_is_asked_twice(
+    folder: Path, tmp_path: Path
+) -> None:
+    asked = []
+
+    def answering(pcm: Pcm, rate_hz: int) -> AnswerRecord:
+        asked.append(len(pcm))
+        return AnswerRecord("words", "an answer")
+
+    count = len(find(folder))
+    shortest = min(read_audio(path, 30.0)[0].size / RATE for path, _ in find(folder))
+    store = tmp_path / "rows.jsonl"
+    rows = probe(folder, answering, max_seconds=shortest / 2, store=store, model="a")
+    assert [row.failure[:9] for row in rows] == ["not asked"] * count
+    assert summary(rows)["all"]["failed"] == count
+    write(rows, tmp_path / "out")
+    store.unlink()
+    first = probe(folder, answering, store=store, model="a")
+    assert probe(folder, answering, store=store, model="a") == first
+    assert len(asked) == count
+    probe(folder, answering, store=store, model="b")
+    assert len(asked) == 2 * count
