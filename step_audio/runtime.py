@@ -51,6 +51,7 @@ from step_audio.core.weights import Weights, open_weights
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.role_play.cards import load_cards
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
@@ -259,6 +260,7 @@ class Runtime:
             **profile.dialog.model_dump(),
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
+            roles=load_cards(profile.role_folder),
             domain=self._domain(),
             sampling=sampling,
             reading=reading,

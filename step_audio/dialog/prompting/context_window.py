@@ -100,18 +100,21 @@ class ContextWindow:
         system: str,
         until: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        exchange: tuple[str, str] | None = None,
     ) -> Prompt:
         """Return the prompt that asks for an answer to the newest item, or to `until`.
 
         Args:
             tools: that may be called, listed where the dialect lists tools. The last ones are
                 left out when they take more than a quarter of the prompt.
+            exchange: a request and its answer that set a role. They are then all the history: a
+                model that knows roles by heart was shown no longer conversations in one.
 
         Raises:
             ItemNotFound: `until` is not there (any more).
             InputError: no prompt at all fits the model's context.
         """
-        front = _Front(system, tools)
+        front = _Front(system, tools, exchange)
         ids, left_out = self._fitting(conversation, front, until, None)
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
         begin = self._builder.beginning
@@ -127,9 +130,12 @@ class ContextWindow:
         system: str,
         groups: tuple[TokenGroup, ...],
         tools: Sequence[ToolSpec] = (),
+        exchange: tuple[str, str] | None = None,
     ) -> tuple[int, ...]:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
-        ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
+        ids, _ = self._fitting(
+            conversation, _Front(system, tools, exchange), None, UserAudio("", groups)
+        )
         # The end of the turn is still to come.
         return (*self._builder.beginning, *ids[:-1])
 
@@ -155,7 +161,7 @@ class ContextWindow:
                 typed=self._typed,
             )
             head = _head(turns)
-            turns = [*turns[:head], *listed, *turns[head:]]
+            turns = [*turns[:head], *listed, *_in_role(turns[head:], front.exchange)]
             return _joined(turns) if self._builder.dialect.calls_in_text else turns
 
         turns = shown(self._recent_audio)
@@ -246,6 +252,7 @@ class _Front:
 
     system: str
     tools: Sequence[ToolSpec]
+    exchange: tuple[str, str] | None = None
 
 
 def _is_mixed(turn: Turn) -> bool:
@@ -257,6 +264,15 @@ def _head(turns: Sequence[Turn]) -> int:
     """Return how many turns at the front are instructions."""
     fixed = ("system", "tool_json_schemas")
     return sum(1 for _ in takewhile(lambda turn: turn.role in fixed, turns))
+
+
+def _in_role(turns: Sequence[Turn], exchange: tuple[str, str] | None) -> Sequence[Turn]:
+    """Return the exchange that sets a role, then the turns from the question on; all without."""
+    if exchange is None:
+        return turns
+    asked = [at for at, turn in enumerate(turns) if turn.role == "human"]
+    set_by = (Turn("human", (Text(exchange[0]),)), Turn("assistant", (Text(exchange[1]),)))
+    return [*set_by, *turns[asked[-1] :]] if asked else [*turns, *set_by[:1]]
 
 
 def _joined(turns: Sequence[Turn]) -> list[Turn]:

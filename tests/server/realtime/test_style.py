@@ -9,6 +9,7 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.style_tags import StyleReach
 from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, services, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, talking
@@ -65,8 +66,8 @@ def test_a_style_that_does_not_exist_is_refused_and_changes_nothing(
 
 
 def test_no_wish_adds_no_words() -> None:
-    assert SessionStyle().lines == ""
-    assert SessionStyle(emotion="sad").lines == "Speak in a sad voice."
+    assert SessionStyle().lines(StyleReach()) == ""
+    assert SessionStyle(emotion="sad").lines(StyleReach()) == "Speak in a sad voice."
     parts = Assistant(services(ScriptedEngine([[]])), DialogSettings(takes_instructions=True))
     assert parts.system_text("as given", "Rap your answer.") == "as given\nRap your answer."
     assert parts.system_text("", "Rap your answer.") == "assistant\nRap your answer."
