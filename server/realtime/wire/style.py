@@ -70,8 +70,7 @@ class SessionStyle:
 
     def spoken(self, reach: StyleReach) -> Style:
         """Return what the model that reads aloud is told."""
-        manner = self._manner if reach.tags else PLAIN_STYLE
-        style = PLAIN_STYLE if manner.song and not reach.songs else Style(manner.tags)
+        style = self.role.spoken(reach) if self.role else PLAIN_STYLE
         if style.song and self._told(reach):
             style = PLAIN_STYLE  # what the client wishes goes before the card
         for tag in self._told(reach).values():

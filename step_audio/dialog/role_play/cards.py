@@ -39,11 +39,13 @@ _ARTICLE: Final = re.compile(r"^(?:an?|the) ")
 
 
 def _words(text: str) -> str:
-    """Return a text in one line. Raises ValueError: it holds what is no text for people."""
+    """Return a text in one line. Raises ValueError: it is empty, or holds what is no text."""
     line = " ".join(text.split())
+    if not line:
+        raise ValueError("it is empty; write something, or leave the key out")
     for char in line:
         if unicodedata.category(char) in _HIDDEN:
-            raise ValueError(f"U+{ord(char):04X} cannot be seen by who reads the card; take it out")
+            raise ValueError(f"the character U+{ord(char):04X} cannot be seen; take it out")
     if found := _MARK.search(unicodedata.normalize("NFKC", line)):
         raise ValueError(f"{found[0]!r} looks like a mark of a model's prompt; write it in words")
     return line

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.role_play.cards import RoleCard, RoleCards, words_of_role
@@ -11,6 +13,8 @@ from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleReach
 
 Exchange = tuple[str, str]
 """What is said to a model to set a role that it was taught, and what it answers."""
+
+_YOU_ARE: Final = re.compile(r"^\s*you are\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,12 @@ class Role:
         }
         return "\n".join(texts[key].format(part) for key, part in parts.items() if part)
 
+    def spoken(self, reach: StyleReach) -> Style:
+        """Return the manner as the model that reads aloud is told it."""
+        if not reach.tags or (self.style.song and not reach.songs):
+            return PLAIN
+        return Style(self.style.tags)
+
     def applied(self, reach: StyleReach) -> bool:
         """Whether the model that answers is told of the role."""
         return reach.instructions or self.exchange is not None
@@ -95,7 +105,7 @@ def role_of(text: str, cards: RoleCards, taught: Mapping[str, Exchange]) -> Role
         taught: the roles that the model knows by heart, each with how it was taught it.
     """
     card = cards.named(text)
-    by_heart = (card.taught or "") if card else words_of_role(text)
+    by_heart = (card.taught or "") if card else words_of_role(_YOU_ARE.sub("", text))
     return Role(text, card, taught.get(by_heart), tuple(taught))
 
 

@@ -113,14 +113,16 @@ def test_applied_is_what_reached_the_model_that_makes_the_sound_or_the_sound(
 ) -> None:
     name, value = wish
     parts = shipped(profile, ScriptedEngine([[]]), ScriptedEngine([[]]))
-    reach, style = parts.style_reach, SessionStyle(**{name: value})  # type: ignore[arg-type]
+    given = {name: parts.role(str(value)) if name == "role" else value}
+    reach, style = parts.style_reach, SessionStyle(**given)  # type: ignore[arg-type]
     told = style.spoken(reach).tags
     on_sound = {"speed": style.speed_factor(reach), "loudness": style.volume_factor}.get(name, 1.0)
-    in_words = parts.settings.takes_instructions and bool(style.lines)
+    in_words = parts.settings.takes_instructions and bool(style.lines(reach))
+    by_heart = name == "role" and profile == "nano"  # it was taught this one
     assert told == (TAGGED[wish] if profile in READ_ALOUD else ())
     # Words to the model that speaks itself have an effect; to one that only writes, a role does.
     words_count = in_words and (profile not in READ_ALOUD or name == "role")
-    expected = [name] if told or on_sound != 1.0 or words_count else []
+    expected = [name] if told or on_sound != 1.0 or words_count or by_heart else []
     assert style.wire(reach)["applied"] == expected
 
 
