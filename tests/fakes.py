@@ -128,6 +128,7 @@ class ScriptedChat:
 
     scripts: Sequence[Sequence[ChatEvent | Exception]]
     hold: int | None = None
+    refused: tuple[str, ...] = ()
     requests: list[ChatModelRequest] = field(default_factory=list)
     aborted: int = 0
     resume: asyncio.Event = field(default_factory=asyncio.Event)

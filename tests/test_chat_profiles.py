@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from step_audio.core.errors import ProfileError
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.endpoints.connection import is_local
 from step_audio.runtime import Runtime
+from tests.any_chat.scripted import chat_server
 from tests.chat_server import ChatServer, serving
 
 VOICE = {"kind": "speech_endpoint", "url": "http://127.0.0.1:1/v1", "model": "kokoro"}
@@ -129,6 +132,34 @@ def test_answers_are_begun_in_pauses_where_nobody_is_paid(
 
 
 @pytest.mark.parametrize(
+    "paid",
+    [
+        {"transcriber": EAR | {"url": "https://api.openai.com/v1"}},
+        {"engine": VOICE | {"url": "https://api.openai.com/v1", "voices": "alloy"}},
+    ],
+)
+def test_a_paid_ear_or_voice_begins_nothing_in_vain(tmp_path: Path, paid: dict[str, Any]) -> None:
+    assert runtime(profile_of(tmp_path, **paid)).settings().turns.speculate is False
+    asked = profile_of(tmp_path, turns={"speculate": True}, **paid)
+    assert runtime(asked).settings().turns.speculate is True
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://ollama:11434/v1", True),
+        ("http://192.168.1.5:8000/v1", True),
+        ("http://100.101.102.103:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://8.8.8.8/v1", False),
+        ("https://openrouter.ai/api/v1", False),
+    ],
+)
+def test_which_addresses_are_of_this_machine_or_its_network(url: str, local: bool) -> None:
+    assert is_local(url) is local
+
+
+@pytest.mark.parametrize(
     ("url", "live"), [("http://127.0.0.1:1/v1", True), ("https://api.openai.com/v1", False)]
 )
 def test_a_paid_ear_hears_each_question_once(tmp_path: Path, url: str, live: bool) -> None:
@@ -139,7 +170,7 @@ def test_a_paid_ear_hears_each_question_once(tmp_path: Path, url: str, live: boo
 def test_who_is_at_work_is_told(tmp_path: Path) -> None:
     engine = VOICE | {"voices": ["af_heart", "bf_emma"]}
     services = runtime(profile_of(tmp_path, engine=engine, voice="bf_emma")).services()
-    assert services.at_work == {
+    assert services.at_work() == {
         "ear": "whisper-1",
         "chat": "m at 127.0.0.1:1",
         "voice": "kokoro, bf_emma",
@@ -154,6 +185,41 @@ def test_without_a_chat_server_it_is_said_what_to_start(tmp_path: Path) -> None:
     assert "CHAT=" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("models", "sections", "told"),
+    [
+        (("qwen3:8b",), {"model": "qwen3:8b"}, None),
+        (("llama3.2:latest",), {"model": "llama3.2"}, None),
+        (("qwen3:8b",), {}, None),
+        (("qwen3:8b",), {"model": "qwen3:88b"}, "lists no 'qwen3:88b', but qwen3:8b"),
+    ],
+)
+def test_a_model_that_the_server_does_not_list_is_told_at_the_start(
+    tmp_path: Path, models: tuple[str, ...], sections: dict[str, str], told: str | None
+) -> None:
+    with chat_server(models=models) as server:
+        path = profile_of(tmp_path, chat={"url": server.url, **sections})
+        found = missing_chat(load_profile(str(path), {}))
+    assert [told in finding.fact for finding in found if told] == ([True] if told else [])
+    assert bool(found) is bool(told)
+
+
+def test_an_address_without_v1_is_told_at_the_start(tmp_path: Path) -> None:
+    with chat_server(models=()) as server:
+        url = server.url.removesuffix("/v1")
+        (found,) = missing_chat(load_profile(str(profile_of(tmp_path, chat={"url": url})), {}))
+    assert f"{url}/v1" in found.advice
+
+
+def test_the_model_that_was_found_is_the_one_at_work(tmp_path: Path) -> None:
+    with chat_server(models=("qwen3:8b",)) as server:
+        services = runtime(profile_of(tmp_path, chat={"url": server.url})).services()
+        assert services.at_work()["chat"].startswith("the first model at ")
+        assert services.chat_model is not None
+        assert asyncio.run(services.chat_model.ready())
+        assert services.at_work()["chat"].startswith("qwen3:8b at ")
+
+
 async def test_local_chat_speaks_with_nano(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = load_profile("local-chat", {"STEP_AUDIO__TRANSCRIBER": "null"})
     chat = profile.chat
@@ -162,7 +228,7 @@ async def test_local_chat_speaks_with_nano(monkeypatch: pytest.MonkeyPatch) -> N
     services = Runtime(hearing).services()
     assert services.chat_model is not None
     assert services.audio_tokenizer is None
-    assert services.at_work["voice"] == "nano, rms"
+    assert services.at_work()["voice"] == "nano, rms"
     assert services.voice_library is not None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio, wav_bytes, write_wav
@@ -65,6 +66,9 @@ class FakeParts:
         raise AssertionError("no command of these tests adds voices")
 
     def speaker_encoder(self) -> None:
+        return None
+
+    def packaged_speaker_encoder(self) -> None:
         return None
 
     def voice_maker(self) -> VoiceMaker:
@@ -359,6 +363,41 @@ def test_plan_says_whether_a_deployment_keeps_up(capsys: pytest.CaptureFixture[s
     found = json.loads(capsys.readouterr().out)
     assert found["step-audio-aqaa"]["keeps_up"] is False
     assert [part["name"] for part in found["sound"]][-1] == "vocoder"
+
+
+def test_plan_adds_up_the_models_that_share_a_card(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["plan", "--profile", "one-gpu", "--gpu", "rtx4090", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    together = found["together"]
+    assert [*together["engines"]] == ["Qwen/Qwen3-8B-AWQ, int4", "step-audio-tts-3b"]
+    assert together["fits"]
+    # While the chat model writes the voice has half of the card's bandwidth.
+    assert found["step-audio-tts-3b"]["alone_ids_s"] == pytest.approx(76, abs=1)
+    compose = yaml.safe_load((ROOT / "docker" / "compose.one-gpu.yaml").read_text())["services"]
+    for name, option in (("engine", "--memory"), ("chat", "--gpu-memory-utilization")):
+        command = compose[name]["command"]
+        share = float(command[command.index(option) + 1])
+        assert share == max(e["memory_share"] for e in together["engines"].values())
+    l4 = ["plan", "--profile", "one-gpu", "--gpu", "l4"]
+    assert main(l4) == 1  # too slow for two models in bf16
+    assert "does NOT keep up" in capsys.readouterr().out
+    assert main([*l4, "--quantization", "int4"]) == 0
+    assert "in all: " in capsys.readouterr().out
+    assert main(["plan", "--profile", "one-gpu", "--gpu", "rtx4080"]) == 1
+    assert "does NOT fit" in capsys.readouterr().out
+    assert main(["plan", "--profile", "one-gpu", "--gpu", "rtx4080", "--chat", "elsewhere"]) == 0
+    assert "Qwen" not in capsys.readouterr().out
+    assert main(["plan", "--profile", "one-gpu", "--chat", "mistral:7b"]) == 2
+    assert "--chat elsewhere" in capsys.readouterr().err
+    config = {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "num_hidden_layers": 32, "vocab_size": 32768,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["plan", "--profile", "one-gpu", "--gpu", "h100", "--chat", str(tmp_path)]) == 0
+    assert "14.5 weights" in capsys.readouterr().out  # of a Mistral 7B
 
 
 def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(

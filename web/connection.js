@@ -41,13 +41,13 @@ const showAtWork = async () => {
   try {
     const { data } = await (await ask("/v1/models")).json();
     const parts = data[0]?.at_work;
-    $("at-work").hidden = !parts;
-    if (parts) {
-      $("at-work").textContent =
-        `You are heard by ${parts.ear}, answered by ${parts.chat}, and spoken to by ${parts.voice}.`;
-    }
+    for (const id of ["at-work", "parts"]) $(id).hidden = !parts;
+    if (!parts) return;
+    const { ear, chat, voice } = parts;
+    $("at-work").textContent = `You are heard by ${ear}, answered by ${chat}, and spoken to by ${voice}.`;
+    $("parts").textContent = `Ear: ${ear}. Chat model: ${chat}. Voice: ${voice}.`;
   } catch {
-    $("at-work").hidden = true; // it is only shown
+    for (const id of ["at-work", "parts"]) $(id).hidden = true; // they are only shown
   }
 };
 

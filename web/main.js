@@ -6,7 +6,7 @@ import { pageMemory } from "./memory.js";
 import { $, ask, element, key, loadRoles, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
 import { SAMPLES } from "./samples.js";
-import { SPOKEN, choose, explain, label, offerVoice, restore, settings } from "./settings.js";
+import { SPOKEN, choose, explain, label, offer, offerVoice, restore, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { Studio } from "./studio.js";
 import { Talk } from "./talk.js";
@@ -20,6 +20,7 @@ const secret = async () => {
   return (await (await ask("/v1/realtime/client_secrets", init)).json()).value;
 };
 const client = new RealtimeClient(`${scheme}//${location.host}/v1/realtime`, key ? secret : null);
+client.on("session.created", ({ session }) => offer(session.style)); // before it is told of wishes
 const sound = new Sound();
 const talk = new Talk(client, sound);
 const studio = new Studio(sound, () => {
@@ -123,6 +124,7 @@ client.on("session.updated", ({ session }) => {
   explain(session.style);
   if (session.audio?.output) offerVoice(session.audio.output.voice); // a role may bring its own
 });
+on("help-open", "click", () => /** @type {HTMLDialogElement} */ ($("help")).showModal());
 for (const id of ["speed", "loudness"]) on(id, "input", label);
 for (const list of ["voices", "roles"]) document.addEventListener(list, restore);
 on("studio-speed", "input", ({ target }) => {
@@ -173,6 +175,9 @@ for (const tab of TABS) {
     $(`tab-${other}`).focus();
   });
 }
+
+// An address that ends in #studio opens it; the key may stand beside it.
+if (new URLSearchParams(location.hash.slice(1)).has("studio")) open("studio");
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const paint = (/** @type {string | null} */ theme) => {

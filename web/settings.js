@@ -11,6 +11,7 @@ const WISHES = { role: "the role", emotion: "this style", mode: "this style", di
 /** Fields whose change the session is told of. */
 export const SPOKEN = ["voice", "style", "dialect", "speed", "loudness", "role-card", "role"];
 const FIELDS = [...SPOKEN, "turns"];
+const SONGS = ["sing", "rap"];
 
 /** What the person chose, by field; what was never touched is the server's to say. */
 const chosen = Object.fromEntries(
@@ -20,6 +21,40 @@ const chosen = Object.fromEntries(
 const field = (/** @type {string} */ id) => /** @type {HTMLSelectElement | HTMLInputElement} */ ($(id));
 const value = (/** @type {string} */ id) => field(id).value;
 
+/** What the model follows of role, emotion, mode and dialect; null: the server does not say. */
+let followed = /** @type {string[] | null} */ (null);
+const REASONS = {
+  style: "This model follows no style.",
+  dialect: "This model follows no dialect.",
+  role: "This model plays the roles of the list alone.",
+};
+
+/** Bar what has no effect, and say why beside it. */
+const bar = () => {
+  if (!followed) return;
+  const has = (/** @type {string} */ name) => /** @type {string[]} */ (followed).includes(name);
+  const barred = { style: !has("emotion") && !has("mode"), dialect: !has("dialect"), role: !has("role") };
+  for (const option of /** @type {HTMLSelectElement} */ ($("style")).options) {
+    if (option.value) option.disabled = !has(SONGS.includes(option.value) ? "mode" : "emotion");
+  }
+  for (const [id, why] of Object.entries(REASONS)) {
+    const off = barred[/** @type {keyof typeof barred} */ (id)];
+    field(id).disabled = off;
+    if (off) field(id).value = "";
+    $(`${id}-reason`).textContent = off ? why : "";
+    $(`${id}-reason`).hidden = !off;
+  }
+};
+
+/**
+ * Offer what the session's model follows.
+ * @param {Record<string, any> | undefined} style of the session; servers other than ours have none
+ */
+export const offer = (style) => {
+  followed = style?.available ?? null;
+  restore();
+};
+
 /** Show what was chosen before a reload. */
 export const restore = () => {
   for (const [id, text] of Object.entries(chosen)) {
@@ -27,6 +62,7 @@ export const restore = () => {
     field(id).value = String(text);
     if (!value(id) && text) field(id).value = before; // no longer offered
   }
+  bar();
   label();
 };
 
@@ -51,7 +87,7 @@ export const offerVoice = (name) => {
 /** The form, as the session is told it. */
 export const settings = () => {
   const style = value("style");
-  const mode = style === "sing" || style === "rap" ? style : null;
+  const mode = SONGS.includes(style) ? style : null;
   return {
     style: {
       role: value("role-card") || value("role").trim() || null,
@@ -62,6 +98,22 @@ export const settings = () => {
     },
     audio: { output: { voice: chosen.voice ? value("voice") : undefined, speed: Number(value("speed")) } },
   };
+};
+
+/**
+ * Move the sliders as a model asks for it; returns where they stand.
+ * @param {any} wished what is not named stays
+ * @returns {{speed: number, loudness: number}}
+ */
+export const setSpeech = (wished) => {
+  for (const id of ["speed", "loudness"]) {
+    if (wished?.[id] === undefined) continue;
+    if (!Number.isFinite(wished[id])) throw new Error(`${id} is not a number`);
+    field(id).value = String(wished[id]); // a slider keeps to its range
+    choose(id);
+  }
+  label();
+  return { speed: Number(value("speed")), loudness: Number(value("loudness")) };
 };
 
 /**

@@ -6,6 +6,7 @@ import { Question, forget, keep, kept } from "./conversation.js";
 import { $, show } from "./page.js";
 import { offerVoice, settings } from "./settings.js";
 import { microphoneTrouble } from "./sound.js";
+import { PageTools, TOOLS } from "./tools.js";
 import { Turn } from "./turn.js";
 
 /** @typedef {import("./realtime.js").RealtimeClient} RealtimeClient */
@@ -30,6 +31,7 @@ export class Talk {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.breath = undefined;
     this.answers = new Answers(client, sound, () => this.refresh());
+    this.tools = new PageTools(client);
     /** @type {Map<string, Question>} by item id */
     this.questions = new Map();
     /** @type {Question | null} a spoken question without an item id yet */
@@ -218,6 +220,7 @@ export class Talk {
     offerVoice(session.audio.output.voice);
     this.client.update({
       ...settings(),
+      tools: TOOLS,
       include: ["response.builtin_tool_call"],
     });
     this.client.update({ audio: { input: { transcription: { model: session.model } } } });

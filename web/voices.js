@@ -55,6 +55,8 @@ export class AddedVoices {
     say(`Removing ${id}…`);
     await ask(`/v1/audio/voices/${encodeURIComponent(id)}`, { method: "DELETE" });
     say(`${id} was removed, and its files are erased.`);
+    const other = $("voice-status"); // what went wrong with a voice before is over
+    if (other.dataset.kind === "error") other.textContent = "";
     await this.reload();
     $("voices-heading").focus(); // the button is gone
   }

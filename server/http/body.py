@@ -59,7 +59,7 @@ class Body(BaseModel):
         if not isinstance(given, dict):
             return given
         return {
-            name: _meant(cls.model_fields[name].annotation, value)
+            name: meant(cls.model_fields[name].annotation, value)
             if name in cls.model_fields
             else value
             for name, value in given.items()
@@ -67,11 +67,13 @@ class Body(BaseModel):
         }
 
 
-def _meant(annotation: Any, value: Any) -> Any:
+def meant(annotation: Any, value: Any) -> Any:
     """Return a value as one of a field's types, where it can only be meant as that."""
     kinds = list(_kinds(annotation))
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if isinstance(value, str):
+        if str in kinds and not choices:
+            return value  # perhaps megabytes of sound
         written = value.strip().casefold()
         named = next((c for c in choices if isinstance(c, str) and c.casefold() == written), None)
         if named is not None or str in kinds:

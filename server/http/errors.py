@@ -67,12 +67,11 @@ class ErrorResponse(BaseModel):
 
 
 _ABOUT: Final = {
-    400: "Something in the request cannot be served; `param` says which field.",
+    400: "The body has another shape, or something in it cannot be served; `param` says which.",
     404: "There is no such thing.",
     409: "The name is taken.",
     413: "Too much at once.",
     415: "The body is of another type than the route takes.",
-    422: "The body does not have the shape below.",
     500: "A failure of the server.",
     503: "Busy or not ready; try again later.",
 }
@@ -196,9 +195,9 @@ async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
     found = error.errors()
     if found[0]["type"] == "json_invalid":
         why = found[0].get("ctx", {}).get("error", "")
-        return error_response(422, f"the body is no JSON: {why}", code="invalid_json")
+        return error_response(400, f"the body is no JSON: {why}", code="invalid_json")
     message, param = what_is_wrong(found, error.body)
-    return error_response(422, message, code="invalid_value", param=param)
+    return error_response(400, message, code="invalid_value", param=param)
 
 
 async def _on_any_error(_: Request, error: Exception) -> JSONResponse:

@@ -44,7 +44,7 @@ def client_secrets_router(
     @router.post(
         "/v1/realtime/client_secrets",
         dependencies=[Depends(expects("application/json")), _KEY],
-        responses=responses(400, 415, 422, 503),
+        responses=responses(400, 415, 503),
         summary="A key for one realtime session, for a browser.",
     )
     async def make_secret(asked: ClientSecretRequest, request: Request) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def speech_router(
         "/v1/audio/speech",
         dependencies=[Depends(expects("application/json"))],
         response_class=Streamed,
-        responses=responses(400, 413, 415, 422, 503) | {200: _sound()},
+        responses=responses(400, 413, 415, 503) | {200: _sound()},
         summary="Read a text aloud; the sound comes while it is made.",
     )
     async def speech(request: SpeechRequest) -> Streamed:

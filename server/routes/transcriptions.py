@@ -83,7 +83,7 @@ def transcriptions_router(
 ) -> APIRouter:
     """Return the routes; a request holds one of `slots` while the model listens."""
     router = APIRouter(tags=["audio"])
-    errors = responses(400, 413, 415, 422, 503)
+    errors = responses(400, 413, 415, 503)
 
     @router.post(
         "/v1/audio/transcriptions",
@@ -115,7 +115,7 @@ def transcriptions_router(
     @router.post(
         "/v1/audio/translations",
         dependencies=[Depends(expects("multipart/form-data"))],
-        responses=responses(400, 413, 415, 422),
+        responses=responses(400, 413, 415),
         summary="Refused: no model here translates.",
     )
     async def translations(

@@ -26,7 +26,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
     router = APIRouter(tags=["voices"])
     services = assistant.services
 
-    @router.get("/v1/audio/voices", responses=responses(422), summary="Which voices there are.")
+    @router.get("/v1/audio/voices", responses=responses(400), summary="Which voices there are.")
     async def list_voices(legacy: bool = False) -> dict[str, Any]:
         if legacy:
             return {"voices": list(await assistant.with_voices(services.voices.names))}
@@ -36,7 +36,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
     @router.post(
         "/v1/audio/voices",
         dependencies=[Depends(expects("multipart/form-data"))],
-        responses=responses(400, 413, 415, 422),
+        responses=responses(400, 413, 415),
         summary="Add the voice of somebody who agreed to it.",
     )
     async def add_voice(
@@ -70,7 +70,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
 
     @router.delete(
         "/v1/audio/voices/{voice_id}",
-        responses=responses(400, 404, 422),
+        responses=responses(400, 404),
         summary="Forget a voice that was added, and erase its files.",
     )
     async def remove_voice(voice_id: str) -> dict[str, Any]:

@@ -93,6 +93,13 @@ def _deployment(add: Add) -> None:
     command.add_argument("--count", type=int, default=1, help="cards of tensor parallelism (1)")
     kinds = ("bf16", "fp8", "int4", "int8")
     command.add_argument("--quantization", default="bf16", choices=kinds, help="of weights (bf16)")
+    command.add_argument(
+        "--chat",
+        help="chat model on the same card: its name, its folder, or `elsewhere` (chat.model)",
+    )
+    command.add_argument(
+        "--chat-quantization", choices=kinds, help="of its weights (what its name says)"
+    )
     command.add_argument("--sessions", type=int, help="speaking at once (limits.max_sessions)")
     command.add_argument("--context", type=int, default=4096, help="ids a session holds (4096)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -278,6 +285,11 @@ def _examination(add: Add) -> None:
         "--recordings",
         type=Path,
         help="ask these instead: a folder of sound files, each with a .txt of what is said",
+    )
+    command.add_argument(
+        "--typed",
+        action="store_true",
+        help="typed questions instead: how many outside of nano's world are declined, and within",
     )
 
 

@@ -16,12 +16,19 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from step_audio.cli.findings import Finding, State
+from step_audio.cli.findings import Finding
 from step_audio.cli.parts import Load
 from step_audio.core.config import load_profile
-from step_audio.core.errors import StepAudioError
-from step_audio.core.profile import Profile, VllmEngineSection, WhisperSection
+from step_audio.core.errors import EngineError, EngineGone, EngineRefused, StepAudioError
+from step_audio.core.profile import (
+    ChatSection,
+    Profile,
+    TranscriptionEndpointSection,
+    VllmEngineSection,
+    WhisperSection,
+)
 from step_audio.core.weights import open_weights
 
 LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -199,20 +206,26 @@ def _address(profile: Profile) -> Iterator[Finding]:
 def _chat(profile: Profile) -> Iterator[Finding]:
     chat, ear = profile.chat, profile.transcriber
     if chat is not None:
-        try:
-            with urllib.request.urlopen(f"{chat.url.rstrip('/')}/models", timeout=3):
-                pass
-        except urllib.error.HTTPError as error:
-            state: State = "wrong" if error.code in (401, 403) else "ok"
-            advice = "set STEP_AUDIO__CHAT__API_KEY" if state == "wrong" else ""
-            yield Finding("Chat model", state, f"{chat.url} answers {error.code}", advice)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            yield Finding("Chat model", "wrong", f"{chat.url} does not answer ({error})", TO_START)
-        else:
-            yield Finding("Chat model", "ok", f"{chat.url} answers")
+        yield asyncio.run(_chat_server(chat))
+    if isinstance(ear, TranscriptionEndpointSection):
+        yield _transcriber(ear)
     if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
         advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
         yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
+
+
+def _transcriber(ear: TranscriptionEndpointSection) -> Finding:
+    try:
+        with urllib.request.urlopen(f"{ear.url.rstrip('/')}/models", timeout=3):
+            pass
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403) and not (ear.api_key or ear.api_key_file):
+            advice = "set STEP_AUDIO__TRANSCRIBER__API_KEY"
+            return Finding("Transcriber", "wrong", f"{ear.url} answers {error.code}", advice)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        advice = "start it, or set transcriber.url in the profile"
+        return Finding("Transcriber", "wrong", f"{ear.url} does not answer ({error})", advice)
+    return Finding("Transcriber", "ok", f"{ear.url} answers")
 
 
 def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:
@@ -236,6 +249,33 @@ def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:
                 yield Finding(name, "ok", f"{url} answers")
 
 
+async def _chat_server(chat: ChatSection) -> Finding:
+    """Return whether a chat server is there, takes the key and has the model."""
+    from step_audio.endpoints.connection import endpoint_of  # noqa: PLC0415 - for few profiles
+
+    server = endpoint_of(chat)
+    try:
+        served = await server.models(timeout_s=3.0)
+    except EngineGone as error:
+        fact = f"{server.url} does not answer ({error.why})"
+        return Finding("Chat model", "wrong", fact, TO_START)
+    except EngineRefused as error:
+        advice = "set STEP_AUDIO__CHAT__API_KEY, or chat.api_key_file in the profile"
+        return Finding("Chat model", "wrong", f"{server.url} answers {error.status}", advice)
+    except EngineError as error:
+        return Finding("Chat model", "note", str(error), "it may still be loading")
+    finally:
+        await server.aclose()
+    if not served and not urlsplit(server.url).path:
+        fact = f"{server.url} lists no models"
+        return Finding("Chat model", "wrong", fact, f"most servers are at {server.url}/v1")
+    if chat.model and served and not {chat.model, f"{chat.model}:latest"} & set(served):
+        fact = f"{server.url} lists no {chat.model!r}, but {', '.join(sorted(served)[:8])}"
+        advice = "fetch it (Ollama: `ollama pull`), or give another MODEL= (chat.model)"
+        return Finding("Chat model", "note", fact, advice)
+    return Finding("Chat model", "ok", f"{server.url} answers")
+
+
 def missing_chat(profile: Profile) -> list[Finding]:
     """Return what is wrong with the chat server of a profile: who serves is told at once."""
-    return [found for found in _chat(profile) if found.state == "wrong"]
+    return [found for found in _chat(profile) if found.state != "ok"]

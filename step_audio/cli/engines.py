@@ -15,15 +15,18 @@ from step_audio.core.json_files import read_object
 from step_audio.core.profile import LocalEngineSection, Profile, VllmEngineSection
 from step_audio.core.weights import MANIFEST, Facts, open_weights
 from step_audio.engine.launch import QUIET, Launch, check_split, serve_arguments
+from step_audio.engine.sizes import PUBLISHED, sizes_of
 
 
 def engine(args: argparse.Namespace, load: Load) -> int:
     """Print the command of a profile's vLLM server and become that server."""
     launch = _launch(args, load_profile(args.profile))
     if (launch.folder / "config.json").is_file():
-        check_split(launch, read_object(launch.folder / "config.json"))
+        check_split(launch, sizes_of(read_object(launch.folder / "config.json")))
     elif not args.dry_run:
         raise InputError(f"no config.json in {launch.folder}; is the model there?")
+    elif launch.model in PUBLISHED:
+        check_split(launch, PUBLISHED[launch.model])
     arguments = serve_arguments(launch)
     shown = [f"{name}={value}" for name, value in QUIET.items()]
     print(" ".join([*shown, args.vllm, shlex.join(arguments)]), flush=True)

@@ -1,7 +1,7 @@
 """`examine` and `eval`: measured on a profile as it serves.
 
-`examine` gives the table of bars, or a probe on people's own recordings; `eval stepeval` the public
-benchmark StepEval-Audio-360.
+`examine` gives the table of bars, or a probe on people's own recordings, or what is declined of
+typed questions; `eval stepeval` the public benchmark StepEval-Audio-360.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
 from step_audio.core.resampling import resample_input
-from step_audio.core.types import Pcm, ToolCall
+from step_audio.core.types import Pcm, TextDelta, ToolCall
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.prompting.conversation import Conversation
+from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.eval.examinee import AnswerRecord
 
 
@@ -40,6 +40,8 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         return _probe(args, load)
     if args.roles:
         return _roles(args, load)
+    if args.typed:
+        return _typed(args, load)
     from step_audio.nano.exam import gate  # noqa: PLC0415 - serving lacks what training has
     from step_audio.nano.exam.examination import run  # noqa: PLC0415
     from step_audio.nano.exam.questions import QUESTIONS  # noqa: PLC0415
@@ -189,6 +191,28 @@ def _probe(args: argparse.Namespace, load: Load) -> int:
         runner.run(assistant.aclose())
     print(write(rows, args.output))
     return 0
+
+
+def _typed(args: argparse.Namespace, load: Load) -> int:
+    """Ask typed questions within and outside the model's world; write and print the scores."""
+    from step_audio.nano.exam import typed  # noqa: PLC0415 - serving lacks what training has
+
+    parts = load(_examined(load_profile(args.profile)))
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+        rows = typed.examine_typed(lambda question: runner.run(_written(assistant, question)))
+        runner.run(assistant.aclose())
+    typed.write(rows, args.output)
+    print(typed.table(typed.report(rows)))
+    return 0
+
+
+async def _written(assistant: Assistant, question: str) -> str:
+    """Return the text of the answer to a typed question."""
+    conversation = Conversation()
+    conversation.add(Typed("question", "human", question))
+    events = assistant.answer(conversation, aloud=False)
+    return "".join([event.text async for event in events if isinstance(event, TextDelta)]).strip()
 
 
 def stepeval(args: argparse.Namespace, load: Load) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,20 +18,48 @@ from step_audio.core.profile import (
     ScriptedEngineSection,
     SpeechEndpointSection,
     VllmEngineSection,
+    WhisperSection,
 )
 from step_audio.core.types import Form
+from step_audio.engine.one_card import (
+    EngineOnCard,
+    SharedCard,
+    chat_sizes,
+    engine_on_card,
+    quantization_of,
+    whisper_bytes,
+)
 from step_audio.engine.plan import (
     LINGUISTIC,
     SEMANTIC,
     VOCODER,
+    WORK_BYTES,
     Gpu,
     Plan,
     SoundModel,
+    beside_bytes,
     gpu_of,
     plan,
 )
-from step_audio.engine.sizes import CONFIG_KEYS, PUBLISHED, Quantization, Sizes
+from step_audio.engine.sizes import (
+    CHAT_MODELS,
+    PUBLISHED,
+    Quantization,
+    Sizes,
+    sizes_of,
+)
 from step_audio.published.headers import read_header
+
+ELSEWHERE = "elsewhere"
+HUB_KEYS = {
+    "hidden": "hidden_size",
+    "intermediate": "intermediate_size",
+    "heads": "num_attention_heads",
+    "groups": "num_key_value_heads",
+    "layers": "num_hidden_layers",
+    "vocab": "vocab_size",
+}
+"""Names of the numbers in `config.json` of chat models on the hub."""
 
 FORMULA = """\
 ids/s of a session = 1 / max(bytes / (cards x bandwidth), 2 x sessions x parameters / operations/s)
@@ -48,13 +77,16 @@ def plan_profile(args: argparse.Namespace, load: Load) -> int:
     sessions = args.sessions or profile.limits.max_sessions
     sound = _sound_models(profile)
     models = _models(profile)
+    shared = _shared_card(profile, models[-1], gpu, sound, args)
+    # What two engines read at the same time comes out of one memory.
+    halved = replace(gpu, bandwidth=gpu.bandwidth / 2, flops=gpu.flops / 2)
     plans: dict[str, Plan] = {}
     cards: dict[str, int] = {}
     for name, engine, writes in models:
         cards[name] = 1 if engine is profile.speech_engine else args.count
         plans[name] = plan(
             _sizes(profile.weights / engine.folder, name),
-            gpu,
+            halved if shared is not None and len(shared.engines) > 1 else gpu,
             cards[name],
             _quantization(args.quantization),
             sessions=sessions,
@@ -63,18 +95,101 @@ def plan_profile(args: argparse.Namespace, load: Load) -> int:
             first_groups=profile.vocoder.chunk_groups[0],
             # As the compose files have it: the vocoder lies beside the model that it speaks for.
             sound=sound if engine is models[-1][1] else (),
+            others_bytes=shared.others_bytes(name) if shared is not None else 0,
         )
     if args.json:
         found: dict[str, object] = {name: made.as_dict() for name, made in plans.items()}
         found["sound"] = [asdict(m) | {"bytes": m.memory_bytes(sessions)} for m in sound]
+        if shared is not None:
+            found["together"] = {
+                "bytes": shared.bytes,
+                "fits": shared.fits,
+                "ear_bytes": shared.ear_bytes,
+                "sound_bytes": shared.sound_bytes,
+                "engines": {
+                    e.name: asdict(e) | {"memory_share": e.memory_share(gpu)}
+                    for e in shared.engines
+                },
+            }
         print(json.dumps(found))
     else:
         for name, made in plans.items():
             print(_text(name, cards[name], args, made))
         print(_sound_text(sound, sessions))
-        print(_sum(plans, cards, gpu, sound, sessions))
+        if shared is None:
+            print(_sum(plans, cards, gpu, sound, sessions))
+        else:
+            print(_shared_text(shared, args.gpu, sessions, args.context))
         print(FORMULA)
-    return 0 if all(made.fits and made.keeps_up for made in plans.values()) else 1
+    fit = shared is None or shared.fits
+    return 0 if fit and all(made.fits and made.keeps_up for made in plans.values()) else 1
+
+
+def _shared_card(
+    profile: Profile,
+    voice: tuple[str, LocalEngineSection | VllmEngineSection, Form],
+    gpu: Gpu,
+    sound: Sequence[SoundModel],
+    args: argparse.Namespace,
+) -> SharedCard | None:
+    """Return what lies together on one card: voice, its models of sound, chat model and ear.
+
+    None where a profile asks no chat model, or its voice needs no card.
+    """
+    chat, ear = profile.chat, profile.transcriber
+    name, engine, _ = voice
+    sessions = args.sessions or profile.limits.max_sessions
+    if chat is None or not isinstance(engine, VllmEngineSection):
+        return None
+    asked = args.chat or chat.model
+    engines: list[EngineOnCard] = []
+    if asked != ELSEWHERE:
+        sizes = _chat_sizes(asked)
+        kind = _quantization(args.chat_quantization or quantization_of(asked))
+        engines.append(engine_on_card(f"{asked}, {kind}", sizes, kind, sessions, args.context))
+    kind = _quantization(args.quantization)
+    sizes = _sizes(profile.weights / engine.folder, name)
+    engines.append(engine_on_card(name, sizes, kind, sessions, args.context))
+    on_card = isinstance(ear, WhisperSection) and ear.device.startswith("cuda")
+    heard = whisper_bytes(ear.model) if isinstance(ear, WhisperSection) and on_card else 0
+    return SharedCard(gpu, tuple(engines), beside_bytes(sound, sessions), heard)
+
+
+def _chat_sizes(asked: str) -> Sizes:
+    """Return a chat model's sizes by its name or its folder. Raises InputError: not known."""
+    path = Path(asked) / "config.json"
+    if path.is_file():
+        config = read_object(path)
+        given = {name: config.get(key) for name, key in HUB_KEYS.items()}
+        values = {name: n for name, n in given.items() if type(n) is int and n > 0}
+        if len(values) < len(given):
+            raise InputError(f"{path} lacks one of {', '.join(HUB_KEYS.values())}")
+        head = config.get("head_dim")
+        tied = config.get("tie_word_embeddings") is True
+        return Sizes(**values, tied=tied, head=head if type(head) is int else 0)
+    known = chat_sizes(asked)
+    if known is None:
+        raise InputError(
+            f"no sizes of {asked!r}; known: {', '.join(CHAT_MODELS)}; or give --chat the folder of"
+            f" its config.json, or --chat {ELSEWHERE} where it does not lie on this card"
+        )
+    return known
+
+
+def _shared_text(shared: SharedCard, card: str, sessions: int, context: int) -> str:
+    lines = [f"together on one {card}, for {sessions} sessions of {context} ids"]
+    for engine in shared.engines:
+        parts = {"weights": engine.weight_bytes, "KV": engine.kv_bytes, "vLLM itself": WORK_BYTES}
+        each = ", ".join(f"{size / 1e9:.1f} {what}" for what, size in parts.items())
+        share = f"--gpu-memory-utilization {engine.memory_share(shared.gpu):g}"
+        lines.append(f"  {engine.name}: {engine.bytes / 1e9:.1f} GB ({each}); {share}")
+    lines.append(f"  models of sound: {shared.sound_bytes / 1e9:.1f} GB")
+    if shared.ear_bytes:
+        lines.append(f"  Whisper: {shared.ear_bytes / 1e9:.1f} GB")
+    verdict = "fits" if shared.fits else "does NOT fit"
+    lines.append(f"in all: {shared.bytes / 1e9:.1f} of {shared.gpu.memory / 1e9:.0f} GB; {verdict}")
+    lines.append("(`step-audio engine` calls it --memory; start one engine after the other)\n")
+    return "\n".join(lines)
 
 
 def _sound_models(profile: Profile) -> list[SoundModel]:
@@ -168,12 +283,7 @@ def _sizes(folder: Path, name: str) -> Sizes:
         if name not in PUBLISHED:
             raise InputError(f"no {path}, and no published model is called {name!r}")
         return PUBLISHED[name]
-    config = read_object(path)
-    given = {name: config.get(key) for name, key in CONFIG_KEYS.items()}
-    values = {name: n for name, n in given.items() if type(n) is int and n > 0}
-    if len(values) < len(given):
-        raise InputError(f"{path} lacks sizes of a Step1: {', '.join(CONFIG_KEYS.values())}")
-    return Sizes(**values, tied=config.get("tie_word_embeddings") is True)
+    return sizes_of(read_object(path))
 
 
 def _quantization(name: str) -> Quantization:

@@ -71,7 +71,7 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
     try:
         sound, rate_hz = await spoken(assistant, text)
         seconds = len(sound) / rate_hz
-        if not _hears(assistant):
+        if not assistant.transcribes:
             fact = f"{seconds:.1f} s of sound; this profile has nobody to write it down"
             odd = not 0.5 <= seconds <= _SLOWEST_S * len(text)
             advice = "too long or too short: try `doctor --prompts`" if odd else "listen to `say`"
@@ -83,11 +83,6 @@ async def _said_and_heard(assistant: Assistant, text: str, language: str) -> Fin
     fact = f"{rate:.0%} of the words or characters are wrong: heard {heard[:80]!r}"
     advice = "" if rate <= _FAIR else "try `doctor --prompts`, then listen to `say`"
     return Finding(subject, "ok" if rate <= _FAIR else "wrong", fact, advice)
-
-
-def _hears(assistant: Assistant) -> bool:
-    """Whether somebody in this deployment can write down what is said."""
-    return bool(assistant.settings.transcribe_prompt or assistant.services.recognizer)
 
 
 async def spoken(assistant: Assistant, text: str, voice: str | None = None) -> tuple[Pcm, int]:

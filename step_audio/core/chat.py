@@ -5,7 +5,7 @@ The shapes are those of OpenAI's chat completions, which every server of chat mo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -73,8 +73,12 @@ ChatEvent = TextDelta | Reasoning | ToolCall | ChatUsage
 class ChatModel(Protocol):
     """A chat model. Closing the iterator (`aclose`) aborts the request.
 
-    `reply` raises EngineUnavailable, EngineLost or EngineRefused.
+    `reply` raises EngineUnavailable, EngineLost or EngineRefused. `refused`: names of fields that
+    the server turned out not to take, such as `tools`; they are not sent any more.
     """
+
+    @property
+    def refused(self) -> Collection[str]: ...
 
     def reply(self, request: ChatModelRequest) -> AsyncIterator[ChatEvent]: ...
     async def ready(self) -> bool: ...

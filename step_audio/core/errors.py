@@ -177,13 +177,14 @@ class EngineRefused(EngineError):
 
 
 class CannotTranscribe(StepAudioError):
-    """The model of this profile was not taught to write down what it hears."""
+    """Nobody in this deployment writes down what is said."""
 
     code = "transcription_unsupported"
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"{model} was not taught to transcribe; use a profile that was, such as chat-130b"
+            f"{model} was not taught to transcribe; give its profile a transcriber: Whisper or an"
+            " endpoint (docs/profiles.md)"
         )
         self.model = model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from step_audio.core.chat import ChatModel
@@ -257,8 +257,9 @@ class Services:
     """Writes down questions for the chat model; None: `engine` does, or the chat model hears."""
     speech_model: SpeechModel | None = None
     """Reads aloud in place of `engine` and `vocoder`."""
-    at_work: Mapping[str, str] = field(default_factory=dict)
-    """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice."""
+    at_work: Callable[[], Mapping[str, str]] = dict
+    """Which models hear, answer and speak, as people are told it; keys: ear, chat, voice. A name
+    that a server tells is known once it has been asked."""
     chat_headers: HeaderIds = OWN_CHAT
     speech_headers: HeaderIds = OWN_SPEECH
     """How prompts for answers, and for texts read aloud, begin; facts of the weights."""

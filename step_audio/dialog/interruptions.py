@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from step_audio.core.errors import StepAudioError
+from step_audio.core.ports import RecognitionHints
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.recognition.recognition import NO_HINTS
 from step_audio.dialog.turns.backchannels import ASSENT, OBJECTIONS, objects
 from step_audio.dialog.turns.utterance import SpokenQuestion
 
@@ -25,10 +28,17 @@ _PATIENCE_S: Final = 1.0
 
 
 class InterruptionJudge:
-    """Judges the sounds over one session's answers."""
+    """Judges the sounds over one session's answers.
 
-    def __init__(self, assistant: Assistant) -> None:
-        self._assistant, self._turns = assistant, assistant.settings.turns
+    Args:
+        assistant: hears them.
+        hints: tells what is known of the person's speech, for a recognizer.
+    """
+
+    def __init__(
+        self, assistant: Assistant, hints: Callable[[], RecognitionHints] = lambda: NO_HINTS
+    ) -> None:
+        self._assistant, self._turns, self._hints = assistant, assistant.settings.turns, hints
         self._listens = assistant.transcribes and self._turns.backchannel_ms > 0
         marked = assistant.services.vocab.heard_open is not None
         own = assistant.recognition is None
@@ -59,7 +69,9 @@ class InterruptionJudge:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 item = UserAudio.spoken("interruption", sound)
-                heard = await self._assistant.words(item, among=self._among, sampling=sampling)
+                heard = await self._assistant.words(
+                    item, self._hints(), among=self._among, sampling=sampling
+                )
         except (StepAudioError, TimeoutError) as error:
             _LOG.warning("an interruption was not understood", extra={"error": repr(error)})
             return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import Role, SamplingParams, TextOptions
+from step_audio.dialog.prompting.question_domain import QuestionDomain
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
 from step_audio.dialog.role_play.cards import RoleCards
@@ -53,6 +54,8 @@ class DialogSettings:
         roles: cards of characters.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
+        spell: how a sentence is written for a model that knows few words.
+        questions: what it was taught to be asked; of typed questions others are declined.
         text_options: what of a text is read, where a request does not say.
         sampling: of answers. reading: of text read aloud.
         max_question_s: longest spoken question.
@@ -79,6 +82,8 @@ class DialogSettings:
     roles: RoleCards = field(default_factory=RoleCards)
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
+    spell: Callable[[str], str] = str
+    questions: QuestionDomain = field(default_factory=QuestionDomain)
     text_options: TextOptions = field(default_factory=TextOptions)
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: SamplingParams = field(default_factory=SamplingParams)

@@ -103,6 +103,11 @@ class ChatCompletions:
         self._extra, self._begins_thinking = dict(extra_body or {}), begins_thinking
         self._new_call_id, self._now_s = new_call_id, now_s
 
+    @property
+    def refused(self) -> frozenset[str]:
+        """Names of fields that the server refused."""
+        return frozenset(self.habits.refused)
+
     async def reply(self, request: ChatModelRequest) -> AsyncGenerator[ChatEvent, None]:
         """Yield the answer as it is written; closing the iterator closes the connection.
 

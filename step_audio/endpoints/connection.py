@@ -17,7 +17,18 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from step_audio.core.errors import EngineError, EngineGone, EngineLost, EngineRefused
+from step_audio.core.errors import (
+    EngineError,
+    EngineGone,
+    EngineLost,
+    EngineRefused,
+    ProfileError,
+)
+from step_audio.core.profile import (
+    ChatSection,
+    SpeechEndpointSection,
+    TranscriptionEndpointSection,
+)
 
 MOST_EVENT_BYTES: Final = 2**20
 _MOST_REPLY_BYTES: Final = 2**20
@@ -184,6 +195,25 @@ async def content(reply: httpx.Response, where: str) -> bytes:
     return body
 
 
+def endpoint_of(
+    section: ChatSection | TranscriptionEndpointSection | SpeechEndpointSection,
+) -> Endpoint:
+    """Return the server that a part of a profile names.
+
+    Raises:
+        ProfileError: the file of its key cannot be read.
+    """
+    key = section.api_key.get_secret_value() if section.api_key else None
+    if key is None and section.api_key_file is not None:
+        path = section.api_key_file.expanduser()
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise ProfileError(f"cannot read the key in {path}: {why}") from None
+    return Endpoint(section.url, key or None)
+
+
 def is_local(url: str) -> bool:
     """Return whether an address is of this machine or a private network: nobody is paid there."""
     host = urlsplit(url).hostname or ""
@@ -191,7 +221,7 @@ def is_local(url: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host in _LOCAL_NAMES or "." not in host or host.endswith((".local", ".internal"))
-    return address.is_private or address.is_loopback or address.is_link_local
+    return not address.is_global  # 100.64.0.0/10 too, where overlay networks are
 
 
 async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -6,12 +6,12 @@ Pure: `step-audio engine` prints and runs what is returned here. Checked against
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from step_audio.core.errors import InputError
+from step_audio.engine.sizes import Sizes
 
 RULES: Final = "step_audio.vllm_plugin.logits:SpeechRules"
 QUIET: Final = {"VLLM_NO_USAGE_STATS": "1"}
@@ -50,21 +50,16 @@ class Launch:
     cpu: bool = False
 
 
-def check_split(launch: Launch, config: Mapping[str, object]) -> None:
-    """Raise InputError unless a model of this config can be split so over the cards."""
+def check_split(launch: Launch, sizes: Sizes) -> None:
+    """Raise InputError unless a model of these sizes can be split so over the cards."""
     tp, pp = launch.tensor_parallel, launch.pipeline_parallel
-    heads, groups = _size(config, "num_attention_heads"), _size(config, "num_attention_groups")
-    layers, inner = _size(config, "num_hidden_layers"), _size(config, "intermediate_size")
     if tp < 1 or pp < 1:
         raise InputError("--tp and --pp count cards; give 1 or more")
-    if heads % tp or inner % tp or (groups % tp and tp % groups):
-        fits = [n for n in (1, 2, 4, 8, 16) if not (heads % n or inner % n) and _shared(groups, n)]
+    sizes.check_cards(tp, "--tp")
+    if pp > sizes.layers:
         raise InputError(
-            f"{heads} heads in {groups} groups cannot be split over {tp} cards;"
-            f" --tp may be {', '.join(map(str, fits))}"
+            f"{sizes.layers} layers cannot be split into {pp} parts; use a smaller --pp"
         )
-    if pp > layers:
-        raise InputError(f"{layers} layers cannot be split into {pp} parts; use a smaller --pp")
 
 
 def serve_arguments(launch: Launch) -> list[str]:
@@ -100,15 +95,3 @@ def serve_arguments(launch: Launch) -> list[str]:
     arguments += ["--enable-prefix-caching", "--enable-chunked-prefill"]
     arguments += ["--scheduling-policy", "priority", "--logits-processors", RULES]
     return [*arguments, "--disable-uvicorn-access-log"]
-
-
-def _shared(groups: int, cards: int) -> bool:
-    """True when each card has whole groups, or each group whole cards."""
-    return groups % cards == 0 or cards % groups == 0
-
-
-def _size(config: Mapping[str, object], name: str) -> int:
-    value = config.get(name)
-    if type(value) is not int or value < 1:
-        raise InputError(f"config.json: {name} is {value!r}, expected a positive integer")
-    return value

@@ -174,6 +174,7 @@ def plan(
     writes: Form = "answer",
     first_groups: int = 4,
     sound: Sequence[SoundModel] = (),
+    others_bytes: float = 0.0,
 ) -> Plan:
     """Return what a deployment can do.
 
@@ -186,17 +187,18 @@ def plan(
         writes: text and sound interleaved, or one of them alone.
         first_groups: groups that the vocoder waits for.
         sound: models on one of the same cards; vLLM takes equal shares of all cards.
+        others_bytes: what else lies on the fullest of the cards.
 
     Raises:
         InputError: a count that cannot be.
     """
-    if count < 1 or sessions < 1 or context < 1 or sizes.heads % count:
+    if count < 1 or sessions < 1 or context < 1:
         raise InputError(
-            f"{count} cards, {sessions} sessions of {context} ids: expected at least one of each,"
-            f" and cards that divide the {sizes.heads} heads"
+            f"{count} cards, {sessions} sessions of {context} ids: expected at least one of each"
         )
+    sizes.check_cards(count, "--count")
     weights, kv = sizes.weight_bytes(quantization), sizes.kv_bytes(count)
-    beside = beside_bytes(sound, sessions)
+    beside = beside_bytes(sound, sessions) + others_bytes
     usable = max(0.0, min(gpu.memory * _USABLE, gpu.memory - beside))
     room = count * (usable - WORK_BYTES) - weights
     kv_tokens = max(0, int(room // kv))

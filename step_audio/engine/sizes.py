@@ -5,8 +5,11 @@ Source: `config.json` of the published models; their parameter counts follow fro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from step_audio.core.errors import InputError
 
 Quantization = Literal["bf16", "fp8", "int4", "int8"]
 
@@ -22,7 +25,11 @@ _BITS: Final[dict[Quantization, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Numbers of a config; names as in `Step1Config`."""
+    """Numbers of a config; names as in `Step1Config`.
+
+    Attributes:
+        head: width of one head where it is not hidden / heads; 0: it is.
+    """
 
     hidden: int
     intermediate: int
@@ -31,12 +38,17 @@ class Sizes:
     layers: int
     vocab: int
     tied: bool = False
+    head: int = 0
+
+    @property
+    def _head(self) -> int:
+        return self.head or self.hidden // self.heads
 
     @property
     def layer_parameters(self) -> int:
         """Parameters of all layers: the part that quantisation shrinks."""
-        keys = self.hidden // self.heads * self.groups
-        each = 2 * self.hidden**2 + 2 * self.hidden * keys + 3 * self.hidden * self.intermediate
+        queries, keys = self._head * self.heads, self._head * self.groups
+        each = 2 * self.hidden * (queries + keys) + 3 * self.hidden * self.intermediate
         return self.layers * each
 
     @property
@@ -83,8 +95,40 @@ class Sizes:
 
         With more cards than groups each group is kept several times.
         """
-        keys = self.hidden // self.heads * max(self.groups, cards)
+        keys = self._head * max(self.groups, cards)
         return 2 * self.layers * keys * width
+
+    def check_cards(self, cards: int, option: str) -> None:
+        """Raise InputError unless so many cards can share every layer; `option` gave their number.
+
+        Heads and the inner width are divided; a card has whole groups of keys, or several cards
+        share a group.
+        """
+        if not self._splits(cards):
+            fits = ", ".join(str(n) for n in (1, 2, 4, 8, 16) if self._splits(n))
+            raise InputError(
+                f"{self.heads} heads in {self.groups} groups cannot be split over {cards} cards;"
+                f" {option} may be {fits}"
+            )
+
+    def _splits(self, cards: int) -> bool:
+        grouped = self.groups % cards == 0 or cards % self.groups == 0
+        return grouped and self.heads % cards == 0 and self.intermediate % cards == 0
+
+
+def sizes_of(config: Mapping[str, object]) -> Sizes:
+    """Return the sizes of a `config.json`.
+
+    Raises:
+        InputError: one is missing or no positive integer.
+    """
+    values: dict[str, int] = {}
+    for name, key in CONFIG_KEYS.items():
+        value = config.get(key)
+        if type(value) is not int or value < 1:
+            raise InputError(f"config.json: {key} is {value!r}, expected a positive integer")
+        values[name] = value
+    return Sizes(**values, tied=config.get("tie_word_embeddings") is True)
 
 
 CONFIG_KEYS: Final = {
@@ -103,3 +147,19 @@ PUBLISHED: Final[dict[str, Sizes]] = {
     "step-audio-tts-3b": Sizes(3072, 8192, 48, 4, 32, 74752),
 }
 """By the name under which the profiles serve them."""
+
+CHAT_MODELS: Final[dict[str, Sizes]] = {
+    "qwen2.5-7b": Sizes(3584, 18944, 28, 4, 28, 152064),
+    "qwen3-4b": Sizes(2560, 9728, 32, 8, 36, 151936, tied=True, head=128),
+    "qwen3-8b": Sizes(4096, 12288, 32, 8, 36, 151936, head=128),
+}
+"""Chat models that others serve, by how their names begin; numbers of their `config.json`."""
+
+WHISPERS: Final[dict[str, int]] = {
+    "base": 74_000_000,
+    "small": 244_000_000,
+    "medium": 769_000_000,
+    "large-v3": 1_550_000_000,
+    "large-v3-turbo": 809_000_000,
+}
+"""Parameters. Source: the model cards of openai/whisper-*."""

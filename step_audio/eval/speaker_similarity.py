@@ -1,7 +1,8 @@
 """How alike two speakers sound: the cosine of their vectors, as recognisers compare them.
 
-The vectors are CAM++'s (`step_audio.voices.speaker_encoder`). The figure orders voices made with
-the same encoder; it does not compare with figures of WavLM or ERes2Net that papers give.
+The vectors are CAM++'s (`step_audio.voices.speaker_encoder`) where the weights have it, else those
+of a packaged encoder (`packaged_encoder`). The figure orders voices measured by the same encoder;
+it does not compare with another's, nor with figures of WavLM or ERes2Net that papers give.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ CAPITAL: Final = "The capital of France is Paris."
 LEGS: Final = "A spider has eight legs."
 JOKE: Final = "The cat sat on the clock, because it wanted to be on time."
 LONG: Final = "It is noon. " + " ".join(f"One and {n} is {n + 1}." for n in range(2, 40))
+SLOWER: Final = "I speak slower now."
 OTHER: Final = "I can hear you."
 
 
@@ -25,7 +26,8 @@ def answer(body: dict[str, Any]) -> bytes:
     """Return the stream for a request."""
     last = body["messages"][-1]
     if last["role"] == "tool":
-        return saying(LEGS if "eight" in last["content"] else JOKE)
+        told = last["content"]
+        return saying(LEGS if "eight" in told else SLOWER if "speed" in told else JOKE)
     said = str(last["content"]).lower()
     if "capital" in said:  # a thinking model behind a server without a parser for it
         pieces = ["<think>", "France? ", "Paris.", "</think>", "\n\n", *_words(CAPITAL)]
@@ -39,9 +41,9 @@ def answer(body: dict[str, Any]) -> bytes:
         return completion(*({"tool_calls": [f]} for f in fragments), reason="tool_calls")
     if "joke" in said:
         return calling("tell_joke", "")  # empty arguments
-    if "london" in said:
-        return saying(LONG)
-    return saying(OTHER)
+    if "slower" in said:
+        return calling("set_speech", '{"speed": 0.8}', "call_slower")
+    return saying(LONG if "london" in said else OTHER)
 
 
 def _tools(body: dict[str, Any]) -> list[str]:
@@ -58,9 +60,11 @@ def _without_done(stream: bytes) -> bytes:
 
 
 @contextmanager
-def chat_server(first_s: float = 0.05, piece_s: float = 0.01) -> Iterator[ChatServer]:
+def chat_server(
+    first_s: float = 0.05, piece_s: float = 0.01, models: tuple[str, ...] = ("scripted",)
+) -> Iterator[ChatServer]:
     """Serve in a thread of its own while the block runs."""
-    server = ChatServer([answer], first_s=first_s, piece_s=piece_s, models=("scripted",))
+    server = ChatServer([answer], first_s=first_s, piece_s=piece_s, models=models)
     ready = threading.Event()
     stop: list[Callable[[], object]] = []
 

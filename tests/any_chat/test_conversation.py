@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.any_chat.conftest import Deployment
-from tests.any_chat.scripted import CAPITAL, JOKE, LEGS, LONG
+from tests.any_chat.scripted import CAPITAL, JOKE, LEGS, LONG, OTHER, SLOWER
 from tests.web.test_browser import CHROMIUM, MODULES, Drive, browser, drive, page
 
 HERE = Path(__file__).parent
@@ -142,3 +142,34 @@ def test_the_page_talks_and_says_who_is_at_work(
     assert found["bubbles"][1] == ["assistant", CAPITAL]
     assert "Whisper base" in found["at_work"]
     assert "nano, rms" in found["at_work"]
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None or not MODULES.is_dir(), reason="needs Chromium and make test-web's packages"
+)
+def test_the_page_converses_with_tools_an_interruption_and_a_dropped_line(
+    drive: Drive, page: Path, deployment: Deployment
+) -> None:
+    """Spoken and typed turns: an MCP tool, a function of the page, a drop, an interruption."""
+    from tests.server.loopback import serving  # noqa: PLC0415
+
+    with serving(deployment.services, deployment.settings, web=page) as port:
+        found = drive("converse", port)
+    answers = [text for who, text in found["bubbles"] if who == "assistant"]
+    assert answers[:4] == [CAPITAL, LEGS, SLOWER, OTHER]
+    assert LONG.startswith(answers[4][:20])
+    assert answers[5] == CAPITAL
+    mcp, own = found["calls"]
+    assert "count_legs" in mcp
+    assert "a spider has eight" in mcp
+    assert "set_speech" in own
+    assert found["speed"] == "0.8"
+    sent = [message for body in deployment.chat.bodies for message in body["messages"]]
+    assert '{"speed":0.8,"loudness":3}' in [m["content"] for m in sent if m["role"] == "tool"]
+    assert found["breaks"] == 1
+    for part in ("Ear: Whisper base.", "Voice: nano, rms.", "Chat model: "):
+        assert part in found["parts"]
+    history = deployment.chat.bodies[-1]["messages"]
+    assert history[-1] == {"role": "user", "content": "What is the capital of France?"}
+    assert LONG.startswith(history[-2]["content"])
+    assert len(history[-2]["content"]) < len(LONG) / 2, "the answer was not cut where it was heard"

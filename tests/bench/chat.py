@@ -6,10 +6,10 @@ is the event `speech_stopped`, half a second after the last word. Four ways: wit
 recognition while the person speaks, with and without answers begun in pauses. What is told of ear,
 chat and voice is the time that each of them added after the end of the turn.
 
-With --kokoro FOLDER, in the same run: the plain pipeline that a user would build, which begins when
-the turn is over: faster-whisper on the whole question, the whole answer of the same chat server,
-all of it through Kokoro-82M in int8 (FOLDER: kokoro.onnx, vocab.json, af_heart.bin; espeak-ng gives
-the phones). The last line is JSON.
+Then, in the same run, the plain pipeline that a user would build, which begins when the turn is
+over: faster-whisper (base, int8) on the whole question, the whole answer of the same chat server,
+all of it through Kokoro-82M in int8 on both cores. `make nano-voices` fetches it; its phones are
+espeak-ng's. Each line is JSON; the last one says how much sooner ours sounds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import argparse
 import base64
 import json
 import os
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.ports import Services
 from step_audio.core.resampling import resample
 from step_audio.core.types import Pcm
+from step_audio.data.neural_voices import kokoro
 from step_audio.dialog.settings import DialogSettings
 from step_audio.runtime import Runtime
 from tests.any_chat.scripted import chat_server
@@ -48,6 +48,9 @@ ANSWER: Final = (
     "That is a good question, and the answer is short. It is warm in Rome at noon, and it will rain"
     " in the evening. Tomorrow the sun will be back."
 )
+VOICE: Final = "af_heart"
+BENCH: Final = "chat.first_sound"
+PLAIN: Final = "plain"
 WAYS: Final = {
     "live, early": (True, True),
     "live": (True, False),
@@ -66,9 +69,15 @@ class Measures:
         """Keep one value."""
         self.seen.append((time.monotonic(), name, value))
 
-    def when(self, name: str, since_s: float) -> float | None:
-        """Return when a value was first observed after a moment."""
-        return next((at for at, seen, _ in self.seen if seen == name and at >= since_s), None)
+    def when(self, name: str, since_s: float, until_s: float) -> float | None:
+        """Return when a value was last observed between two moments: of the answer that is heard,
+        not of one that was thrown away."""
+        found = [at for at, seen, _ in self.seen if seen == name and since_s <= at <= until_s]
+        return found[-1] if found else None
+
+    def values(self, name: str) -> list[float]:
+        """Return all that was observed under a name."""
+        return [value for _, seen, value in self.seen if seen == name]
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,8 @@ def ask(socket: ClientConnection, question: Pcm, measures: Measures) -> Turn:
 
 def _turn(measures: Measures, begun: float, stopped: float, first: float) -> Turn:
     """Return what each part added after the end of the turn: what was done before adds nothing."""
-    heard = max(measures.when("recognition_wait_s", begun) or stopped, stopped)
-    written = max(measures.when("first_token_s", begun) or heard, heard)
+    heard = max(measures.when("recognition_wait_s", begun, first) or stopped, stopped)
+    written = max(measures.when("first_token_s", begun, first) or heard, heard)
     return Turn(heard - stopped, written - heard, first - written)
 
 
@@ -126,9 +135,13 @@ def _drain(socket: ClientConnection) -> None:
 
 
 def ours(
-    services: Services, settings: DialogSettings, way: tuple[bool, bool], rounds: int
-) -> list[Turn]:
-    """Return the turns of one way."""
+    services: Services,
+    settings: DialogSettings,
+    way: tuple[bool, bool],
+    rounds: int,
+    names: Sequence[str],
+) -> tuple[list[Turn], Measures]:
+    """Return the turns of one way, and what was measured meanwhile."""
     live, early = way
     measures = Measures()
     turns = replace(settings.turns, speculate=early)
@@ -137,31 +150,27 @@ def ours(
     with serving(replace(services, recorder=measures), chosen) as port:
         url = f"ws://127.0.0.1:{port}/v1/realtime"
         for number in range(rounds + 1):  # the first one warms up
-            for name in NAMES if number else NAMES[:1]:
+            if number == 1:
+                measures.seen.clear()
+            for name in names if number else names[:1]:
                 with connect(url, max_size=None) as socket:
                     turn = ask(socket, spoken(name), measures)
                 out += [turn] if number else []
-    return out
+    return out, measures
 
 
 class PlainPipeline:
     """Whisper on the whole question, the whole answer, all of it through Kokoro."""
 
-    def __init__(self, folder: Path, url: str, threads: int) -> None:
-        import onnxruntime as ort  # noqa: PLC0415
+    def __init__(self, url: str, threads: int) -> None:
         from faster_whisper import WhisperModel  # noqa: PLC0415
 
         from step_audio.whisper import base_folder  # noqa: PLC0415
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
         self._whisper = WhisperModel(
             str(base_folder()), device="cpu", compute_type="int8", cpu_threads=threads
         )
-        self._kokoro = ort.InferenceSession(str(folder / "kokoro.onnx"), options)
-        self._phones = json.loads((folder / "vocab.json").read_text())["vocab"]
-        self._style = np.fromfile(folder / "af_heart.bin", dtype=np.float32).reshape(-1, 256)
-        self._url = url
+        self._url, self._threads = url, threads
 
     def run(self, name: str) -> Turn:
         """Answer one question."""
@@ -176,59 +185,74 @@ class PlainPipeline:
         chunks = [json.loads(x[6:]) for x in stream.splitlines() if x.startswith("data: {")]
         text = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks)
         written = time.monotonic()
-        self._speak(text)
+        kokoro(text, VOICE, threads=self._threads)
         return Turn(heard - start, written - heard, time.monotonic() - written)
-
-    def _speak(self, text: str) -> Pcm:
-        command = ["espeak-ng", "-q", "--ipa=3", "--sep=", "-v", "en-us", text]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        tokens = [self._phones[c] for c in " ".join(said.split()) if c in self._phones][:500]
-        feed = {
-            "tokens": np.array([[0, *tokens, 0]], np.int64),
-            "style": self._style[min(len(tokens), len(self._style) - 1)][None],
-            "speed": np.ones(1, np.float32),
-        }
-        made: Pcm = self._kokoro.run(None, feed)[0].ravel()
-        return made
 
 
 def facts(turns: list[Turn]) -> dict[str, Any]:
-    """Return percentiles of the first sound, and the medians of what it is made of, in ms."""
-    total = [1000 * (turn.ear + turn.chat + turn.voice) for turn in turns]
-    p50, p95 = np.percentile(total, [50, 95])
-    parts = {part: np.median([1000 * getattr(turn, part) for turn in turns]) for part in PARTS}
-    return {"p50_ms": round(p50), "p95_ms": round(p95)} | {k: round(v) for k, v in parts.items()}
+    """Return percentiles in ms of the first sound and of its parts, and the parts' shares of it."""
+    totals = [turn.ear + turn.chat + turn.voice for turn in turns]
+    found: dict[str, Any] = {"turns": len(turns), **_percentiles(totals)}
+    for part in PARTS:
+        times = [getattr(turn, part) for turn in turns]
+        found[part] = _percentiles(times) | {"share": round(sum(times) / sum(totals), 3)}
+    return found
+
+
+def early_facts(measures: Measures) -> dict[str, Any]:
+    """Return what answers begun in pauses cost and gained, as /metrics counts them."""
+    saved = measures.values("speculation_saved_s")
+    return {
+        "committed": len(measures.values("speculations.committed")),
+        "discarded": len(measures.values("speculations.discarded")),
+        "saved_p50_ms": round(1000 * float(np.median(saved))) if saved else 0,
+        "wasted_tokens": round(sum(measures.values("speculation_wasted_ids"))),
+    }
+
+
+def _percentiles(times_s: list[float]) -> dict[str, int]:
+    p50, p95 = np.percentile(times_s, [50, 95])
+    return {"p50_ms": round(1000 * p50), "p95_ms": round(1000 * p95)}
 
 
 PARTS: Final = ("ear", "chat", "voice")
 
 
-def measured(server: ChatServer, kokoro: Path | None, rounds: int) -> Iterator[tuple[str, Any]]:
-    """Yield each way and what it took."""
+def measured(
+    server: ChatServer, ways: Sequence[str], rounds: int, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield what each way took."""
     profile = load_profile("local-chat", {"STEP_AUDIO__CHAT__URL": server.url})
-    for name, way in WAYS.items():
+    for way in ways:
+        if way == PLAIN:
+            plain = PlainPipeline(server.url, threads=2)
+            plain.run(names[0])
+            yield {"way": way, **facts([plain.run(n) for _ in range(rounds) for n in names])}
+            continue
         runtime = Runtime(profile)
-        yield name, facts(ours(runtime.services(), runtime.settings(), way, rounds))
-    if kokoro is not None:
-        plain = PlainPipeline(kokoro, server.url, threads=2)
-        plain.run("capital")
-        yield "plain", facts([plain.run(name) for _ in range(rounds) for name in NAMES])
+        live, early = WAYS[way]
+        turns, measures = ours(runtime.services(), runtime.settings(), WAYS[way], rounds, names)
+        told: dict[str, Any] = {"way": way, "live_words": live, "early_answers": early}
+        yield told | facts(turns) | ({"early": early_facts(measures)} if early else {})
 
 
 def main() -> None:
-    """Print a line for each way, and all as JSON."""
+    """Print each way as a line of JSON, and how they compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--kokoro", type=Path)
+    parser.add_argument("--rounds", type=int, default=4, help="of all questions, for each way")
+    parser.add_argument("--questions", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--ways", nargs="+", choices=[*WAYS, PLAIN], default=[*WAYS, PLAIN])
     args = parser.parse_args()
-    found: dict[str, Any] = {}
+    p50: dict[str, int] = {}
     with chat_server(first_s=0.05, piece_s=0.01) as server:
         server.replies = [lambda _: saying(ANSWER)]
-        for name, took in measured(server, args.kokoro, args.rounds):
-            found[name] = took
-            print(f"{name:12}", took, flush=True)
-    loads = {"load": [round(load, 1) for load in os.getloadavg()], "cores": os.cpu_count()}
-    print(json.dumps({"bench": "chat.first_sound", **found, **loads}))
+        for found in measured(server, args.ways, args.rounds, args.questions):
+            p50[found["way"]] = found["p50_ms"]
+            load = {"load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
+            print(json.dumps({"bench": BENCH, **found, **load}), flush=True)
+    if PLAIN in p50 and len(p50) > 1:
+        sooner = {way: round(p50[PLAIN] / took, 1) for way, took in p50.items() if way != PLAIN}
+        print(json.dumps({"bench": BENCH, "way": "plain over ours, p50", **sooner}), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from step_audio.cli import main
 from step_audio.cli.arguments import parser
 from step_audio.core.config import load_profile
+from step_audio.core.profile import WhisperSection
 
 DOCKER = Path(__file__).parents[2] / "docker"
 COMPOSE = sorted(DOCKER.glob("compose*.yaml"))
@@ -51,6 +53,21 @@ def test_commands_and_keys_of_a_service_are_known(
         assert getattr(profile.engine, "url", None) == ("http://engine:8000",)
 
 
+def test_a_profile_that_hears_by_whisper_has_it_in_its_image() -> None:
+    step = (DOCKER / "steps" / "install-packages").read_text()
+    wanted = step.partition('if [ "${VARIANT:-cuda}" != cpu ] || [ -n "${WHISPER:-}" ]; then')[2]
+    assert "requirements/whisper.lock" in wanted.partition("fi")[0]
+    hearing = 0
+    for file, name, service in OURS:
+        if name != "gateway":
+            continue
+        profile = parser().parse_args([_filled(word) for word in service["command"]]).profile
+        if isinstance(load_profile(profile, {}).transcriber, WhisperSection):
+            args, hearing = service["build"]["args"], hearing + 1
+            assert args.get("VARIANT") == "cuda" or args.get("WHISPER"), file
+    assert hearing
+
+
 @pytest.mark.parametrize(("file", "name", "service"), OURS, ids=[f"{f}:{n}" for f, n, _ in OURS])
 def test_gateways_run_without_rights(file: str, name: str, service: dict[str, Any]) -> None:
     if name != "gateway":
@@ -87,6 +104,22 @@ def test_the_commands_at_the_top_of_compose_files_give_what_is_asked(path: Path)
         if "ENGINE_GPUS" in values:
             cards = values["ENGINE_GPUS"].split(",")
             assert int(values["TP"]) == len(cards) == len(set(cards))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in COMPOSE if "TP:-" in p.read_text()], ids=lambda p: p.name
+)
+def test_the_plan_says_that_the_cards_of_a_compose_command_suffice(path: Path) -> None:
+    text = path.read_text()
+    profile = path.name.split(".")[1]
+    default = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    for given in _commands(path):
+        values = default | given
+        words = ["plan", "--profile", profile, "--gpu", "h100", "--count", values["TP"]]
+        words += ["--quantization", values.get("QUANTIZATION") or "bf16", "--sessions", "1"]
+        assert main(words) == 0, given
+        engine = ["engine", "--profile", profile, "--tp", values["TP"], "--dry-run"]
+        assert main(engine) == 0, given
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,17 @@ from server.realtime.wire.versions.beta import Beta
 from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
+from step_audio.engine.one_card import CARD_EXAMPLES, example_card
+from tests.published.style_reach import (
+    PROFILES,
+    TAGS,
+    TALKING,
+    WISHES,
+    WRITING,
+    in_answer,
+    in_session,
+    in_text,
+)
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
@@ -221,6 +232,47 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def session_styles() -> str:
+    """Return what comes of each wish in `style`, profile by profile."""
+    rows = (
+        (f"`{name}: {wish}`", *(str(in_session(profile, name, wish)) for profile in TALKING))
+        for name, wish in WISHES
+    )
+    return _table(("asked", *(f"`{name}`" for name in TALKING)), rows)
+
+
+def style_tags() -> str:
+    """Return what comes of each tag in a text, profile by profile."""
+    rows = ((f"`({tag})`", *(str(in_text(profile, tag)) for profile in PROFILES)) for tag in TAGS)
+    return _table(("in a text", *(f"`{name}`" for name in PROFILES)), rows)
+
+
+def answer_tags() -> str:
+    """Return what comes of each tag that a chat model writes, profile by profile."""
+    rows = ((f"`({tag})`", *(str(in_answer(profile, tag)) for profile in WRITING)) for tag in TAGS)
+    return _table(("in an answer", *(f"`{name}`" for name in WRITING)), rows)
+
+
+def cards() -> str:
+    """Return which models go together on which card, by the sums of `step-audio plan`."""
+    rows = []
+    for example in sorted(CARD_EXAMPLES):
+        card = example_card(example)
+        assert card.fits
+        chat = example.chat and f"{example.chat}, {example.chat_format}"
+        shares = " + ".join(f"{engine.memory_share(card.gpu):g}" for engine in card.engines)
+        sessions = f"{example.sessions} x {example.context}"
+        ear = f"Whisper {example.ear}" if example.ear else "on the CPU"
+        size = f"{example.memory_gb} GB"
+        voice = f"TTS-3B, {example.voice_format}"
+        rows.append(
+            (size, chat or "elsewhere", voice, ear, sessions, f"{card.bytes / 1e9:.1f}", shares)
+        )
+    nobody = ("none", "elsewhere, or on the CPU", "nano, or a service", "Whisper base on the CPU")
+    rows.append((*nobody, "", "", ""))
+    return _table(("card", "chat", "voice", "ear", "sessions x ids", "GB", "memory shares"), rows)
+
+
 def _code(text: str) -> str:
     shown = text.replace("\n", "⏎").strip()
     return f"``{shown} ``" if "`" in shown else f"`{shown}`" if shown else "nothing"
@@ -233,11 +285,15 @@ def _table(heads: tuple[str, ...], rows: Any) -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
+    "cards": cards,
     "keys": keys,
     "client-events": client_events,
     "server-events": server_events,
     "measures": measures,
     "rules": rules,
+    "session-styles": session_styles,
+    "style-tags": style_tags,
+    "answer-tags": answer_tags,
 }
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from step_audio.core.errors import InputError
 from step_audio.engine.launch import Launch, check_split, serve_arguments
+from step_audio.engine.plan import GPUS, plan
+from step_audio.engine.sizes import PUBLISHED, sizes_of
 
 LAUNCH = Launch(
     folder=Path("lm"),
@@ -21,12 +23,7 @@ LAUNCH = Launch(
     quantization=None,
     stop_ids=(3,),
 )
-CHAT = {
-    "num_attention_heads": 96,
-    "num_attention_groups": 8,
-    "num_hidden_layers": 88,
-    "intermediate_size": 31232,
-}
+CHAT = PUBLISHED["step-audio-chat"]
 
 
 def value(arguments: list[str], flag: str) -> str:
@@ -74,4 +71,21 @@ def test_splits_that_do_not(tp: int, pp: int, says: str) -> None:
 
 def test_a_config_without_sizes_is_named() -> None:
     with pytest.raises(InputError, match="num_attention_heads is None"):
-        check_split(LAUNCH, {})
+        sizes_of({"hidden_size": 8, "intermediate_size": 8})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("cards", range(1, 17))
+def test_the_plan_allows_what_the_engine_starts_and_nothing_else(name: str, cards: int) -> None:
+    starts = plans = True
+    try:
+        check_split(replace(LAUNCH, tensor_parallel=cards), PUBLISHED[name])
+    except InputError as refused:
+        starts, why = False, str(refused)
+        assert f"over {cards} cards; --tp may be 1, 2, 4" in why
+    try:
+        plan(PUBLISHED[name], GPUS["h200"], cards, "fp8")
+    except InputError as refused:
+        plans, why = False, str(refused)
+        assert f"over {cards} cards; --count may be 1, 2, 4" in why
+    assert starts == plans == (cards in (1, 2, 4, 8, 16))

@@ -8,6 +8,14 @@ import pytest
 import torch
 
 from step_audio.core.errors import InputError
+from step_audio.engine.one_card import (
+    CARD_EXAMPLES,
+    CardExample,
+    chat_sizes,
+    example_card,
+    quantization_of,
+    whisper_bytes,
+)
 from step_audio.engine.plan import (
     AUDIO_IDS_S,
     CONTEXT_BYTES,
@@ -187,3 +195,39 @@ def test_tts_3b_fits_where_the_docs_say(
     made = plan(TTS, card, 1, quantization, sessions=max(1, sessions), sound=[speaks, sings])
     assert made.max_sessions >= sessions
     assert made.fits is (sessions > 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization", "gb"),
+    [
+        ("Qwen/Qwen3-8B", "bf16", 16.4),
+        ("Qwen/Qwen3-8B-AWQ", "int4", 6.1),
+        ("qwen3:8b", "fp8", 9.4),
+        ("Qwen/Qwen3-4B", "bf16", 8.0),
+        ("qwen3-4b-awq", "int4", 2.7),
+        ("Qwen/Qwen2.5-7B-Instruct", "bf16", 15.2),
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "int4", 5.6),
+    ],
+)
+def test_chat_models_are_known_by_their_names(
+    name: str, quantization: Quantization, gb: float
+) -> None:
+    sizes = chat_sizes(name)
+    assert sizes is not None
+    assert sizes.weight_bytes(quantization) / 1e9 == pytest.approx(gb, abs=0.06)
+
+
+def test_a_models_name_tells_its_format_and_its_size() -> None:
+    names = ("Qwen/Qwen3-8B-AWQ", "x-GPTQ-Int4", "Qwen3-8B-FP8", "qwen3:8b")
+    assert [quantization_of(name) for name in names] == ["int4", "int4", "fp8", "bf16"]
+    assert chat_sizes("mistral:7b") is None
+    assert whisper_bytes("large-v3-turbo") == whisper_bytes("/models/faster-whisper-large-v3-turbo")
+    assert whisper_bytes("large-v3-turbo") / 1e9 == pytest.approx(1.6, abs=0.05)
+    assert whisper_bytes("my-own") == 0
+
+
+@pytest.mark.parametrize("example", CARD_EXAMPLES, ids=lambda example: f"{example.memory_gb} GB")
+def test_what_the_page_lists_for_a_card_fits(example: CardExample) -> None:
+    card = example_card(example)
+    assert card.fits
+    assert sum(engine.memory_share(card.gpu) for engine in card.engines) < 1

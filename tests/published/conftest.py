@@ -10,6 +10,7 @@ import pytest
 from step_audio.cli import main
 from tests.published.hub import FakeHub, serving
 from tests.published.standins import code_host, listing, repositories
+from tests.vllm_server.process import free_port
 
 Download = Callable[[str], Path]
 
@@ -32,3 +33,9 @@ def downloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Download]:
             return done[profile]
 
         yield download
+
+
+@pytest.fixture
+def environ(downloaded: Download, tmp_path: Path) -> dict[str, str]:
+    """Where things are on this machine; filled by each walk."""
+    return {"STEP_AUDIO__SERVER__PORT": str(free_port()), "HOME": str(tmp_path)}

@@ -1,8 +1,9 @@
 """Folders laid out as the published ones, at small widths: every listed file, in its own format.
 
 Names and formats are those of the hub's folders stepfun-ai/Step-Audio-Tokenizer, -TTS-3B, -Chat,
--AQAA and -EditX, and of `speakers/` in the code repository stepfun-ai/Step-Audio. The numbers are
-random, so what the models say means nothing; ids, names and vocabulary are the published ones.
+-AQAA and -EditX, and of `speakers/` in the code repository stepfun-ai/Step-Audio. Ids, names and
+vocabulary are the published ones. The numbers are random but for the language models: each says one
+fixed answer, `SAID` and `SOUND`, whatever it is asked, so that a real engine's answers can be told.
 What is not known of them is left out: Step-Audio-AQAA's vocoder, the number of shards.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -25,10 +27,11 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import torch
 from safetensors.torch import save
-from sentencepiece import sentencepiece_model_pb2
+from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 from step_audio.core.audio import read_audio
 from step_audio.core.resampling import resample
+from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import AUDIO_SIZE, Vocab
 from step_audio.engine.step1 import Step1, Step1Config
 from tests.tokenizer.golden import GOLDEN, SPEAKER, write_published
@@ -108,6 +111,11 @@ def text_tokenizer(*, markers: bool = False) -> bytes:
     return made
 
 
+SOUND: Final = [TokenGroup((2 * n, 2 * n + 1), (3 * n, 3 * n + 1, 3 * n + 2)) for n in range(8)]
+"""What every speaking stand-in says: each code once."""
+SAID: Final = "（快速）今天真的很好。"
+"""What Step-Audio-Chat's stand-in writes; -AQAA's writes it without the tag."""
+
 LM: Final = Step1Config(
     vocab_size=PUBLISHED_VOCAB,
     hidden_size=64,
@@ -125,11 +133,41 @@ def _sizes() -> dict[str, int]:
     return sizes | {"num_hidden_layers": LM.num_hidden_layers, "vocab_size": LM.vocab_size}
 
 
+def text_ids(text: str) -> list[int]:
+    """Return the ids of text inside a turn."""
+    encode = SentencePieceProcessor(model_proto=text_tokenizer()).encode
+    return list(encode(f"\n{text}")[len(encode("\n")) :])
+
+
+_SURE: Final = 40.0
+"""Logit of the id that follows; every other has 0."""
+
+
 @cache
-def _state() -> dict[str, torch.Tensor]:
+def _state(said: str, *, speaks: bool) -> dict[str, torch.Tensor]:
+    """Return weights whose every answer is `said`, then `SOUND`, then the end of the turn.
+
+    The layers pass ids on untouched, and each id of the answer has a dimension of its own that
+    points to the id behind it; so no id may stand in it twice. The answer begins behind a line's
+    end, with which every prompt ends. Where a request allows sound alone, it begins with that.
+    """
     model = Step1(LM)
     model.initialize(torch.Generator().manual_seed(1))
-    return {name: t.detach().to(torch.bfloat16) for name, t in model.state_dict().items()}
+    state = {name: t.detach().to(torch.bfloat16) for name, t in model.state_dict().items()}
+    sound = Vocab().ids(SOUND) if speaks else []
+    chain = [NEWLINE, *text_ids(said), *sound, Vocab().eot]
+    assert len(set(chain)) == len(chain) <= LM.hidden_size
+    for name, weight in state.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            weight.zero_()
+    embedding, head = state["model.embed_tokens.weight"].zero_(), state["lm_head.weight"].zero_()
+    after_norm = LM.hidden_size**0.5
+    for at, (token_id, following) in enumerate(pairwise(chain)):
+        embedding[token_id, at] = 1.0
+        head[following, at] = _SURE / after_norm
+    if said and sound:
+        head[sound[0], 0] = _SURE / 2 / after_norm
+    return state
 
 
 def _json(value: object) -> bytes:
@@ -152,7 +190,11 @@ def _shards(state: Mapping[str, torch.Tensor], count: int) -> dict[str, bytes]:
 
 
 def _lm(
-    *, shards: int, tokenizer_config: Mapping[str, object], eos: object = 3
+    state: Mapping[str, torch.Tensor],
+    *,
+    shards: int,
+    tokenizer_config: Mapping[str, object],
+    eos: object = 3,
 ) -> dict[str, bytes]:
     config = {
         "architectures": ["Step1ForCausalLM"],
@@ -177,7 +219,7 @@ def _lm(
         "modeling_step1.py": b"raise SystemExit('code of a model folder was run')\n",
         "tokenizer.model": text_tokenizer(),
         "tokenizer_config.json": _json(tokenizer_config),
-        **_shards(_state(), shards),
+        **_shards(state, shards),
         **{
             f"lib/liboptimus_ths-{torch_}.cpython-310-x86_64-linux-gnu.so": b"\x7fELF"
             for torch_ in ("torch2.2-cu121", "torch2.3-cu121", "torch2.5-cu124")
@@ -319,28 +361,36 @@ _SETTINGS: Final = {
 @cache
 def repositories() -> dict[str, dict[str, bytes]]:
     """Return every hub folder: repository -> path -> content."""
-    aqaa = _lm(shards=3, tokenizer_config=_SETTINGS | {"add_bos_token": True}, eos=[EOS, 3])
+    reads, writes = _state("", speaks=True), _state(SAID, speaks=False)
+    settings = _SETTINGS | {"add_bos_token": True}
+    aqaa = _lm(_spoken(), shards=3, tokenizer_config=settings, eos=[EOS, 3])
     return {
         "stepfun-ai/Step-Audio-Tokenizer": _ear(),
-        _TTS: _lm(shards=1, tokenizer_config=_SETTINGS)
+        _TTS: _lm(reads, shards=1, tokenizer_config=_SETTINGS)
         | _in("CosyVoice-300M-25Hz", _cosyvoice(1) | {"VERSION_Vq0206Vocoder_1202": b""})
         | _in("CosyVoice-300M-25Hz-Music", _cosyvoice(2)),
         "stepfun-ai/Step-Audio-Chat": _lm(
+            writes,
             shards=2,
-            tokenizer_config=_SETTINGS
-            | {"add_bos_token": True, "model_max_length": 65536, "chat_template": "{{ messages }}"},
+            tokenizer_config=settings
+            | {"model_max_length": 65536, "chat_template": "{{ messages }}"},
         ),
         "stepfun-ai/Step-Audio-AQAA": aqaa | _multimodal(),
-        "stepfun-ai/Step-Audio-EditX": _lm(shards=1, tokenizer_config=_SETTINGS)
+        "stepfun-ai/Step-Audio-EditX": _lm(reads, shards=1, tokenizer_config=_SETTINGS)
         | _in("CosyVoice-300M-25Hz", _editx()),
     }
+
+
+def _spoken() -> dict[str, torch.Tensor]:
+    """Return the language model of AQAA, which writes and speaks."""
+    return _state(SAID.rpartition("）")[2], speaks=True)
 
 
 def _multimodal() -> dict[str, bytes]:
     """Return what of AQAA's folder differs: the LM below a prefix, vision beside it."""
     state = {
         (f"language.{name}" if name.startswith("model.") else name): tensor
-        for name, tensor in _state().items()
+        for name, tensor in _spoken().items()
     }
     for tower in ("vit", "sam"):
         state[f"vision_model.{tower}.layers.0.self_attn.q_proj.weight"] = torch.zeros(8, 8)

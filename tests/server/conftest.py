@@ -9,9 +9,11 @@ from server.admission.limits import ServerSettings
 from server.app import create_app
 from server.observability.metrics import Metrics
 from step_audio.core.ports import SoundDecoder, ToolBox, TurnDetector, Vocoder
+from step_audio.core.vocab import Vocab
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import (
+    VOCAB,
     FakeTools,
     FixedClock,
     InProcessDecoder,
@@ -47,9 +49,11 @@ def connect() -> Iterator[Connect]:
         chat: ScriptedChat | None = None,
         recognizer: ScriptedRecognizer | None = None,
         decoder: SoundDecoder | None = None,
+        vocab: Vocab = VOCAB,
     ) -> TestClient:
         parts = replace(
             services(engine or ScriptedEngine(scripts)),
+            vocab=vocab,
             vocoder=vocoder or SineVocoder(),
             turn_detector=detector,
             clock=clock or FixedClock(),

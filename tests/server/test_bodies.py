@@ -102,7 +102,7 @@ def test_speech_is_made_of_such_a_body(
 def test_an_unknown_format_is_named(connect: Connect) -> None:
     body = {"input": "Hello.", "response_format": "midi"}
     got = connect([SPEECH]).post("/v1/audio/speech", json=body)
-    assert (got.status_code, error(got)["param"]) == (422, "response_format")
+    assert (got.status_code, error(got)["param"]) == (400, "response_format")
 
 
 def content(connect: Connect, answer: str, **wanted: Any) -> tuple[str, str]:

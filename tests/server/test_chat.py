@@ -176,18 +176,18 @@ def test_how_ids_are_drawn_can_be_chosen(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "param", "code"),
     [
-        ({"messages": []}, 422, "messages", "invalid_value"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, 422, None, "invalid_value"),
-        ({"messages": [{"role": "cat", "content": "x"}]}, 422, "messages.0", "invalid_value"),
-        ({"n": 2}, 422, "n", "invalid_value"),
+        ({"messages": []}, 400, "messages", "invalid_value"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, None, "invalid_value"),
+        ({"messages": [{"role": "cat", "content": "x"}]}, 400, "messages.0", "invalid_value"),
+        ({"n": 2}, 400, "n", "invalid_value"),
         ({"audio": {"voice": "nobody"}}, 400, "audio.voice", "voice_not_found"),
-        ({"tool_choice": {"type": "function"}}, 422, "tool_choice.function", "invalid_value"),
+        ({"tool_choice": {"type": "function"}}, 400, "tool_choice.function", "invalid_value"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
-         422, "messages.0.content.0.input_audio.data", "invalid_value"),
-        ({"messages": [{"role": "user"}]}, 422, "messages.0.content", "invalid_value"),
-        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 422, "messages.0.content",
+         400, "messages.0.content.0.input_audio.data", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, 400, "messages.0.content", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 400, "messages.0.content",
          "invalid_value"),
-        ({"stream": True, "modalities": ["audio"], "audio": {"format": "mp3"}}, 422, None,
+        ({"stream": True, "modalities": ["audio"], "audio": {"format": "mp3"}}, 400, None,
          "invalid_value"),
         ({"messages": [{"role": "user", "content": [
             {"type": "input_audio", "input_audio": {"data": "%%%", "format": "wav"}}]}]},
@@ -209,7 +209,7 @@ def test_a_picture_is_refused_as_what_it_is(connect: Connect) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]}]
     got = connect([WRITTEN]).post(PATH, json={"messages": messages})
-    assert (got.status_code, error(got)["param"]) == (422, "messages.0.content.1")
+    assert (got.status_code, error(got)["param"]) == (400, "messages.0.content.1")
     assert "'image_url'" in error(got)["message"]
 
 

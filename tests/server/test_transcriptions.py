@@ -131,13 +131,13 @@ def test_files_are_known_by_their_content(connect: Connect, audio_format: AudioF
     [
         ({"file": ("a.wav", b"nothing like sound")}, {}, (400, "file", "invalid_audio")),
         ({"file": ("a.wav", b"")}, {}, (400, "file", "invalid_audio")),
-        ({"other": ("a.wav", WAV)}, {}, (422, "file", "invalid_value")),
+        ({"other": ("a.wav", WAV)}, {}, (400, "file", "invalid_value")),
         ({"file": ("a.wav", WAV)}, {"response_format": "x"},
-         (422, "response_format", "invalid_value")),
+         (400, "response_format", "invalid_value")),
         ({"file": ("a.wav", WAV)}, {"temperature": "2"},
-         (422, "temperature", "invalid_value")),
+         (400, "temperature", "invalid_value")),
         ({"file": ("a.wav", WAV)}, {"timestamp_granularities[]": "letter"},
-         (422, "timestamp_granularities[].0", "invalid_value")),
+         (400, "timestamp_granularities[].0", "invalid_value")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_transcribed_says_why(

@@ -243,6 +243,7 @@ def test_what_of_a_text_is_read_is_asked_for_in_create(connect: Connect) -> None
             response_format="pcm",
             style_tags=False,
             numbers=False,
+            markdown=False,
             addresses="host",
         )
         send(socket, "tts.text.delta", text="(sad) Pay $5 at https://x.")

@@ -91,9 +91,9 @@ def test_the_words_are_heard_when_they_are_not_given(
     ("change", "status", "param", "code"),
     [
         ({"consent": "no"}, 400, "consent", "consent_required"),
-        ({"consent": None}, 422, "consent", "invalid_value"),
+        ({"consent": None}, 400, "consent", "invalid_value"),
         ({"name": "rms"}, 400, None, "voice_refused"),
-        ({"name": ""}, 422, "name", "invalid_value"),
+        ({"name": ""}, 400, "name", "invalid_value"),
     ],
 )
 def test_a_voice_that_cannot_be_added_says_why(

@@ -27,6 +27,8 @@ class Relay:
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self.weather: Weather = "fair"
+        self.bodies: list[bytes] = []
+        """Of the requests that came, in their order."""
         self.passed = 0
         """Events of the answer that is on its way."""
         self._loop = asyncio.new_event_loop()
@@ -53,6 +55,8 @@ class Relay:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_length(head))
+            if body:
+                self.bodies.append(body)
             weather = self.weather if b'"stream":true' in body else "fair"
             if weather == "reset early":
                 self.weather = "fair"

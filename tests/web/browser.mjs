@@ -12,6 +12,7 @@ const listen = () => {
   window.statuses = []; // all that the status line ever said
   addEventListener("DOMContentLoaded", () => {
     const line = document.getElementById("status");
+    if (!line) return; // another page of the server
     new MutationObserver(() => window.statuses.push(line.textContent)).observe(line, { childList: true });
   });
   const heard = { pieces: [], at: 0, rate: 0, loudS: 0, now: 0, jitterMs: 0, latestMs: 0 };

@@ -4,7 +4,7 @@ import { createConnection, createServer } from "node:net";
 
 /**
  * A line to the server of `base` that breaks without a word, at any byte.
- * @returns {Promise<{url: string, breakAfter: (bytes: number) => void, breaks: () => number, close: () => void}>}
+ * @returns {Promise<{url: string, breakAfter: (bytes: number) => void, breaks: () => number, close: () => void, end: () => void}>}
  */
 export const frail = (base) => {
   let left = Infinity;
@@ -37,6 +37,10 @@ export const frail = (base) => {
         breakAfter: (bytes) => { left = bytes; },
         breaks: () => breaks,
         close: () => proxy.close(),
+        end: () => { // as if the server's process were gone
+          proxy.close();
+          for (const end of ends) end.destroy();
+        },
       }));
   });
 };

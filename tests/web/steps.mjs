@@ -25,6 +25,39 @@ export const steps = {
     return { ...sound, bubbles: await bubbles(page), timeline, playback, at_work };
   },
 
+  /** All of a conversation with a chat model: see tests/any_chat/test_conversation.py. */
+  async converse(browser) {
+    const line = await frail(browser.url);
+    const page = await browser.open(line.url);
+    const ask = async (sample, answers) => {
+      await page.click(`.sample:has-text("${sample}")`);
+      await answered(page, answers);
+    };
+    await microphone(page, QUESTION);
+    await page.click("#start");
+    await state(page, "listening");
+    await page.evaluate(() => window.speak());
+    await answered(page, 1);
+    await ask("spider", 2);
+    await type(page, "Speak slower, please.");
+    await answered(page, 3);
+    const speed = await page.inputValue("#speed");
+    const calls = await page.locator(".call").allInnerTexts();
+    line.breakAfter(60_000);
+    await ask("Hello", 4);
+    await page.click('.sample:has-text("London")');
+    await page.waitForFunction(() => document.querySelectorAll(".bubble.assistant .timeline").length === 5);
+    const before = await page.evaluate(() => window.heard.loudS);
+    await sounded(page, before + 0.7);
+    await page.evaluate(() => window.speak());
+    await page.waitForSelector(".interrupted .mark");
+    await answered(page, 6);
+    const parts = await page.textContent("#parts");
+    await shot(page, "chat-wide");
+    line.close();
+    return { breaks: line.breaks(), speed, calls, parts, bubbles: await bubbles(page) };
+  },
+
   /** Somebody speaks into a long answer. */
   async interrupt(browser) {
     const page = await browser.open();
@@ -191,20 +224,13 @@ export const steps = {
     await status(page, /^Ready$/);
     const first = said.at(-1);
     await page.selectOption("#style", "happy");
-    await page.locator("#style-note", { hasText: "this style" }).waitFor();
-    const note = await page.textContent("#style-note");
     await page.selectOption("#style", "sing");
     await page.selectOption("#dialect", "Cantonese");
-    await page.locator("#style-note", { hasText: "the dialect" }).waitFor();
-    await page.fill("#role", "You are a pirate.");
-    await page.fill("#loudness", "5");
-    await page.locator("#style-note", { hasText: "the role" }).waitFor();
+    const sung = said.at(-1)[0];
     await shot(page, "style-wide");
     await page.selectOption("#style", "");
     await page.selectOption("#dialect", "");
-    await page.fill("#role", "");
-    await page.press("#role", "Tab");
-    await page.locator("#style-note").waitFor({ state: "hidden" });
+    await page.fill("#loudness", "5");
     await page.fill("#role", "You are a pirate.");
     await page.press("#role", "Tab");
     await page.reload();
@@ -220,7 +246,104 @@ export const steps = {
     await page.click("#theme");
     await type(page, "Go on.");
     await answered(page, 1);
-    return { voice, first, note, again, barred: await bubbles(page) };
+    return { voice, first, sung, again, barred: await bubbles(page) };
+  },
+
+  /** What nano follows of style, dialect and role: nothing, and that is said before it is chosen. */
+  async offered(browser) {
+    const page = await browser.open();
+    const said = [];
+    page.on("websocket", (socket) => {
+      socket.on("framesent", ({ payload }) => {
+        const { type: kind, session } = JSON.parse(payload);
+        if (kind === "session.update" && session.style) said.push(session.style);
+      });
+    });
+    // Chosen where another model spoke.
+    await page.evaluate(() => sessionStorage.setItem("step-audio.settings",
+      JSON.stringify({ style: "happy", role: "You are a pirate.", loudness: "4" })));
+    await page.reload();
+    await status(page, /^Ready$/);
+    const fields = await page.$$eval("#style, #dialect, #role", (all) =>
+      all.map((one) => [one.id, one.disabled, one.value, document.getElementById(`${one.id}-reason`).textContent]));
+    await page.setViewportSize({ width: 1100, height: 700 });
+    await shot(page, "nano-settings-wide");
+    const seen = () => page.$eval("#clear", (button) => {
+      const { top, bottom } = button.getBoundingClientRect();
+      return top >= 0 && bottom <= innerHeight && document.elementFromPoint(
+        button.getBoundingClientRect().left + 20, (top + bottom) / 2) === button;
+    });
+    const clear = [await seen()];
+    await page.setViewportSize(PHONE);
+    await page.click("#settings summary");
+    await page.waitForFunction(() => document.getElementById("settings").open);
+    clear.push(await seen());
+    await shot(page, "nano-settings-phone");
+    await page.goto(`${browser.url}#studio`);
+    await page.reload();
+    const studio = await page.isVisible("#studio");
+    await page.click("#help-open");
+    const links = await page.$$eval("#help a", (all) => all.map((one) => one.getAttribute("href")));
+    await shot(page, "help-phone");
+    const found = await axe(page, "help");
+    const docs = await page.goto(new URL(links[0], browser.url).href);
+    await page.locator("h2", { hasText: "v1" }).or(page.locator("summary, h3")).first().waitFor();
+    return { fields, told: said.at(-1), clear, studio, links, docs: docs.status(), found };
+  },
+
+  /** A phone on its side: nothing lies over the conversation. */
+  async landscape(browser) {
+    const page = await browser.open();
+    const views = [];
+    for (const [width, height] of [[667, 375], [844, 390]]) {
+      await page.setViewportSize({ width, height });
+      await type(page, "what is the capital of france");
+      await answered(page, views.length + 1);
+      views.push(await page.evaluate(() => {
+        const box = (one) => one.getBoundingClientRect();
+        const [talk, dock, last, chips] = [
+          document.getElementById("conversation"), document.querySelector(".dock"),
+          [...document.querySelectorAll(".bubble.assistant")].at(-1), document.getElementById("samples"),
+        ].map(box);
+        const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+        return {
+          apart: apart(talk, dock) && apart(chips, dock) && apart(talk, chips),
+          inside: [talk, dock, last].every((one) => one.top >= 0 && one.bottom <= innerHeight + 1 && one.right <= innerWidth),
+          answer: last.top >= talk.top - 1 && last.bottom <= talk.bottom + 1,
+          lines: talk.height,
+          overflow: document.documentElement.scrollWidth - innerWidth,
+        };
+      }));
+      await shot(page, `landscape-${width}`);
+    }
+    return { views };
+  },
+
+  /** The server goes away under the page. */
+  async gone(browser) {
+    const line = await frail(browser.url);
+    browser.expected = /ERR_CONNECTION|WebSocket connection/;
+    const page = await browser.open(line.url);
+    await type(page, "Go on.");
+    await answered(page, 1);
+    await page.evaluate(() => { window.cutAt = performance.now(); });
+    line.end();
+    await status(page, /does not answer/);
+    const saidS = await page.evaluate(() => (performance.now() - window.cutAt) / 1000);
+    const said = await page.textContent("#status");
+    await shot(page, "server-gone-wide");
+    return { saidS, said };
+  },
+
+  /** The server is there and its model is not. */
+  async missing(browser) {
+    browser.expected = /503/;
+    const page = await browser.open(browser.url, { ready: false });
+    await status(page, /does not answer/);
+    const said = await page.textContent("#status");
+    const asked = (await bubbles(page)).length;
+    await shot(page, "model-gone-wide");
+    return { said, asked };
   },
 
   /** Two clicks where one was meant, a change of mind, samples while the microphone listens. */

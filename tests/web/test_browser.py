@@ -24,6 +24,7 @@ from step_audio.core.keys import Keyring
 from step_audio.core.ports import Services
 from step_audio.core.types import Pcm
 from step_audio.dialog.prompting.layout import interleave
+from step_audio.dialog.settings import DialogSettings
 from step_audio.runtime import Runtime
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 from tests.server.loopback import serving
@@ -219,17 +220,58 @@ def test_the_space_bar_talks_mute_is_silence_and_samples_ask_themselves(
     assert [who for who, _ in found["bubbles"]] == ["user", "assistant"] * 4
 
 
-def test_the_style_is_told_and_kept_and_what_has_no_effect_is_said(
-    drive: Drive, page: Path
-) -> None:
-    with serving(tone(5, "Yes?", default_voice="slt"), web=page) as port:
+def test_the_style_is_told_and_kept(drive: Drive, page: Path) -> None:
+    follows = DialogSettings(takes_instructions=True)
+    with serving(tone(5, "Yes?", default_voice="slt"), follows, web=page) as port:
         found = drive("style", port)
     plain = {"role": None, "emotion": None, "dialect": None, "mode": None, "loudness": 3}
     assert found["voice"] == "slt"  # the profile's, not the first of the list
     assert found["first"] == [plain, {"speed": 1}]  # a voice that nobody chose is not named
-    assert found["note"].startswith("This model does not follow this style.")
+    assert found["sung"] == {**plain, "mode": "sing", "dialect": "Cantonese"}
     assert found["again"][0] == {**plain, "role": "You are a pirate.", "loudness": 5}
     assert found["barred"] == [["user", "Go on."], ["assistant", "Yes?"]]
+
+
+def test_what_nano_does_not_follow_is_barred_and_the_reason_stands_beside_it(
+    drive: Drive, nano: int
+) -> None:
+    found = drive("offered", nano)
+    for name, disabled, value, why in found["fields"]:
+        assert disabled, name
+        assert value == ""
+        assert why.startswith("This model follows no ")
+    assert found["told"]["emotion"] is None
+    assert found["told"]["role"] is None
+    assert found["told"]["loudness"] == 4  # done to the sound, whatever the model
+    assert found["clear"] == [True, True]  # not cut at the edge, on a phone neither
+    assert found["studio"]
+    assert found["links"] == ["/docs"]
+    assert found["docs"] == 200
+    assert serious(found["found"]) == []
+
+
+def test_on_a_phone_on_its_side_nothing_lies_over_the_conversation(drive: Drive, nano: int) -> None:
+    for view in drive("landscape", nano)["views"]:
+        assert view["apart"]
+        assert view["inside"]
+        assert view["answer"], "the newest answer is not seen"
+        assert view["lines"] >= 120
+        assert view["overflow"] <= 0
+
+
+def test_a_lost_server_is_said_within_ten_seconds(drive: Drive, page: Path) -> None:
+    with serving(tone(5, "Yes?"), web=page) as port:
+        found = drive("gone", port)
+    assert "Is it still running?" in found["said"]
+    assert found["saidS"] < 10
+
+
+def test_a_missing_model_is_said_before_the_first_question(drive: Drive, page: Path) -> None:
+    parts = tone(5, "Yes?")
+    with serving(replace(parts, engine=ScriptedEngine([[]], well=False)), web=page) as port:
+        found = drive("missing", port)
+    assert found["said"].startswith("The language model does not answer.")
+    assert found["asked"] == 0
 
 
 def test_haste_opens_no_second_microphone_and_asks_nothing_twice(drive: Drive, page: Path) -> None:

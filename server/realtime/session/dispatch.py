@@ -77,7 +77,7 @@ class RealtimeSession:
         self._raw: dict[str, Any] = {}  # the event that is being carried out
         send_queue.version = version or Ga()
         self._hearing = InputAudio(self.session_state, self.turns)
-        self._history = history = ItemHandlers(self.session_state, self.turns)
+        self._history = history = ItemHandlers(self.session_state, self.turns, self._hearing.note)
         self._client_history = ClientHistory(self.session_state, self.turns, self._hearing, history)
         self._handlers: dict[type[wire.Wire], Callable[[Any], Awaitable[None]]] = {
             wire.SessionUpdate: self._session_update,

@@ -17,7 +17,7 @@ from server.realtime.wire.response_events import error_event, transcript_delta
 from step_audio.core.errors import AudioError, StepAudioError
 from step_audio.core.types import Pcm
 from step_audio.dialog.ids import new_id
-from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.dialog.prompting.conversation import Item, UserAudio
 from step_audio.dialog.recognition.live import LiveRecognition
 from step_audio.dialog.response.pipeline import named
 from step_audio.dialog.turns.input_audio import Paused, Started, Stopped, TurnEvent
@@ -210,7 +210,7 @@ class InputAudio:
         question, config = self._turn_audio.question, self._state.config
         if question is None:
             return
-        if self._live is not None:
+        if self._live is not None and self._words_wanted_now:
             self._live.follow(question, config.recognition_hints)
         if self._assistant.reads_ahead and self._ahead.due(question):
             system = self._assistant.system_text(config.instructions, config.style_lines)
@@ -223,6 +223,18 @@ class InputAudio:
     def open(self) -> bool:
         """Whether a turn that the server finds is being spoken."""
         return self._turn_audio.speaking
+
+    @property
+    def _words_wanted_now(self) -> bool:
+        """Whether words are of use while they are spoken; the history can wait for them."""
+        config, detection = self._state.config, self._state.config.turn_detection
+        answered = self._assistant.services.chat_model is not None
+        judged = detection is not None and detection.kind == "semantic_vad"
+        return answered or judged or config.transcription is not None
+
+    def note(self, item: Item) -> None:
+        """A client made an item: its sound becomes words, where the history takes words."""
+        self._input_transcription.note(item)
 
     async def close(self) -> None:
         """Stop hearing, and what runs ahead of the question and behind it."""
@@ -288,7 +300,7 @@ class InputAudio:
                 if self._live is not None:
                     self._live.resume()
             case Paused():
-                if self._live is not None:
+                if self._live is not None and self._words_wanted_now:
                     self._live.pause(heard.question, self._state.config.recognition_hints)
                 early = heard.guess and detection.create_response
                 self._turns.pause(self._item_id, heard.question if early else None)

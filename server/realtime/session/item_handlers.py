@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 
 from server.http.errors import RequestError
 from server.http.uploads import decoded_base64
@@ -24,13 +25,17 @@ from step_audio.dialog.turns.utterance import SpokenQuestion
 class ItemHandlers:
     """Carries out the conversation.item events of one session."""
 
-    def __init__(self, session_state: SessionState, turns: TurnController) -> None:
+    def __init__(
+        self, session_state: SessionState, turns: TurnController, on_item: Callable[[Item], None]
+    ) -> None:
+        """Args: `on_item` is told of each item that a client adds."""
         self._state, self._assistant, self._send_queue = (
             session_state,
             session_state.assistant,
             session_state.send_queue,
         )
         self._conversation, self._turns = session_state.conversation, turns
+        self._on_item = on_item
         self._warnings: list[dict[str, str]] = []
         """What was skipped of the sound files of the last item."""
 
@@ -49,6 +54,7 @@ class ItemHandlers:
         added, done = item_events(self._conversation, item)
         self._send_queue.send(added)
         self._send_queue.send(done | ({"warnings": self._warnings} if self._warnings else {}))
+        self._on_item(item)
 
     async def context(self, params: wire.ResponseParams) -> Conversation | None:
         """Return what a response is to answer in place of the conversation; None: that.

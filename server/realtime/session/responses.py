@@ -214,6 +214,7 @@ class Responses:
             usage=speech.usage,
             go_ahead=speech.response_task.released,
             background_calls=None if speech.wanted.out_of_band else self._state.background_calls,
+            hints=self._state.config.recognition_hints,
         )
 
     def _translator(self, speech: ActiveResponse) -> ResponseTranslator:

@@ -1,10 +1,11 @@
-"""Transcripts of spoken questions that no answer brings."""
+"""Transcripts of spoken questions that no answer brings: for clients, and for the history."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from server.realtime.session.state import SessionState
@@ -12,7 +13,8 @@ from server.realtime.session.turn_controller import TurnController
 from server.realtime.wire.response_events import failed_transcript, transcript_events
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import Overloaded, PartFailed, StepAudioError
-from step_audio.dialog.prompting.conversation import UserAudio
+from step_audio.core.types import Transcript
+from step_audio.dialog.prompting.conversation import Item, MultiPartMessage, SpokenPart, UserAudio
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,22 +25,44 @@ _GRACE_S: Final = 0.3
 """A client that commits mostly asks for an answer next, and the answer brings the transcript."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An item without words; `told`: the client wants them, else only the history does."""
+
+    item: UserAudio | MultiPartMessage
+    told: bool
+
+
 class InputTranscription:
-    """Asks the model what was said, once it is clear that no answer will tell."""
+    """Asks what was said: a recognizer at once, the model when no answer will tell.
+
+    The words go to the client, if it wants them, and into the history, where they take fewer ids
+    than the sound.
+    """
 
     def __init__(self, session_state: SessionState, turns: TurnController) -> None:
         self._state, self._turns = session_state, turns
-        self._waiting: deque[UserAudio] = deque()
+        self._waiting: deque[_Wanted] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def want(self, item: UserAudio) -> None:
-        """See to it that the client learns what was said, if it wants to know."""
-        if self._state.config.transcription is None:
+        """See to it that the words of a committed question become known, if somebody needs them."""
+        told = self._state.config.transcription is not None
+        if told or self._state.assistant.rewrites_history:
+            self._queue(_Wanted(item, told))
+
+    def note(self, item: Item) -> None:
+        """See to it that the history has the words of an item that the client made of sound."""
+        if not self._state.assistant.rewrites_history:
             return
+        if isinstance(item, UserAudio | MultiPartMessage) and _unheard(item):
+            self._queue(_Wanted(item, told=False))
+
+    def _queue(self, wanted: _Wanted) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            self._fail(item, Overloaded("too many questions wait for their transcripts"))
+            self._fail(wanted, Overloaded("too many questions wait for their transcripts"))
             return
-        self._waiting.append(item)
+        self._waiting.append(wanted)
         if self._task is None or self._task.done():
             self._task = self._state.tasks.create_task(self._work(), name="captions")
 
@@ -54,8 +78,7 @@ class InputTranscription:
             if answered and self._state.assistant.recognition is None:
                 await asyncio.sleep(_GRACE_S)
                 await self._turns.free()
-            item = self._waiting.popleft()
-            await self._caption(item)
+            await self._caption(self._waiting.popleft())
             if self._state.config.purpose == "transcription":
                 self._forget_old()
 
@@ -67,37 +90,56 @@ class InputTranscription:
             self._state.told.discard(item.item_id)
             self._state.spoken_s.pop(item.item_id, None)
 
-    async def _caption(self, item: UserAudio) -> None:
-        session_state = self._state
-        if item.item_id in session_state.told or not session_state.conversation.has(item.item_id):
+    async def _caption(self, wanted: _Wanted) -> None:
+        state, item_id = self._state, wanted.item.item_id
+        if item_id in state.told or not state.conversation.has(item_id):
             return
-        session_state.told.add(
-            item.item_id
-        )  # an answer that begins meanwhile does not tell it again
+        if wanted.told:
+            state.told.add(item_id)  # an answer that begins meanwhile does not tell it again
         try:
-            heard = await session_state.assistant.words(
-                item, session_state.config.recognition_hints
-            )
+            heard = await self._words(wanted.item)
         except StepAudioError as error:
-            self._fail(item, error)
+            self._fail(wanted, error)
             return
         except asyncio.CancelledError:
             if asked_to_stop():
                 raise
             _LOG.exception("transcription cancelled from within")
-            self._fail(item, PartFailed("transcription"))
+            self._fail(wanted, PartFailed("transcription"))
             return
         except Exception:
             _LOG.exception("transcription failed")
-            self._fail(item, PartFailed("transcription"))
+            self._fail(wanted, PartFailed("transcription"))
             return
-        if session_state.conversation.has(item.item_id):
-            session_state.conversation.transcribe(item.item_id, heard)
-        shown = session_state.shown_words.pop(item.item_id, "")
-        for event in transcript_events(
-            item.item_id, heard, session_state.spoken_s.get(item.item_id, 0.0), shown
-        ):
-            session_state.send_queue.send(event)
+        if state.conversation.has(item_id):
+            if isinstance(wanted.item, UserAudio):
+                state.conversation.transcribe(item_id, heard[0])
+            else:
+                state.conversation.transcribe_parts(item_id, heard)
+        if wanted.told:
+            shown = state.shown_words.pop(item_id, "")
+            seconds = state.spoken_s.get(item_id, 0.0)
+            for event in transcript_events(item_id, heard[0], seconds, shown):
+                state.send_queue.send(event)
 
-    def _fail(self, item: UserAudio, error: StepAudioError) -> None:
-        self._state.send_queue.send(failed_transcript(item.item_id, error))
+    async def _words(self, item: UserAudio | MultiPartMessage) -> list[Transcript]:
+        """Return what is said in each sound of an item that has no words. Raises StepAudioError."""
+        words, hints = self._state.assistant.words, self._state.config.recognition_hints
+        return [await words(sound, hints) for sound in _unheard(item)]
+
+    def _fail(self, wanted: _Wanted, error: StepAudioError) -> None:
+        if wanted.told:
+            self._state.send_queue.send(failed_transcript(wanted.item.item_id, error))
+        else:
+            _LOG.warning("a question stays sound in the history", extra={"error": str(error)})
+
+
+def _unheard(item: UserAudio | MultiPartMessage) -> list[UserAudio]:
+    """Return the sounds of an item that nobody gave the words of, as questions."""
+    if isinstance(item, UserAudio):
+        return [item] if item.transcript is None else []
+    return [
+        UserAudio(item.item_id, part.groups, speech=part.speech)
+        for part in item.parts
+        if isinstance(part, SpokenPart) and part.transcript is None
+    ]

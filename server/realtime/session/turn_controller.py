@@ -43,7 +43,9 @@ class TurnController:
         services = session_state.assistant.services
         self._clock, self._observe = services.clock, services.recorder.observe
         self._resume_ms = session_state.assistant.settings.turns.resume_ms
-        self._judge = InterruptionJudge(session_state.assistant)
+        self._judge = InterruptionJudge(
+            session_state.assistant, lambda: session_state.config.recognition_hints
+        )
         self._current: ActiveResponse | None = None
         self.out_of_band = OutOfBandResponses(self._responses)
         self._events: deque[Event] = deque()

@@ -1,6 +1,7 @@
 """What clients may send: one model an event. Unknown fields are ignored, wrong ones refused.
 
 Null is the default at every depth: of a field that has no other meaning for it, it is left out.
+What can only mean one thing is taken for it, as in bodies of requests: 500.0 or "500" for 500.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from server.http.body import meant
 from server.http.errors import RequestError
 from step_audio.core.delivery import SPEEDS, VOLUMES
 
@@ -43,10 +45,23 @@ class Wire(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_the_default(cls, given: Any) -> Any:
-        """Leave out nulls of fields that are not made for them."""
+        """Leave out nulls of fields that are not made for them; take values as they are meant."""
         if not isinstance(given, dict):
             return given
-        return {name: value for name, value in given.items() if value is not None or cls._has(name)}
+        return {
+            name: cls._meant(name, value)
+            for name, value in given.items()
+            if value is not None or cls._has(name)
+        }
+
+    @classmethod
+    def _meant(cls, name: str, value: Any) -> Any:
+        field = cls.model_fields.get(name)
+        if field is None:
+            return value
+        if isinstance(value, list):
+            return [each for each in value if each is not None]
+        return meant(field.annotation, value)
 
     @classmethod
     def _has(cls, name: str) -> bool:
@@ -88,7 +103,7 @@ class VoiceRef(Wire):
 
 class AudioOutput(Wire):
     format: FormatPatch | None = None
-    voice: Id | VoiceRef | None = None
+    voice: Annotated[Id | VoiceRef | None, BeforeValidator(lambda name: name or None)] = None
     speed: Annotated[float, Field(ge=SPEEDS[0], le=SPEEDS[1])] | None = None
     volume: Annotated[float, Field(ge=VOLUMES[0], le=VOLUMES[1])] | None = None
 
@@ -157,7 +172,16 @@ Purpose = Literal["realtime", "transcription"]
 """Of a session: a conversation, or words alone."""
 
 
-class SessionPatch(Wire):
+class Unserved(Wire):
+    """Fields of OpenAI's that change nothing here, read so that this can be told."""
+
+    parallel_tool_calls: Any = None
+    reasoning: Any = None
+    tracing: Any = None
+    truncation: Any = None
+
+
+class SessionPatch(Unserved):
     """A part of a session; what is absent stays as it is."""
 
     type: Purpose = "realtime"
@@ -193,20 +217,38 @@ class MessageItem(Wire):
     role: Literal["user", "assistant", "system"]
     content: Annotated[list[ContentPart], Field(max_length=64)] = Field(default_factory=list)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_chat_completions(cls, given: Any) -> Any:
+        """Take a plain text for a part of text, and a developer's message for the system's."""
+        if not isinstance(given, dict):
+            return given
+        role, content = given.get("role"), given.get("content")
+        kind = "output_text" if role == "assistant" else "input_text"
+        parts = [content] if isinstance(content, str) else content
+        if isinstance(parts, list):
+            content = [{"type": kind, "text": p} if isinstance(p, str) else p for p in parts]
+        meant = {"role": "system" if role == "developer" else role, "content": content}
+        return {**given, **{name: value for name, value in meant.items() if name in given}}
+
+
+def _as_json(given: Any) -> Any:
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+
 
 class FunctionCallItem(Wire):
     type: Literal["function_call"]
     id: Id | None = None
     call_id: Id | None = None
     name: Id
-    arguments: Words = "{}"
+    arguments: Annotated[Words, BeforeValidator(_as_json)] = "{}"
 
 
 class FunctionOutputItem(Wire):
     type: Literal["function_call_output"]
     id: Id | None = None
     call_id: Id
-    output: Words = ""
+    output: Annotated[Words, BeforeValidator(_as_json)] = ""
 
 
 ClientItem = Annotated[
@@ -225,7 +267,7 @@ ContextItem = Annotated[
 ]
 
 
-class ResponseParams(Wire):
+class ResponseParams(Unserved):
     """What one response does differently from the session."""
 
     instructions: Words | None = None
@@ -332,19 +374,25 @@ def parse(raw: dict[str, Any]) -> Wire:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = _place(raw, first["loc"])
-        raise RequestError(f"{param}: {first['msg']}", param=param) from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [
+            (_place(raw, one["loc"], missing=one["type"] == "missing"), one["msg"])
+            for one in errors
+        ]
+        # Of the kinds that a value could have been, the one that it came closest to.
+        closest = [one for one in found if f"{one[0]}.".startswith(f"{found[0][0]}.")]
+        param, said = max(closest, key=lambda one: one[0].count("."))
+        raise RequestError(f"{param}: {said}", param=param) from None
 
 
-def _place(raw: dict[str, Any], location: tuple[int | str, ...]) -> str:
+def _place(raw: dict[str, Any], location: tuple[int | str, ...], *, missing: bool) -> str:
     """Return where in the client's event something is wrong, without the tags of unions."""
     here: Any = raw
     place: list[str] = []
     for at, part in enumerate(location):
         known = isinstance(part, int) if isinstance(here, list) else isinstance(here, dict)
         if known and isinstance(here, dict):
-            known = part in here or at == len(location) - 1
+            known = part in here or (missing and at == len(location) - 1)
         if known:
             place.append(str(part))
             inside = isinstance(here, list) or part in here

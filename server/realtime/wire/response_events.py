@@ -85,6 +85,25 @@ def failed_transcript(item_id: str, error: StepAudioError) -> Event:
     return {"type": kind, "item_id": item_id, "content_index": 0, "error": what}
 
 
+def refusals(refused: Iterable[str], config: SessionConfig) -> list[dict[str, Any]]:
+    """Return what of a response's settings a chat server refused and was asked without."""
+    wishes = {
+        "tools": ("tools", True),
+        "tool_choice": ("tool_choice", config.tool_choice != "auto"),
+        "temperature": ("temperature", config.temperature is not None),
+        "max_tokens": ("max_output_tokens", config.max_output_tokens is not None),
+    }
+    return [
+        {
+            "code": "refused_by_chat_server",
+            "message": f"the chat server refuses {name!r}: it answers without",
+            "param": f"response.{param}",
+        }
+        for name, (param, wished) in wishes.items()
+        if wished and name in set(refused)
+    ]
+
+
 def _usage(usage: Usage) -> dict[str, Any]:
     """Return the counts as the protocol has them; JavaScript clients refuse null counts."""
     read, written = usage.input_text + usage.input_audio, usage.output_text + usage.output_audio
@@ -203,7 +222,8 @@ class ResponseTranslator:
             rest=status in ("completed", "incomplete"),
         )
         done = {"type": "response.done", "response": self._response(status, details, over=True)}
-        return [*closing, done]
+        told = refusals(self.usage.refused, self.config)
+        return [*closing, {**done, "warnings": told} if told else done]
 
     @property
     def _aloud(self) -> bool:

@@ -7,11 +7,12 @@ something in it is wrong, not at all; what cannot be served and harms nothing is
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from server.http.errors import RequestError
 from server.realtime.wire import client_events as wire
 from server.realtime.wire.audio import FORMATS, PCM, Format
+from server.realtime.wire.response_events import BUILTIN_CALLS, REASONING
 from server.realtime.wire.session_config import SessionConfig, transcribing
 from server.realtime.wire.style import PLAIN, SessionStyle
 from server.realtime.wire.turn_detection import updated
@@ -20,6 +21,7 @@ from step_audio.core.errors import VoiceNotFound
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.role_play.role import Role
 
+INCLUDABLE: Final = (BUILTIN_CALLS, REASONING, "session.expiring")
 Patch = wire.SessionPatch | wire.ResponseParams
 
 
@@ -80,12 +82,43 @@ def warnings(patch: Patch, assistant: Assistant) -> list[dict[str, Any]]:
     if isinstance(patch, wire.SessionPatch) and patch.prompt is not None:
         said = "no prompts are stored here; send the text as instructions"
         out.append({"code": "unsupported_value", "message": said, "param": f"{where}.prompt"})
+    out += _idle(patch, where)
     hears = patch.audio.input if patch.audio else None
+    if hears and hears.noise_reduction:
+        said = "sound is heard as it is sent; reduce its noise before"
+        place = f"{where}.audio.input.noise_reduction"
+        out.append({"code": "unsupported_value", "message": said, "param": place})
     if hears and hears.turn_detection and assistant.services.turn_detector is None:
         said = "nothing finds the turns here; send input_audio_buffer.commit"
         place = f"{where}.audio.input.turn_detection"
         out.append({"code": "unsupported_value", "message": said, "param": place})
     return out
+
+
+def _idle(patch: Patch, where: str) -> list[dict[str, Any]]:
+    """Return the fields that change nothing here, where they ask for a change."""
+    asked: dict[str, tuple[tuple[object, ...], str]] = {
+        "parallel_tool_calls": ((None, True), "calls of one answer run side by side"),
+        "reasoning": (
+            (None,),
+            "what a chat model thinks first is set in the profile",
+        ),
+        "tracing": ((None,), "traces are kept where the profile has server.traces, for who asks"),
+        "truncation": ((None, "auto"), "the oldest exchanges are left out when there is no room"),
+    }
+    return [
+        {"code": "unsupported_value", "message": f"not applied: {said}", "param": f"{where}.{name}"}
+        for name, (usual, said) in asked.items()
+        if getattr(patch, name) not in usual
+    ] + [
+        {
+            "code": "unsupported_value",
+            "message": f"nothing is told for {wish!r}; known: {', '.join(INCLUDABLE)}",
+            "param": f"{where}.include.{at}",
+        }
+        for at, wish in enumerate(getattr(patch, "include", None) or ())
+        if wish not in INCLUDABLE
+    ]
 
 
 def _unserved(tool: wire.UnservedTool, param: str) -> dict[str, Any]:

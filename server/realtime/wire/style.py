@@ -78,7 +78,8 @@ class SessionStyle:
         return style
 
     def wire(self, reach: StyleReach) -> dict[str, Any]:
-        """Return the object of the protocol; `applied` names the wishes that take effect.
+        """Return the object of the protocol; `applied` names the wishes that take effect, and
+        `available` those that can have one with this model.
 
         A wish has an effect when the model that makes the sound is told of it, or the sound is
         changed; for a role it is enough that the model which writes is told. `not_applied` says
@@ -106,7 +107,13 @@ class SessionStyle:
         if self.no_role_voice:
             why["role.voice"] = self.no_role_voice
         card = role.card.name if role and role.card else None
-        shown = {**waiting, "mode": self.mode, **levels, "applied": applied}
+        shown = {
+            **waiting,
+            "mode": self.mode,
+            **levels,
+            "applied": applied,
+            "available": available(reach),
+        }
         return {**shown, "card": card, "not_applied": why} if role else shown
 
     @property
@@ -129,6 +136,20 @@ class SessionStyle:
         if self.speed in _SPEED_TAGS:
             told["speed"] = _SPEED_TAGS[self.speed]
         return told
+
+
+def available(reach: StyleReach) -> list[str]:
+    """Return the wishes that can have an effect; what is done to the sound always can."""
+    in_words = reach.instructions and reach.speaks_itself
+    possible = {
+        "role": reach.instructions,
+        "emotion": reach.tags or in_words,
+        "dialect": reach.tags or in_words,
+        "mode": (reach.tags and reach.songs) or in_words,
+        "speed": True,
+        "loudness": True,
+    }
+    return [name for name, can in possible.items() if can]
 
 
 PLAIN: Final = SessionStyle()

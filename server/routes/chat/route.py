@@ -34,7 +34,7 @@ def chat_router(
         "/v1/chat/completions",
         dependencies=[Depends(expects("application/json"))],
         response_class=Streamed,
-        responses=responses(400, 413, 415, 422, 503) | {200: _completion()},
+        responses=responses(400, 413, 415, 503) | {200: _completion()},
         summary="Answer text or speech, in text or speech.",
     )
     async def completions(request: ChatRequest) -> Streamed:

@@ -56,6 +56,7 @@ class Usage:
 
     Attributes:
         cut_off: whether its newest turn took all the ids that it may, and so ended unfinished.
+        refused: fields of requests that a chat server does not take, and answered without.
     """
 
     input_text: int = 0
@@ -64,6 +65,7 @@ class Usage:
     output_text: int = 0
     output_audio: int = 0
     cut_off: bool = False
+    refused: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:

@@ -68,11 +68,18 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class SpokenPart:
-    """Sound of a message; `transcript` is what the client said it holds, or what was heard."""
+    """Sound of a message.
+
+    Attributes:
+        groups, speech: as of `UserAudio`.
+        transcript: what the client said it holds, or what was heard.
+        language: in which it was heard, ISO 639-1; "" unknown.
+    """
 
     groups: tuple[TokenGroup, ...]
     transcript: str | None = None
     speech: Speech | None = field(default=None, compare=False)
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,20 @@ class Answer:
     rest: Answer | None = None
     _sound: list[_Sound] = field(default_factory=list)
     _unheard: tuple[str, list[_Sound]] = ("", [])
+    _tags: list[tuple[int, str]] = field(default_factory=list)
+    """Style tags and where in the text they were written."""
+
+    @property
+    def as_written(self) -> str:
+        """The text with the style tags that the model wrote in it: what its history shows.
+
+        A tag of which no word was heard is left out.
+        """
+        out, begin = "", 0
+        for at, tag in self._tags:
+            if at < len(self.text):
+                out, begin = out + self.text[begin:at] + tag, at
+        return out + self.text[begin:]
 
     @property
     def groups(self) -> list[TokenGroup]:
@@ -139,6 +160,10 @@ class Answer:
         written = len(self.text)
         match event:
             case TextDelta():
+                if event.tags:
+                    # Space in front of the piece was written in front of its tags.
+                    space = len(event.text) - len(event.text.lstrip())
+                    self._tags.append((written + space, event.tags))
                 self.text += event.text
             case TokenGroup():
                 self._sound.append(_Sound(GROUP_MS, written, event))
@@ -177,7 +202,11 @@ class Answer:
         self._unheard = "", []
         self.truncated = True
         from_here = [replace(p, written=max(0, p.written - len(self.text))) for p in sound]
-        self.rest = Answer(item_id, text, self.read_aloud, started=True, _sound=from_here)
+        heard = len(self.text)
+        tags = [(at - heard, tag) for at, tag in self._tags if at >= heard]
+        self.rest = Answer(
+            item_id, text, self.read_aloud, started=True, _sound=from_here, _tags=tags
+        )
         return self.rest
 
 
@@ -316,13 +345,13 @@ class Conversation:
         item = self._items[at]
         if not isinstance(item, MultiPartMessage):
             raise ItemNotFound(item_id, "message of several parts")
-        found = iter(heard)
-        parts = [
-            replace(part, transcript=next(found).text)
-            if isinstance(part, SpokenPart) and part.transcript is None
-            else part
-            for part in item.parts
-        ]
+        found, parts = iter(heard), list[WrittenPart | SpokenPart]()
+        for part in item.parts:
+            if isinstance(part, SpokenPart) and part.transcript is None:
+                told = next(found)
+                parts.append(replace(part, transcript=told.text, language=told.language))
+            else:
+                parts.append(part)
         self._items[at] = replace(item, parts=tuple(parts))
 
     def has_call(self, call_id: str) -> bool:
@@ -393,30 +422,43 @@ def _read_by(text: str, sound: Sequence[_Sound], heard: int) -> int:
     return start + (round((end - start) * done / total) if total else 0)
 
 
-def language_of(items: Sequence[Item]) -> LanguageCode | None:
-    """Return the language of the newest words of a conversation, by their letters; None: none.
+def language_of(items: Sequence[Item]) -> str | None:
+    """Return the language of the newest words of a conversation, ISO 639-1; None: it has no words.
 
-    Chinese and Japanese are told apart by kana; whatever has Latin letters counts as English.
+    It is what a recognizer heard; of other words the letters tell it: Chinese and Japanese are told
+    apart by kana, and whatever has Latin letters is in the newest such language that was heard, or
+    counts as English.
     """
-    for item in reversed(items):
-        text = _words_of(item)
+    words = [said for item in reversed(items) for said in reversed(_words_of(item))]
+    for text, heard in words:
+        if heard and text.strip():
+            return heard
         for language, letters in _LETTERS.items():
-            if letters.search(text):
+            if letters.search(text) and language != "en":
                 return language
+            if letters.search(text):
+                return next((h for _, h in words if h and h not in _LETTERS), language)
     return None
 
 
-def _words_of(item: Item) -> str:
-    """Return what somebody said or typed; "" for instructions and tools."""
+def _words_of(item: Item) -> list[tuple[str, str]]:
+    """Return what somebody said or typed, each with the language it was heard in, "" unknown."""
     match item:
-        case UserAudio(transcript=str(text)) | Answer(text=text):
-            return text
+        case UserAudio(transcript=str(text), language=language):
+            return [(text, language)]
+        case Answer(text=text):
+            return [(text, "")]
         case Typed(role=role, text=text) if role != "system":
-            return text
+            return [(text, "")]
         case MultiPartMessage(role=role, parts=parts) if role != "system":
-            return " ".join(part.text for part in parts if isinstance(part, WrittenPart))
+            return [
+                (part.text, "")
+                if isinstance(part, WrittenPart)
+                else (part.transcript or "", part.language)
+                for part in parts
+            ]
         case _:
-            return ""
+            return []
 
 
 _LETTERS: Final[dict[LanguageCode, re.Pattern[str]]] = {

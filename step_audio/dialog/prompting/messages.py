@@ -135,7 +135,7 @@ def _message(item: Item, unheard: str, *, hears: bool) -> ChatMessage | None:
         case MultiPartMessage():
             return _of_parts(item, unheard, hears=hears)
         case Answer():
-            text, role = item.text, "assistant"
+            text, role = item.as_written, "assistant"
         case Typed(role=role, text=text):
             pass
         case _:

@@ -143,7 +143,8 @@ def _turn(item: Typed | Answer | Called | Returned, *, as_sound: bool) -> Turn:
             return Turn(item.role, (Text(item.text),))
         case Answer():
             spoken = as_sound and bool(item.groups)
-            said = Spoken(item.text, tuple(item.groups)) if spoken else Text(item.text)
+            text = item.as_written
+            said = Spoken(text, tuple(item.groups)) if spoken else Text(text)
             return Turn("assistant", (said,))
         case Called():
             return Turn("assistant", (Call(item.call.name, item.call.arguments),))

@@ -22,7 +22,7 @@ from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.response.turn import TurnEvent
 from step_audio.dialog.speakable.reader import SentenceReader
 from step_audio.dialog.speakable.sentences import SentenceSplitter
-from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder
+from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleFinder, StyleTag
 
 Heard = TurnEvent | AudioChunk | VoiceChange
 """What a turn is as it is read aloud."""
@@ -40,7 +40,8 @@ class Cascade:
     its ids wait in the engine's stream.
 
     Style tags that the text model writes are neither shown nor spoken: they are told to the second
-    model, with the style that was asked for, in front of every sentence that they cover.
+    model, with the style that was asked for, in front of every sentence that they cover. In the
+    history of the text model they stay, as in the reference's.
     """
 
     def __init__(
@@ -94,19 +95,23 @@ class Cascade:
     async def written(
         self, events: AsyncGenerator[TurnEvent, None]
     ) -> AsyncGenerator[TurnEvent, None]:
-        """Yield the events of a turn that is only shown, without its tags."""
-        finder = StyleFinder()
+        """Yield the events of a turn that is only shown, its tags beside its text."""
+        finder, tags = StyleFinder(), ""
         async with aclosing(events):
             async for event in events:
                 if not isinstance(event, TextDelta):
                     yield event
                     continue
                 for item in finder.push(event.text):
-                    if isinstance(item, str):
-                        yield TextDelta(item)
+                    if isinstance(item, StyleTag):
+                        tags += item.written
+                    else:
+                        yield TextDelta(item, tags)
+                        tags = ""
         for item in finder.flush():
             if isinstance(item, str):
-                yield TextDelta(item)
+                yield TextDelta(item, tags)
+                tags = ""
 
     def tags(self, style: Style) -> tuple[str, ...]:
         """Return the tags of a style that the second model is told."""
@@ -141,6 +146,7 @@ class _SpokenTurn:
         self._finder = StyleFinder()
         self._splitter = SentenceSplitter(first_clause=cascade.first_clause)
         self._text, self._reader = "", cascade.answer_reader()
+        self._tags = ""  # what the text model wrote in front of the next piece
         self._speaking = VoiceChange(voice)
 
     @property
@@ -165,13 +171,15 @@ class _SpokenTurn:
 
     async def end(self) -> AsyncGenerator[Heard, None]:
         """Yield what is left of the text."""
-        async with aclosing(self._items([*self._finder.flush(), self._style])) as spoken:
+        async with aclosing(
+            self._items([*self._finder.flush(), StyleTag(self._style, "")])
+        ) as spoken:
             async for out in spoken:
                 yield out
 
-    async def _items(self, items: Iterable[str | Style]) -> AsyncGenerator[Heard, None]:
+    async def _items(self, items: Iterable[str | StyleTag]) -> AsyncGenerator[Heard, None]:
         for item in items:
-            if isinstance(item, Style):
+            if isinstance(item, StyleTag):
                 sentences, self._splitter = self._splitter.flush(), SentenceSplitter()
             else:
                 self._text += item
@@ -181,8 +189,9 @@ class _SpokenTurn:
                 async with aclosing(self._spoken(piece)) as spoken:
                     async for out in spoken:
                         yield out
-            if isinstance(item, Style) and item is not self._style:
-                self._style = self._asked.with_more(item)
+            if isinstance(item, StyleTag) and item.written:
+                self._style = self._asked.with_more(item.style)
+                self._tags += item.written
 
     async def _spoken(self, piece: str) -> AsyncGenerator[Heard, None]:
         tags = self._cascade.tags(self._style)
@@ -190,7 +199,8 @@ class _SpokenTurn:
         if voice is not self._speaking.voice or singing != self._speaking.singing:
             self._speaking = VoiceChange(voice, singing)
             yield self._speaking
-        yield TextDelta(piece)
+        yield TextDelta(piece, self._tags)
+        self._tags = ""
         async with aclosing(self._cascade.read(piece, self._voice, tags, self._reader)) as groups:
             async for group in groups:
                 yield group

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from step_audio.core import toolformat
 from step_audio.core.chat import ChatEvent, ChatModel, ChatModelRequest, ChatUsage
 from step_audio.core.errors import ToolError
-from step_audio.core.ports import Clock, Recorder
+from step_audio.core.ports import Clock, RecognitionHints, Recorder
 from step_audio.core.types import Reasoning, TextDelta, ToolCall, Transcript
 from step_audio.dialog.ids import new_id
 from step_audio.dialog.prompting.conversation import (
@@ -26,8 +26,8 @@ from step_audio.dialog.response.token_stream import TokenTimeouts, in_time
 from step_audio.dialog.response.turn import TurnEvent
 from step_audio.dialog.tool_calls.tool_choice import ToolChoice
 
-Words = Callable[[UserAudio], Awaitable[Transcript]]
-"""Finds the words of a spoken question. Raises EngineError."""
+Words = Callable[[UserAudio, RecognitionHints], Awaitable[Transcript]]
+"""Finds the words of a spoken question, with what is known of them. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ChatTurn:
         choice: ToolChoice,
     ) -> AsyncGenerator[TurnEvent, None]:
         """Yield what was heard in the question, then what the model writes."""
-        heard = await self._hear(conversation, until)
+        heard = await self._hear(conversation, until, options.hints)
         if heard is not None:
             yield heard
         request = self._request(conversation, options, until, choice)
@@ -110,6 +110,7 @@ class ChatTurn:
             told = ChatUsage(read, written, cut_off=told is not None and told.cut_off)
         usage.input_text, usage.output_text = before[0] + told.read, before[1] + told.written
         usage.cut_off = told.cut_off
+        usage.refused = tuple(sorted(self._chat_model.refused))
         recorder.observe("prompt_ids", told.read)
         if first_s is not None and told.written > 1 and (took_s := self._clock.now_s() - first_s):
             recorder.observe("tokens_per_s", (told.written - 1) / took_s)
@@ -118,7 +119,9 @@ class ChatTurn:
         """Return what went wrong, in words."""
         return toolformat.compact(error=str(error))
 
-    async def _hear(self, conversation: Conversation, until: str | None) -> Transcript | None:
+    async def _hear(
+        self, conversation: Conversation, until: str | None, hints: RecognitionHints
+    ) -> Transcript | None:
         """Find the words of all speech that nobody has heard yet; return the newest question's."""
         words = self._words
         if words is None:
@@ -127,7 +130,7 @@ class ChatTurn:
         told: Transcript | None = None
         for item in [*conversation.up_to(until)]:
             if isinstance(item, UserAudio) and item.transcript is None:
-                heard = await words(item)
+                heard = await words(item, hints)
                 if conversation.has(item.item_id):
                     conversation.transcribe(item.item_id, heard)
                 told = heard if newest is not None and item.item_id == newest.item_id else None
@@ -135,7 +138,7 @@ class ChatTurn:
                 spoken = [p for p in item.parts if isinstance(p, SpokenPart)]
                 unheard = [part for part in spoken if part.transcript is None]
                 found = [
-                    await words(UserAudio(item.item_id, part.groups, speech=part.speech))
+                    await words(UserAudio(item.item_id, part.groups, speech=part.speech), hints)
                     for part in unheard
                 ]
                 if found and conversation.has(item.item_id):

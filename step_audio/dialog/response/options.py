@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from step_audio.core.ports import ToolSpec
+from step_audio.core.ports import RecognitionHints, ToolSpec
 from step_audio.core.types import SamplingParams, Voice
 from step_audio.dialog.prompting.context_window import Usage
 from step_audio.dialog.speakable.style_tags import PLAIN, Style
@@ -36,6 +36,7 @@ class AnswerOptions:
             what a tool did cannot be.
         background_calls: carry out the calls and keep long ones; None: all are waited for.
         heard_among: the transcript is one of these phrases; none: it is free.
+        hints: what is known of the speech in questions, for a recognizer.
     """
 
     until: str | None
@@ -54,3 +55,4 @@ class AnswerOptions:
     go_ahead: Callable[[], Awaitable[None]] | None = None
     background_calls: BackgroundCalls | None = None
     heard_among: tuple[str, ...] = ()
+    hints: RecognitionHints = RecognitionHints()  # noqa: RUF009 - frozen

@@ -24,7 +24,7 @@ from step_audio.core.types import (
     VoiceChange,
 )
 from step_audio.dialog.response.responder import Response
-from step_audio.dialog.response.start_delay import Pace, start_delay_s
+from step_audio.dialog.response.start_delay import WritingPace, start_delay_s
 from step_audio.dialog.workers import WorkerThreads
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ResponsePipeline:
         self._groups: asyncio.Queue[TokenGroup | VoiceChange | None] = asyncio.Queue(64)
         self._sound: asyncio.Queue[AudioChunk | None] = asyncio.Queue(64)
         self._out: asyncio.Queue[AnswerEvent | _End] = asyncio.Queue(64)
-        self._pace = Pace()
+        self._pace = WritingPace()
         self._delay_s, self._delayed = 0.0, False
         self._all_made = asyncio.Event()
 

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
-from step_audio.core.profile import LanguageCode
 from step_audio.core.types import (
     AudioChunk,
     Reasoning,
@@ -218,7 +217,7 @@ class ModelResponder:
         background_calls: BackgroundCalls,
         tasks: Sequence[asyncio.Task[ToolResult]],
         options: AnswerOptions,
-        language: LanguageCode | None,
+        language: str | None,
     ) -> AsyncGenerator[TextDelta | TokenGroup | AudioChunk, None]:
         """Wait for calls, as long as an answer may, and say a few words when that takes long."""
         settings = background_calls.settings

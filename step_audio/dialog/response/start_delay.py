@@ -32,7 +32,7 @@ FIXED_SHARE: Final = 0.4
 
 
 @dataclass
-class Pace:
+class WritingPace:
     """What is known of an answer under way. Times are readings of one clock, in seconds.
 
     `began_s`: when the model wrote the first word or sound of the answer.
@@ -58,7 +58,7 @@ class Pace:
         return (self.latest_s - self.began_s) / self.groups
 
 
-def start_delay_s(chunks: ChunkSizes, pace: Pace, vocoder_s: float) -> float:
+def start_delay_s(chunks: ChunkSizes, pace: WritingPace, vocoder_s: float) -> float:
     """Return how long the first sound should wait.
 
     Args:

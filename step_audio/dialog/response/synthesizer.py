@@ -32,7 +32,8 @@ class SpeechSynthesizer:
     """Reads text aloud with the LM, sentence by sentence.
 
     A voice with an example (`prompt_groups`) is imitated through the published TTS layout, by
-    models that take examples; else it is left to the model's own `system` prompt and the vocoder.
+    models that take examples; else it is left to the model's own `system` prompt and the vocoder,
+    and `spell` writes the sentence as that model was taught to read it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SpeechSynthesizer:
         *,
         system: str = "read",
         takes_examples: bool = True,
+        spell: Callable[[str], str] = str,
         patience: TokenTimeouts = TokenTimeouts(),  # noqa: B008 - frozen
     ) -> None:
         self._services = services
@@ -54,7 +56,7 @@ class SpeechSynthesizer:
         )
         self._new_id = new_id
         self._system = load_prompt(system)
-        self._takes_examples = takes_examples
+        self._takes_examples, self._spell = takes_examples, spell
         self._patience = patience
 
     async def read(
@@ -117,4 +119,4 @@ class SpeechSynthesizer:
         if voice.prompt_groups and self._takes_examples:
             return self._builder.tts(sentence, voice, speaker=voice.speaker)
         system = Turn("system", (Text(self._system),))
-        return self._builder.chat((system, Turn("human", (Text(sentence),))))
+        return self._builder.chat((system, Turn("human", (Text(self._spell(sentence)),))))

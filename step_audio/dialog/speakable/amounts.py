@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from step_audio.dialog.speakable.cardinals import AMOUNT, cardinal, decimal, plain_number
+from step_audio.dialog.speakable.cardinals import AMOUNT, cardinal, decimal, ordinal, plain_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +37,31 @@ _CURRENCIES: Final = {
 _LANDS: Final = {
     **{"US": "U S ", "A": "Australian ", "AU": "Australian ", "C": "Canadian ", "CA": "Canadian "},
     **{"NZ": "New Zealand ", "HK": "Hong Kong ", "S": "Singapore ", "SG": "Singapore "},
-    **{"NT": "New Taiwan ", "MX": "Mexican ", "R": "", "CN": "", "JP": ""},
+    **{"NT": "New Taiwan ", "MX": "Mexican ", "R": "Brazilian ", "CN": "", "JP": ""},
 }
 _CODES: Final = {
     "USD": ("U S ", "$"),
     **{"EUR": ("", "€"), "GBP": ("British ", "£"), "JPY": ("", "¥"), "INR": ("Indian ", "₹")},
     **{"AUD": ("Australian ", "$"), "CAD": ("Canadian ", "$"), "NZD": ("New Zealand ", "$")},
     **{"HKD": ("Hong Kong ", "$"), "SGD": ("Singapore ", "$"), "RUB": ("", "₽"), "KRW": ("", "₩")},
-    **{"BTC": ("", "₿"), "THB": ("", "฿"), "PHP": ("", "₱")},
+    **{"BTC": ("", "₿"), "THB": ("", "฿"), "PHP": ("", "₱"), "MXN": ("Mexican ", "₱")},
+    **{"SEK": ("Swedish ", "kr"), "NOK": ("Norwegian ", "kr"), "DKK": ("Danish ", "kr")},
+    **{"BRL": ("", "R$"), "PLN": ("", "zł"), "ZAR": ("", "ZAR"), "TWD": ("New Taiwan ", "$")},
     "CHF": ("Swiss ", "CHF"),
     "CNY": ("", "CNY"),
     "RMB": ("", "CNY"),
 }
-_FRANC: Final = _Currency("franc", "francs", "centime", "centimes")
-_YUAN: Final = _Currency("yuan", "yuan", "fen", "fen")
+_WITHOUT_SIGN: Final = {
+    "CHF": _Currency("franc", "francs", "centime", "centimes"),
+    "CNY": _Currency("yuan", "yuan", "fen", "fen"),
+    "kr": _Currency("krona", "kronor", "öre", "öre"),
+    "R$": _Currency("real", "reais", "centavo", "centavos"),
+    "zł": _Currency("zloty", "zlotys", "grosz", "groszy"),
+    "ZAR": _Currency("rand", "rand"),
+}
+"""Currencies that no sign of their own stands for."""
+_OF_DOLLARS: Final = {"R": ("", "R$"), "MX": ("Mexican ", "₱")}
+"""Lands that write a dollar sign before another currency."""
 _SCALES: Final = {
     **{"k": "thousand", "th": "thousand", "thousand": "thousand", "hundred": "hundred"},
     **{"m": "million", "mn": "million", "mm": "million", "mio": "million", "mil": "million"},
@@ -65,6 +76,7 @@ _SCALE: Final = (
 _SIGNS: Final = "".join(_CURRENCIES)
 _TO: Final = r"\s?[-\u2013\u2014]\s?"
 
+_NO_CENTS: Final = re.compile(r"(?<=\d)[,.][-\u2013\u2014]+(?!\w)")
 _RANGE: Final = re.compile(
     rf"(?<!\w)(?P<land>[A-Z]{{1,2}})?(?P<sign>[{_SIGNS}])\s?(?P<low>{AMOUNT})(?P<first>[kKmMbB]|bn)?{_TO}"
     rf"(?:[A-Z]{{1,2}})?(?:[{_SIGNS}])?\s?(?P<amount>{AMOUNT}){_SCALE}"
@@ -112,6 +124,7 @@ _MONEY_WORD: Final = re.compile(
 def read_money(text: str) -> str:
     """Return a text with its sums of money in words."""
     if re.search(rf"[{_SIGNS}¢]", text):
+        text = _NO_CENTS.sub("", text)
         text = _RANGE.sub(_range, text)
         text = _BEFORE.sub(_sum, text)
         text = _BEHIND.sub(_sum, text)
@@ -140,13 +153,15 @@ def _currency(found: re.Match[str]) -> tuple[str, _Currency] | None:
     names = found.groupdict()
     if code := names.get("code"):
         land, sign = _CODES[code]
-        special = {"CHF": _FRANC, "CNY": _YUAN}.get(sign)
-        return land, special or _CURRENCIES[sign]
+        return land, _WITHOUT_SIGN.get(sign) or _CURRENCIES[sign]
     land = names.get("land") or ""
     if land and land not in _LANDS:
         return None
     if names["sign"] == "¥" and land == "CN":
-        return "", _YUAN
+        return "", _WITHOUT_SIGN["CNY"]
+    if names["sign"] == "$" and land in _OF_DOLLARS:
+        land, sign = _OF_DOLLARS[land]
+        return land, _WITHOUT_SIGN.get(sign) or _CURRENCIES[sign]
     return _LANDS.get(land, ""), _CURRENCIES[names["sign"]]
 
 
@@ -218,6 +233,7 @@ _SPACED: Final = re.compile(
     r"(?<![\w.,:/'’-])\d{1,3}(?:[ '’]\d{3})+(?:\.\d+|,\d{1,2})?(?![\w'’]|[ '’]\d|-\d)"
 )
 _GROUPED: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(\.\d+)?(?!\d|,\d|st\b|nd\b|rd\b|th\b)")
+_GROUPED_PLACE: Final = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+)(?:st|nd|rd|th)\b")
 _RANGE_OF_GROUPED: Final = re.compile(
     r"(?<![\w.,/-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?)\s?[-\u2013]\s?(\d[\d,.]*(?<=\d))(?![\w-])"
 )
@@ -249,6 +265,7 @@ _MANY: Final = re.compile(
 
 def read_grouped(text: str) -> str:
     """Return a text with numbers in groups, "10 000", "1,234.5" and "1.000,50", in words."""
+    text = _GROUPED_PLACE.sub(lambda m: ordinal(int(m[1].replace(",", ""))), text)
     text = _RANGE_OF_GROUPED.sub(r"\1 to \2", text)
     text = _SPACED.sub(lambda m: decimal(plain_number(m[0])), text)
     text = _EUROPEAN.sub(lambda m: decimal(plain_number(m[0], thousands_point=True)), text)
@@ -277,6 +294,7 @@ def _lettered(found: re.Match[str]) -> str:
         or (many and (letter != "m" or not space or "." in number))
         or (letter in "MBkK" and "." in number)
         or (letter == "M" and len(number) < 4 and not space)
+        or (letter in "kK" and len(number) == 3 and not space)
     ):
         return f"{decimal(number)} {factor}"
     if letter in "mtT" or (space and letter not in "MB"):

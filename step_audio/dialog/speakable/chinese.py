@@ -176,6 +176,7 @@ _HALF_DAY: Final = re.compile(r"(?<![\d:])(1[0-2]|\d)\s?([AaPp])[Mm](?![A-Za-z])
 _THOUSANDS: Final = re.compile(
     r"(?<![\dA-Za-z.])\d+(?:\.\d+)?[kK]-\d+(?:\.\d+)?[kK]|(?<=薪)\d+(?:\.\d+)?[kK]"
 )
+_TEN_THOUSANDS: Final = re.compile(r"(?<=\d)[wW](?=\+|[\u3400-\u9fff](?<![的电功灯]))")
 _FIRST: Final = re.compile(r"\bNo\.?\s?(\d+)", re.I)
 _MIXED: Final = re.compile(r"(?<![\d/])(\d+)\s(\d+)/(\d+)(?![\d/])")
 _ABOUT: Final = re.compile(r"(?<![\d%])[~～≈](?=\s?\d)")
@@ -185,10 +186,10 @@ _LETTERED: Final = re.compile(r"(?<=[A-Za-z])\s?2\s?(?=[A-Z](?![A-Za-z]))")
 
 _ABROAD: Final = re.compile(r"\+(\d{1,3})[\s-]?(\d[\d\s-]{5,14}\d)(?!\d)")
 _TELEPHONE: Final = re.compile(
-    r"(?<![\d.A-Za-z-])(?:1[3-9]\d[\s-]\d{4}[\s-]\d{4}|[48]00[\s-]\d{3,4}[\s-]\d{3,4}|0\d{2,3}[\s-]\d{7,8}(?:-\d{1,5})?)(?![\d-])"
+    r"(?<![\d.A-Za-z-])(?:1[3-9]\d[\s-]\d{4}[\s-]\d{4}|[48]00[\s-]\d{3,4}[\s-]\d{3,4}|0\d{2,3}[\s-]\d{3,4}[\s-]?\d{4}(?:(?:-|\s?转\s?)\d{1,5})?)(?![\d-])"
 )
 _ASKED: Final = re.compile(
-    r"((?:电话|手机|热线|拨打|号码|致电|传真|客服|尾号|验证码|密码|编号|单号|QQ号?|微信号?|卡号|账号)[^\d。，！？]{0,4})(\d[\d\s-]{2,18}\d)(?!\d|[年月日元%])"
+    r"((?:电话|手机|热线|拨打|号码|致电|传真|客服|尾号|验证码|密码|编号|单号|QQ号?|微信号?|卡号|账号|邮编|邮政编码|邮政码)[^\d。，！？]{0,4})(\d[\d\s-]{2,18}\d)(?!\d|[年月日元%])"
 )
 _DIGITS: Final = "零幺二三四五六七八九"
 
@@ -197,6 +198,7 @@ def read_chinese(text: str) -> str:
     """Return a Chinese text with what its grammar misreads in words or plain figures."""
     text = _ISO_TIME.sub(r"\1 ", text)
     text = _THOUSANDS.sub(_thousands, text)
+    text = _TEN_THOUSANDS.sub("万", text)
     text = _NAMED.sub(" ", text)
     text = _ALL_DAY.sub("24 7", text)
     text = _CHOICE.sub(r"\1、\2", text)
@@ -244,5 +246,7 @@ def _power(found: re.Match[str]) -> str:
 
 
 def _dialled(number: str) -> str:
+    number, _, behind = number.partition("转")
     groups = re.findall(r"\d+", number)
-    return "，".join("".join(_DIGITS[int(digit)] for digit in group) for group in groups)
+    said = "，".join("".join(_DIGITS[int(digit)] for digit in group) for group in groups)
+    return f"{said}转{_dialled(behind)}" if behind else said

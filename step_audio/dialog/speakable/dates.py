@@ -30,6 +30,7 @@ _DECADES: Final = re.findall(
 _ISO_TIME: Final = re.compile(
     r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?:T|\s)(\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?\s?(Z|UTC|[+-]\d\d:?\d\d)?(?!\w)"
 )
+_BASIC_TIME: Final = re.compile(r"(?<!\w)(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)?(?=Z|[+-]\d|\W|$)")
 _ISO_DATE: Final = re.compile(r"(?<![\w./-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\w/-]|\.\d)")
 _PARTS_DATE: Final = re.compile(
     r"(?<![\w./-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|['’]?\d{2})(?![\w/-]|\.\d)"
@@ -43,6 +44,8 @@ _DAYS: Final = re.compile(
     r"(?<![\w/.])(0?[1-9]|1[0-2])/(\d{1,2})\s?[-\u2013]\s?(0?[1-9]|1[0-2])/(\d{1,2})(?![\w/.]\w|/)"
 )
 _MONTH_YEAR: Final = re.compile(r"(?<![\w/.-])(0?[1-9]|1[0-2])[/-]((?:19|20)\d\d)(?![\w/-]|\.\d)")
+_YEAR_MONTH: Final = re.compile(r"(?<![\w/.-])((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w/-]|\.\d)")
+_MONTH_DAY: Final = re.compile(r"(?<![\w/.-])0([1-9])/([0-2]\d|3[01])(?![\w/%-]|\.\d)")
 _ON: Final = re.compile(r"(?:on|by|until|till|since|due|dated?|mon|tue|wed|thu|fri|sat|sun)", re.I)
 _EVENTS: Final = re.compile(r"(?<![\w/.])(?:9/11|24/7|50/50|7/11|20/20|7/7)(?![\w/])")
 _FULL_SCORE: Final = re.compile(r"(?<![\w/.])(10|5|100)/\1(?![\w/.]\w|/|\s+of\b)")
@@ -74,15 +77,18 @@ _RATIO: Final = re.compile(r"\b(?:ratio|score|scored|won|lost|beat|odds|proporti
 
 def read_dates(text: str) -> str:
     """Return a text with its dates, years and decades in words."""
+    text = _BASIC_TIME.sub(lambda m: f"{m[1]}-{m[2]}-{m[3]}T{m[4]}:{m[5]}:{m[6] or '00'}", text)
     text = _ISO_TIME.sub(_iso_time, text)
     text = _ISO_DATE.sub(lambda m: _date(m, int(m[1]), int(m[3]), int(m[4])), text)
     text = _PARTS_DATE.sub(_parts_date, text)
     text = _MONTH_YEAR.sub(lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}", text)
+    text = _YEAR_MONTH.sub(_year_month, text)
     text = _EVENTS.sub(_event, text)
     text = _FULL_SCORE.sub(r"\1 out of \1", text)
     text = _SCORES.sub(lambda m: f"{m[1]} out of {m[2]}", text)
     text = _DAYS.sub(_days, text)
     text = _DAY_MONTH.sub(_day_month, text)
+    text = _MONTH_DAY.sub(_month_day, text)
     text = _CENTURY.sub(lambda m: f"{cardinal(int(m[1]))} hundreds", text)
     text = _DECADE.sub(lambda m: f"{cardinal(int(m[1]))} {_decade(m[2])}", text)
     text = _SHORT_DECADE.sub(lambda m: _decade(m[1]), text)
@@ -192,6 +198,18 @@ def _day_month(found: re.Match[str]) -> str:
     return f"{found[1]}{MONTHS[month - 1]} {ordinal(day)}"
 
 
+def _year_month(found: re.Match[str]) -> str:
+    """Read 2024-05 as a month; 2008-09 are two years, one after the other."""
+    if int(found[2]) > int(found[1]) % 100:
+        return found[0]
+    return f"{MONTHS[int(found[2]) - 1]} {year(int(found[1]))}"
+
+
+def _month_day(found: re.Match[str]) -> str:
+    day = int(found[2])
+    return f"{MONTHS[int(found[1]) - 1]} {ordinal(day)}" if day else found[0]
+
+
 def _days(found: re.Match[str]) -> str:
     first, last = (int(found[1]), int(found[2])), (int(found[3]), int(found[4]))
     if first > last or not (1 <= first[1] <= 31 and 1 <= last[1] <= 31):
@@ -278,6 +296,7 @@ _FREE: Final = re.compile(
 _CARD: Final = re.compile(
     r"(?<![\w.,-])\d{4}(?:[ -]\d{4}){2,4}(?![\w-]|[.,]\d)|(?<![\w.,-])\d{3}-\d\d-\d{4}(?![\w-])"
 )
+_CODE: Final = re.compile(r"(?<![\w.,/-])\d+(?:-\d+){3,}(?![\w/-]|[.,]\d)")
 _LONG: Final = re.compile(r"(?<![\w.,])(?:\d{13,}|0\d{5,})(?![\w]|[.,]\d)")
 
 
@@ -287,7 +306,7 @@ def read_telephones(text: str) -> str:
     text = _FREE.sub(_free, text)
     text = _ASKED.sub(lambda m: m[0][: m.start("number") - m.start()] + _dialled(m["number"]), text)
     text = _ABROAD.sub(_abroad, text)
-    for pattern in (_CARD, _AMERICAN, _TRUNK, _LONG):
+    for pattern in (_CARD, _AMERICAN, _TRUNK, _CODE, _LONG):
         text = pattern.sub(lambda m: _dialled(m[0]), text)
     return text
 

@@ -26,7 +26,7 @@ _TAGS: Final = re.findall(
 )
 _BLOCKS: Final = re.compile(
     r"</?(?:br|p|div|li|tr|td|th|h[1-6]|hr|ul|ol|table|blockquote|pre|section|article|dd|dt|option"
-    r"|title|header|footer|break)\b", re.I
+    r"|title|header|footer|break|think)\b", re.I
 )  # fmt: skip
 _TAG: Final = re.compile(
     rf"</?(?:{'|'.join(_TAGS)})"
@@ -35,6 +35,21 @@ _TAG: Final = re.compile(
     re.I,
 )
 _OPENED: Final = re.compile(r"(?<=[\w\])])<(\w+)>")
+_SPOKEN_OF: Final = re.compile(
+    r"<(\w+)>(?=\s+(?:tags?|elements?|attributes?)\b|\s*(?:标签|元素))"
+    r"|(?<=\w )<(?!(?:br|hr|wbr|p|img)>)(\w+)>"
+    r"(?=\s+(?:and|or|to|for|is|are|in)\b|[,.;:!?](?:\s|$))",
+    re.I,
+)
+"""A tag that the text is about: nothing stands in it."""
+_PAIRED: Final = re.compile(r"<([A-Za-z][\w.:-]{0,39})>(?=[^\n]*</\1\s*>)")
+_CLOSING: Final = re.compile(r"</[A-Za-z][\w.:-]{0,39}\s*>")
+_PLACEHOLDER: Final = re.compile(
+    r"(?:(?<=[\s(\[\"'“‘>,:=/@-])|(?<=[\u3400-\u9fff，。：；、（](?=<[^<>]*[\u3400-\u9fff])))"
+    r"<([^\W\d_](?:(?!\s(?:and|or)\s|[且或和])[^<>=|\n]){0,39})>"
+    r"(?=[\s.,;:!?)\]\"'”’<=/@-]|$|[\u3000-\u303f\u3400-\u9fff\uff00-\uffef])"
+)
+"""What somebody else is to fill in, as in "Dear <name>,"."""
 _COMMENT: Final = re.compile(
     r"<!--.*?(?:-->|$)|<!DOCTYPE[^>]*>|<!\[CDATA\[|\]\]>|<\?xml[^>]*>", re.I | re.S
 )
@@ -135,11 +150,21 @@ def without_tags(text: str) -> str:
         text = _ANGLED.sub(r", \1 ", text) if _ANGLED.search(text) else text
         text = _SPECIAL_TOKEN.sub(lambda m: f" {m[1].replace('_', ' ')} ", text)
         kept = {m.start() for m in _OPENED.finditer(text) if not _is_closed(text, m)}
+        kept |= {m.start() for m in _SPOKEN_OF.finditer(text) if not _is_closed(text, m)}
         text = _TAG.sub(lambda m: m[0] if m.start() in kept else _gap(m[0]), text)
     for _ in range(2):  # what went through two programs was escaped twice
         if _ENTITY.search(text):
             text = cleaned(_ENTITY.sub(lambda m: html.unescape(m[0]), text))
     return text
+
+
+def without_angles(text: str) -> str:
+    """Return a text in which what stands in angle brackets, and is no tag, is words."""
+    if "<" not in text:
+        return text
+    text = _PAIRED.sub(r" \1 ", text)
+    text = _CLOSING.sub(" ", text)
+    return _PLACEHOLDER.sub(r"\1", text)
 
 
 def without_emphasis(text: str) -> str:
@@ -158,8 +183,9 @@ def without_tex(text: str) -> str:
 
 def _is_closed(text: str, opened: re.Match[str]) -> bool:
     """Whether a tag right behind a letter, as in H<sub>2</sub>O, is one: its end follows."""
-    void = opened[1].lower() in {"br", "wbr", "hr"}
-    return void or bool(re.search(rf"</{opened[1]}\s*>", text[opened.end() :], re.I))
+    name = opened[opened.lastindex or 1]
+    void = name.lower() in {"br", "wbr", "hr"} and opened.re is _OPENED
+    return void or bool(re.search(rf"</{name}\s*>", text[opened.end() :], re.I))
 
 
 def _gap(tag: str) -> str:

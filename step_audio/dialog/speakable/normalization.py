@@ -29,6 +29,18 @@ _TITLES: Final = (
 _EVENTS: Final = "World War|Super Bowl"
 
 
+_WEEKDAYS: Final = {
+    day[:3].lower(): day
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+}
+_WEEKDAY: Final = r"Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun"
+
+
+def _weekdays(found: re.Match[str]) -> str:
+    first, last = (_WEEKDAYS[day[:3].lower()] for day in found.groups())
+    return f"{first} to {last}"
+
+
 def _pairs(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> tuple[Replacement, ...]:
     return tuple((re.compile(pattern), said) for pattern, said in rules)
 
@@ -67,9 +79,11 @@ _ABBREVIATIONS: Final = _pairs(
     (r"\b[Cc]h\.\s*(?=\d)", "chapter "),
     (r"\bpp\.\s*(?=\d)", "pages "),
     (r"\bp\.\s*(?=\d)", "page "),
+    (r"\bca?\.\s?(?=1\d{3}\b|20\d\d\b)", "circa "),
     (r"\b[Tt]el\.\s*:?\s*(?=[+(\d])", "telephone "),
     (r"\b[Ee]xt\.\s*(?=\d)", "extension "),
     (r"\b[Aa]pt\.\s*(?=\d)", "apartment "),
+    (rf"\b({_WEEKDAY})\.?\s?[-\u2013\u2014/]\s?({_WEEKDAY})\b(?!-)", _weekdays),
     # A word where no number follows.
     (r"\b([Nn])os\.\s*(?=#?\d)", lambda m: "Numbers " if _opens(m) else "numbers "),
     (r"\b([Nn])o\.\s*(?=#?\d)", lambda m: "Number " if _opens(m) else "number "),

@@ -130,6 +130,17 @@ READING: Final[tuple[Rule, ...]] = (
         part="markdown",
     ),
     Rule(
+        "angles",
+        "What stands in angle brackets and is no tag keeps its words.",
+        _always(markup.without_angles),
+        (
+            ("Dear <name>, run it <dir>", "Dear name, run it dir"),
+            ("<happy>ok</happy> then", " happy ok  then"),
+            ("a<b and c>d, x <y", "a<b and c>d, x <y"),
+        ),
+        part="markdown",
+    ),
+    Rule(
         "formulas",
         "TeX between dollars or its brackets becomes plain signs; sums of money are no formulas.",
         _always(markup.without_tex),

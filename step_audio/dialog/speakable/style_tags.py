@@ -208,11 +208,24 @@ def _kind(tag: str) -> int:
     return 2 if tag in _SPEED_TAGS else 1
 
 
+@dataclass(frozen=True, slots=True)
+class StyleTag:
+    """A tag in streaming text, or the white space behind one.
+
+    Attributes:
+        style: of what follows.
+        written: the tag as it was written, or the white space.
+    """
+
+    style: Style
+    written: str
+
+
 class StyleFinder:
-    """Stage[str, str | Style]: the tags out of streaming text; each style is that of what follows.
+    """Stage[str, str | StyleTag]: the tags out of streaming text.
 
     Text passes as soon as it cannot be the beginning of a tag any more. A tag holds until the
-    next; those that stand together hold together. White space behind tags is dropped.
+    next; those that stand together hold together. White space behind tags is no text either.
     """
 
     def __init__(self) -> None:
@@ -221,17 +234,17 @@ class StyleFinder:
         self._tagged = False  # whether nothing was said since the last tag
         self._before = ""  # the end of what was said since the last tag
 
-    def push(self, piece: str, /) -> list[str | Style]:
+    def push(self, piece: str, /) -> list[str | StyleTag]:
         """Take a piece of text, cut anywhere."""
         self._held += piece
         return self._found(final=False)
 
-    def flush(self) -> list[str | Style]:
+    def flush(self) -> list[str | StyleTag]:
         """Return the rest; half a tag is text."""
         return self._found(final=True)
 
-    def _found(self, *, final: bool) -> list[str | Style]:
-        out: list[str | Style] = []
+    def _found(self, *, final: bool) -> list[str | StyleTag]:
+        out: list[str | StyleTag] = []
         while self._held:
             at = min((n for n in map(self._held.find, "（(") if n >= 0), default=-1)
             if at < 0:
@@ -249,7 +262,7 @@ class StyleFinder:
                 self._before = ""
                 self._style = (self._style if self._tagged else PLAIN).with_more(style)
                 self._tagged = True
-                out.append(self._style)
+                out.append(StyleTag(self._style, found[0]))
                 self._held = self._held[found.end() :]
             elif not found and not final and _OPEN.fullmatch(self._held):
                 break
@@ -258,8 +271,10 @@ class StyleFinder:
                 self._held = self._held[1:]
         return out
 
-    def _say(self, text: str, out: list[str | Style]) -> None:
-        text = text.lstrip() if self._tagged else text
+    def _say(self, text: str, out: list[str | StyleTag]) -> None:
+        if self._tagged and (space := text[: len(text) - len(text.lstrip())]):
+            out.append(StyleTag(self._style, space))
+            text = text[len(space) :]
         if text:
             self._before = (self._before + text)[-_BEFORE_CHARS:]
             out.append(text)

@@ -20,19 +20,20 @@ _LATIN: Final = str.maketrans(
 _DASH: Final = re.compile(r"(?<=\d)\s?[–—]\s?(?=[\d$€£])")
 _BREAK: Final = re.compile(r"\s*(?:[—―]|\s–\s|\s--+\s|(?<=\w)--+(?=\w))\s*")
 
-_SHRUG: Final = re.compile(r"¯\\?_?\(ツ\)_?/¯|\(╯°□°[)）]╯︵ ┻━┻|\([-^><*'][_.-][-^><*'];?\)")
+_SHRUG: Final = re.compile(r"¯?\\?_?\(ツ\)_?/?¯?|\(╯°□°[)）]╯︵ ┻━┻|\([-^><*'][_.-][-^><*'];?\)")
 _FACE: Final = re.compile(
     r"(?<![\w)])(?:[:;]['^o-]?[)(\]\[DPpOo3/\\|*$]{1,5}|=['^-]?[)(\]DPp]{1,5}|[:;]-?[xX]|\^_*\^|[>]?[:;]'?-?\(+|8-?\))(?![\w/])|</3(?!\d)"
 )
 _HEART: Final = re.compile(r"(?:^|(?<=\s))(?:<3+)+(?=\s|$|[.!?,])")
+_CHINESE_HEART: Final = re.compile(r"(?<=[我你他她们咱])<3+(?=[\u3400-\u9fff])")
 _VARIABLE: Final = re.compile(r"(?:\b(?!I\b|[yu]\b)[A-Za-z]|\d)\s*$")
 _SHORTCODE: Final = re.compile(r"(?<![\w:]):([a-z][a-z0-9_+-]{1,40}):(?![\w:])")
 _SPEAKER: Final = re.compile(r"(^|[\])]\s*)<\s*[@+%~&]?([\w][\w .-]{0,30})>\s+(?=\S)")
-_MENTION: Final = re.compile(r"<[@#!&]{1,2}(\w{1,32})>")
+_MENTION: Final = re.compile(r"<(?:@[&!]|[@#!])(\w{1,32})>")
 
 _RATED: Final = re.compile(r"(\d)\s?[★⭐]")
 _STARS: Final = re.compile(r"★{2,}[☆✩]*|★[☆✩]+")
-_SIZE: Final = re.compile(r"(?<=\d)(?<!\b0)[x×](?=\d)")
+_SIZE: Final = re.compile(r"(?<=\d)(?<!\b0)[x×](?=\d)(?!10\^)")
 
 _GREEK: Final[dict[str, str]] = dict(
     zip(
@@ -49,10 +50,11 @@ _LONE_GREEK: Final = re.compile(
     r"(?<![\u0370-\u03ff])[αβγδεζηθικλμνξοπρςστυφχψωΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ](?![\u0370-\u03ff])"
 )
 
+_TYPE: Final = r"[&*]*[^\W\d]\w*(?:(?:::|\.)\w+)*(?:\[\])?[*&?]*"
 _GENERIC: Final = re.compile(
-    r"(?:(?<=\w\w)|(?<=[A-Z]))<([&*]?[A-Za-z_]\w*(?:\s*,\s*[&*]?\w+)*)>(?!\w)", re.A
+    rf"(?:(?<=\w\w)|(?<=[A-Z]))<({_TYPE}(?:\s*,\s*(?:{_TYPE}|\d+))*)>(?![A-Za-z0-9_])"
 )
-_OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w ,&*]+)>", re.A)
+_OUTER_GENERIC: Final = re.compile(r"(?<=\w)<([\w: ,&*]+)>")
 _POWER: Final = re.compile(r"\^\(?([-+]?)(\d+|[A-Za-z])\)?")
 _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), said)
@@ -75,7 +77,8 @@ _ENGLISH: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(?:<=|[≤⩽])\s*", " less than or equal to "),
         (r"(?:>=|[≥⩾])\s*", " greater than or equal to "),
         (r"(?<=[\w)\]\s])\s*(?:!==?|≠)\s*(?=[\w(\"'-])", " is not equal to "),
-        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$.-])", " equals "),
+        (r"(?<=[\w)\]\"'])\s*={1,3}\s*(?=[\w(\"'$.\[{-])", " equals "),
+        (r"(?<=\d%)\s?-\s?(?=\d)", " to "),
         (r"(?<=\w)\s*<\s*(?=[\w.$-])", " less than "),
         (r"(?<=\s)<\s?(?=\d)", "less than "),
         (r"^<\s?(?=\d)", "less than "),
@@ -169,7 +172,7 @@ _CHINESE: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"©\s?", "版权"),
         (r"(?<=[^\W\d_])\s*=\s*(?=\w)", "等于"),
         (r"(?<=[\w)])\s*\+\s*(?=[A-Za-z\u3400-\u9fff])", "加"),
-        (r"(?<=\d)\+(?=\s|$|[，。、])", "加"),
+        (r"(?<=[\d万千百亿])\+(?=\s|$|[，。、])", "加"),
     )
 )
 _CJK_GAP: Final = re.compile(r"(?<=[\u3400-\u9fff])(?:\s*/\s*)(?=[\u3400-\u9fff])")
@@ -202,6 +205,7 @@ def without_faces(text: str) -> str:
     """Return a text without faces made of marks; names of emoji and of speakers become words."""
     text = _SHRUG.sub(" ", text)
     text = _SPEAKER.sub(r"\1\2, ", _MENTION.sub(r" at \1 ", text))
+    text = _CHINESE_HEART.sub("爱", text)
     text = _HEART.sub(lambda m: m[0] if _VARIABLE.search(text[: m.start()]) else "love", text)
     text = _FACE.sub(" ", text)
     return _SHORTCODE.sub(lambda m: f" {m[1].replace('_', ' ').replace('-', ' ')} ", text)
@@ -230,10 +234,15 @@ def read_symbols(text: str) -> str:
 
 def _without_generics(text: str) -> str:
     """Return a text with types of types, "Map<K, List<V>>", as the words in them."""
-    text, found = _GENERIC.subn(r" \1 ", text)
+    text, found = _GENERIC.subn(_type_of, text)
     while found:
         text, found = _OUTER_GENERIC.subn(r" \1 ", text)
     return text
+
+
+def _type_of(found: re.Match[str]) -> str:
+    inside = re.sub(r",(?=\S)", ", ", re.sub(r"[&*?]|\[\]", "", found[1]))
+    return inside if _CJK.search(found[0]) else f" {inside} "
 
 
 def read_chinese_symbols(text: str) -> str:

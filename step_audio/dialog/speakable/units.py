@@ -15,6 +15,21 @@ mg/dL = milligram[s] per deciliter
 mg/L = milligram[s] per liter
 g/L = gram[s] per liter
 mg/kg = milligram[s] per kilogram
+mg/mL = milligram[s] per milliliter
+μg/mL = microgram[s] per milliliter
+ng/mL = nanogram[s] per milliliter
+pg/mL = picogram[s] per milliliter
+μg/L = microgram[s] per liter
+μmol/L = micromole[s] per liter
+nmol/L = nanomole[s] per liter
+L/min = liter[s] per minute
+mL/min = milliliter[s] per minute
+ml/min = milliliter[s] per minute
+mL/h = milliliter[s] per hour
+kg/m^2 = kilogram[s] per square meter
+g/cm^3 = gram[s] per cubic centimeter
+fl oz = fluid ounce[s]
+atm = atmosphere[s]
 g/mol = gram[s] per mole
 kg/m^3 = kilogram[s] per cubic meter
 m/s^2 = meter[s] per second squared
@@ -158,6 +173,8 @@ _UNIT: Final = re.compile(
     + "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
     + r")(?![\w^°]|[-'’]\w|/[A-Za-z])(?:(?<=[a-z])\.(?=[,;:)]|\s+[a-z\d]))?"
 )
+_FEET: Final = re.compile(r"(?<=\d)\s?(?:ft|feet|foot)\.?\s(\d+(?:\.\d+)?)\s?in\b")
+_INCHES: Final = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)in\b(?![-'’.]\w)")
 _FRACTION: Final = re.compile(r"(?:^|\D\s|[^\d\s])\d{1,2}/$")
 _INFLECTED: Final = re.compile(r"\[(?:(\w+)\|)?(\w+)\]")
 _SHORT_UNITS: Final = frozenset(["W", "V", "L", "l", "g", "m", "h", "pt", "mi", "ha", "cal"])
@@ -165,7 +182,13 @@ _SHORT_UNITS: Final = frozenset(["W", "V", "L", "l", "g", "m", "h", "pt", "mi", 
 
 def read_units(text: str) -> str:
     """Return a text with the units behind its numbers in words."""
-    return _UNIT.sub(_unit, text)
+    text = _FEET.sub(r" ft \1in", text)
+    return _UNIT.sub(_unit, _INCHES.sub(_inches, text))
+
+
+def _inches(found: re.Match[str]) -> str:
+    # Only right behind the figure: "5 in total" is a word.
+    return f"{found[1]} inch{'' if found[1] == '1' or is_adjective(found) else 'es'}"
 
 
 def _unit(found: re.Match[str]) -> str:

@@ -16,7 +16,6 @@ from typing import Final
 from step_audio.core.cancellation import asked_to_stop
 from step_audio.core.errors import ToolError, ToolLate
 from step_audio.core.ports import Clock, Recorder, ToolBox
-from step_audio.core.profile import LanguageCode
 from step_audio.core.toolformat import is_object
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.conversation import Called, Conversation, Returned, call_item_id
@@ -36,15 +35,15 @@ class BackgroundCallSettings:
     Attributes:
         bridge: what is said when a call takes longer than `bridge_after_s`; "" for nothing.
         wait_s: so long an answer waits for its calls; None: until they end.
-        bridges: the same as `bridge` in more languages.
+        bridges: the same as `bridge` in more languages, by their ISO 639-1 codes.
     """
 
     bridge: str = "One moment."
     bridge_after_s: float = 1.0
     wait_s: float | None = 4.0
-    bridges: Mapping[LanguageCode, str] = field(default_factory=dict)
+    bridges: Mapping[str, str] = field(default_factory=dict)
 
-    def bridge_in(self, language: LanguageCode | None) -> str:
+    def bridge_in(self, language: str | None) -> str:
         """Return what is said meanwhile in a language; None: it is not known."""
         return self.bridge if language is None else self.bridges.get(language, self.bridge)
 

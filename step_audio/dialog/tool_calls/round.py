@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from step_audio.core.toolformat import is_object
 from step_audio.core.types import TextDelta, ToolCall, ToolResult
@@ -69,7 +70,7 @@ class ToolRound:
 def apart(words: TextDelta, answer: Answer) -> TextDelta:
     """Return the first words after a call apart from those in front of it."""
     glued = "!" <= answer.text[-1:] <= "~" and not words.text[:1].isspace()
-    return TextDelta(f" {words.text}") if glued else words
+    return replace(words, text=f" {words.text}") if glued else words
 
 
 def behind(answer: Answer, tail: str | None, conversation: Conversation) -> str | None:

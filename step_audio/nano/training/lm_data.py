@@ -3,7 +3,8 @@
 Shard i holds questions and word salad by many speakers ("hearing") and, by the answer voice, the
 answers to those questions ("speaking"). Training may start on the first shards while more are made.
 With --speech the questions are those of a corpus that `nano.training.hearing --heard` encodes
-while it learns; only their answers are made here.
+while it learns; only their answers are made here. --open adds shards of English of every kind
+("reading"), which the answer voice reads.
 
 Run: python -m step_audio.nano.training.lm_data --tokenizers build/nano/tokenizers/export \
          --out build/nano/lm-data --part 0/2        (once a part, side by side or in turn)
@@ -12,6 +13,7 @@ Run: python -m step_audio.nano.training.lm_data --tokenizers build/nano/tokenize
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import shutil
@@ -32,15 +34,22 @@ from step_audio.data.speakers import Speaker, draw_training_speaker, speaker
 from step_audio.data.spoken import SpokenItem, read_spoken, to_codes, write_spoken
 from step_audio.data.synthesis import Job, synthesize_many
 from step_audio.dialog.prompting.prompt import PromptBuilder
+from step_audio.dialog.speakable.pronunciation import (
+    FILE,
+    read_pronunciations,
+    write_pronunciations,
+)
 from step_audio.engine.text import BpeTextTokenizer
 from step_audio.nano.corpus.corpus import read_questions
 from step_audio.nano.corpus.non_questions import FOREIGN_SHARE, foreign_job, no_speech, unasked
+from step_audio.nano.corpus.open_english import open_texts, read_cmudict
 from step_audio.nano.domain import (
     QaSample,
     generate,
     salad,
     vocabulary,
 )
+from step_audio.nano.domain.letter_rules import learn_rules
 from step_audio.nano.training.heard import PATTERN, read_heard
 from step_audio.nano.training.lm_samples import SampleComposer
 from step_audio.nano.training.text_tokenizer import train_bpe
@@ -56,6 +65,8 @@ SPOKEN_SALAD = 60
 NONSENSE_SHARE = 0.06
 """Sound without a question, on top of what the domain draws of it: it must not be answered."""
 SHARD = 500
+RULE_WORDS = 40_000
+"""Words of the dictionary that letter rules are learned from; all take minutes for little more."""
 
 
 def nano_vocab() -> Vocab:
@@ -192,10 +203,39 @@ def _sixteen(made: tuple[Pcm, int]) -> Pcm:
     return samples / np.float32(max(1e-3, float(np.abs(samples).max()))) * np.float32(0.9)
 
 
+def prepare_words(out: Path, cmudict: Path) -> None:
+    """Write how any English word is said, once; see `speakable.pronunciation`."""
+    if (out / FILE).exists():
+        return
+    entries = read_cmudict(cmudict)
+    learned = random.Random(7).sample(sorted(entries), min(RULE_WORDS, len(entries)))
+    rules = learn_rules({word: entries[word] for word in learned})
+    write_pronunciations(out / FILE, vocabulary(), entries, rules)
+
+
+def reading_shards(
+    texts: Iterable[str], tokenizer: DualCodebookTokenizer, count: int, size: int, out: Path
+) -> None:
+    """Write `count` shards of texts in the answer voice."""
+    voice, drawn = speaker(ANSWER_SPEAKER), iter(texts)
+    for index in tqdm(range(count), desc="open English"):
+        path = out / f"reading-{index:04d}.safetensors"
+        planned = list(itertools.islice(drawn, size))
+        if path.exists():
+            continue
+        sounds = synthesize_many([Job(text, voice) for text in planned], workers=1)
+        items = [
+            SpokenItem(text, voice.name, to_codes(tokenizer.encode_whole(_sixteen(sound))))
+            for text, sound in zip(planned, sounds, strict=True)
+        ]
+        write_spoken(path, items)
+
+
 def load_composer(data: Path, vocab: Vocab, rng: random.Random) -> SampleComposer:
     """Return a sample composer over everything prepared in `data` so far."""
     builder = PromptBuilder(BpeTextTokenizer(data / "tokenizer.json"), vocab)
-    composer = SampleComposer(builder, rng)
+    words = read_pronunciations(data / FILE) if (data / FILE).exists() else None
+    composer = SampleComposer(builder, rng, pronunciations=words)
     extend_composer(composer, data)
     return composer
 
@@ -220,6 +260,11 @@ def extend_composer(composer: SampleComposer, data: Path) -> int:
             composer.shards.add(path.name)
             composer.add_answers(read_spoken(path))
             added += 1
+    for path in sorted(data.glob("reading-*.safetensors")):
+        if path.name not in composer.shards:
+            composer.shards.add(path.name)
+            composer.reading += read_spoken(path)
+            added += 1
     return added
 
 
@@ -234,6 +279,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--natural", type=float, default=0.0, help="share of Kokoro's voices")
     parser.add_argument("--speech", help="corpus whose questions to answer; none are encoded here")
     parser.add_argument("--from", dest="weights", help="packed weights whose LM will be trained on")
+    parser.add_argument("--open", type=int, default=0, help="shards of open English to read")
+    parser.add_argument(
+        "--cmudict", default="build/voices/cmudict.dict", help="CMUdict, from `make nano-voices`"
+    )
     parser.add_argument("--part", default="0/1", help="which of how many equal parts, e.g. 1/2")
     args = parser.parse_args(argv)
     out = Path(args.out)
@@ -241,6 +290,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     prepare_text(out, Path(args.tokenizers), args.weights and Path(args.weights))
     tokenizer = load_tokenizer(Path(args.tokenizers))
+    if args.open:
+        prepare_words(out, Path(args.cmudict))
+        texts = open_texts(read_cmudict(Path(args.cmudict)), seed=11)
+        reading_shards(texts, tokenizer, args.open, args.shard, out)
     part, parts = (int(number) for number in args.part.split("/"))
     for index in tqdm(range(part, args.shards, parts), desc=f"LM data {args.part}"):
         if args.speech:

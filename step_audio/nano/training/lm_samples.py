@@ -25,6 +25,7 @@ from step_audio.dialog.prompting.prompt import (
     Turn,
 )
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.speakable.pronunciation import Pronunciations
 from step_audio.nano.domain import QaSample, generate, generate_intent, greetings
 
 SOUNDING = 0.4
@@ -44,6 +45,14 @@ INTERRUPTED = 0.15
 GREETED = 0.06
 """Share of questions that come after a greeting which nobody asked for, and of typed ones that are
 that greeting: many clients let the model speak first."""
+
+
+OPEN_READ = 0.75
+"""Share of texts to read that are open English, where there is any."""
+
+BY_SOUNDS, WORD_BY_SOUNDS = 0.5, 0.3
+"""Share of texts to read in which known words are written by their sounds too, and of those words
+in such a text: both ways of writing a word mean the same."""
 
 
 COPYING = ("repeat", "weather", "time", "count")
@@ -78,12 +87,21 @@ class SampleComposer:
         builder: turns to ids, as serving does it.
         rng: every choice comes from here.
         weights: the mix of tasks.
+        pronunciations: how unknown words are written; None: texts are read as they are.
+
+    Attributes:
+        reading: open English in the answer voice, to read.
     """
 
     def __init__(
-        self, builder: PromptBuilder, rng: random.Random, weights: TaskWeights | None = None
+        self,
+        builder: PromptBuilder,
+        rng: random.Random,
+        weights: TaskWeights | None = None,
+        pronunciations: Pronunciations | None = None,
     ) -> None:
-        self.builder, self.random = builder, rng
+        self.builder, self.random, self.pronunciations = builder, rng, pronunciations
+        self.reading: list[SpokenItem] = []
         self.shards: set[str] = set()
         self.hearing: list[SpokenItem] = []
         self.questions: list[tuple[SpokenItem, QaSample]] = []
@@ -133,13 +151,22 @@ class SampleComposer:
 
     def read(self) -> LmSample:
         """Text to audio in the answer voice, as `SpeechSynthesizer` asks for it."""
-        item = self.random.choice(self.speaking)
+        open_text = self.reading and self.random.random() < OPEN_READ
+        item = self.random.choice(self.reading if open_text else self.speaking)
         turns = (
             _system("read"),
-            Turn("human", (Text(item.text),)),
+            Turn("human", (Text(self._spelled(item.text)),)),
             Turn("assistant", (Audio(item.groups),)),
         )
         return LmSample(*self.builder.training_sequence(turns), "read")
+
+    def _spelled(self, text: str) -> str:
+        if self.pronunciations is None:
+            return text
+        if self.random.random() >= BY_SOUNDS:
+            return self.pronunciations.spelled(text)
+        keep = {w for w in self.pronunciations.known if self.random.random() >= WORD_BY_SOUNDS}
+        return self.pronunciations.spelled(text, keep=keep)
 
     def spoken(self) -> LmSample:
         """A spoken question to its transcript, then a call or an answer."""

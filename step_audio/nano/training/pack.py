@@ -25,11 +25,13 @@ from safetensors.torch import load_file, save_file
 from step_audio.core.vocab import Vocab
 from step_audio.core.weights import Facts, record, write_facts
 from step_audio.data.speakers import ANSWER_SPEAKERS
+from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
 from step_audio.dialog.speakable.reading_domain import Pair, pairs_of_words
 from step_audio.engine.step1 import Step1Config
 from step_audio.engine.weights import save_step1
 from step_audio.nano.domain import generate
 from step_audio.nano.training.flow_shards import read_embeddings
+from step_audio.nano.training.question_domain import write_questions
 
 CONTEXT = 1536
 SMALL = 1024
@@ -88,13 +90,16 @@ def pack_tokenizer(trained: Path, out: Path) -> None:
 
 
 def pack_lm(trained: Path, out: Path) -> None:
-    """Write `lm/`: int8 weights, their config, the text tokenizer, what it can read aloud."""
+    """Write `lm/`: int8 weights, their config, the text tokenizer, what it can read and answer."""
     source, target = trained / "lm" / "export", out / "lm"
     config = Step1Config.from_mapping(json.loads((source / "config.json").read_text()))
     save_step1(target, config, load_file(str(source / "model.safetensors")), int8=True)
     shutil.copyfile(trained / "lm-data" / "tokenizer.json", target / "tokenizer.json")
+    if (trained / "lm-data" / PRONUNCIATIONS).exists():
+        shutil.copyfile(trained / "lm-data" / PRONUNCIATIONS, target / PRONUNCIATIONS)
     pairs = sorted(answer_pairs())
     (target / "word_pairs.txt").write_text("".join(f"{a} {b}\n" for a, b in pairs), "utf-8")
+    write_questions(out)
 
 
 def answer_pairs(answers: int = 20_000, seed: int = 1) -> set[Pair]:

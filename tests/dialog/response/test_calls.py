@@ -9,15 +9,18 @@ import pytest
 
 from step_audio.core import toolformat
 from step_audio.core.ports import ToolSpec
-from step_audio.core.profile import LanguageCode
 from step_audio.core.types import AudioChunk, ToolCall, ToolResult, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import (
     Answer,
     Called,
     Conversation,
+    MultiPartMessage,
     Returned,
+    SpokenPart,
     UserAudio,
+    WrittenPart,
+    language_of,
 )
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.response.pipeline import AnswerEvent
@@ -126,16 +129,20 @@ async def test_a_long_call_is_bridged_aloud_and_the_model_does_not_see_the_bridg
 @pytest.mark.parametrize(
     ("heard", "bridge"),
     [
-        ("几点了", "请稍等。"),
-        ("いま何時", "少々お待ちください。"),
-        ("what time is it", "One moment."),
+        (Transcript("几点了"), "请稍等。"),
+        (Transcript("いま何時"), "少々お待ちください。"),
+        (Transcript("what time is it"), "One moment."),
+        (Transcript("wie spät ist es", "de"), "Moment."),  # as the recognizer heard it
+        (Transcript("東京", "ja"), "少々お待ちください。"),  # no kana tells that
     ],
 )
-async def test_the_bridge_is_in_the_language_of_the_conversation(heard: str, bridge: str) -> None:
-    bridges: dict[LanguageCode, str] = {"zh": "请稍等。", "ja": "少々お待ちください。"}
+async def test_the_bridge_is_in_the_language_of_the_conversation(
+    heard: Transcript, bridge: str
+) -> None:
+    bridges = {"zh": "请稍等。", "ja": "少々お待ちください。", "de": "Moment."}
     settings = BackgroundCallSettings("One moment.", 0.0, None, bridges)
     bench = Bench(ONE_CALL, BRIDGE, ANSWER, settings=settings)
-    bench.talk.transcribe("q", Transcript(heard))
+    bench.talk.transcribe("q", heard)
     events: list[AnswerEvent] = []
     async with aclosing(bench.answer()) as answer:
         async for event in answer:
@@ -146,6 +153,16 @@ async def test_the_bridge_is_in_the_language_of_the_conversation(heard: str, bri
     assert (
         bytes(i - 300 for i in bench.engine.requests[1].prompt if i >= 300).decode().count(bridge)
     )
+
+
+def test_the_language_of_an_answer_in_latin_letters_is_that_of_the_question() -> None:
+    question = UserAudio("q", (), "wie spät ist es", "de")
+    assert language_of([question, Answer("a", "Moment")]) == "de"
+    assert language_of([Answer("a", "Moment")]) == "en"
+    assert language_of([question, Answer("a", "几点了")]) == "zh"
+    parts = (WrittenPart("Listen:"), SpokenPart((), "quelle heure", language="fr"))
+    assert language_of([MultiPartMessage("m", "human", parts)]) == "fr"
+    assert language_of([]) is None
 
 
 async def test_a_call_that_takes_too_long_is_told_later_at_the_end() -> None:

@@ -10,6 +10,7 @@ from step_audio.core.errors import InputError
 from step_audio.core.types import BATCH, LIVE, AudioChunk, TextDelta, ToolCall
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Answer, Conversation, Typed
+from step_audio.dialog.prompting.messages import messages
 from step_audio.dialog.settings import DialogSettings
 from tests.fakes import VOCAB, ScriptedEngine, group, services, text_ids
 
@@ -99,3 +100,52 @@ async def test_a_deployment_that_only_reads_says_so() -> None:
         async for _ in only.answer(asked()):
             pass
     assert [chunk async for chunk in only.say("Hello.")]
+
+
+TAGGED = "（快速）(happy) It is noon. (sad) Go to lunch."
+
+
+@pytest.mark.parametrize("aloud", [True, False])
+async def test_the_tags_that_the_writer_wrote_stay_in_its_history_alone(*, aloud: bool) -> None:
+    writer, reader = ScriptedEngine([text_ids(TAGGED)]), reader_of(2, 3)
+    helper, conversation = assistant(writer, reader), asked()
+    events = [e async for e in helper.answer(conversation, answer_id="a", aloud=aloud)]
+    answer = conversation.get("a")
+    assert isinstance(answer, Answer)
+    shown = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert shown == answer.text == "It is noon. Go to lunch."
+    assert answer.as_written == TAGGED
+    assert messages(conversation, "")[-1].text == TAGGED
+    assert not any(holds(request.prompt, "(sad)") for request in reader.requests)
+    conversation.add(Typed("q2", "human", "and then"))
+    async for _ in helper.answer(conversation):
+        pass
+    assert holds(writer.requests[-1].prompt, TAGGED)
+
+
+async def test_tags_of_what_nobody_heard_leave_the_history_with_it() -> None:
+    writer, reader = ScriptedEngine([text_ids(TAGGED)]), reader_of(2, 3)
+    conversation = asked()
+    async for _ in assistant(writer, reader).answer(conversation, answer_id="a"):
+        pass
+    answer = conversation.get("a")
+    assert isinstance(answer, Answer)
+    answer.truncate(240)
+    assert answer.as_written == "（快速）(happy) It is noon."
+    assert answer.go_on("b").as_written.strip() == "(sad) Go to lunch."
+
+
+async def test_tags_behind_a_tool_call_stay_too() -> None:
+    call = [*text_ids("(slow)Let me see"), VOCAB.call or 0, *text_ids("get_time {}")]
+    writer = ScriptedEngine([call, text_ids("(happy)It is noon.")])
+    conversation = asked()
+    async for _ in assistant(writer, reader_of(1)).answer(conversation, answer_id="a"):
+        pass
+    answer = conversation.get("a")
+    assert isinstance(answer, Answer)
+    assert answer.as_written == "(slow)Let me see (happy)It is noon."
+
+
+def holds(prompt: tuple[int, ...], text: str) -> bool:
+    wanted = tuple(text_ids(text))
+    return any(prompt[at : at + len(wanted)] == wanted for at in range(len(prompt)))

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step_audio.core.ports import ChunkSizes
-from step_audio.dialog.response.start_delay import GROUP_S, MOST_S, Pace, start_delay_s
+from step_audio.dialog.response.start_delay import GROUP_S, MOST_S, WritingPace, start_delay_s
 
 NANO = ChunkSizes((2, 3, 5, 8, 12, 16), 1)
 
 
-def pace(group_s: float, groups: int = 3) -> Pace:
-    known = Pace()
+def pace(group_s: float, groups: int = 3) -> WritingPace:
+    known = WritingPace()
     known.wrote(10.0, group=False)
     for number in range(groups):
         known.wrote(10.0 + group_s * (number + 1), group=True)
@@ -51,7 +51,7 @@ def test_a_machine_that_is_too_slow_does_not_wait_for_ever() -> None:
 
 def test_a_vocoder_that_speaks_every_group_needs_no_delay() -> None:
     assert start_delay_s(ChunkSizes(), pace(0.05, groups=1), 0.02) == 0.0
-    assert start_delay_s(ChunkSizes(), Pace(), 0.0) == 0.0
+    assert start_delay_s(ChunkSizes(), WritingPace(), 0.0) == 0.0
 
 
 @given(st.floats(0.005, 0.1), st.floats(0.005, 0.09))

@@ -8,6 +8,7 @@ from step_audio.dialog.speakable.style_tags import (
     PLAIN,
     Style,
     StyleFinder,
+    StyleTag,
     last_tag,
     style_asked,
     style_named,
@@ -65,14 +66,16 @@ def test_tags_that_stand_together_hold_together_in_the_order_that_the_model_know
 def test_tags_in_streaming_text_are_found_however_it_is_cut(cuts: list[int]) -> None:
     text = "（快速）你好(my brother)。 (sad)(very slow) Oh (no"
     at = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    finder, out = StyleFinder(), list[str | Style]()
+    finder, out = StyleFinder(), list[str | StyleTag]()
     for a, b in pairwise(at):
         out += finder.push(text[a:b])
     out += finder.flush()
-    said = "".join(item if isinstance(item, str) else "|" for item in out)
-    assert said == "|你好(my brother)。 ||Oh (no"
-    styles = [item.tags for item in out if isinstance(item, Style)]
-    assert styles == [("快速1",), ("悲伤1",), ("悲伤1", "慢速2")]
+    said = "".join(item if isinstance(item, str) else f"|{item.written}|" for item in out)
+    assert said.replace("|", "") == text
+    tags = [item for item in out if isinstance(item, StyleTag) and item.written.strip()]
+    assert [item.style.tags for item in tags] == [("快速1",), ("悲伤1",), ("悲伤1", "慢速2")]
+    shown = "".join(item if isinstance(item, str) else "" for item in out)
+    assert shown == "你好(my brother)。 Oh (no"
 
 
 def test_a_text_of_tags_alone_has_nothing_to_say() -> None:
@@ -122,8 +125,8 @@ def test_a_name_in_brackets_within_a_streamed_sentence_is_text() -> None:
     finder = StyleFinder()
     text = "The film (English) was long. (sad) Oh."
     out = [item for char in text for item in finder.push(char)] + finder.flush()
-    said = "".join(item if isinstance(item, str) else "|" for item in out)
-    assert said == "The film (English) was long. |Oh."
+    said = "".join(item if isinstance(item, str) else f"|{item.written}|" for item in out)
+    assert said == "The film (English) was long. |(sad)|| |Oh."
 
 
 def test_the_last_tag_is_what_holds_for_the_text_behind() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +13,14 @@ from starlette.testclient import TestClient
 
 from server.observability.metrics import Metrics
 from server.realtime.session.send_queue import SOUND
-from step_audio.core.chat import ChatMessage
+from step_audio.core.chat import ChatMessage, ChatModel
 from step_audio.core.errors import EngineLost
 from step_audio.core.types import Reasoning, TextDelta, ToolCall
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.endpoints.chat import ChatCompletions
+from step_audio.endpoints.connection import Endpoint
+from tests.any_chat.scripted import chat_server
+from tests.chat_server import saying
 from tests.fakes import (
     VOCAB,
     FixedClock,
@@ -25,6 +33,7 @@ from tests.server.conftest import Connect
 from tests.server.wire import Talk, kinds, talking
 from tokenizer.vad import EnergyTurnDetector
 
+ROOT = Path(__file__).parents[3]
 WORDS = [f"word{n}" for n in range(60)]
 SETTINGS = DialogSettings(
     responder="chat", takes_instructions=True, turns=TurnSettings(speculate=True)
@@ -33,7 +42,7 @@ DOOR = {"type": "function", "name": "open_door", "description": "", "parameters"
 KIND = "conversation.item.input_audio_transcription"
 
 
-def chatting(connect: Connect, chat: ScriptedChat, groups: int = 5, **parts: Any) -> TestClient:
+def chatting(connect: Connect, chat: ChatModel, groups: int = 5, **parts: Any) -> TestClient:
     reader = ScriptedEngine([VOCAB.ids([group(n) for n in range(groups)])])
     parts = {"dialog": SETTINGS, "recognizer": ScriptedRecognizer(WORDS)} | parts
     return connect(engine=reader, chat=chat, detector=EnergyTurnDetector(), **parts)
@@ -76,25 +85,27 @@ def test_the_history_stays_true_after_interruptions(connect: Connect) -> None:
     """Sixteen turns, three of them interrupted: what the chat server is sent is what was heard.
 
     Two answers are cut by the client, as the stock clients do it when speech starts, one by the
-    server, which is still receiving it.
+    server, which is still receiving it. The chat server is a real one, and docs/chat-servers.md
+    shows what it got.
     """
-    begins = [f"Answer {n} begins here. And" for n in range(20)]
-    chat = ScriptedChat([[TextDelta(text), TextDelta(" it ends.")] for text in begins])
-    clock = FixedClock()
-    ear = ScriptedRecognizer(["question"])
+    clock, ear = FixedClock(), ScriptedRecognizer(["question"])
     settings = DialogSettings(responder="chat", turns=TurnSettings(speculate=False))
-    client = chatting(connect, chat, groups=10, clock=clock, recognizer=ear, dialog=settings)
-    with talking(client) as talk:
+    with chat_server(first_s=0.0, piece_s=0.0) as server, ExitStack() as stack:
+        count = itertools.count()
+        server.replies = [lambda _: saying(f"Answer {next(count)} begins here. And it ends.")]
+        chat = ChatCompletions(Endpoint(server.url), "m")
+        parts = {"clock": clock, "recognizer": ear, "dialog": settings}
+        talk = stack.enter_context(talking(chatting(connect, chat, groups=10, **parts)))
         configured(talk)
         for turn in range(16):
-            chat.hold = 1 if turn == 12 else None
+            server.piece_s = 0.3 if turn == 12 else 0.0  # a word at a time
             ask(talk, 1.0)
             if turn == 12:
                 talk.until(SOUND)
                 clock.now += 0.6
                 talk.hear(0.5, 0.3)
                 assert talk.until("response.done")[-1]["response"]["status"] == "cancelled"
-                chat.hold = None
+                server.piece_s = 0.0
                 talk.hear(0.7)  # what was said into it is a question of its own
             done = talk.until("response.done")[-1]["response"]
             assert done["status"] == "completed"
@@ -106,17 +117,17 @@ def test_the_history_stays_true_after_interruptions(connect: Connect) -> None:
                 talk.hear(0.7)
                 talk.until("response.done")
             clock.now += 5
-    sent = chat.requests[-1].messages
-    said = [f"{message.role}: {message.text}" for message in sent]
-    assert [m.role for m in sent[1:]] == ["user", "assistant"] * 18 + ["user"]
-    whole = [text for text in said if text.endswith("begins here. And it ends.")]
-    cut = [text for text in said if text.startswith("assistant") and text not in whole]
-    assert len(whole) == 15
-    assert cut == [
-        "assistant: Answer 2 begins here. And",
-        "assistant: Answer 8 begins here. And",
-        "assistant: Answer 14",
-    ], "\n".join(said)
+        sent = server.bodies[-1]["messages"]
+        assert server.aborted == 1
+    assert [m["role"] for m in sent] == ["system", *["user", "assistant"] * 18, "user"]
+    said = [message["content"] for message in sent if message["role"] == "assistant"]
+    cut = {n: text for n, text in enumerate(said) if not text.endswith("begins here. And it ends.")}
+    assert cut == {2: "Answer 2 begins here. And", 8: "Answer 8 begins here. And", 14: "Answer 14"}
+    assert all(text.startswith(f"Answer {n}") for n, text in enumerate(said))
+    shown = [json.dumps(message) for message in sent]
+    page = (ROOT / "docs" / "chat-servers.md").read_text(encoding="utf-8")
+    excerpt = [line.strip() for line in page.splitlines() if line.startswith('    {"role"')]
+    assert excerpt == [*shown[5:8], *shown[17:20], *shown[29:32]], "\n".join(shown)
 
 
 def test_an_early_answer_that_was_in_vain_is_counted(connect: Connect) -> None:
@@ -243,3 +254,93 @@ def test_a_clients_temperature_and_limit_reach_the_model(
         talk.until("response.done")
     sampling = chat.requests[0].sampling
     assert (sampling.temperature, sampling.max_tokens) == (temperature, 33)
+
+
+@pytest.mark.parametrize("detection", [True, False])
+def test_the_language_and_the_names_that_a_client_tells_reach_the_recognizer(
+    connect: Connect, detection: bool
+) -> None:
+    """Also where nothing is recognized while the person speaks: the answer asks for the words."""
+    chat, ear = ScriptedChat([[TextDelta("Noon.")]]), ScriptedRecognizer(WORDS, language="de")
+    turns = TurnSettings(speculate=False)
+    settings = DialogSettings(responder="chat", turns=turns, live_words=False)
+    with talking(chatting(connect, chat, dialog=settings, recognizer=ear)) as talk:
+        told = {"model": "any", "language": "de-AT", "prompt": "Kovács"}
+        heard: dict[str, Any] = {"transcription": told}
+        heard |= {} if detection else {"turn_detection": None}
+        talk.send("session.update", session={"type": "realtime", "audio": {"input": heard}})
+        talk.until("session.updated")
+        ask(talk)
+        if not detection:
+            talk.send("input_audio_buffer.commit")
+            talk.send("response.create")
+        events = talk.until("response.done")
+    assert {(hints.language, hints.context) for _, hints, _ in ear.asked} == {("de", "Kovács")}
+    completed = next(e for e in events if e["type"] == f"{KIND}.completed")
+    assert completed["language"] == "de"
+
+
+def test_what_a_chat_server_refuses_is_told_with_the_answer(connect: Connect) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]], refused=("seed", "temperature", "tools"))
+    with talking(chatting(connect, chat)) as talk:
+        configured(talk, tools=[DOOR], temperature=0.3)
+        ask(talk)
+        done = talk.until("response.done")[-1]
+        assert [(one["code"], one["param"]) for one in done["warnings"]] == [
+            ("refused_by_chat_server", "response.tools"),
+            ("refused_by_chat_server", "response.temperature"),
+        ]
+        chat.refused = ()
+        ask(talk)
+        assert "warnings" not in talk.until("response.done")[-1]
+
+
+FIELDS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "type": ({}, None),
+    "instructions": ({"instructions": "Be brief."}, None),
+    "output_modalities": ({"output_modalities": ["text"]}, None),
+    "tools": ({"tools": [DOOR]}, None),
+    "tool_choice": ({"tools": [DOOR], "tool_choice": "none"}, None),
+    "temperature": ({"temperature": 0.2}, None),
+    "max_output_tokens": ({"max_output_tokens": 9}, None),
+    "audio.output.voice": ({"audio": {"output": {"voice": "slt"}}}, None),
+    "audio.output.speed": ({"audio": {"output": {"speed": 1.5}}}, None),
+    "audio.input.noise_reduction": (
+        {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}},
+        "session.audio.input.noise_reduction",
+    ),
+    "include": ({"include": ["item.input_audio_transcription.logprobs"]}, "session.include.0"),
+    "prompt": ({"prompt": {"id": "pmpt_1"}}, "session.prompt"),
+    "tracing": ({"tracing": "auto"}, "session.tracing"),
+    "truncation": ({"truncation": "disabled"}, "session.truncation"),
+    "reasoning": ({"reasoning": {"effort": "low"}}, "session.reasoning"),
+    "parallel_tool_calls": ({"parallel_tool_calls": False}, "session.parallel_tool_calls"),
+}
+"""Fields of a session, as OpenAI's clients know them; where one changes nothing, the place told."""
+
+
+@pytest.mark.parametrize(("changes", "idle"), FIELDS.values(), ids=FIELDS)
+def test_every_field_of_a_session_is_served_or_said_not_to_be(
+    connect: Connect, changes: dict[str, Any], idle: str | None
+) -> None:
+    chat = ScriptedChat([[TextDelta("Noon.")]])
+    with talking(chatting(connect, chat)) as talk:
+        talk.send("session.update", session={"type": "realtime", **changes})
+        updated = talk.until("session.updated")[-1]
+        assert [one["param"] for one in updated.get("warnings", [])] == ([idle] if idle else [])
+        if idle is not None:
+            return
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "?"}]}
+        talk.send("conversation.item.create", item=item)
+        talk.send("response.create")
+        events = talk.until("response.done")
+    request, told = chat.requests[0], kinds(events)
+    assert (SOUND in told) is (changes.get("output_modalities") != ["text"])
+    assert (request.messages[0].text == "Be brief.") is ("instructions" in changes)
+    offered = "tools" in changes and "tool_choice" not in changes
+    assert ("open_door" in [tool.name for tool in request.tools]) is offered
+    assert request.sampling.temperature == changes.get("temperature", SETTINGS.sampling.temperature)
+    limit = changes.get("max_output_tokens", SETTINGS.sampling.max_tokens)
+    assert request.sampling.max_tokens == limit
+    output = changes.get("audio", {}).get("output", {})
+    assert updated["session"]["audio"]["output"].items() >= output.items()

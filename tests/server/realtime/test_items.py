@@ -117,6 +117,41 @@ def test_a_message_that_says_nothing_is_no_error(connect: Connect, role: str, co
         assert talk.until("response.done")[-1]["response"]["status"] == "completed"
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            {"type": "message", "role": "developer", "content": "Be brief."},
+            {"role": "system", "content": [{"type": "input_text", "text": "Be brief."}]},
+        ),
+        (
+            {"type": "message", "role": "assistant", "content": ["It is", None, "noon."]},
+            {
+                "content": [
+                    {"type": "output_text", "text": "It is"},
+                    {"type": "output_text", "text": "noon."},
+                ]
+            },
+        ),
+        (
+            {"type": "function_call", "call_id": "d", "name": "go", "arguments": {"to": "é"}},
+            {"arguments": '{"to": "é"}'},
+        ),
+        ({"type": "function_call_output", "call_id": "c", "output": [1]}, {"output": "[1]"}),
+    ],
+)
+def test_items_as_other_interfaces_have_them_are_taken(
+    connect: Connect, given: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    with talking(connect()) as talk:
+        call = {"type": "function_call", "call_id": "c", "name": "go"}
+        talk.send("conversation.item.create", item=call)
+        talk.until("conversation.item.done")
+        talk.send("conversation.item.create", item=given)
+        item = talk.until("conversation.item.done")[-1]["item"]
+        assert {key: item[key] for key in shown} == shown
+
+
 def test_calls_and_results_without_a_word_are_no_error(connect: Connect) -> None:
     with talking(connect()) as talk:
         call = {"type": "function_call", "call_id": "c", "name": "go", "arguments": None}

@@ -141,6 +141,50 @@ MIXED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+MEANT: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"turn_detection": {"silence_duration_ms": 500.0, "threshold": "0.6"}},
+        {
+            "audio.input.turn_detection.silence_duration_ms": 500,
+            "audio.input.turn_detection.threshold": 0.6,
+        },
+    ),
+    (
+        {"turn_detection": {"type": "SERVER_VAD", "create_response": "false"}},
+        {"audio.input.turn_detection.create_response": False},
+    ),
+    ({"speed": "1.5", "volume": 1}, {"audio.output.speed": 1.5}),
+    ({"max_output_tokens": 100.0}, {"max_output_tokens": 100}),
+    ({"max_response_output_tokens": "100"}, {"max_output_tokens": 100}),
+    ({"max_output_tokens": "INF"}, {"max_output_tokens": "inf"}),
+    ({"temperature": "0.8"}, {"temperature": 0.8}),
+    ({"input_audio_format": "PCM16"}, {"audio.input.format.type": "audio/pcm"}),
+    ({"input_audio_format": "g711-ulaw"}, {"audio.input.format.type": "audio/pcmu"}),
+    (
+        {"audio": {"input": {"format": {"type": "audio/PCMU", "rate": 8000.0}}}},
+        {"audio.input.format.type": "audio/pcmu"},
+    ),
+    ({"audio": {"output": {"format": "pcma"}}}, {"audio.output.format.type": "audio/pcma"}),
+    ({"output_audio_format": "mulaw"}, {"audio.output.format.type": "audio/pcmu"}),
+    ({"tool_choice": {"type": "none"}}, {"tool_choice": "none"}),
+    ({"tool_choice": {"type": "required"}}, {"tool_choice": "required"}),
+    ({"tool_choice": {"type": "any"}}, {"tool_choice": "required"}),
+    ({"tools": [None, {"type": "function", "name": "go"}]}, {"tools.0.name": "go"}),
+    ({"voice": "", "audio": {"output": {"voice": ""}}}, {"audio.output.speed": 1.0}),
+    ({"modalities": ["TEXT", None]}, {"output_modalities": ["text"]}),
+]
+
+
+@pytest.mark.parametrize(("settings", "shown"), MEANT)
+def test_what_can_only_mean_one_thing_is_taken_for_it(
+    connect: Connect, settings: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    with session(connect) as talk:
+        found = update(talk, **settings)
+    for place, value in shown.items():
+        assert at(found, place) == value
+
+
 def at(found: Any, place: str) -> Any:
     for part in place.split("."):
         found = found[int(part) if part.isdigit() else part]
@@ -227,6 +271,12 @@ def test_updates_merge_within_a_transcription_and_a_format(connect: Connect) -> 
         ({"tools": [{"type": "function"}]}, "session.tools.0.name"),
         ({"modalities": ["smell"]}, "session.modalities.0"),
         ({"max_response_output_tokens": 0}, "session.max_response_output_tokens"),
+        ({"tool_choice": {"type": "function", "name": None}}, "session.tool_choice.name"),
+        ({"tool_choice": "sometimes"}, "session.tool_choice"),
+        ({"voice": {"name": "slt"}}, "session.voice.id"),
+        ({"turn_detection": {"threshold": "high"}}, "session.turn_detection.threshold"),
+        ({"max_output_tokens": "many"}, "session.max_output_tokens"),
+        ({"input_audio_format": "pcm_16000"}, "session.input_audio_format"),
     ],
 )
 def test_a_wrong_value_is_named_and_nothing_of_its_update_is_applied(

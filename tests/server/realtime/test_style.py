@@ -124,6 +124,9 @@ def test_applied_is_what_reached_the_model_that_makes_the_sound_or_the_sound(
     words_count = in_words and (profile not in READ_ALOUD or name == "role")
     expected = [name] if told or on_sound != 1.0 or words_count or by_heart else []
     assert style.wire(reach)["applied"] == expected
+    assert set(expected) <= set(style.wire(reach)["available"])
+    if value in ("happy", "Sichuanese", "rap", "sing", "a pirate"):  # of which all models know tags
+        assert (name in style.wire(reach)["available"]) == bool(expected)
 
 
 async def test_a_style_reaches_the_engine_that_speaks_as_the_ids_of_its_tags() -> None:

@@ -28,6 +28,14 @@ TOP_KEYS: Final = {
     "max_response_output_tokens": "max_output_tokens",
 }
 FORMATS: Final = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+_NAMES: Final = {
+    **FORMATS,
+    **{name: name for name in FORMATS.values()},
+    **{"pcm": "audio/pcm", "pcmu": "audio/pcmu", "pcma": "audio/pcma"},
+    **{"ulaw": "audio/pcmu", "mulaw": "audio/pcmu", "alaw": "audio/pcma"},
+}
+"""What clients call an encoding."""
+_CHOICES: Final = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 _EVENTS: Final = {"session.update": "session", "response.create": "response"}
 
 
@@ -65,7 +73,7 @@ def nested(settings: Settings) -> Settings:
     if isinstance(tools := out.get("tools"), list):
         out["tools"] = [_flat_tool(tool) for tool in tools]
     if "tool_choice" in out:
-        out["tool_choice"] = _flat_tool(out["tool_choice"])
+        out["tool_choice"] = _choice(out["tool_choice"])
     return out
 
 
@@ -135,9 +143,9 @@ def _audio(audio: Settings) -> Settings:
             continue
         changed = dict(given)
         if isinstance(name := given.get("format"), str):
-            changed["format"] = {"type": FORMATS.get(name, name)}
+            changed["format"] = {"type": _encoding(name)}
         elif isinstance(name, dict) and isinstance(name.get("type"), str):
-            changed["format"] = {**name, "type": FORMATS.get(name["type"], name["type"])}
+            changed["format"] = {**name, "type": _encoding(name["type"])}
         detection = given.get("turn_detection")
         if isinstance(detection, dict) and detection.get("type") == "none":
             changed["turn_detection"] = None
@@ -147,9 +155,23 @@ def _audio(audio: Settings) -> Settings:
 
 def _modality(given: Any) -> Any:
     # ["text", "audio"] means speech with its transcript, which is what "audio" is in GA.
-    if isinstance(given, list) and "audio" in given:
-        return ["audio"] if set(map(str, given)) <= {"audio", "text"} else given
-    return given
+    if not isinstance(given, list):
+        return given
+    wanted = [each.lower() if isinstance(each, str) else each for each in given if each is not None]
+    if "audio" in wanted:
+        return ["audio"] if set(map(str, wanted)) <= {"audio", "text"} else given
+    return wanted
+
+
+def _encoding(name: str) -> str:
+    return _NAMES.get(name.strip().lower().replace("-", "_"), name)
+
+
+def _choice(given: Any) -> Any:
+    """Return a choice of a tool; those without a name may come as an object, `{"type": "none"}`."""
+    choice = _flat_tool(given)
+    named = choice.get("type") if isinstance(choice, dict) and "name" not in choice else choice
+    return _CHOICES.get(named, choice) if isinstance(named, str) else choice
 
 
 def _flat_tool(tool: Any) -> Any:
