@@ -26,7 +26,7 @@ let followed = /** @type {string[] | null} */ (null);
 const REASONS = {
   style: "This model follows no style.",
   dialect: "This model follows no dialect.",
-  role: "This model plays the roles of the list alone.",
+  role: "This model follows no role card. Ask aloud: “talk like a pirate”.",
 };
 
 /** Bar what has no effect, and say why beside it. */

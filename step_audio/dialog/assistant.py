@@ -148,6 +148,7 @@ class Assistant:
             speaks_itself=not cascade,
             tags=cascade and settings.takes_style_tags,
             songs=cascade and self.sings,
+            roles=bool(settings.taught_roles),
         )
 
     def _spoken(

@@ -73,14 +73,12 @@ async def test_a_card_with_the_chat_model_and_the_model_that_reads_its_answers(
     system = [1, VOCAB.bot, *words(f"system\n{text}"), VOCAB.eot]
     assert list(asked.prompt[: len(system)]) == system
     assert any(map(VOCAB.is_audio, asked.prompt[len(system) :]))
-    tags = words("human\n（高兴1）（四川话）（快速1）")
     assert len(reader.requests) == 2
     for request, sentence in zip(
         reader.requests, ("it is noon.", "it is noon in paris."), strict=True
     ):
         last = said([i for i in request.prompt if not VOCAB.is_audio(i)]).rpartition("human\n")[2]
-        assert sentence in last, last
-        assert said(tags).removeprefix("human\n").removeprefix(" ") in last, last
+        assert last == f"(高兴1)(四川话)(快速1){sentence}assistant\n"
 
 
 async def test_a_card_with_the_model_that_speaks_itself(downloaded: Download) -> None:

@@ -142,7 +142,7 @@ def available(reach: StyleReach) -> list[str]:
     """Return the wishes that can have an effect; what is done to the sound always can."""
     in_words = reach.instructions and reach.speaks_itself
     possible = {
-        "role": reach.instructions,
+        "role": reach.instructions or reach.roles,
         "emotion": reach.tags or in_words,
         "dialect": reach.tags or in_words,
         "mode": (reach.tags and reach.songs) or in_words,
