@@ -78,7 +78,7 @@ async def test_a_card_with_the_chat_model_and_the_model_that_reads_its_answers(
         reader.requests, ("it is noon.", "it is noon in paris."), strict=True
     ):
         last = said([i for i in request.prompt if not VOCAB.is_audio(i)]).rpartition("human\n")[2]
-        assert last == f"(高兴1)(四川话)(快速1){sentence}assistant\n"
+        assert last.startswith(f"(高兴1)(四川话)(快速1){sentence}")
 
 
 async def test_a_card_with_the_model_that_speaks_itself(downloaded: Download) -> None:
