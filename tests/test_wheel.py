@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from step_audio import __version__
+
 ROOT = Path(__file__).parents[1]
 QUESTION = ROOT / "tests" / "golden" / "audio" / "en_1.wav"
 
@@ -22,9 +24,13 @@ QUESTION = ROOT / "tests" / "golden" / "audio" / "en_1.wav"
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of programs of an environment that has the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--no-index", "-w", str(folder), str(ROOT)], check=True, timeout=120)
-    (wheel,) = folder.glob("*.whl")
+    if "STEP_AUDIO_WHEEL" in os.environ:  # `make test-package` built it from the source archive
+        wheel = Path(os.environ["STEP_AUDIO_WHEEL"])
+    else:
+        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        build += ["--no-build-isolation", "--no-index", "-w", str(folder), str(ROOT)]
+        subprocess.run(build, check=True, timeout=120)
+        (wheel,) = folder.glob("*.whl")
     home = folder / "environment"
     venv.create(home, with_pip=False)
     (site,) = home.glob("lib/python*/site-packages")
@@ -42,7 +48,7 @@ def run(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     )
@@ -63,10 +69,32 @@ def test_the_wheel_is_typed_and_its_modules_are_its_own(installed: Path, tmp_pat
         assert (site / name / "py.typed").is_file()
 
 
-def test_the_wheel_answers_a_spoken_question(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_says_the_version_of_the_code(installed: Path, tmp_path: Path) -> None:
+    (facts,) = installed.parent.glob("lib/python*/site-packages/step_audio-*.dist-info/METADATA")
+    assert f"\nVersion: {__version__}\n" in facts.read_text(encoding="utf-8")
+    assert run(installed, "--version", cwd=tmp_path).stdout == f"step-audio {__version__}\n"
+
+
+def test_the_wheel_answers_a_spoken_question_as_the_clone_does(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is drawn for the sound is kept by the seed: both must make the same samples.
+    monkeypatch.setenv("STEP_AUDIO__SAMPLING__SEED", "0")
+    monkeypatch.setenv("STEP_AUDIO__VOICE_FOLDER", str(tmp_path / "voices"))
     done = run(installed, "ask", str(QUESTION), "-o", "answer.wav", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "answer.wav").stat().st_size > 10_000
+    own = subprocess.run(
+        [sys.executable, "-m", "step_audio", "ask", str(QUESTION), "-o", str(tmp_path / "own.wav")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout.replace("answer.wav", "") == own.stdout.replace(f"{tmp_path}/own.wav", "")
+    answer = (tmp_path / "answer.wav").read_bytes()
+    assert len(answer) > 10_000
+    assert answer == (tmp_path / "own.wav").read_bytes()
     done = run(installed, "doctor", "--profile", "nano", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 

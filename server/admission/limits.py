@@ -228,6 +228,7 @@ class AccessControl:
 
     def _stop(self, reason: str, status: int, message: str, code: str) -> JSONResponse:
         self._recorder.observe(f"guard_stops.{reason}", 1)
+        bind_contextvars(refused=reason)  # for the log
         return error_response(status, message, code=code)
 
     def _is_foreign(self, scope: Scope, origin: str, host: str) -> bool:

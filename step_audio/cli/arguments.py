@@ -12,7 +12,8 @@ from step_audio.cli.data_arguments import add_data
 from step_audio.cli.deployment import check, convert_tokenizer, key, record_folder, serve
 from step_audio.cli.doctor import doctor
 from step_audio.cli.engines import engine, export
-from step_audio.cli.examination import examine, stepeval
+from step_audio.cli.evaluation_arguments import add_evaluation
+from step_audio.cli.examination import examine
 from step_audio.cli.load import load
 from step_audio.cli.planning import plan_profile
 from step_audio.cli.published import add_recordings, add_weights_commands, fetch_command
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
         return add_step
 
-    _eval(group("eval", "Public benchmarks."))
+    add_evaluation(group("eval", "Public evaluation sets, and tables of runs."))
     add_data(group)
     add_training(group)
     return top
@@ -291,18 +292,6 @@ def _examination(add: Add) -> None:
         action="store_true",
         help="typed questions instead: how many outside of nano's world are declined, and within",
     )
-
-
-def _eval(add: Add) -> None:
-    command = add("stepeval", stepeval, "StepEval-Audio-360, rated by a language model.")
-    command.add_argument("folder", type=Path, help="the benchmark as downloaded")
-    _output(command, required=True, what="folder of answers, ratings and report")
-    _profile(command)
-    command.add_argument("--judge-url", required=True, help="OpenAI-compatible server, up to /v1")
-    command.add_argument("--judge-model", required=True)
-    command.add_argument("--key-file", type=Path, help="file with the server's key")
-    command.add_argument("--send-audio", action="store_true", help="the judge takes input_audio")
-    command.add_argument("--limit", type=int, help="only so many conversations")
 
 
 def _profile(command: argparse.ArgumentParser) -> None:

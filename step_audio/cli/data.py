@@ -18,6 +18,7 @@ from step_audio.core.profile import Profile, ScriptedEngineSection, SpeechEndpoi
 from step_audio.core.weights import Weights, open_weights
 
 if TYPE_CHECKING:
+    from step_audio.core.ports import AudioTokenizer
     from step_audio.data.gates import UtteranceGate
     from step_audio.data.readers import LineReader
     from step_audio.data.recordings import Cutter
@@ -65,17 +66,28 @@ def write(args: argparse.Namespace, load: Load) -> int:
 
 def speak(args: argparse.Namespace, load: Load) -> int:
     """Let somebody say the lines that are not said yet."""
+    from step_audio.data.cluster import Cluster
     from step_audio.data.speak import speak as say
+    from step_audio.data.speak import speak_on
 
     _need(args.folder)
     with ExitStack() as held:
-        said, failed = say(
-            args.folder,
-            _reader(args, load, held),
-            workers=args.workers,
-            again=args.again,
-            progress=lambda rows, total: bar(rows, total, "lines"),
-        )
+        if args.ray:
+            said, failed = speak_on(
+                args.folder,
+                held.enter_context(Cluster(args.ray)),
+                functools.partial(make_reader, args),
+                again=args.again,
+                progress=lambda rows, total: bar(rows, total, "lines"),
+            )
+        else:
+            said, failed = say(
+                args.folder,
+                _reader(args, load, held),
+                workers=args.workers,
+                again=args.again,
+                progress=lambda rows, total: bar(rows, total, "lines"),
+            )
     print(f"{args.folder}: {said} lines said, {failed} could not be (failures.jsonl)")
     return 0
 
@@ -107,6 +119,7 @@ def segment(args: argparse.Namespace, load: Load) -> int:
 def filter_set(args: argparse.Namespace, load: Load) -> int:
     """Measure what is new and judge all of it."""
     from step_audio.data import filter as sieve
+    from step_audio.data.cluster import Cluster
     from step_audio.data.gates import QUALITIES, with_bounds
 
     _need(args.folder)
@@ -117,12 +130,14 @@ def filter_set(args: argparse.Namespace, load: Load) -> int:
         model = weights.folder / "tokenizer" / "campplus.onnx"
         model = model if model.is_file() else None
     make = functools.partial(make_gate, args.recogniser, model, mos=args.dnsmos)
-    measured = sieve.measure(
-        args.folder,
-        make,
-        workers=args.workers,
-        progress=lambda rows, total: bar(rows, total, "utterances"),
-    )
+    with ExitStack() as held:
+        measured = sieve.measure(
+            args.folder,
+            make,
+            workers=args.workers,
+            cluster=held.enter_context(Cluster(args.ray)) if args.ray else None,
+            progress=lambda rows, total: bar(rows, total, "utterances"),
+        )
     counts = sieve.judge(args.folder, bounds)
     print(f"{args.folder}: {measured} measured, {counts.pop('passed', 0)} of all passed")
     for gate, count in counts.most_common():
@@ -132,6 +147,7 @@ def filter_set(args: argparse.Namespace, load: Load) -> int:
 
 def pack(args: argparse.Namespace, load: Load) -> int:
     """Turn samples and accepted sounds into token shards."""
+    from step_audio.data.cluster import Cluster
     from step_audio.data.examples import Examples
     from step_audio.data.filter import accepted
     from step_audio.data.gates import QUALITIES, with_bounds
@@ -152,13 +168,15 @@ def pack(args: argparse.Namespace, load: Load) -> int:
     utterances = [u for u in accepted(args.folder, bounds) if u.id in needed]
     groups: Groups = {}
     if utterances:
-        groups = tokens(
-            args.folder,
-            utterances,
-            load(profile).audio_tokenizer(),
-            tokenizer_id(weights),
-            progress=lambda rows: bar(rows, None, "tokens"),
-        )
+        with ExitStack() as held:
+            groups = tokens(
+                args.folder,
+                utterances,
+                functools.partial(load_audio_tokenizer, load, profile),
+                tokenizer_id(weights),
+                progress=lambda rows, total: bar(rows, total, "tokens"),
+                cluster=held.enter_context(Cluster(args.ray)) if args.ray else None,
+            )
     vocab = weights.facts.vocab
     lm = weights.folder / profile.engine.folder
     counts = pack_samples(
@@ -229,6 +247,18 @@ def make_gate(recogniser: str, speaker_model: Path | None, *, mos: bool) -> Utte
             return dnsmos([(pcm, rate_hz)])
 
     return UtteranceGate(SileroTurnDetector(), hear, embed, quality, language="en")
+
+
+def make_reader(args: argparse.Namespace) -> LineReader:
+    """Return who reads in a process of a cluster, which keeps it until it ends."""
+    from step_audio.runtime import Runtime
+
+    return _reader(args, Runtime, ExitStack())
+
+
+def load_audio_tokenizer(load: Load, profile: Profile) -> AudioTokenizer:
+    """Return a profile's audio tokenizer; its arguments are plain, as above."""
+    return load(profile).audio_tokenizer()
 
 
 def _reader(args: argparse.Namespace, load: Load, held: ExitStack) -> LineReader:

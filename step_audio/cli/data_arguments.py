@@ -55,6 +55,7 @@ def _speak(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tagged", action="store_true", help="it understands style tags")
     command.add_argument("--workers", type=int, default=2, help="lines at a time")
     command.add_argument("--again", action="store_true", help="try failed lines again")
+    _ray(command)
     _key(command)
 
 
@@ -76,6 +77,7 @@ def _filter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-dnsmos", dest="dnsmos", action="store_false")
     command.add_argument("--profile", default="nano")
     command.add_argument("--workers", type=int, default=1, help="processes")
+    _ray(command)
 
 
 def _pack(command: argparse.ArgumentParser) -> None:
@@ -87,6 +89,15 @@ def _pack(command: argparse.ArgumentParser) -> None:
     command.add_argument("--interleave", default="10:15", help="text ids to audio ids (10:15)")
     command.add_argument("--begin", action="store_true", help="begin all with bos, not TTS alone")
     command.add_argument("--seed", type=int, default=0, help="of the order")
+    _ray(command)
+
+
+def _ray(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="on the nodes of this Ray cluster, which share the folder (docs/scaling.md)",
+    )
 
 
 def _quality(command: argparse.ArgumentParser) -> None:

@@ -73,6 +73,7 @@ def examine_machine(profile: Profile, name: str = "NAME") -> Iterator[Finding]:
         _address,
         lambda profile: _engines(profile, name),
         _chat,
+        _transcriber,
     )
     for check in checks:
         yield from check(profile)
@@ -207,25 +208,28 @@ def _chat(profile: Profile) -> Iterator[Finding]:
     chat, ear = profile.chat, profile.transcriber
     if chat is not None:
         yield asyncio.run(_chat_server(chat))
-    if isinstance(ear, TranscriptionEndpointSection):
-        yield _transcriber(ear)
     if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
         advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
         yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)
 
 
-def _transcriber(ear: TranscriptionEndpointSection) -> Finding:
+def _transcriber(profile: Profile) -> Iterator[Finding]:
+    ear = profile.transcriber
+    if not isinstance(ear, TranscriptionEndpointSection):
+        return
     try:
         with urllib.request.urlopen(f"{ear.url.rstrip('/')}/models", timeout=3):
             pass
     except urllib.error.HTTPError as error:
         if error.code in (401, 403) and not (ear.api_key or ear.api_key_file):
             advice = "set STEP_AUDIO__TRANSCRIBER__API_KEY"
-            return Finding("Transcriber", "wrong", f"{ear.url} answers {error.code}", advice)
+            yield Finding("Transcriber", "wrong", f"{ear.url} answers {error.code}", advice)
+            return
     except (urllib.error.URLError, OSError, ValueError) as error:
         advice = "start it, or set transcriber.url in the profile"
-        return Finding("Transcriber", "wrong", f"{ear.url} does not answer ({error})", advice)
-    return Finding("Transcriber", "ok", f"{ear.url} answers")
+        yield Finding("Transcriber", "wrong", f"{ear.url} does not answer ({error})", advice)
+        return
+    yield Finding("Transcriber", "ok", f"{ear.url} answers")
 
 
 def _engines(profile: Profile, profile_name: str) -> Iterator[Finding]:

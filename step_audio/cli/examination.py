@@ -1,8 +1,5 @@
-"""`examine` and `eval`: measured on a profile as it serves.
-
-`examine` gives the table of bars, or a probe on people's own recordings, or what is declined of
-typed questions; `eval stepeval` the public benchmark StepEval-Audio-360.
-"""
+"""`examine`: the table of bars of a profile as it serves, or a probe on people's own recordings, or
+what is declined of typed questions."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import json
 import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from step_audio.cli.data import bar, read_key
 from step_audio.cli.parts import Load
-from step_audio.cli.speech import SpokenReply, answer
+from step_audio.cli.profile_examinee import fixed_seed, record_of
+from step_audio.cli.speech import answer
 from step_audio.core.config import load_profile
 from step_audio.core.errors import InputError
 from step_audio.core.ports import Services
 from step_audio.core.profile import Profile, Tools
 from step_audio.core.resampling import resample_input
-from step_audio.core.types import Pcm, TextDelta, ToolCall
+from step_audio.core.types import Pcm, TextDelta
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.eval.examinee import AnswerRecord
@@ -52,7 +48,7 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         assistant = Assistant(parts.services(), parts.settings())
 
         def answerer(pcm: Pcm, rate_hz: int) -> AnswerRecord:
-            return _record(runner.run(answer(assistant, pcm, rate_hz)))
+            return record_of(runner.run(answer(assistant, pcm, rate_hz)))
 
         def resynthesiser(pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
             return resynthesise(assistant.services, pcm, rate_hz)
@@ -111,12 +107,8 @@ def _examined(profile: Profile) -> Profile:
     says the same when it is made again."""
     from step_audio.nano.exam.questions import TOOL_SEED  # noqa: PLC0415 - as above
 
-    sampling = profile.sampling
-    if sampling.seed is None:
-        sampling = sampling.model_copy(update={"seed": 0})
-    return profile.model_copy(
-        update={"tools": Tools(kind="fake", seed=TOOL_SEED), "sampling": sampling}
-    )
+    tools = Tools(kind="fake", seed=TOOL_SEED)
+    return fixed_seed(profile).model_copy(update={"tools": tools})
 
 
 def _gated(scores: Mapping[str, Any], wanted: str) -> int:
@@ -185,7 +177,7 @@ def _probe(args: argparse.Namespace, load: Load) -> int:
         assistant = Assistant(parts.services(), parts.settings())
 
         def answerer(pcm: Pcm, rate_hz: int) -> AnswerRecord:
-            return _record(runner.run(answer(assistant, pcm, rate_hz)))
+            return record_of(runner.run(answer(assistant, pcm, rate_hz)))
 
         rows = probe(args.recordings, answerer, hear, max_seconds=profile.limits.max_question_s)
         runner.run(assistant.aclose())
@@ -215,46 +207,6 @@ async def _written(assistant: Assistant, question: str) -> str:
     return "".join([event.text async for event in events if isinstance(event, TextDelta)]).strip()
 
 
-def stepeval(args: argparse.Namespace, load: Load) -> int:
-    """Answer StepEval-Audio-360, let a judge rate the answers, write and print the report."""
-    from step_audio.data.llm import ChatEndpoint  # noqa: PLC0415 - an HTTP client
-    from step_audio.eval import stepeval as benchmark  # noqa: PLC0415
-    from step_audio.eval.stepeval_data import Recordings, load_benchmark  # noqa: PLC0415
-
-    dialogues = load_benchmark(args.folder)[: args.limit]
-    profile = load_profile(args.profile)
-    parts = load(profile)
-    with closing(Recordings(args.folder)) as recordings, asyncio.Runner() as runner:
-        assistant = Assistant(parts.services(), parts.settings())
-
-        async def talk(questions: Sequence[tuple[Pcm, int]]) -> list[AnswerRecord]:
-            conversation = Conversation()
-            return [
-                _record(await answer(assistant, pcm, rate_hz, conversation=conversation))
-                for pcm, rate_hz in questions
-            ]
-
-        benchmark.answer_all(
-            dialogues,
-            recordings,
-            lambda questions: runner.run(talk(questions)),
-            args.output,
-            progress=lambda rows: bar(rows, None, "answers"),
-        )
-        runner.run(assistant.aclose())
-    endpoint = ChatEndpoint(args.judge_url, args.judge_model, read_key(args.key_file))
-    benchmark.rate_all(
-        dialogues,
-        endpoint,
-        args.output,
-        send_audio=args.send_audio,
-        progress=lambda rows: bar(rows, None, "ratings"),
-    )
-    benchmark.summarise(args.output, args.judge_model, profile.model_name)
-    print((args.output / "report.md").read_text(encoding="utf-8"))
-    return 0
-
-
 def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     """Return speech (T,) after tokenizer and vocoder, in the default voice, and its rate."""
     audio_tokenizer = services.audio_tokenizer
@@ -266,21 +218,3 @@ def resynthesise(services: Services, pcm: Pcm, rate_hz: int) -> tuple[Pcm, int]:
     spoken = services.vocoder.open(services.voices.get(services.default_voice))
     chunks = [chunk for group in groups for chunk in spoken.push(group)]
     return np.concatenate([*chunks, *spoken.flush()]), services.vocoder.sample_rate_hz
-
-
-def _record(reply: SpokenReply) -> AnswerRecord:
-    calls = tuple(
-        ToolCall(str(at), call["name"], call["arguments"]) for at, call in enumerate(reply.calls)
-    )
-    if not reply.chunks:
-        return AnswerRecord(reply.heard, reply.text, calls)
-    facts = reply.facts()
-    return AnswerRecord(
-        reply.heard,
-        reply.text,
-        calls,
-        reply.sound(),
-        reply.rate_hz,
-        facts["first_audio_ms"],
-        facts["rtf"],
-    )

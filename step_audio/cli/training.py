@@ -180,7 +180,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     samples = [s for s in read_samples(args.folder) if s.task in args.tasks.split(",")]
     needed = {line for sample in samples for line in sample.lines()}
     spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
-    groups = tokens(args.folder, spoken, parts.audio_tokenizer(), tokenizer_id(weights))
+    groups = tokens(args.folder, spoken, parts.audio_tokenizer, tokenizer_id(weights))
     builder = PromptBuilder(
         services.text_tokenizer,
         services.vocab,

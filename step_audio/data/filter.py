@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows, write_rows
+from step_audio.data.cluster import Cluster
 from step_audio.data.gates import ALL, Bounds, Scores, UtteranceGate, reasons
 from step_audio.data.manifest import SpokenUtterance, read_utterances
 
@@ -25,6 +27,7 @@ def measure(
     make: MakeGate,
     *,
     workers: int = 1,
+    cluster: Cluster | None = None,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda rows, total: rows,
 ) -> int:
     """Score the utterances that have no score yet; return how many there were.
@@ -33,6 +36,7 @@ def measure(
         root: the data set.
         make: builds what measures.
         workers: processes.
+        cluster: measures in their place.
         progress: wraps the rows as they come, for a bar.
     """
     utterances = read_utterances(root)
@@ -40,7 +44,12 @@ def measure(
     known = {name for name, row in read_scores(root, utterances).items() if "unreadable" not in row}
     waiting = [u for u in utterances if u.id not in known]
     with RowWriter(root / "scores.jsonl") as rows:
-        for row in progress(_scored(root, make, waiting, workers), len(waiting)):
+        scored = (
+            _scored(root, make, waiting, workers)
+            if cluster is None
+            else cluster.map(functools.partial(_scorer, root.absolute(), make), waiting)
+        )
+        for row in progress(scored, len(waiting)):
             rows.add(row)
     return len(waiting)
 
@@ -88,6 +97,11 @@ def _start(make: MakeGate) -> None:
 def _score_here(job: tuple[Path, SpokenUtterance]) -> dict[str, Any]:
     assert _gate is not None
     return _score(_gate, *job)
+
+
+def _scorer(root: Path, make: MakeGate) -> Callable[[SpokenUtterance], dict[str, Any]]:
+    """Return what scores utterances in a process of a cluster."""
+    return functools.partial(_score, make(), root)
 
 
 def _score(gate: UtteranceGate, root: Path, utterance: SpokenUtterance) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from step_audio.core.errors import InputError
@@ -13,6 +14,7 @@ from step_audio.core.ports import AudioTokenizer
 from step_audio.core.resampling import resample_input
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import Vocab
+from step_audio.data.cluster import Cluster
 from step_audio.data.examples import Examples
 from step_audio.data.manifest import SpokenUtterance, content_id
 from step_audio.data.samples import Groups, Sample, SoundMissing, from_row
@@ -36,14 +38,19 @@ BLOCK = 500
 def tokens(
     root: Path,
     utterances: Sequence[SpokenUtterance],
-    tokenizer: AudioTokenizer,
+    tokenizer: Callable[[], AudioTokenizer],
     tokenizer_id: str,
-    progress: Callable[[Iterable[SpokenUtterance]], Iterable[SpokenUtterance]] = lambda rows: rows,
+    *,
+    progress: Callable[[Iterable[Codes], int], Iterable[Codes]] = lambda rows, total: rows,
+    cluster: Cluster | None = None,
 ) -> SpokenGroups:
     """Return the groups of every utterance, by id; what another run made is read from disk.
 
     Args:
+        tokenizer: loads what encodes; picklable where a cluster does it.
         tokenizer_id: names the weights; codes of other weights are kept apart.
+        progress: wraps the codes as they come, for a bar.
+        cluster: encodes in place of this machine.
     """
     folder = root / "tokens" / content_id(tokenizer_id, _HEARD)
     wanted = {utterance.sha256 for utterance in utterances}
@@ -52,9 +59,12 @@ def tokens(
         # The place of the text holds the hash of the sound, which another one of that line has not.
         found.update({item.text: item.codes for item in read_spoken(path) if item.text in wanted})
     block: list[SpokenItem] = []
-    waiting = {u.sha256: u for u in utterances if u.sha256 not in found}
-    for utterance in progress(list(waiting.values())):
-        codes = to_codes(_encode(root, utterance, tokenizer))
+    waiting = list({u.sha256: u for u in utterances if u.sha256 not in found}.values())
+    make = functools.partial(_encoder, root.absolute(), tokenizer)
+    made: Iterator[Codes] = iter(())
+    if waiting:
+        made = map(make(), waiting) if cluster is None else cluster.map(make, waiting)
+    for utterance, codes in zip(waiting, progress(made, len(waiting)), strict=True):
         found[utterance.sha256] = codes
         block.append(SpokenItem(utterance.sha256, utterance.speaker, codes))
         if len(block) == BLOCK:
@@ -67,6 +77,12 @@ def tokens(
 
 def _write_block(folder: Path, block: Sequence[SpokenItem]) -> None:
     write_spoken(folder / f"{content_id([item.text for item in block])}.safetensors", block)
+
+
+def _encoder(root: Path, load: Callable[[], AudioTokenizer]) -> Callable[[SpokenUtterance], Codes]:
+    """Return what encodes utterances, in the process that does it."""
+    tokenizer = load()
+    return lambda utterance: to_codes(_encode(root, utterance, tokenizer))
 
 
 def _encode(

@@ -63,6 +63,61 @@ def bars(counts: Mapping[str, int], title: str) -> str:
     return _svg(_TOP + _BAR_ROW * len(counts) + 8, parts)
 
 
+def grouped_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
+    """Return horizontal SVG bars in groups, each group to its own scale, in the order given."""
+    parts = [_text(12, 18, title, weight="bold")]
+    y = float(_TOP)
+    for group, values in groups.items():
+        parts.append(_text(12, y + 14, group, weight="bold"))
+        y += _BAR_ROW
+        most = max([1e-12, *values.values()])
+        for name, value in values.items():
+            wide = (_WIDTH - _BAR_LABEL - 60) * value / most
+            parts.append(_text(_BAR_LABEL - 8, y + 14, name, anchor="end"))
+            parts.append(
+                f'<rect x="{_BAR_LABEL}" y="{y + 3:.1f}" width="{wide:.1f}" height="14" '
+                'fill="#4878a8"/>'
+            )
+            parts.append(_text(_BAR_LABEL + wide + 6, y + 14, f"{value:.3g}"))
+            y += _BAR_ROW
+    return _svg(round(y) + 8, parts)
+
+
+def intervals(
+    rows: Sequence[tuple[str, float, float, float]], title: str, low: float, high: float
+) -> str:
+    """Return a row for each label: its value as a dot, its interval as a line.
+
+    Args:
+        rows: (label, value, low end, high end).
+        title: above the plot.
+        low, high: ends of the axis.
+    """
+    wide = _WIDTH - _BAR_LABEL - 60
+
+    def x(value: float) -> float:
+        return _BAR_LABEL + wide * (min(max(value, low), high) - low) / max(high - low, 1e-12)
+
+    parts = [_text(12, 18, title, weight="bold")]
+    base = _TOP + len(rows) * _BAR_ROW
+    for value in np.linspace(low, high, 5).tolist():
+        parts.append(f'<path d="M{x(value):.1f} {_TOP}V{base}" stroke="#ddd"/>')
+        parts.append(_text(x(value), base + 14, _plain(value), anchor="middle"))
+    for row, (name, value, start, end) in enumerate(rows):
+        y = _TOP + row * _BAR_ROW + 10
+        parts.append(_text(_BAR_LABEL - 8, y + 4, name[:36], anchor="end"))
+        line = f'<path d="M{x(start):.1f} {y}H{x(end):.1f}" stroke="#4878a8" stroke-width="3"/>'
+        parts.append(line)
+        parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="4.5" fill="#1f4e79"/>')
+        parts.append(_text(_WIDTH - 54, y + 4, f"{value:.1f}" if high > 10 else f"{value:.2f}"))
+    return _svg(base + 22, parts)
+
+
+def _plain(value: float) -> str:
+    """Return three digits of a number, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" '

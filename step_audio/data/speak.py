@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any, Final
 from step_audio.core.audio import check_sound
 from step_audio.core.errors import StepAudioError
 from step_audio.core.json_lines import RowWriter, read_rows
+from step_audio.data.cluster import Cluster
 from step_audio.data.llm import EndpointError
 from step_audio.data.manifest import SpokenUtterance, TextLine, read_lines, read_utterances, store
 from step_audio.data.readers import LineReader
@@ -39,11 +41,7 @@ def speak(
     Raises:
         EndpointError: the endpoint is down; its lines are tried again by the next call.
     """
-    done = {utterance.id for utterance in read_utterances(root)}
-    rows = [] if again else read_rows(root / "failures.jsonl")
-    # What an endpoint failed at is no fault of the line.
-    failed = {row["id"] for row in rows if not row.get("endpoint")}
-    waiting = [line for line in read_lines(root) if line.id not in done | failed]
+    waiting = _waiting(root, again=again)
     counts = [0, 0]
     lost = 0
     lock = threading.Lock()
@@ -58,9 +56,9 @@ def speak(
             try:
                 said.add(_say(root, reader, line).row())
             except StepAudioError as error:
-                row: dict[str, Any] = {"id": line.id, "text": line.text, "reason": str(error)}
-                down = isinstance(error, EndpointError)
-                failures.add({**row, "endpoint": True} if down else row)
+                row = _failure(line, error)
+                down = "endpoint" in row
+                failures.add(row)
                 with lock:
                     counts[1] += 1
                     lost = lost + 1 if down else 0
@@ -81,6 +79,71 @@ def speak(
             pool.shutdown(cancel_futures=True)
             raise
     return counts[0], counts[1]
+
+
+def speak_on(
+    root: Path,
+    cluster: Cluster,
+    make: Callable[[], LineReader],
+    *,
+    again: bool = False,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda rows, total: rows,
+) -> tuple[int, int]:
+    """As `speak`, but on a cluster, whose processes each have a reader of their own.
+
+    Args:
+        make: builds who says it; picklable.
+
+    Raises:
+        ClusterError: the cluster was lost.
+        EndpointError: the endpoint is down; its lines are tried again by the next call.
+    """
+    waiting = _waiting(root, again=again)
+    said = failed = lost = 0
+    work = functools.partial(_speaker, root.absolute(), make)
+    with (
+        RowWriter(root / "utterances.jsonl") as utterances,
+        RowWriter(root / "failures.jsonl") as failures,
+    ):
+        for row in progress(cluster.map(work, waiting), len(waiting)):
+            if "reason" not in row:
+                utterances.add(row)
+                said, lost = said + 1, 0
+                continue
+            failures.add(row)
+            failed += 1
+            lost = lost + 1 if "endpoint" in row else 0
+            if lost >= LOST_IN_A_ROW:
+                raise EndpointError(f"{lost} lines in a row failed: {row['reason']}")
+    return said, failed
+
+
+def _speaker(root: Path, make: Callable[[], LineReader]) -> Callable[[TextLine], dict[str, Any]]:
+    """Return what says lines in a process of a cluster: rows of either file."""
+    reader = make()
+
+    def say(line: TextLine) -> dict[str, Any]:
+        try:
+            return _say(root, reader, line).row()
+        except StepAudioError as error:
+            return _failure(line, error)
+
+    return say
+
+
+def _waiting(root: Path, *, again: bool) -> list[TextLine]:
+    """Return the lines that are to be said."""
+    done = {utterance.id for utterance in read_utterances(root)}
+    rows = [] if again else read_rows(root / "failures.jsonl")
+    # What an endpoint failed at is no fault of the line.
+    failed = {row["id"] for row in rows if not row.get("endpoint")}
+    return [line for line in read_lines(root) if line.id not in done | failed]
+
+
+def _failure(line: TextLine, error: StepAudioError) -> dict[str, Any]:
+    """Return the row of `failures.jsonl`."""
+    row: dict[str, Any] = {"id": line.id, "text": line.text, "reason": str(error)}
+    return {**row, "endpoint": True} if isinstance(error, EndpointError) else row
 
 
 def _say(root: Path, reader: LineReader, line: TextLine) -> SpokenUtterance:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from step_audio.core.errors import StepAudioError
+from step_audio.core.ports import ToolSpec
 from step_audio.core.types import Pcm, ToolCall
 
 
@@ -35,6 +37,66 @@ class AnswerRecord:
     first_audio_ms: float | None = None
     rtf: float | None = None
     error: str = ""
+
+
+class ExamineeGone(StepAudioError):
+    """Nobody answers where the examinee should be: the run stops, and goes on when it is back."""
+
+    code = "examinee_gone"
+
+
+class ExamineeBusy(StepAudioError):
+    """The examinee has no place now; the same question is asked again later."""
+
+    code = "examinee_busy"
+
+
+class ExamineeFailed(StepAudioError):
+    """The examinee gave no usable answer; that is its answer."""
+
+    code = "examinee_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """One turn of the person: sound (T,), or words alone where a set has no sound for it."""
+
+    text: str
+    pcm: Pcm | None
+    rate_hz: int = 16_000
+
+
+class Examinee(Protocol):
+    """What an evaluation runs on: a profile in this process, or a server.
+
+    Every method may raise ExamineeGone, ExamineeBusy and, for what is its own fault, any other
+    StepAudioError.
+
+    Attributes:
+        name: in reports and tables.
+        places: how many questions it takes side by side.
+        clones: whether `speak` takes the voice of the example.
+    """
+
+    name: str
+    places: int
+    clones: bool
+
+    async def answer(
+        self, turns: Sequence[AskedTurn], tools: Sequence[ToolSpec] = ()
+    ) -> list[AnswerRecord]:
+        """Answer the turns one after the other in one conversation; a record for each."""
+
+    async def transcribe(self, pcm: Pcm, rate_hz: int, language: str) -> str:
+        """Write down what is said; `language` is an ISO 639-1 code or ""."""
+
+    async def speak(
+        self, text: str, example: tuple[Pcm, int] | None, example_text: str
+    ) -> tuple[Pcm, int]:
+        """Read a text aloud, in the voice of the example where that can be done."""
+
+    async def aclose(self) -> None:
+        """Let go of models and connections."""
 
 
 class Answerer(Protocol):

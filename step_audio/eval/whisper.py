@@ -8,12 +8,13 @@ Source: Whisper, arXiv:2212.04356.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import soxr
 
-from step_audio.core.errors import AudioError, StepAudioError
+from step_audio.core.errors import AudioError, StepAudioError, WeightsError
 from step_audio.core.types import Pcm
 from step_audio.data.voice_files import WHISPER, voice_path
 
@@ -31,14 +32,17 @@ class WhisperMissing(StepAudioError):
         super().__init__("faster-whisper is not installed; pip install 'step-audio[train]'")
 
 
-def hear(pcm: Pcm, rate_hz: int) -> str:
-    """Return the English text heard, with Whisper's figures and punctuation; "" for none.
+def hear(pcm: Pcm, rate_hz: int, language: str = "en", model: str = "") -> str:
+    """Return the text heard, with Whisper's figures and punctuation; "" for none.
 
     Greedy, without a fallback to sampling: equal sound gives equal text.
 
     Args:
         pcm: speech, (T,), any level; T may be 0. Half a minute at most is heard at once.
         rate_hz: its rate.
+        language: ISO 639-1 code; "" lets Whisper tell it.
+        model: folder in CTranslate2's format, or a name that faster-whisper knows; Whisper base of
+            `make nano-voices` by default.
 
     Raises:
         AudioError: NaN or infinite samples.
@@ -52,9 +56,9 @@ def hear(pcm: Pcm, rate_hz: int) -> str:
     sound = soxr.resample(pcm, rate_hz, RATE_HZ) if rate_hz != RATE_HZ else pcm
     quiet = round(_LEAD_S * RATE_HZ)
     padded = np.pad(np.asarray(sound, dtype=np.float32) * np.float32(_PEAK / peak), quiet)
-    pieces, _ = _model().transcribe(
+    pieces, _ = _model(model).transcribe(
         padded,
-        language="en",
+        language=language or None,
         beam_size=1,
         temperature=0.0,
         condition_on_previous_text=False,
@@ -64,12 +68,21 @@ def hear(pcm: Pcm, rate_hz: int) -> str:
 
 
 @cache
-def _model() -> Any:
+def _model(model: str) -> Any:
     try:
         from faster_whisper import WhisperModel  # noqa: PLC0415 - optional
     except ImportError:
         raise WhisperMissing from None
-    folder = str(voice_path(WHISPER))
-    return WhisperModel(
-        folder, device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
-    )
+    folder = model or str(voice_path(WHISPER))
+    try:
+        return WhisperModel(
+            folder,
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=1,
+            local_files_only=not model or Path(model).is_dir(),
+        )
+    except Exception as error:  # of hub, file system or CTranslate2, each with errors of its own
+        if not model:
+            raise
+        raise WeightsError(f"no Whisper model {model!r}: {str(error).splitlines()[0]}") from None

@@ -73,7 +73,7 @@ def test_scores_of_ones_own_are_added_to_those_measured(spoken: Path) -> None:
 def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -> None:
     bounds = with_bounds(ALL, ["error_rate<=1"])
     sieve.measure(spoken, gate)
-    before = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    before = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer, "fake")
     first = read_utterances(spoken)[0]
     for name in ("utterances.jsonl", first.file):
         (spoken / name).unlink()
@@ -86,7 +86,7 @@ def test_a_sound_that_was_replaced_is_measured_and_encoded_again(spoken: Path) -
     speak(spoken, Longer())
     assert sieve.accepted(spoken, bounds) == []
     assert sieve.measure(spoken, gate) == 4
-    after = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer(), "fake")
+    after = tokens(spoken, sieve.accepted(spoken, bounds), CountingTokenizer, "fake")
     assert len(after[first.id]) > len(before[first.id])
 
 

@@ -79,7 +79,7 @@ def test_a_packed_utterance_sounds_as_it_does_to_a_server(tmp_path: Path) -> Non
     write_wav(tmp_path / "a.wav", PCM, RATE)
     utterance = SpokenUtterance("a", "", "a.wav", sound_hash(PCM), 2.0, "ann")
     ear = Ear()
-    tokens(tmp_path, [utterance], ear, "weights")
+    tokens(tmp_path, [utterance], lambda: ear, "weights")
     np.testing.assert_allclose(ear.sound, served(), atol=1e-4)
 
 

@@ -36,8 +36,8 @@ def test_packed_ids_are_those_that_serving_builds(spoken: Path, tmp_path: Path) 
     bounds = with_bounds(ALL, ["error_rate<=1"])
     builder = PromptBuilder(ByteTokenizer(), VOCAB)
     passed = sieve.accepted(spoken, bounds)
-    groups = tokens(spoken, passed, CountingTokenizer(), "fake")
-    assert tokens(spoken, passed, _Broken(), "fake") == groups  # read from disk
+    groups = tokens(spoken, passed, CountingTokenizer, "fake")
+    assert tokens(spoken, passed, _Broken, "fake") == groups  # read from disk
     samples = read_samples(spoken)
     counts = pack(samples, groups, builder, VOCAB, tmp_path / "pack")
     assert counts == dict.fromkeys(TASKS, 2)

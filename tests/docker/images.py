@@ -88,28 +88,33 @@ class Buildah:
             raise Failure(f"install {' and '.join(missing)}: apt install {' '.join(missing)}")
         if os.geteuid() != 0:
             raise Failure("buildah without a daemon needs root here; or start a Docker daemon")
-        self._work = work
+        self.work = work
         work.mkdir(parents=True, exist_ok=True)
         (work / "tmp").mkdir(exist_ok=True)
         # Layers are kept by overlay where the kernel allows it, else as whole copies (vfs).
         os.environ |= {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(work / "tmp")}
         self._base = ["--root", str(work / "storage"), "--runroot", str(work / "run")]
 
-    def _buildah(self, *words: str, quiet: bool = False) -> str:
-        return run("buildah", *self._base, *words, quiet=quiet)
+    def command(self, *words: str) -> list[str]:
+        """Return the words of a command of buildah."""
+        return ["buildah", *self._base, *words]
 
-    def base(self, name: str) -> None:
-        """Make the image `name`: Debian's smallest with Python."""
-        if self._buildah("images", "-q", "--filter", f"reference={name}", quiet=True).strip():
+    def buildah(self, *words: str, quiet: bool = False) -> str:
+        """Run a command of buildah and return what it printed."""
+        return run(*self.command(*words), quiet=quiet)
+
+    def base(self, name: str, packages: str = PACKAGES) -> None:
+        """Make the image `name`: Debian's smallest with Python, or with other packages."""
+        if self.buildah("images", "-q", "--filter", f"reference={name}", quiet=True).strip():
             return
-        tree = self._work / "base"
+        tree = self.work / "base"
         shutil.rmtree(tree, ignore_errors=True)
-        show("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree))
+        show("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(tree))
         shutil.rmtree(tree / "var/cache/apt", ignore_errors=True)
-        container = self._buildah("from", "scratch").strip()
-        self._buildah("add", "-q", container, str(tree), "/")
-        self._buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
-        self._buildah("commit", "-q", "--rm", container, name)
+        container = self.buildah("from", "scratch").strip()
+        self.buildah("add", "-q", container, str(tree), "/")
+        self.buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container)
+        self.buildah("commit", "-q", "--rm", container, name)
         shutil.rmtree(tree, ignore_errors=True)
 
     def build(self, dockerfile: str, tag: str, arguments: dict[str, str]) -> None:
@@ -118,7 +123,7 @@ class Buildah:
         if base:
             self.base(base[1])
         given = [word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")]
-        mounts = [word for v in self._mounts() for word in ("-v", v)]
+        mounts = [word for v in self.mounts() for word in ("-v", v)]
         show(
             *(
                 "buildah",
@@ -132,9 +137,9 @@ class Buildah:
         )
         self._drop_unnamed()
 
-    def _mounts(self) -> list[str]:
+    def mounts(self) -> list[str]:
         """The host's certificates, its wheels and how it reaches the package index."""
-        settings = self._work / "pip.conf"
+        settings = self.work / "pip.conf"
         settings.write_text(
             f"[global]\ncert = {CERTIFICATES}/ca-certificates.crt\ncache-dir = /var/cache/pip\n"
         )
@@ -145,15 +150,15 @@ class Buildah:
         return mounts
 
     def _drop_unnamed(self) -> None:
-        for image in self._buildah("images", "-q", "--filter", "dangling=true").split():
-            self._buildah("rmi", "-f", image)
+        for image in self.buildah("images", "-q", "--filter", "dangling=true").split():
+            self.buildah("rmi", "-f", image)
 
     def size_bytes(self, tag: str) -> int:
-        number, unit = self._buildah("images", "--format", "{{.Size}}", tag).split()
+        number, unit = self.buildah("images", "--format", "{{.Size}}", tag).split()
         return round(float(number) * {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit])
 
     def start(self, tag: str, command: Sequence[str], port: int) -> subprocess.Popen[str]:
-        container = self._buildah("from", "--pull=never", tag).strip()
+        container = self.buildah("from", "--pull=never", tag).strip()
         # Host network in a chroot: the server listens where the test looks.
         return _background(
             *("buildah", *self._base, "run", "--env", f"STEP_AUDIO__SERVER__PORT={port}"),
@@ -162,25 +167,25 @@ class Buildah:
         )
 
     def once(self, tag: str, command: Sequence[str]) -> str:
-        container = self._buildah("from", "--pull=never", tag).strip()
+        container = self.buildah("from", "--pull=never", tag).strip()
         try:
-            return self._buildah("run", container, "--", *self._entry(tag), *command)
+            return self.buildah("run", container, "--", *self._entry(tag), *command)
         finally:
-            self._buildah("rm", container, quiet=True)
+            self.buildah("rm", container, quiet=True)
 
     def _entry(self, tag: str) -> list[str]:
-        config = json.loads(self._buildah("inspect", "--type", "image", tag))
+        config = json.loads(self.buildah("inspect", "--type", "image", tag))
         entry: list[str] = config["OCIv1"]["config"].get("Entrypoint", [])
         return entry
 
     def clean(self, *, keep: bool) -> None:
         """Remove what ran and what a failed build left; without `keep` the images too."""
-        self._buildah("rm", "-a", quiet=True)
+        self.buildah("rm", "-a", quiet=True)
         if keep:
             self._drop_unnamed()
         else:
-            self._buildah("rmi", "-f", "-a", quiet=True)
-            shutil.rmtree(self._work, ignore_errors=True)
+            self.buildah("rmi", "-f", "-a", quiet=True)
+            shutil.rmtree(self.work, ignore_errors=True)
 
 
 def _background(*command: str) -> subprocess.Popen[str]:
@@ -255,14 +260,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _as_whom(images: Docker | Buildah) -> str:
     """Return who the server runs as, after seeing that the image is closed to them."""
     assert isinstance(images, Buildah)
-    container = images._buildah("from", "--pull=never", TAG).strip()
+    container = images.buildah("from", "--pull=never", TAG).strip()
     try:
-        said = images._buildah(
+        said = images.buildah(
             *("run", container, "--", "sh", "-c"),
             "id -u; touch /opt/step-audio/x 2>/dev/null && echo open; touch /data/x && echo data",
         ).split()
     finally:
-        images._buildah("rm", container, quiet=True)
+        images.buildah("rm", container, quiet=True)
     if said[0] == "0" or "open" in said:
         raise Failure(f"the container's user may write to the image: {said}")
     return f"uid {said[0]}, " + ("/data writable" if "data" in said else "/data closed")

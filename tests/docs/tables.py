@@ -1,4 +1,4 @@
-"""The tables of docs/ that follow from code: keys of a profile, events, measures.
+"""The tables of docs/ that follow from code or measurements: keys of a profile, events, figures.
 
 Each stands in its page between `<!-- made: NAME -->` and `<!-- end -->`. Run: make docs-tables
 """
@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from step_audio.core import profile
 from step_audio.core.measures import MEASURES
 from step_audio.dialog.speakable.rules import READING
 from step_audio.engine.one_card import CARD_EXAMPLES, example_card
+from step_audio.eval.sets.catalogue import SETS
+from tests.docs import figures
 from tests.published.style_reach import (
     PROFILES,
     TAGS,
@@ -35,6 +37,7 @@ from tests.published.style_reach import (
 
 ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
+PAGES: Final = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SECTIONS: Final = (
@@ -232,6 +235,20 @@ def rules() -> str:
     return _table(("", "rule", "", "written", "after this rule", "switched off by"), rows)
 
 
+def evaluation_sets() -> str:
+    """Return the sets of `eval` and the names by which their columns are known."""
+    rows = (
+        (f"`{spec.name}`", spec.source, _columns(spec.columns), spec.unsure)
+        for spec in SETS.values()
+    )
+    return _table(("set", "published", "columns", "not seen, so guessed"), rows)
+
+
+def _columns(columns: Mapping[str, tuple[str, ...]]) -> str:
+    told = [f"{what}: {' '.join(f'`{name}`' for name in names)}" for what, names in columns.items()]
+    return "; ".join(told) or "files of text"
+
+
 def session_styles() -> str:
     """Return what comes of each wish in `style`, profile by profile."""
     rows = (
@@ -284,6 +301,26 @@ def _table(heads: tuple[str, ...], rows: Any) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
+def peers() -> str:
+    """Return what `make bench-peers` found, and where."""
+    heads = ("", "first sound", "whole answer", "its sound", "CPU", "memory", "words right")
+    rows = figures.peers_rows()
+    return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("peers")
+
+
+def peers_plot() -> str:
+    """Return the plot of the same."""
+    about = "First sound, whole answer and CPU of one spoken question, four ways"
+    return f"![{about}]({figures.PLOT.name})\n" if figures.PLOT.exists() else ""
+
+
+def streams() -> str:
+    """Return what `make test-gpu` measured, and where."""
+    heads = ("device", "precision", "streams", "first chunk", "work over sound")
+    rows = figures.streams_rows()
+    return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("streams")
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "cards": cards,
     "keys": keys,
@@ -291,6 +328,10 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "server-events": server_events,
     "measures": measures,
     "rules": rules,
+    "peers": peers,
+    "peers-plot": peers_plot,
+    "streams": streams,
+    "eval-sets": evaluation_sets,
     "session-styles": session_styles,
     "style-tags": style_tags,
     "answer-tags": answer_tags,
@@ -304,7 +345,7 @@ def filled(text: str) -> str:
 
 def main() -> int:
     """Write the tables into the pages."""
-    for page in sorted(DOCS.glob("*.md")):
+    for page in PAGES:
         page.write_text(filled(page.read_text()))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,15 +11,50 @@ import yaml
 
 from server.realtime.wire.client_events import EVENTS
 from step_audio.core.profile import Profile, Section
-from tests.docs.tables import BLOCK, DOCS, SECTIONS, SERVER_EVENTS, TABLES, filled
+from tests.docs import figures
+from tests.docs.tables import BLOCK, DOCS, PAGES, SECTIONS, SERVER_EVENTS, TABLES, filled
 
 ROOT = DOCS.parent
-MADE = sorted(page for page in DOCS.glob("*.md") if BLOCK.search(page.read_text()))
+MADE = sorted(page for page in PAGES if BLOCK.search(page.read_text()))
 
 
 @pytest.mark.parametrize("page", MADE, ids=lambda p: p.name)
 def test_tables_in_the_pages_are_those_of_the_code(page: Path) -> None:
     assert filled(page.read_text()) == page.read_text(), "run: make docs-tables"
+
+
+def test_the_plot_is_that_of_the_figures() -> None:
+    if figures.of("peers"):
+        assert figures.PLOT.read_text(encoding="utf-8") == figures.plot(), "run: make figures"
+
+
+def test_a_measurement_replaces_the_same_one_and_leaves_others(tmp_path: Path) -> None:
+    whole, nano = {"bench": "peers", "way": "whole"}, {"bench": "peers", "way": "nano"}
+    kept = figures.merged([whole | {"first_s": 9.0}, nano], [whole | {"first_s": 8.0}])
+    assert kept == [nano, whole | {"first_s": 8.0}]
+    path = tmp_path / "x.jsonl"
+    path.write_text('not json\n{"bench": "unknown"}\n' + json.dumps(nano) + "\n")
+    assert figures.read(path) == [nano]
+
+
+def test_what_a_benchmark_left_becomes_table_and_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "KEPT", tmp_path / "figures.jsonl")
+    monkeypatch.setattr(figures, "PLOT", tmp_path / "peers.svg")
+    left = tmp_path / "left"
+    left.mkdir()
+    line = {"bench": "peers", "runs": 3, "turns": 15, "first_s": 1.5, "total_s": 4.0}
+    line |= {"sound_s": 3.0, "cpu_s": 2.25, "memory_mb": 900, "words_right": 0.98}
+    lines = [json.dumps(line | {"way": way}) for way in ("whole", "nano")]
+    (left / "peers.jsonl").write_text("\n".join(lines))
+    assert figures.take([left]) == 2
+    table = TABLES["peers"]()
+    assert "| ours: `nano` | 1.50 s | 4.00 s | 3.0 s | 2.2 s | 900 MB | 98 % |" in table
+    assert "3 runs of 5 questions" in table
+    assert (tmp_path / "peers.svg").read_text() == figures.plot()
+    assert figures.plot().count("<rect") == 1 + 3 * 2
+    assert TABLES["peers-plot"]().endswith("(peers.svg)\n")
 
 
 def test_every_table_has_its_page() -> None:

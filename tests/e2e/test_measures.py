@@ -1,4 +1,4 @@
-"""`examine --recordings` and `eval stepeval` on the shipped system, judged on the loopback."""
+"""`examine --recordings` and `eval` on the shipped system, judged on the loopback."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def test_a_folder_of_recordings_is_probed(
     assert not row["failure"]
 
 
-def test_a_benchmark_of_two_turns_is_answered_and_rated(tmp_path: Path) -> None:
+def test_a_set_of_two_turns_is_answered_heard_and_judged(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "audios").mkdir()
     hum(tmp_path / "audios" / "a.wav")
     turns = [{"role": "user", "text": "hm", "audio": "a.wav"}] * 2
     row = {"conversation_id": "1", "category": "Singing", "conversation": turns}
     (tmp_path / "data" / "test.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "out"
     with serving(lambda body: '{"factuality": 1, "relevance": 0, "chat": 2}') as endpoint:
-        judge = ["--judge-url", endpoint.url, "--judge-model", "judge"]
-        assert step_audio(["eval", "stepeval", str(tmp_path), "-o", str(tmp_path), *judge]) == 0
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["categories"]["all"] == {
-        "n": 1,
-        "factuality": 100.0,
-        "relevance": 0.0,
-        "chat": 2.0,
-    }
-    (answer,) = (json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines())
-    assert len(answer["answers"]) == 2
+        judge = ["--judge-url", endpoint.url, "--judge-model", "judge", "--recognizer", "none"]
+        command = ["eval", "stepeval-360", str(tmp_path), "-o", str(out), *judge]
+        assert step_audio(command) == 0
+    report = json.loads((out / "report.json").read_text())
+    figures = {row["figure"]: row["value"] for row in report["figures"] if row["category"] == "all"}
+    assert figures == {"factuality": 100.0, "relevance": 0.0, "chat": 2.0}
+    assert (report["answered"], report["judge"]) == (1, "judge")
+    (answer,) = (json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines())
+    assert len(answer["texts"]) == 2
+    assert (out / "page.html").is_file()

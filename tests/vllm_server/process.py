@@ -20,8 +20,18 @@ START_S = 900.0
 class VllmProcess:
     """One server of one folder; the same port again after a restart."""
 
-    def __init__(self, folder: Path, profile: Path, log: Path, tensor_parallel: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        profile: Path,
+        log: Path,
+        tensor_parallel: int = 1,
+        *,
+        program: Path = VLLM,
+    ) -> None:
+        """Prepare; a `program` other than `VLLM` is a CUDA build and serves on the GPU."""
         self._folder, self._profile, self._log = folder, profile, log
+        self._program = program
         self._tensor_parallel = tensor_parallel
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,16 +43,19 @@ class VllmProcess:
     def start(self) -> None:
         """Start and wait until it answers. Raises RuntimeError: it ended, or took too long."""
         cores = sorted(os.sched_getaffinity(0))[: self._tensor_parallel]
-        environ = {
-            **os.environ,
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            # Automatic binding fails on machines with one memory node.
-            "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)) if len(cores) > 1 else "auto",
-            # The sampler would be compiled at every start: half a minute for a test.
-            "TORCHDYNAMO_DISABLE": "1",
-            "HF_HUB_OFFLINE": "1",
-        }
-        command = [sys.executable, "-m", "step_audio", "engine", "--cpu", "--vllm", str(VLLM)]
+        environ = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "step_audio", "engine", "--vllm", str(self._program)]
+        if self._program == VLLM:
+            command.append("--cpu")
+            environ |= {
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                # Automatic binding fails on machines with one memory node.
+                "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)) if cores[1:] else "auto",
+                # The sampler would be compiled at every start: half a minute for a test.
+                "TORCHDYNAMO_DISABLE": "1",
+            }
+        else:
+            command += ["--memory", "0.2"]
         command += ["--profile", str(self._profile), "--weights", str(self._folder)]
         command += ["--port", str(self.port), "--tp", str(self._tensor_parallel)]
         with self._log.open("ab") as log:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from step_audio.nano.exam.intervals import Interval
+from step_audio.eval.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)

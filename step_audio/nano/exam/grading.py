@@ -13,11 +13,11 @@ from step_audio.core.types import Pcm
 from step_audio.data.speakers import speaker
 from step_audio.data.synthesis import MAX_TEXT, synthesize
 from step_audio.eval.examinee import AnswerRecord, Reader, Resynthesiser, same_call
+from step_audio.eval.intervals import rate_interval, share_interval
 from step_audio.eval.wer import exact, in_order, normalise, word_error_rate
 from step_audio.nano.domain import QaSample
 from step_audio.nano.domain.numbers import ONES, ORDINALS, OTHERS, TENS
 from step_audio.nano.exam.bars import Score
-from step_audio.nano.exam.intervals import rate_interval, share_interval
 from step_audio.nano.exam.judge import Ear, in_words
 from step_audio.nano.exam.questions import ExamQuestion
 

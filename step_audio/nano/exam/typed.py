@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import yaml
 
+from step_audio.eval.intervals import share_interval
 from step_audio.eval.wer import in_order
 from step_audio.nano.domain import QaSample, generate
 from step_audio.nano.exam.grading import NOT_UNDERSTOOD, is_right
-from step_audio.nano.exam.intervals import share_interval
 from step_audio.nano.exam.questions import TOOL_SEED
 from step_audio.nano.training.lm_samples import as_typed
 

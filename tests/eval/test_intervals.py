@@ -1,6 +1,6 @@
 import pytest
 
-from step_audio.nano.exam.intervals import rate_interval, share_interval
+from step_audio.eval.intervals import rate_interval, share_interval
 
 
 def test_wilsons_interval_is_that_of_the_textbook() -> None:

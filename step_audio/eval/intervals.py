@@ -26,7 +26,7 @@ def share_interval(hits: int, count: int) -> Interval:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def rate_interval(errors: Sequence[int], sizes: Sequence[int], seed: int = 0) -> Interval:
+def rate_interval(errors: Sequence[float], sizes: Sequence[float], seed: int = 0) -> Interval:
     """Return the bootstrap interval of sum(errors) / sum(sizes), texts drawn anew as wholes.
 
     Words of one text go wrong together, so words are not drawn.
@@ -38,6 +38,6 @@ def rate_interval(errors: Sequence[int], sizes: Sequence[int], seed: int = 0) ->
         raise ValueError("no words were counted")
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(wrong), size=(_DRAWS, len(wrong)))
-    rates = wrong[drawn].sum(1) / np.maximum(words[drawn].sum(1), 1.0)
+    rates = wrong[drawn].sum(1) / np.maximum(words[drawn].sum(1), 1e-9)
     low, high = np.quantile(rates, (0.025, 0.975))
     return float(low), float(high)

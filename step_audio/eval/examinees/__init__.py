@@ -1,0 +1,1 @@
+"""Servers as examinees: over the Realtime protocol, and over REST."""

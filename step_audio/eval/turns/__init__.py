@@ -1,0 +1,1 @@
+"""Full-duplex behaviour: scripted dialogues in real time on any Realtime server."""
