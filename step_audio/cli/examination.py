@@ -86,7 +86,7 @@ def _roles(args: argparse.Namespace, load: Load) -> int:
 
         def answerer(role: str, pcm: Pcm, rate_hz: int) -> AnswerRecord:
             played = assistant.role(role)
-            return _record(runner.run(answer(assistant, pcm, rate_hz, role=played, aloud=False)))
+            return record_of(runner.run(answer(assistant, pcm, rate_hz, role=played, aloud=False)))
 
         asked = roles.role_questions(args.questions or roles.QUESTIONS)
         args.output.mkdir(parents=True, exist_ok=True)
