@@ -14,6 +14,7 @@ from typing import Any, Final
 from step_audio.core.types import Pcm
 from step_audio.data.speakers import HELD_NATURAL
 from step_audio.eval.examinee import AnswerRecord, ask
+from step_audio.eval.intervals import share_interval
 from step_audio.eval.wer import normalise
 from step_audio.nano.domain import QaSample
 from step_audio.nano.domain.carriers import load
@@ -21,7 +22,6 @@ from step_audio.nano.domain.draw import Draw
 from step_audio.nano.domain.followup import PLAIN
 from step_audio.nano.exam.bars import Score
 from step_audio.nano.exam.grading import is_right
-from step_audio.nano.exam.intervals import share_interval
 from step_audio.nano.exam.judge import Ear
 from step_audio.nano.exam.questions import (
     SEED,
