@@ -52,6 +52,7 @@ from step_audio.dialog.prompting.question_domain import QuestionDomain, read_que
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.role_play.cards import load_cards
 from step_audio.dialog.settings import DialogSettings, TurnSettings
 from step_audio.dialog.speakable.pronunciation import FILE as PRONUNCIATIONS
 from step_audio.dialog.speakable.pronunciation import read_pronunciations
@@ -255,6 +256,7 @@ class Runtime:
             **profile.dialog.model_dump(),
             text_options=TextOptions(**profile.text_options.model_dump()),
             responder=profile.responder,
+            roles=load_cards(profile.role_folder),
             domain=self._domain(),
             spell=self._spell(),
             questions=self._questions(),

@@ -14,6 +14,7 @@ from step_audio.core.config import load_profile
 from step_audio.core.errors import ProfileError
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
+from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.endpoints.connection import is_local
 from step_audio.runtime import Runtime
 from tests.any_chat.scripted import chat_server
@@ -229,3 +230,33 @@ async def test_local_chat_speaks_with_nano(monkeypatch: pytest.MonkeyPatch) -> N
     assert services.audio_tokenizer is None
     assert services.at_work()["voice"] == "nano, rms"
     assert services.voice_library is not None
+
+
+async def test_a_role_card_is_told_to_the_chat_model_in_its_system_message(tmp_path: Path) -> None:
+    """local-chat as it ships, with the chat server and the voice of this test."""
+    async with serving(ChatServer()) as server:
+        shipped = load_profile("local-chat", {})
+        dialog = shipped.dialog.model_dump(mode="json")
+        path = profile_of(tmp_path, chat={"url": server.url, "model": "m"}, dialog=dialog)
+        parts = runtime(path)
+        assistant = Assistant(parts.services(), parts.settings())
+        role, reach = assistant.role("a butler"), assistant.style_reach
+        talk = Conversation()
+        talk.add(Typed("q", "human", "time?"))
+        async for _ in assistant.answer(talk, style_lines=role.lines(reach)):
+            pass
+        await assistant.aclose()
+    (body,) = server.bodies
+    system, question = body["messages"]
+    assert system == {
+        "role": "system",
+        "content": f"{load_prompt('spoken_chat')}\n"
+        "You play a role and never leave it. You are a butler.\n"
+        "You are the butler of an old English house, discreet and never surprised. "
+        "You serve, and you see everything.\n"
+        'This is how you speak: Courteous and brief. Begin answers with "Very well, sir.".\n'
+        "This is what you know: Tea is at five. The silver is counted every evening.\n"
+        "You never do any of this: tell what was said in the house; raise your voice.",
+    }
+    assert question == {"role": "user", "content": "time?"}
+    assert role.not_applied(reach) == {}, "a butler is quiet, which is done to the sound"

@@ -3,10 +3,10 @@
 import { watchConnection } from "./connection.js";
 import { showKept } from "./conversation.js";
 import { pageMemory } from "./memory.js";
-import { $, ask, element, key, loadVoices, show } from "./page.js";
+import { $, ask, element, key, loadRoles, loadVoices, show } from "./page.js";
 import { RealtimeClient } from "./realtime.js";
 import { SAMPLES } from "./samples.js";
-import { SPOKEN, choose, explain, label, offer, restore, settings } from "./settings.js";
+import { SPOKEN, choose, explain, label, offer, offerVoice, restore, settings } from "./settings.js";
 import { Sound } from "./sound.js";
 import { Studio } from "./studio.js";
 import { Talk } from "./talk.js";
@@ -120,10 +120,13 @@ for (const id of SPOKEN) {
     client.update(settings());
   });
 }
-client.on("session.updated", ({ session }) => explain(session.style));
+client.on("session.updated", ({ session }) => {
+  explain(session.style);
+  if (session.audio?.output) offerVoice(session.audio.output.voice); // a role may bring its own
+});
 on("help-open", "click", () => /** @type {HTMLDialogElement} */ ($("help")).showModal());
 for (const id of ["speed", "loudness"]) on(id, "input", label);
-document.addEventListener("voices", restore);
+for (const list of ["voices", "roles"]) document.addEventListener(list, restore);
 on("studio-speed", "input", ({ target }) => {
   $("studio-speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
 });
@@ -212,6 +215,5 @@ on("settings", "keydown", (event) => {
 restore();
 showKept();
 listDevices().catch(trouble);
-loadVoices()
-  .catch(() => {}) // the connection will fail for the same reason, and says so
-  .finally(() => client.connect());
+// Where these fail the connection will fail for the same reason, and says so.
+Promise.allSettled([loadVoices(), loadRoles()]).finally(() => client.connect());

@@ -47,3 +47,13 @@ export const loadVoices = async () => {
   }
   document.dispatchEvent(new CustomEvent("voices", { detail: voices }));
 };
+
+/** Fill the list of role cards with those that this model plays; "roles" tells when it is done. */
+export const loadRoles = async () => {
+  /** @type {{data: {id: string, title: string, applied: boolean}[]}} */
+  const { data = [] } = await (await ask("/v1/roles")).json();
+  const list = /** @type {HTMLSelectElement} */ ($("role-card"));
+  const played = data.filter((card) => card.applied).map((card) => new Option(card.title, card.id));
+  list.append(...played);
+  document.dispatchEvent(new CustomEvent("roles"));
+};

@@ -9,7 +9,7 @@ const LOUDNESS = ["very quiet", "quiet", "normal", "loud", "very loud"];
 const WISHES = { role: "the role", emotion: "this style", mode: "this style", dialect: "the dialect" };
 
 /** Fields whose change the session is told of. */
-export const SPOKEN = ["voice", "style", "dialect", "speed", "loudness", "role"];
+export const SPOKEN = ["voice", "style", "dialect", "speed", "loudness", "role-card", "role"];
 const FIELDS = [...SPOKEN, "turns"];
 const SONGS = ["sing", "rap"];
 
@@ -79,7 +79,7 @@ export const label = () => {
   $("loudness").setAttribute("aria-valuetext", LOUDNESS[Number(value("loudness")) - 1]);
 };
 
-/** The server's voice, unless another one was chosen. @param {string} name */
+/** The session's voice, unless another one was chosen. @param {string} name */
 export const offerVoice = (name) => {
   if (!chosen.voice) field("voice").value = name;
 };
@@ -90,13 +90,13 @@ export const settings = () => {
   const mode = SONGS.includes(style) ? style : null;
   return {
     style: {
-      role: value("role").trim() || null,
+      role: value("role-card") || value("role").trim() || null,
       emotion: mode ? null : style || null,
       dialect: value("dialect") || null,
       mode,
       loudness: Number(value("loudness")),
     },
-    audio: { output: { voice: value("voice") || undefined, speed: Number(value("speed")) } },
+    audio: { output: { voice: chosen.voice ? value("voice") : undefined, speed: Number(value("speed")) } },
   };
 };
 
@@ -124,9 +124,15 @@ export const explain = (style) => {
   const idle = Object.entries(WISHES)
     .filter(([name]) => style?.[name] && style[name] !== "speech" && !style.applied.includes(name))
     .map(([, words]) => words);
+  const lost = Object.entries(style?.not_applied ?? {}).filter(([part]) => part.startsWith("role."));
+  const reasons = [...new Set(lost.map(([, why]) => why))];
+  const lines = [];
+  if (idle.length) {
+    const wishes = [...new Set(idle)].join(" and ");
+    lines.push(`This model does not follow ${wishes}. It may if you ask aloud: “talk like a pirate”.`);
+  }
+  if (reasons.length && style?.applied.includes("role")) lines.push(`Of the role: ${reasons.join("; ")}.`);
   const note = $("style-note");
-  note.textContent = idle.length
-    ? `This model does not follow ${[...new Set(idle)].join(" and ")}. It may if you ask aloud: “talk like a pirate”.`
-    : "";
-  note.hidden = !idle.length;
+  note.textContent = lines.join(" ");
+  note.hidden = !lines.length;
 };

@@ -11,6 +11,7 @@ from server.admission.limits import ServerSettings, Slots
 from server.routes.chat.route import chat_router
 from server.routes.docs.route import docs_router
 from server.routes.models import models_router
+from server.routes.roles import roles_router
 from server.routes.speech import speech_router
 from server.routes.transcriptions import transcriptions_router
 from server.routes.tts.endpoint import tts_router
@@ -31,6 +32,7 @@ def rest_router(
     for part in (
         models_router(assistant.services, int(time.time())),
         voices_router(assistant),
+        roles_router(assistant),
         speech_router(assistant, settings, requests, names),
         transcriptions_router(assistant, settings, requests),
         chat_router(assistant, settings, requests, names),

@@ -19,6 +19,7 @@ from step_audio.cli.planning import plan_profile
 from step_audio.cli.published import add_recordings, add_weights_commands, fetch_command
 from step_audio.cli.reading import say
 from step_audio.cli.replay import replay
+from step_audio.cli.roles import list_roles, show_role
 from step_audio.cli.speech import ask
 from step_audio.cli.tokens import tokenize, vocode
 from step_audio.cli.training_arguments import add_training
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _speech(add)
     _tokens(add)
     _voices(commands)
+    _roles(commands)
     add_weights_commands(commands)
     _examination(add)
 
@@ -144,6 +146,7 @@ def _speech(add: Add) -> None:
     _output(command, required=True, what="sound file of the answer, as for say")
     _profile(command)
     _voice(command)
+    command.add_argument("--role", help="name of a role card (roles list), or who it is in words")
     command.add_argument("--seed", type=int, help="sampling.seed: the same seed, the same answer")
     command.add_argument("--json", action="store_true", help="print one JSON object about it")
     command = add("say", say, "Read a text, a book or a folder of lines aloud.")
@@ -228,6 +231,22 @@ def _voices(commands: Commands) -> None:
         add(name, run, about).add_argument("name")
 
 
+def _roles(commands: Commands) -> None:
+    about = "List or show role cards: characters that the assistant can play."
+    actions = commands.add_parser("roles", help=about, description=about).add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    for name, run, about in (
+        ("list", list_roles, "Print the role cards of a profile."),
+        ("show", show_role, "Print a role card as JSON."),
+    ):
+        command = actions.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        _profile(command)
+        if name == "show":
+            command.add_argument("name", help="or its title")
+
+
 def _examination(add: Add) -> None:
     command = add("replay", replay, "Go through a traced session again and compare its events.")
     command.add_argument("trace", type=Path, help="file as the server wrote it (server.traces)")
@@ -249,12 +268,19 @@ def _examination(add: Add) -> None:
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")
     _output(command, required=True, what="folder of the report")
     _profile(command)
-    command.add_argument("--questions", type=int, default=450, help="450 for a report, 20 to look")
+    command.add_argument(
+        "--questions", type=int, help="450 for a report, 20 to look (450; with --roles 40)"
+    )
     command.add_argument(
         "--gate",
         choices=["hold", "keep"],
         help="a few fixed questions instead: hold the scores to those kept of the weights that "
         "shipped, or keep them",
+    )
+    command.add_argument(
+        "--roles",
+        action="store_true",
+        help="ask in the roles that nano knows by heart instead",
     )
     command.add_argument(
         "--recordings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from step_audio.cli.data import bar
 from step_audio.cli.parts import Load
 from step_audio.cli.profile_examinee import fixed_seed, record_of
 from step_audio.cli.speech import answer
@@ -33,10 +35,13 @@ def examine(args: argparse.Namespace, load: Load) -> int:
     """Ask held-out questions, judge the answers, write and print the report."""
     if args.recordings is not None:
         return _probe(args, load)
+    if args.roles:
+        return _roles(args, load)
     if args.typed:
         return _typed(args, load)
     from step_audio.nano.exam import gate  # noqa: PLC0415 - serving lacks what training has
     from step_audio.nano.exam.examination import run  # noqa: PLC0415
+    from step_audio.nano.exam.questions import QUESTIONS  # noqa: PLC0415
 
     profile = _examined(load_profile(args.profile))
     parts = load(profile)
@@ -59,7 +64,7 @@ def examine(args: argparse.Namespace, load: Load) -> int:
                 answerer,
                 resynthesiser,
                 args.output,
-                args.questions,
+                args.questions or QUESTIONS,
                 reader=reader,
                 weights_dir=profile.weights,
                 memory_mb=lambda sounds: serving_memory_mb(profile, sounds),
@@ -69,6 +74,32 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         return _gated(scores, args.gate)
     print(report.to_markdown())
     print(report.to_json())
+    return 0
+
+
+def _roles(args: argparse.Namespace, load: Load) -> int:
+    """Ask in the roles that nano knows by heart; write and print how many answers are in them."""
+    from step_audio.nano.exam import roles  # noqa: PLC0415 - as above
+
+    parts = load(_examined(load_profile(args.profile)))
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+
+        def answerer(role: str, pcm: Pcm, rate_hz: int) -> AnswerRecord:
+            played = assistant.role(role)
+            return record_of(runner.run(answer(assistant, pcm, rate_hz, role=played, aloud=False)))
+
+        asked = roles.role_questions(args.questions or roles.QUESTIONS)
+        args.output.mkdir(parents=True, exist_ok=True)
+        answers = []
+        with (args.output / "roles.jsonl").open("w", encoding="utf-8") as kept:
+            for found in roles.examine_roles(answerer, asked):
+                answers.append(found)
+                print(json.dumps(roles.role_row(found)), file=kept, flush=True)
+        runner.run(assistant.aclose())
+    table = roles.role_table(answers)
+    (args.output / "roles.md").write_text(table, encoding="utf-8")
+    print(table)
     return 0
 
 

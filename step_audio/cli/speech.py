@@ -14,14 +14,18 @@ import numpy as np
 
 from step_audio.cli.output import prepare
 from step_audio.cli.parts import CommandParts, Load
+from step_audio.cli.roles import say_not_applied
 from step_audio.cli.sound_files import format_of, read, write_sound
 from step_audio.core.config import load_profile
+from step_audio.core.delivery import open_delivery
 from step_audio.core.errors import EngineError
 from step_audio.core.ports import RemoteTools, ToolBox
 from step_audio.core.types import AudioChunk, Pcm, TextDelta, ToolCall, Transcript
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
 from step_audio.dialog.response.pipeline import AnswerEvent
+from step_audio.dialog.role_play.role import Role
+from step_audio.dialog.speakable.style_tags import PLAIN
 
 
 def ask(args: argparse.Namespace, load: Load) -> int:
@@ -30,7 +34,7 @@ def ask(args: argparse.Namespace, load: Load) -> int:
     format_of(args.output)
     prepare(args.output)
     pcm, rate_hz = read(args.question, profile.limits.max_question_s)
-    reply = asyncio.run(_ask(load(profile), pcm, rate_hz, args.voice, args.seed))
+    reply = asyncio.run(_ask(load(profile), pcm, rate_hz, args))
     write_sound([(reply.sound(), reply.rate_hz)], args.output)
     if args.json:
         print(json.dumps(reply.facts(), ensure_ascii=False))
@@ -87,10 +91,25 @@ class SpokenReply:
 
 
 async def _ask(
-    parts: CommandParts, pcm: Pcm, rate_hz: int, voice: str | None, seed: int | None
+    parts: CommandParts, pcm: Pcm, rate_hz: int, args: argparse.Namespace
 ) -> SpokenReply:
-    async with assistant_of(parts, seed) as assistant, reached(assistant.services.tools):
-        return await answer(assistant, pcm, rate_hz, voice)
+    async with assistant_of(parts, args.seed) as assistant, reached(assistant.services.tools):
+        if args.role is None:
+            return await answer(assistant, pcm, rate_hz, args.voice)
+        role, reach = assistant.role(args.role), assistant.style_reach
+        voice = args.voice or _voice_of(role, assistant)
+        reply = await answer(assistant, pcm, rate_hz, voice, role=role)
+        say_not_applied(role.not_applied(reach))
+        if not reach.tags and reply.chunks:
+            manner = open_delivery(reply.rate_hz, speed=role.style.speed, volume=role.style.volume)
+            reply.chunks = [np.concatenate([*manner.push(reply.sound()), *manner.flush()])]
+        return reply
+
+
+def _voice_of(role: Role, assistant: Assistant) -> str | None:
+    """Return the first voice of a role's card that there is."""
+    known = assistant.services.voices.names()
+    return next((name for name in (role.card.voice if role.card else ()) if name in known), None)
 
 
 @asynccontextmanager
@@ -112,8 +131,16 @@ async def answer(
     rate_hz: int,
     voice: str | None = None,
     conversation: Conversation | None = None,
+    *,
+    role: Role | None = None,
+    aloud: bool = True,
 ) -> SpokenReply:
-    """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation or the one given."""
+    """Ask one spoken question, (T,) at `rate_hz`, in a fresh conversation or the one given.
+
+    Args:
+        role: who answers; what its manner does to the sound is left to the caller.
+        aloud: False leaves the sound out.
+    """
     clock = assistant.services.clock
     question = assistant.question(rate_hz)
     # A microphone would have delivered all of this while the person still spoke.
@@ -122,7 +149,15 @@ async def answer(
     conversation = conversation or Conversation()
     item_id = f"question_{len(conversation)}"
     conversation.add(UserAudio.spoken(item_id, await assistant.finish(question)))
-    async for event in assistant.answer(conversation, voice=voice):
+    reach = assistant.style_reach
+    async for event in assistant.answer(
+        conversation,
+        voice=voice,
+        style=role.spoken(reach) if role else PLAIN,
+        style_lines=role.lines(reach) if role else "",
+        exchange=role.exchange if role else None,
+        aloud=aloud,
+    ):
         reply.add(event, clock.now_s())
     return reply
 

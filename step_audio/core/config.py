@@ -37,7 +37,7 @@ def load_profile(name_or_path: str, environ: Mapping[str, str] = os.environ) -> 
     """
     path = _find(name_or_path)
     raw = _read(path)
-    for key in ("weights", "voice_folder"):
+    for key in ("weights", "voice_folder", "role_folder"):
         if isinstance(given := raw.get(key), str):
             raw[key] = os.path.normpath(path.parent / os.path.expanduser(given))
     for key, value in environ.items():
@@ -50,6 +50,8 @@ def load_profile(name_or_path: str, environ: Mapping[str, str] = os.environ) -> 
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise ProfileError(f"profile {name_or_path}: {_explain(details[0])}{more}") from None
     places = {"weights": profile.weights, "voice_folder": profile.voice_folder}
+    if profile.role_folder is not None:
+        places["role_folder"] = profile.role_folder
     # expanduser leaves a ~ that stands for nobody: then it is a folder of that name.
     absolute = {key: Path(os.path.expanduser(p)).absolute() for key, p in places.items()}
     return profile.model_copy(update=absolute)

@@ -255,6 +255,12 @@ class DialogSection(Section):
     takes_examples: bool = True
     """Whether the model imitates a voice's example when it reads aloud, as the published ones do;
     else only the vocoder takes it."""
+    taught_roles: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=40)],
+        tuple[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=200)]],
+    ] = Field(default_factory=dict, max_length=100)
+    """Roles that a model without instructions knows by heart, by name: the request that sets one,
+    and the model's answer to it. In a role it is shown these two and the question alone."""
 
 
 class TextOptionsSection(Section):
@@ -407,6 +413,9 @@ class Profile(Section):
     """The command that brings the voice; told to whoever lacks it."""
     voice_folder: Path = Path("~/.local/share/step-audio/voices")
     """Where voices that people add are kept; in a file relative to that file."""
+    role_folder: Path | None = None
+    """Folder of role cards of your own, NAME.yaml each, beside those that ship; in a file relative
+    to that file. Read at the start."""
     engine: Annotated[
         LocalEngineSection | VllmEngineSection | ScriptedEngineSection | SpeechEndpointSection,
         Field(discriminator="kind"),

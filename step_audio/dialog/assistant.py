@@ -47,6 +47,7 @@ from step_audio.dialog.response.synthesizer import SpeechSynthesizer
 from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.response.token_turn import TokenTurn
 from step_audio.dialog.response.turn import ModelTurn
+from step_audio.dialog.role_play.role import Exchange, Role, role_of
 from step_audio.dialog.settings import DialogSettings
 from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence, check_text
 from step_audio.dialog.speakable.style_tags import PLAIN, ReadingStyle, Style, StyleReach
@@ -149,6 +150,7 @@ class Assistant:
             speaks_itself=not cascade,
             tags=cascade and settings.takes_style_tags,
             songs=cascade and self.sings,
+            roles=bool(settings.taught_roles),
         )
 
     def _spoken(
@@ -380,6 +382,7 @@ class Assistant:
         choice: ToolChoice = FREE,
         style: Style = PLAIN,
         style_lines: str = "",
+        exchange: Exchange | None = None,
         aloud: bool = True,
         session: str = "",
         usage: Usage | None = None,
@@ -402,6 +405,7 @@ class Assistant:
             choice: whether a tool is called; a required one is called first, the result answered.
             style: how a second model reads the answer aloud.
             style_lines: the same in words, behind the system prompt of models that take words.
+            exchange: that sets a role which the model knows by heart (`Role.exchange`).
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
@@ -427,6 +431,7 @@ class Assistant:
             ),
             aloud=aloud,
             style=style,
+            exchange=exchange,
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
@@ -577,6 +582,12 @@ class Assistant:
         if not self.settings.takes_instructions:
             return self._system
         return "\n".join(filter(None, (instructions or self._system, style_lines)))
+
+    def role(self, text: str) -> Role:
+        """Return a role by the name or title of its card, or by free words."""
+        settings = self.settings
+        by_heart = {} if settings.takes_instructions else settings.taught_roles
+        return role_of(text, settings.roles, by_heart)
 
     def refuse_unspeakable(
         self, text: str, instructions: str = "", options: TextOptions | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +11,8 @@ from step_audio.core.types import Role, SamplingParams, TextOptions
 from step_audio.dialog.prompting.question_domain import QuestionDomain
 from step_audio.dialog.response.chat_turn import ChatSettings
 from step_audio.dialog.response.token_stream import TokenTimeouts
+from step_audio.dialog.role_play.cards import RoleCards
+from step_audio.dialog.role_play.role import Exchange
 from step_audio.dialog.speakable.reading_domain import ReadingDomain
 from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 
@@ -48,6 +50,8 @@ class DialogSettings:
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
+        taught_roles: roles that the checkpoint knows by heart, each with how it was taught it.
+        roles: cards of characters.
         languages: what it was taught to read aloud; none: whatever it is given.
         domain: what a model of a small world can read aloud.
         spell: how a sentence is written for a model that knows few words.
@@ -74,6 +78,8 @@ class DialogSettings:
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False
+    taught_roles: Mapping[str, Exchange] = field(default_factory=dict)
+    roles: RoleCards = field(default_factory=RoleCards)
     languages: tuple[LanguageCode, ...] = ()
     domain: ReadingDomain = field(default_factory=ReadingDomain)
     spell: Callable[[str], str] = str

@@ -166,13 +166,16 @@ def _turns(prompt: Sequence[int]) -> Iterator[str]:
 def in_session(profile: str, name: str, wish: object) -> Reached:
     """Return what comes of a wish in `style` of a session or a response."""
     deployed = _Deployed(profile)
-    helper, style = deployed.assistant, SessionStyle(**{name: wish})  # type: ignore[arg-type]
+    helper = deployed.assistant
+    given = {name: helper.role(str(wish)) if name == "role" else wish}
+    style = SessionStyle(**given)  # type: ignore[arg-type]
     reach = helper.style_reach
 
     async def answered() -> None:
         conversation = Conversation()
         conversation.add(Typed("q", "human", "what now"))
-        events = helper.answer(conversation, style=style.spoken(reach), style_lines=style.lines)
+        told, lines = style.spoken(reach), style.lines(reach)
+        events = helper.answer(conversation, style=told, style_lines=lines)
         async with aclosing(events):
             async for _ in events:
                 pass
@@ -183,7 +186,7 @@ def in_session(profile: str, name: str, wish: object) -> Reached:
     return Reached(
         tags,
         ids,
-        deployed.in_words(style.lines),
+        deployed.in_words(style.lines(reach)),
         reach.speaks_itself,
         style.speed_factor(reach),
         style.volume_factor,

@@ -26,6 +26,7 @@ from server.realtime.wire.versions.version import Ga, ProtocolVersion, looks_fla
 from server.voice_names import VoiceNames
 from step_audio.core.errors import StepAudioError
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.prompting.conversation import is_unbegun
 
 
 class RealtimeSession:
@@ -177,7 +178,15 @@ class RealtimeSession:
             return
         if params.interrupt_current_response and self.turns.busy:
             self.turns.cancel(None)
-        self.turns.ask(wanted)
+        self.turns.ask(replace(wanted, text=self._opening(wanted, params)))
+
+    def _opening(self, wanted: ResponseRequest, params: wire.ResponseParams) -> str | None:
+        """Return what a role says first, where a client lets it begin an empty conversation."""
+        state = self.session_state
+        role = wanted.config.style.role
+        begun = wanted.conversation is not None or not is_unbegun(state.conversation)
+        asked = params.instructions is not None or wanted.config.choice.requires
+        return (role.opening or None) if role and not (begun or asked) else None
 
     async def _recited(self, wanted: ResponseRequest, params: wire.ResponseParams) -> None:
         """Answer what a client recites; with nothing to answer, an interruption only stops."""

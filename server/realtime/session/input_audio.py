@@ -213,9 +213,11 @@ class InputAudio:
         if self._live is not None and self._words_wanted_now:
             self._live.follow(question, config.recognition_hints)
         if self._assistant.reads_ahead and self._ahead.due(question):
-            system = self._assistant.system_text(config.instructions, config.style.lines)
+            system = self._assistant.system_text(config.instructions, config.style_lines)
             tools = self._assistant.told_tools(config.tool_specs, config.choice)
-            self._ahead.follow(self._state.conversation, question, system, tools)
+            self._ahead.follow(
+                self._state.conversation, question, system, tools, config.style.exchange
+            )
 
     @property
     def open(self) -> bool:

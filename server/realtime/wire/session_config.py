@@ -23,13 +23,15 @@ Modality = Literal["audio", "text"]
 class SessionConfig:
     """What holds for one session, or, changed by `response.create`, for one response.
 
-    `voice` is the name that the client knows, `speaker` the voice of the store that it means.
+    `voice` is the name that the client knows, `speaker` the voice of the store that it means;
+    `voice_chosen`: the client named it, so that it goes before the voice of a role.
     """
 
     session_id: str
     model: str
     voice: str
     speaker: str
+    voice_chosen: bool = False
     purpose: Purpose = "realtime"
     modality: Modality = "audio"
     instructions: str = ""
@@ -106,6 +108,16 @@ class SessionConfig:
         return min(VOLUMES[1], self.volume * self.style.volume_factor)
 
     @property
+    def spoken_voice(self) -> str:
+        """The voice of the store that answers: the client's, else that of the role."""
+        return self.speaker if self.voice_chosen else self.style.role_voice or self.speaker
+
+    @property
+    def style_lines(self) -> str:
+        """What the style adds to the instructions of a model that takes them."""
+        return self.style.lines(self.reach)
+
+    @property
     def spoken_style(self) -> Style:
         """What a model that reads the answers aloud is told."""
         return self.style.spoken(self.reach)
@@ -142,7 +154,7 @@ class SessionConfig:
                 "input": self._hears(),
                 "output": {
                     "format": self.output_format.wire(),
-                    "voice": self.voice,
+                    "voice": self.voice if self.voice_chosen else self.spoken_voice,
                     "speed": self.speed,
                     "volume": self.volume,
                 },

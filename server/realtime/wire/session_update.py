@@ -19,6 +19,7 @@ from server.realtime.wire.turn_detection import updated
 from server.voice_names import VoiceNames
 from step_audio.core.errors import VoiceNotFound
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.role_play.role import Role
 
 INCLUDABLE: Final = (BUILTIN_CALLS, REASONING, "session.expiring")
 Patch = wire.SessionPatch | wire.ResponseParams
@@ -57,7 +58,7 @@ def merged(
     if "temperature" in given:
         changes["temperature"] = patch.temperature
     if "style" in given:
-        changes["style"] = _restyled(config.style, patch.style) if patch.style else PLAIN
+        changes["style"] = _restyled(config.style, patch.style, assistant, names)
     if isinstance(patch, wire.SessionPatch) and "include" in given:
         changes["include"] = tuple(patch.include or ())
     if patch.audio is not None and patch.audio.input is not None:
@@ -129,13 +130,32 @@ def _unserved(tool: wire.UnservedTool, param: str) -> dict[str, Any]:
     return {"code": "unsupported_tool", "message": said, "param": param}
 
 
-def _restyled(style: SessionStyle, patch: wire.StylePatch) -> SessionStyle:
-    """Return a style with a client's changes; a null takes a wish back."""
+def _restyled(
+    style: SessionStyle, patch: wire.StylePatch | None, assistant: Assistant, names: VoiceNames
+) -> SessionStyle:
+    """Return a style with a client's changes; a null takes a wish back, or all of them."""
+    if patch is None:
+        return PLAIN
     given = {name: getattr(patch, name) for name in patch.model_fields_set}
+    if "role" in given:
+        role = assistant.role(given["role"]) if (given["role"] or "").strip() else None
+        voice, why = _voice_of(role, names)
+        given |= {"role": role, "role_voice": voice, "no_role_voice": why}
     return replace(
         style,
         **{n: getattr(PLAIN, n) if value is None else value for n, value in given.items()},
     )
+
+
+def _voice_of(role: Role | None, names: VoiceNames) -> tuple[str | None, str]:
+    """Return the first voice of a role's card that is here, or why there is none."""
+    asked = role.card.voice if role and role.card else ()
+    for name in asked:
+        try:
+            return names.resolve(name), ""
+        except VoiceNotFound:
+            continue
+    return None, f"none of its voices is here: {', '.join(asked)}" if asked else ""
 
 
 def _input_changes(
@@ -174,7 +194,8 @@ def _output_changes(
             speaker = names.resolve(voice)
         except VoiceNotFound as error:
             raise RequestError(str(error), code=error.code, param=f"{where}.voice") from error
-        changes |= {"voice": voice or speaker, "speaker": speaker}
+        named = bool(voice and voice.strip())
+        changes |= {"voice": voice or speaker, "speaker": speaker, "voice_chosen": named}
     return changes
 
 

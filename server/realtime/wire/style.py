@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from step_audio.dialog.prompting.system_prompts import load_prompt
+from step_audio.dialog.role_play.role import Exchange, Role
 from step_audio.dialog.speakable.style_tags import HUMMING, RAP, Style, StyleReach, style_named
 from step_audio.dialog.speakable.style_tags import PLAIN as PLAIN_STYLE
 
@@ -22,9 +23,18 @@ _MODES: Final = {"sing": HUMMING, "rap": RAP}
 
 @dataclass(frozen=True, slots=True)
 class SessionStyle:
-    """What a client wished; None or normal: nothing."""
+    """What a client wished; None or normal: nothing.
 
-    role: str | None = None
+    Attributes:
+        role: as it can be played here.
+        role_voice: the voice of the store that its card asks for; None: none.
+        no_role_voice: why not, where it asks for some.
+        emotion, dialect, mode, speed, loudness: each goes before the manner of the role.
+    """
+
+    role: Role | None = None
+    role_voice: str | None = None
+    no_role_voice: str = ""
     emotion: str | None = None
     dialect: str | None = None
     mode: Literal["speech", "sing", "rap"] = "speech"
@@ -33,25 +43,36 @@ class SessionStyle:
 
     def speed_factor(self, reach: StyleReach) -> float:
         """What the level of speed does to the sound: nothing where the model is told it."""
-        return 1.0 if "speed" in self._told(reach) else _SPEEDS[self.speed]
+        if "speed" in self._told(reach):
+            return 1.0
+        if self.speed == NORMAL and not reach.tags:
+            return self._manner.speed
+        return _SPEEDS[self.speed]
 
     @property
     def volume_factor(self) -> float:
         """What the level of loudness does to the sound."""
-        return _VOLUMES[self.loudness]
+        return self._manner.volume if self.loudness == NORMAL else _VOLUMES[self.loudness]
 
     @property
-    def lines(self) -> str:
-        """What the style adds to the instructions of a model that takes them."""
+    def exchange(self) -> Exchange | None:
+        """What sets the role in a model that knows it by heart."""
+        return self.role.exchange if self.role else None
+
+    def lines(self, reach: StyleReach) -> str:
+        """Return what the style adds to the instructions of a model that takes them."""
         texts = dict(line.split(": ", 1) for line in load_prompt("style").splitlines())
-        words = {"role": self.role, "emotion": self.emotion, "dialect": self.dialect}
-        lines = [texts[name].format(word) for name, word in words.items() if word]
+        words = {"emotion": self.emotion, "dialect": self.dialect}
+        lines = [self.role.lines(reach)] if self.role else []
+        lines += [texts[name].format(word) for name, word in words.items() if word]
         lines += [texts[self.mode]] if self.mode in texts else []
         return "\n".join(lines)
 
     def spoken(self, reach: StyleReach) -> Style:
         """Return what the model that reads aloud is told."""
-        style = PLAIN_STYLE
+        style = self.role.spoken(reach) if self.role else PLAIN_STYLE
+        if style.song and self._told(reach):
+            style = PLAIN_STYLE  # what the client wishes goes before the card
         for tag in self._told(reach).values():
             style = style.with_more(Style((tag,)))
         return style
@@ -61,10 +82,12 @@ class SessionStyle:
         `available` those that can have one with this model.
 
         A wish has an effect when the model that makes the sound is told of it, or the sound is
-        changed; for a role it is enough that the model which writes is told.
+        changed; for a role it is enough that the model which writes is told. `not_applied` says
+        what of a role has none, and why.
         """
+        role = self.role
         waiting = {
-            "role": self.role,
+            "role": role.text if role else None,
             "emotion": self.emotion,
             "dialect": self.dialect,
             "mode": None if self.mode == "speech" else self.mode,
@@ -72,7 +95,7 @@ class SessionStyle:
         levels = {"speed": self.speed, "loudness": self.loudness}
         told = self.spoken(reach).tags
         tagged = {name for name, tag in self._told(reach).items() if tag in told}
-        in_words = {"role"} if reach.instructions else set()
+        in_words = {"role"} if role and role.applied(reach) else set()
         in_words |= set(waiting) if reach.instructions and reach.speaks_itself else set()
         applied = [name for name, wish in waiting.items() if wish and name in tagged | in_words]
         applied += [
@@ -80,13 +103,23 @@ class SessionStyle:
             for name, level in levels.items()
             if level != NORMAL and (name in tagged or name not in self._told(reach))
         ]
-        return {
+        why = role.not_applied(reach) if role else {}
+        if self.no_role_voice:
+            why["role.voice"] = self.no_role_voice
+        card = role.card.name if role and role.card else None
+        shown = {
             **waiting,
             "mode": self.mode,
             **levels,
             "applied": applied,
             "available": available(reach),
         }
+        return {**shown, "card": card, "not_applied": why} if role else shown
+
+    @property
+    def _manner(self) -> Style:
+        """What the card of the role asks for."""
+        return self.role.style if self.role else PLAIN_STYLE
 
     def _told(self, reach: StyleReach) -> dict[str, str]:
         """Return the wishes for which the model that reads aloud has a tag, each with it."""
@@ -109,7 +142,7 @@ def available(reach: StyleReach) -> list[str]:
     """Return the wishes that can have an effect; what is done to the sound always can."""
     in_words = reach.instructions and reach.speaks_itself
     possible = {
-        "role": reach.instructions,
+        "role": reach.instructions or reach.roles,
         "emotion": reach.tags or in_words,
         "dialect": reach.tags or in_words,
         "mode": (reach.tags and reach.songs) or in_words,

@@ -22,7 +22,7 @@ from step_audio.core.ports import ToolSpec
 from step_audio.core.types import TokenGroup
 from step_audio.core.vocab import GROUP_SIZE, Vocab
 from step_audio.dialog.prompting.conversation import Conversation, UserAudio
-from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Turn, instructions
+from step_audio.dialog.prompting.prompt import Audio, PromptBuilder, Text, Turn, instructions
 from step_audio.dialog.prompting.rendering import turns as shown_turns
 
 _LOG = logging.getLogger(__name__)
@@ -102,18 +102,21 @@ class ContextWindow:
         system: str,
         until: str | None = None,
         tools: Sequence[ToolSpec] = (),
+        exchange: tuple[str, str] | None = None,
     ) -> Prompt:
         """Return the prompt that asks for an answer to the newest item, or to `until`.
 
         Args:
             tools: that may be called, listed where the dialect lists tools. The last ones are
                 left out when they take more than a quarter of the prompt.
+            exchange: a request and its answer that set a role. They are then all the history: a
+                model that knows roles by heart was shown no longer conversations in one.
 
         Raises:
             ItemNotFound: `until` is not there (any more).
             InputError: no prompt at all fits the model's context.
         """
-        front = _Front(system, tools)
+        front = _Front(system, tools, exchange)
         ids, left_out = self._fitting(conversation, front, until, None)
         audio = sum(self._vocab.is_audio(token_id) for token_id in ids)
         begin = self._builder.beginning
@@ -129,9 +132,12 @@ class ContextWindow:
         system: str,
         groups: tuple[TokenGroup, ...],
         tools: Sequence[ToolSpec] = (),
+        exchange: tuple[str, str] | None = None,
     ) -> tuple[int, ...]:
         """Return how the prompt begins when the user has spoken `groups` and goes on."""
-        ids, _ = self._fitting(conversation, _Front(system, tools), None, UserAudio("", groups))
+        ids, _ = self._fitting(
+            conversation, _Front(system, tools, exchange), None, UserAudio("", groups)
+        )
         # The end of the turn is still to come.
         return (*self._builder.beginning, *ids[:-1])
 
@@ -156,6 +162,8 @@ class ContextWindow:
                 takes_transcripts=self._vocab.heard_open is not None,
                 typed=self._typed,
             )
+            head = instructions(turns)
+            turns = [*turns[:head], *_in_role(turns[head:], front.exchange)]
             return self._builder.arranged(turns, listed)
 
         turns = shown(self._recent_audio)
@@ -244,11 +252,21 @@ class _Front:
 
     system: str
     tools: Sequence[ToolSpec]
+    exchange: tuple[str, str] | None = None
 
 
 def _is_mixed(turn: Turn) -> bool:
     """Return whether a turn has sound behind words."""
     return any(isinstance(part, Audio) for part in turn.parts[1:])
+
+
+def _in_role(turns: Sequence[Turn], exchange: tuple[str, str] | None) -> Sequence[Turn]:
+    """Return the exchange that sets a role, then the turns from the question on; all without."""
+    if exchange is None:
+        return turns
+    asked = [at for at, turn in enumerate(turns) if turn.role == "human"]
+    set_by = (Turn("human", (Text(exchange[0]),)), Turn("assistant", (Text(exchange[1]),)))
+    return [*set_by, *turns[asked[-1] :]] if asked else [*turns, *set_by[:1]]
 
 
 def _empty(first: Iterable[list[int]], parts: Sequence[list[int]], room: int) -> None:

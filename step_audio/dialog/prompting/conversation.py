@@ -387,6 +387,11 @@ def is_question(item: Item) -> TypeGuard[Question]:
     return isinstance(item, UserAudio)
 
 
+def is_unbegun(conversation: Conversation) -> bool:
+    """Return whether nobody has said anything yet; instructions do not count."""
+    return all(isinstance(item, Typed) and item.role == "system" for item in conversation)
+
+
 def last_question(items: Sequence[Item]) -> Question | None:
     """Return the newest item of the user."""
     return next((item for item in reversed(items) if is_question(item)), None)

@@ -24,6 +24,7 @@ class AnswerOptions:
         voice: who speaks it.
         style: how, where a second model reads the answer aloud.
         system: text of the system turn.
+        exchange: a request and its answer that set a role which the model knows by heart.
         sampling: how ids are drawn.
         client_tools: tools that the client runs: such a call ends the answer.
         tools: all that the model is told of, where its dialect lists tools.
@@ -48,6 +49,7 @@ class AnswerOptions:
     choice: ToolChoice = FREE
     aloud: bool = True
     style: Style = PLAIN
+    exchange: tuple[str, str] | None = None
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None

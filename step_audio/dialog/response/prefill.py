@@ -44,6 +44,7 @@ class Prefiller:
         question: Utterance,
         system: str,
         tools: Sequence[ToolSpec] = (),
+        exchange: tuple[str, str] | None = None,
     ) -> None:
         """Tell the engine what is new since the last call, if it is `due`; never waits.
 
@@ -52,13 +53,14 @@ class Prefiller:
             question: still being spoken.
             system: text of the system turn.
             tools: that the answer will be told of.
+            exchange: that sets the role of the answer.
         """
         if not self.due(question):
             return
         groups = question.groups
         self._question, self._told = question, len(groups)
         try:
-            prompt = self._context.so_far(conversation, system, groups, tools)
+            prompt = self._context.so_far(conversation, system, groups, tools, exchange)
         except StepAudioError as error:
             _LOG.debug("not read ahead", extra={"error": error.code})
             return

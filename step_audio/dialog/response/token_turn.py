@@ -62,7 +62,9 @@ class TokenTurn:
     ) -> AsyncGenerator[TurnEvent, None]:
         """Prompt, generate, parse; ended early when it has lost its way."""
         vocab, recorder = self._services.vocab, self._services.recorder
-        prompt = self._context.prompt(conversation, options.system, until, options.tools)
+        prompt = self._context.prompt(
+            conversation, options.system, until, options.tools, options.exchange
+        )
         in_text = self._dialect.calls_in_text
         opening = choice.opening(self._dialect) if in_text else ""
         request = GenerationRequest(

@@ -75,12 +75,14 @@ class StyleReach:
         speaks_itself: whether that is the model that makes the sound.
         tags: style tags to the model that reads the answers aloud.
         songs: those of rap and humming too.
+        roles: roles that the model knows by heart.
     """
 
     instructions: bool = False
     speaks_itself: bool = True
     tags: bool = False
     songs: bool = False
+    roles: bool = False
 
 
 RAP: Final = "RAP"

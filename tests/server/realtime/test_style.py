@@ -9,6 +9,7 @@ from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings
+from step_audio.dialog.speakable.style_tags import StyleReach
 from tests.fakes import VOCAB, ScriptedEngine, SineVocoder, group, services, text_ids
 from tests.server.conftest import Connect
 from tests.server.wire import Event, talking
@@ -65,8 +66,8 @@ def test_a_style_that_does_not_exist_is_refused_and_changes_nothing(
 
 
 def test_no_wish_adds_no_words() -> None:
-    assert SessionStyle().lines == ""
-    assert SessionStyle(emotion="sad").lines == "Speak in a sad voice."
+    assert SessionStyle().lines(StyleReach()) == ""
+    assert SessionStyle(emotion="sad").lines(StyleReach()) == "Speak in a sad voice."
     parts = Assistant(services(ScriptedEngine([[]])), DialogSettings(takes_instructions=True))
     assert parts.system_text("as given", "Rap your answer.") == "as given\nRap your answer."
     assert parts.system_text("", "Rap your answer.") == "assistant\nRap your answer."
@@ -112,14 +113,16 @@ def test_applied_is_what_reached_the_model_that_makes_the_sound_or_the_sound(
 ) -> None:
     name, value = wish
     parts = shipped(profile, ScriptedEngine([[]]), ScriptedEngine([[]]))
-    reach, style = parts.style_reach, SessionStyle(**{name: value})  # type: ignore[arg-type]
+    given = {name: parts.role(str(value)) if name == "role" else value}
+    reach, style = parts.style_reach, SessionStyle(**given)  # type: ignore[arg-type]
     told = style.spoken(reach).tags
     on_sound = {"speed": style.speed_factor(reach), "loudness": style.volume_factor}.get(name, 1.0)
-    in_words = parts.settings.takes_instructions and bool(style.lines)
+    in_words = parts.settings.takes_instructions and bool(style.lines(reach))
+    by_heart = name == "role" and profile == "nano"  # it was taught this one
     assert told == (TAGGED[wish] if profile in READ_ALOUD else ())
     # Words to the model that speaks itself have an effect; to one that only writes, a role does.
     words_count = in_words and (profile not in READ_ALOUD or name == "role")
-    expected = [name] if told or on_sound != 1.0 or words_count else []
+    expected = [name] if told or on_sound != 1.0 or words_count or by_heart else []
     assert style.wire(reach)["applied"] == expected
     assert set(expected) <= set(style.wire(reach)["available"])
     if value in ("happy", "Sichuanese", "rap", "sing", "a pirate"):  # of which all models know tags
