@@ -37,7 +37,11 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
     ]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if form == "json":
-        last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        last += [
+            structlog.processors.format_exc_info,
+            _ordered,
+            structlog.processors.JSONRenderer(),
+        ]
     else:
         last += [
             structlog.dev.ConsoleRenderer(
@@ -59,6 +63,12 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
     root.setLevel("ERROR" if level == "error" else "WARNING")
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
+
+
+def _ordered(_: Any, __: str, event: EventDict) -> EventDict:
+    """Put what every line has in front and sort the rest: context comes in any order."""
+    first = [key for key in ("timestamp", "level", "event") if key in event]
+    return {key: event[key] for key in [*first, *sorted(event.keys() - set(first))]}
 
 
 def _cause(_: Any, __: str, event: EventDict) -> EventDict:

@@ -141,13 +141,15 @@ class _Deployed:
         tags = asked[: asked.rfind(")") + 1] if asked.startswith("(") else ""
         return tags, len(text_ids(tags)) if tags else 0
 
-    def in_words(self, lines: str) -> bool:
-        """Whether all lines of a style stand in what the model that answers was told."""
+    def in_words(self, *lines: str) -> bool:
+        """Whether all lines of a style, or of an exchange that sets a role, stand in what the model
+        that answers was told."""
         if isinstance(self.writer, ScriptedChat):
             told = self.writer.requests[-1].messages[0].text
         else:
             told = "".join(_turns(self.writer.requests[-1].prompt))
-        return bool(lines) and all(line in told for line in lines.splitlines())
+        wanted = [line for part in lines for line in part.splitlines()]
+        return bool(wanted) and all(line in told for line in wanted)
 
 
 def _turns(prompt: Sequence[int]) -> Iterator[str]:
@@ -175,7 +177,7 @@ def in_session(profile: str, name: str, wish: object) -> Reached:
         conversation = Conversation()
         conversation.add(Typed("q", "human", "what now"))
         told, lines = style.spoken(reach), style.lines(reach)
-        events = helper.answer(conversation, style=told, style_lines=lines)
+        events = helper.answer(conversation, style=told, style_lines=lines, exchange=style.exchange)
         async with aclosing(events):
             async for _ in events:
                 pass
@@ -186,7 +188,7 @@ def in_session(profile: str, name: str, wish: object) -> Reached:
     return Reached(
         tags,
         ids,
-        deployed.in_words(style.lines(reach)),
+        deployed.in_words(style.lines(reach)) or deployed.in_words(*(style.exchange or ())),
         reach.speaks_itself,
         style.speed_factor(reach),
         style.volume_factor,
