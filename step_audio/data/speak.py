@@ -44,7 +44,7 @@ def speak(
     waiting = _waiting(root, again=again)
     counts = [0, 0]
     lost = 0
-    lock = threading.Lock()
+    lock, ended = threading.Lock(), threading.Event()
     with (
         RowWriter(root / "utterances.jsonl") as said,
         RowWriter(root / "failures.jsonl") as failures,
@@ -53,6 +53,8 @@ def speak(
 
         def say(line: TextLine) -> None:
             nonlocal lost
+            if ended.is_set():
+                return
             try:
                 said.add(_say(root, reader, line).row())
             except StepAudioError as error:
@@ -63,7 +65,11 @@ def speak(
                     counts[1] += 1
                     lost = lost + 1 if down else 0
                     if lost >= LOST_IN_A_ROW:
+                        ended.set()
                         raise
+            except BaseException:
+                ended.set()
+                raise
             else:
                 with lock:
                     counts[0] += 1

@@ -1,6 +1,7 @@
 """Sound files over REST and in realtime items, decoded by processes of their own."""
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -42,7 +43,8 @@ class SharedPool(DecoderPool):
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for child in children:
-            os.kill(int(child), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it had handed over and ended
+                os.kill(int(child), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_without_create_response_the_silence_is_only_committed(connect: Connect)
     assert "response.created" not in kinds(events)
 
 
-@pytest.mark.parametrize("wrong", [10, 700_000, "5000"])
+@pytest.mark.parametrize("wrong", [10, 700_000, "soon"])
 def test_a_timeout_out_of_range_is_refused(connect: Connect, wrong: object) -> None:
     with talking(connect(detector=EnergyTurnDetector())) as talk:
         hear = {"turn_detection": {"type": "server_vad", "idle_timeout_ms": wrong}}
