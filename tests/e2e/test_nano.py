@@ -68,7 +68,11 @@ def test_print_is_read_like_plain_text() -> None:
     profile = load_profile("nano", {"STEP_AUDIO__SAMPLING__SEED": "3"})
     runtime = Runtime(profile)
     with serving(runtime.services(), runtime.settings()) as port:
-        plain = read_aloud(f"127.0.0.1:{port}", "It's late. Twelve plus thirty is forty two.")
+        text = "It's late. Twelve plus thirty is forty two."
+        # A prompt whose beginning is remembered is rounded otherwise than one that is read whole,
+        # which may turn a code that lies near a border: both are compared with it remembered.
+        read_aloud(f"127.0.0.1:{port}", text)
+        plain = read_aloud(f"127.0.0.1:{port}", text)
         marked = "## It’s **late**.\n\n* * *\n\n_Twelve_ plus `30` is 42. 😀"
         printed = read_aloud(f"127.0.0.1:{port}", marked)
     assert len(printed) == len(plain)

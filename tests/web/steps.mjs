@@ -264,7 +264,7 @@ export const steps = {
       JSON.stringify({ style: "happy", role: "You are a pirate.", loudness: "4" })));
     await page.reload();
     await status(page, /^Ready$/);
-    const fields = await page.$$eval("#style, #dialect, #role", (all) =>
+    const fields = await page.$$eval("#style, #dialect", (all) =>
       all.map((one) => [one.id, one.disabled, one.value, document.getElementById(`${one.id}-reason`).textContent]));
     await page.setViewportSize({ width: 1100, height: 700 });
     await shot(page, "nano-settings-wide");

@@ -241,7 +241,7 @@ def test_what_nano_does_not_follow_is_barred_and_the_reason_stands_beside_it(
         assert value == ""
         assert why.startswith("This model follows no ")
     assert found["told"]["emotion"] is None
-    assert found["told"]["role"] is None
+    assert found["told"]["role"] == "You are a pirate."  # one of those it was taught
     assert found["told"]["loudness"] == 4  # done to the sound, whatever the model
     assert found["clear"] == [True, True]  # not cut at the edge, on a phone neither
     assert found["studio"]
