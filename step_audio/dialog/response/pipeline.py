@@ -64,6 +64,7 @@ class ResponsePipeline:
         self._pace = WritingPace()
         self._delay_s, self._delayed = 0.0, False
         self._all_made = asyncio.Event()
+        self._held: AudioChunk | None = None
 
     async def events(self) -> AsyncGenerator[AnswerEvent, None]:
         """Yield what is ready. Closing cancels both tasks, and with them the engine."""
@@ -86,7 +87,8 @@ class ResponsePipeline:
                 tasks.create_task(named("sound", self._send), name="answer.send")
         except* StepAudioError as group:
             first = group.exceptions[0]
-            assert isinstance(first, StepAudioError)  # the group is of our own two tasks: flat
+            assert isinstance(first, StepAudioError)  # the group is of our own tasks: flat
+            await self._send_held()
             await self._out.put(_End(first))
         else:
             await self._out.put(_End())
@@ -139,13 +141,21 @@ class ResponsePipeline:
         for chunk in chunks:
             await self._sound.put(chunk)
 
+    async def _send_held(self) -> None:
+        """Pass on sound that was made and still waited when the answer broke."""
+        chunk = self._held
+        while chunk is not None:
+            await self._out.put(chunk)
+            chunk = None if self._sound.empty() else self._sound.get_nowait()
+
     async def _send(self) -> None:
         """Sound -> out, the first of it when the rest will follow without a gap."""
-        chunk = await self._sound.get()
+        chunk = self._held = await self._sound.get()
         if self._delay_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._delay_s):
                     await self._all_made.wait()
+        self._held = None
         while chunk is not None:
             await self._out.put(chunk)
             chunk = await self._sound.get()

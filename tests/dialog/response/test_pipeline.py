@@ -11,7 +11,7 @@ import pytest
 
 from step_audio.core.errors import EngineError, PartFailed, StepAudioError
 from step_audio.core.ports import ChunkSizes, Stage, Vocoder
-from step_audio.core.types import Pcm, TextDelta, TokenGroup, Voice, VoiceChange
+from step_audio.core.types import AudioChunk, Pcm, TextDelta, TokenGroup, Voice, VoiceChange
 from step_audio.dialog.response.pipeline import AnswerEvent, ResponsePipeline
 from step_audio.dialog.response.responder import Response
 from step_audio.dialog.workers import WorkerThreads
@@ -144,3 +144,28 @@ async def test_the_first_sound_waits_where_the_next_would_be_late_and_words_do_n
     # The delay is cut short when all is made: the first sound comes after the last word.
     assert kinds.index("AudioChunk") > len(kinds) - 1 - kinds[::-1].index("TextDelta")
     assert dict(measured.seen)["start_delay_s"] > 0.1
+
+
+async def test_sound_that_waits_when_the_engine_is_lost_is_not_lost_with_it() -> None:
+    async def cut_off() -> AsyncGenerator[Response, None]:
+        yield TextDelta("so ")
+        await asyncio.sleep(0.05)
+        yield group(0)
+        await asyncio.sleep(0.2)
+        raise EngineError("the engine died")
+
+    seen: list[AnswerEvent] = []
+    worker = WorkerThreads("vocoder")
+    parts = replace(services(ScriptedEngine([[]])), vocoder=LateVocoder(), clock=MonotonicClock())
+    try:
+        run = ResponsePipeline(cut_off(), parts, VoiceChange(VOICE), worker, seed=0)
+
+        async def listen() -> None:
+            async for event in run.events():
+                seen.append(event)
+
+        with pytest.raises(EngineError):
+            await listen()
+    finally:
+        worker.close()
+    assert any(isinstance(event, AudioChunk) for event in seen)
