@@ -86,14 +86,16 @@ def draw(logits: Tensor, params: SamplingParams, generator: torch.Generator) -> 
 
 
 def _nucleus(probs: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """Return the kept probabilities, descending, and their ids."""
+    """Return the kept probabilities and their ids, in the order of the ids: by likelihood, two that
+    are nearly as likely would change places with the rounding of a batch, and so would the draw."""
     values, ids = probs.topk(min(_NUCLEUS_GUESS, probs.numel()))
     reached = values.cumsum(0)
     if reached[-1] < top_p:
         values, ids = probs.sort(descending=True)
         reached = values.cumsum(0)
     count = int((reached < top_p).sum()) + 1
-    return values[:count], ids[:count]
+    kept, order = ids[:count].sort()
+    return values[:count][order], kept
 
 
 def _pick(probs: Tensor, generator: torch.Generator) -> int:

@@ -110,3 +110,13 @@ def test_a_broken_row_is_an_engine_error(bad: float) -> None:
 def test_parameters_out_of_range_are_named(change: dict[str, float], name: str) -> None:
     with pytest.raises(InputError, match=name):
         check_sampling(replace(SamplingParams(), **change))  # type: ignore[arg-type]
+
+
+def test_rounding_that_swaps_two_likely_ids_changes_no_draw() -> None:
+    """Rows of a batch are rounded otherwise than one alone; likelihoods keep their values."""
+    logits = torch.tensor([0.0, 2.0, 1.0, 2.0 + 2e-7, 1.0 + 2e-7, -3.0])
+    rounded = torch.tensor([0.0, 2.0 + 2e-7, 1.0 + 2e-7, 2.0, 1.0, -3.0])
+    params = SamplingParams(temperature=1.0, top_p=0.9)
+    for seed in range(200):
+        one, other = (torch.Generator().manual_seed(seed) for _ in range(2))
+        assert draw(logits, params, one) == draw(rounded, params, other)
