@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,11 @@ SAMPLES = Path(__file__).parents[2] / "web" / "samples"
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a test talks to, and what that talked to."""
+    """What a test talks to, and what that talked to; `parts` makes those of another server."""
 
     port: int
     chat: ChatServer
-    services: Services
-    settings: DialogSettings
+    parts: Callable[[], tuple[Services, DialogSettings]]
 
 
 def zoo() -> MCPServer:
@@ -55,10 +54,15 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             "STEP_AUDIO__TOOLS__MCP__ZOO__URL": f"{tools}/mcp",
         }
         profile = load_profile("local-chat", environ)
-        runtime = Runtime(profile.model_copy(update={"voice_folder": voices}))
-        services, settings = runtime.services(), runtime.settings()
-        with serving_parts(services, settings) as port:
-            yield Deployment(port, chat, services, settings)
+        profile = profile.model_copy(update={"voice_folder": voices})
+
+        def parts() -> tuple[Services, DialogSettings]:
+            # A server that ends closes its connections: each has parts of its own.
+            runtime = Runtime(profile)
+            return runtime.services(), runtime.settings()
+
+        with serving_parts(*parts()) as port:
+            yield Deployment(port, chat, parts)
 
 
 @pytest.fixture(scope="session")

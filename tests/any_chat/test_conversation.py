@@ -136,7 +136,7 @@ def test_the_page_talks_and_says_who_is_at_work(
 ) -> None:
     from tests.server.loopback import serving  # noqa: PLC0415
 
-    with serving(deployment.services, deployment.settings, web=page) as port:
+    with serving(*deployment.parts(), web=page) as port:
         found = drive("talk", port)
     assert found["bubbles"][0] == ["user", "What is the capital of France?"]
     assert found["bubbles"][1] == ["assistant", CAPITAL]
@@ -153,7 +153,7 @@ def test_the_page_converses_with_tools_an_interruption_and_a_dropped_line(
     """Spoken and typed turns: an MCP tool, a function of the page, a drop, an interruption."""
     from tests.server.loopback import serving  # noqa: PLC0415
 
-    with serving(deployment.services, deployment.settings, web=page) as port:
+    with serving(*deployment.parts(), web=page) as port:
         found = drive("converse", port)
     answers = [text for who, text in found["bubbles"] if who == "assistant"]
     assert answers[:4] == [CAPITAL, LEGS, SLOWER, OTHER]

@@ -10,7 +10,6 @@ export const steps = {
   /** The microphone asks; the answer is recorded where the speakers would be. */
   async talk(browser) {
     const page = await browser.open();
-    const at_work = await page.textContent("#at-work");
     await shot(page, "start-wide");
     await page.click("#start");
     await state(page, "speaking");
@@ -22,6 +21,7 @@ export const steps = {
     await status(page, /^Ready$/);
     const timeline = await page.getAttribute(".timeline", "title");
     const playback = await page.textContent("#buffer");
+    const at_work = await page.textContent("#at-work");
     return { ...sound, bubbles: await bubbles(page), timeline, playback, at_work };
   },
 
