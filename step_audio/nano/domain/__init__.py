@@ -1,6 +1,7 @@
 """What nano talks about: a grammar of questions and answers, its words and their sounds."""
 
 from step_audio.nano.domain.delivery import Delivery, delivery
+from step_audio.nano.domain.followup import IN_ROLE_INTENTS, draw_role
 from step_audio.nano.domain.generate import INTENTS, generate, generate_intent
 from step_audio.nano.domain.lexicon import clear_words, pronunciations, salad, vocabulary
 from step_audio.nano.domain.numbers import number_words, spoken_words
@@ -10,11 +11,13 @@ from step_audio.nano.domain.small_talk import greetings
 
 __all__ = [
     "INTENTS",
+    "IN_ROLE_INTENTS",
     "Delivery",
     "QaSample",
     "Split",
     "clear_words",
     "delivery",
+    "draw_role",
     "generate",
     "generate_intent",
     "greetings",

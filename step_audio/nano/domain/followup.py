@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -11,7 +12,7 @@ from step_audio.nano.domain import knowledge, small_talk, tool_questions
 from step_audio.nano.domain.carriers import ask, load, phrasings
 from step_audio.nano.domain.draw import Draw, number_slot
 from step_audio.nano.domain.sample import QaSample
-from step_audio.nano.domain.speech import role, style
+from step_audio.nano.domain.speech import role, role_start, style
 
 MAX_ASKED_WORDS: Final = 9
 OPERATIONS: Final = {"plus": "sum", "minus": "difference", "times": "product"}
@@ -26,6 +27,23 @@ PLAIN: Final[tuple[Callable[[Draw], QaSample], ...]] = (
     knowledge.capital,
     knowledge.fact,
 )
+
+
+IN_ROLE_INTENTS: Final = (
+    "sum",
+    "difference",
+    "product",
+    "weather",
+    "time",
+    "date",
+    "weekday",
+    "conversion",
+    "timer",
+    "capital",
+    "fact",
+    "count",
+)
+"""Of questions whose answers begin with the words of a role, where one was asked for."""
 
 
 def follow_up(draw: Draw) -> QaSample:
@@ -144,10 +162,17 @@ def _swap(draw: Draw) -> QaSample:
 def _role(draw: Draw) -> QaSample:
     before = role(draw)
     after = _plain(draw)
-    if before.slots != ("normal",):
-        start = next(v[1] for k, v in load("talk")["roles"].items() if before.slots[0] in k)
+    if start := role_start(before):
         after = replace(after, answer=f"{start} {after.answer}")
     return _turn(after, before)
+
+
+def draw_role(rng: random.Random) -> tuple[QaSample, str]:
+    """Return a request of the training split to talk like somebody, and how answers then begin."""
+    draw = Draw(rng, "train")
+    while not (start := role_start(request := role(draw))):
+        pass
+    return request, start
 
 
 def _style(draw: Draw) -> QaSample:

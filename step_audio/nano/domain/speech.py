@@ -80,6 +80,14 @@ def role(draw: Draw) -> QaSample:
     )
 
 
+def role_start(request: QaSample) -> str:
+    """Return the words that answers begin with after a role request; "" after one to stop."""
+    for name, (_, start) in load("talk")["roles"].items():
+        if words_of(name)[1] == request.slots[0]:
+            return str(start)
+    return ""
+
+
 def style(draw: Draw) -> QaSample:
     """Draw a request to speak in another way: from now on, at a level, or once."""
     talk = load("talk")

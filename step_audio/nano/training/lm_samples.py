@@ -26,7 +26,14 @@ from step_audio.dialog.prompting.prompt import (
 )
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.speakable.pronunciation import Pronunciations
-from step_audio.nano.domain import QaSample, generate, generate_intent, greetings
+from step_audio.nano.domain import (
+    IN_ROLE_INTENTS,
+    QaSample,
+    draw_role,
+    generate,
+    generate_intent,
+    greetings,
+)
 
 SOUNDING = 0.4
 """Share of answers learned with their sound, which is nine tenths of an answer's ids."""
@@ -54,6 +61,12 @@ BY_SOUNDS, WORD_BY_SOUNDS = 0.5, 0.3
 """Share of texts to read in which known words are written by their sounds too, and of those words
 in such a text: both ways of writing a word mean the same."""
 
+
+IN_ROLE = 0.1
+"""Share of questions of their own that are asked in a role."""
+
+ROLE_LASTS = (0, 0, 1, 2)
+"""How many exchanges in that role come before such a question, one as likely as another."""
 
 COPYING = ("repeat", "weather", "time", "count")
 COPIED = 0.35
@@ -192,13 +205,24 @@ class SampleComposer:
     def _question(
         self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
     ) -> LmSample:
-        turns = [_system("answer"), *self._history(qa), question]
+        role = not qa.history and qa.intent in IN_ROLE_INTENTS and self.random.random() < IN_ROLE
+        before, start = self._in_role() if role else (self._history(qa), "")
+        turns = [_system("answer"), *before, question]
         context = len(turns)
         if qa.call is not None:
             turns.append(Turn("assistant", (*heard, Call(*qa.call))))
             turns.append(Turn("tool", (Text(qa.result or "{}"),)))
             heard = ()
-        return self._answered(turns, qa.answer, task, context, heard)
+        return self._answered(turns, qa.answer, task, context, heard, start)
+
+    def _in_role(self) -> tuple[list[Turn], str]:
+        """Return turns that set a role, and the words that each answer in it begins with."""
+        request, start = draw_role(self.random)
+        turns = _exchange(request, request.answer)
+        for _ in range(self.random.choice(ROLE_LASTS)):
+            past = generate_intent(self.random, self.random.choice(IN_ROLE_INTENTS), "train")
+            turns += _exchange(past, f"{start} {past.answer}")
+        return turns, start
 
     def _greeting(self) -> LmSample:
         """An answer to nothing at all."""
@@ -211,9 +235,14 @@ class SampleComposer:
         task: str,
         context: int,
         heard: tuple[Part, ...] = (),
+        start: str = "",
     ) -> LmSample:
-        """Return the turns with the answer behind them, its sound now and then."""
+        """Return the turns with `start` and the answer behind them, their sound now and then."""
         groups = self._groups(answer) if self.random.random() < SOUNDING else ()
+        if start:
+            begun = self._groups(start)
+            groups = (*begun, *groups) if begun and groups else ()
+            answer = f"{start} {answer}"
         turns.append(Turn("assistant", (*heard, Spoken(answer, groups))))
         ids, mask = self.builder.training_sequence(turns, context=context)
         if not groups:
@@ -227,18 +256,16 @@ class SampleComposer:
         before = qa.history
         if not before and self.random.random() < UNRELATED:
             drawn = [generate(self.random, "train") for _ in range(self.random.choice((1, 1, 2)))]
-            before = tuple(past for past in drawn if past.question)
+            # A role would hold from there on; an answer to a follow-up needs what came before.
+            before = tuple(
+                p for p in drawn if p.question and p.intent != "role" and not p.history
+            )
         turns: list[Turn] = []
         if self.random.random() < GREETED:
             turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
         for past in before:
-            turns.append(Turn("human", (Text(past.question),)))
-            if past.call is not None:
-                turns.append(Turn("assistant", (Call(*past.call),)))
-                turns.append(Turn("tool", (Text(past.result or "{}"),)))
             # What a follow-up asks about was heard.
-            answer = past.answer if qa.history else self._as_heard(past.answer)
-            turns.append(Turn("assistant", (Text(answer),)))
+            turns += _exchange(past, past.answer if qa.history else self._as_heard(past.answer))
         return turns
 
     def _as_heard(self, answer: str) -> str:
@@ -266,6 +293,16 @@ def as_typed(text: str, rng: random.Random) -> str:
         w[:1].upper() + w[1:] if i == 0 or titled else w for i, w in enumerate(words)
     )
     return written + rng.choice(("", "?", "?", "?", ".", "!"))
+
+
+def _exchange(past: QaSample, answer: str) -> list[Turn]:
+    """Return a question, its tool call if any, and the answer, as history shows them."""
+    turns = [Turn("human", (Text(past.question),))]
+    if past.call is not None:
+        turns.append(Turn("assistant", (Call(*past.call),)))
+        turns.append(Turn("tool", (Text(past.result or "{}"),)))
+    turns.append(Turn("assistant", (Text(answer),)))
+    return turns
 
 
 def _system(prompt: str) -> Turn:

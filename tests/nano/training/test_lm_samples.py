@@ -10,12 +10,13 @@ import pytest
 from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
-from step_audio.nano.domain import QaSample, generate, greetings
+from step_audio.nano.domain import QaSample, generate, generate_intent, greetings
 from step_audio.nano.training.lm_data import nano_vocab
 from step_audio.nano.training.lm_samples import (
     COPIED,
     COPYING,
     GREETED,
+    IN_ROLE,
     UNRELATED,
     LmSample,
     SampleComposer,
@@ -50,8 +51,10 @@ def texts(sample: LmSample, marked: bool) -> str:
 def test_two_fifths_of_the_questions_of_their_own_come_after_something_else() -> None:
     made = composer(question(wanted=False))
     turns = [texts(made.spoken(), marked=False).count("human\n") for _ in range(400)]
-    assert sum(n > 1 for n in turns) / 400 == pytest.approx(UNRELATED, abs=0.07)
-    assert set(turns) == {1, 2, 3}
+    assert sum(n > 1 for n in turns) / 400 == pytest.approx(
+        UNRELATED + (1 - UNRELATED) * IN_ROLE, abs=0.07
+    )
+    assert set(turns) == {1, 2, 3, 4}
 
 
 def test_a_follow_up_keeps_the_history_it_follows() -> None:
@@ -133,3 +136,22 @@ def test_past_answers_are_broken_off_now_and_then_but_none_that_is_followed_up(
         said = [turn.split("human\n")[0].rstrip() for turn in past if "tool\n" not in turn]
         broken += sum(answer[-1:] not in {".", "!", "?"} for answer in said)
     assert (broken == 0) if follows_up else (broken > 5)
+
+
+def test_a_role_lasts_and_nothing_else_puts_its_words_before_an_answer() -> None:
+    qa = generate_intent(random.Random(2), "fact", "train")
+    made = composer(qa)
+    made.add_answers([SpokenItem("Ahoy!", "flite-rms", CODES), SpokenItem(qa.answer, "x", CODES)])
+    seen = 0
+    for _ in range(600):
+        sample = made.spoken()
+        said, learned = texts(sample, marked=False), texts(sample, marked=True)
+        asked = said.split("human\n")[1]
+        pirate = "Ahoy! Now I talk like a pirate." in asked
+        if pirate:
+            seen += 1
+            assert learned.startswith(f"{qa.question}") and "Ahoy!" in learned
+            assert all("Ahoy!" in turn for turn in said.split("human\n")[1:])
+        else:
+            assert "Ahoy!" not in learned
+    assert seen / 600 == pytest.approx(IN_ROLE / 8, abs=0.012)
