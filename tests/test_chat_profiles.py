@@ -185,6 +185,14 @@ def test_without_a_chat_server_it_is_said_what_to_start(tmp_path: Path) -> None:
     assert "CHAT=" in found.advice
 
 
+def test_who_sets_what_a_chat_server_cannot_be_sent_is_told(tmp_path: Path) -> None:
+    path = profile_of(tmp_path, sampling={"repetition_window": 10})
+    _, found = missing_chat(load_profile(str(path), {}))
+    assert found.state == "note"
+    assert "repetition_window 10 is not sent" in found.fact
+    assert "`reading`" in found.advice
+
+
 @pytest.mark.parametrize(
     ("models", "sections", "told"),
     [

@@ -208,6 +208,11 @@ def _chat(profile: Profile) -> Iterator[Finding]:
     chat, ear = profile.chat, profile.transcriber
     if chat is not None:
         yield asyncio.run(_chat_server(chat))
+        if window := profile.sampling.repetition_window:
+            fact = f"repetition_window {window} is not sent: chat servers have no such field"
+            yield Finding(
+                "Sampling", "note", fact, "of the model that speaks it stands in `reading`"
+            )
     if isinstance(ear, WhisperSection) and importlib.util.find_spec("faster_whisper") is None:
         advice = "pip install 'step-audio[whisper]'; in a clone, make run does it"
         yield Finding("Whisper", "wrong", "the extra `whisper` is not installed", advice)

@@ -285,6 +285,9 @@ class Sampling(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     repetition_window: int = Field(default=0, ge=0, le=1000)
+    """The last id is not drawn again when it is there twice among the last so many; 0: off. For
+    models in this process and for vLLM as `step-audio engine` starts it: a chat server has no
+    such field and is not told."""
     max_tokens: int = Field(default=2048, ge=1, le=32768)
     seed: int | None = Field(default=None, ge=0)
     """Of the ids and of the vocoder's noise. Left out: drawn anew for each answer."""

@@ -564,10 +564,15 @@ const removal = async (browser, page) => {
   await told.filter({ hasText: "The disk is away." }).waitFor();
   await shot(page, "remove-failed-phone");
   await page.unroute("**/v1/audio/voices/*");
+  await page.evaluate(() => {
+    const other = document.getElementById("voice-status");
+    other.textContent = "An upload failed before.";
+    other.dataset.kind = "error";
+  });
   await open();
   await page.press("#remove-confirm", "Enter");
   await told.filter({ hasText: "recorded was removed" }).waitFor();
   await button.waitFor({ state: "detached" });
   const left = [await added(), await page.$eval("#studio-voice", (list) => list.value)];
-  return { found, safe, kept, left };
+  return { found, safe, kept, left, other: await page.textContent("#voice-status") };
 };

@@ -326,6 +326,7 @@ def test_the_studio_speaks_and_takes_and_removes_voices(drive: Drive, nano: int)
     assert removed["safe"] == "Keep it"
     assert removed["kept"] == [["recorded", "uploaded"], "Remove"]
     assert removed["left"] == [["uploaded"], "rms"]
+    assert removed["other"] == ""  # an older error is not left beside it
     assert found["overflow"] <= 0
 
 

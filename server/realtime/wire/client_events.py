@@ -32,6 +32,8 @@ MAX_AUDIO_MS: Final = 24 * 3600 * 1000
 """Longer than anything is said; a time beyond it means the end."""
 
 Words = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
+RoleWords = Annotated[str, Field(max_length=4000)]
+"""Who the model is to be: words of a client that stand in every prompt as they are."""
 ShortWords = Annotated[str, Field(max_length=100)]
 Level = Annotated[int, Field(ge=1, le=5)]
 Id = Annotated[str, Field(min_length=1, max_length=128)]
@@ -160,7 +162,7 @@ MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
 class StylePatch(Wire):
     """An extension: how to speak; null takes a wish back."""
 
-    role: Words | None = None
+    role: RoleWords | None = None
     emotion: ShortWords | None = None
     dialect: ShortWords | None = None
     mode: Literal["speech", "sing", "rap"] | None = None

@@ -53,7 +53,9 @@ def test_wishes_reach_a_model_that_takes_instructions(connect: Connect) -> None:
         assert words in system
 
 
-@pytest.mark.parametrize("wrong", [{"speed": 6}, {"mode": "yodel"}, {"emotion": "x" * 101}])
+@pytest.mark.parametrize(
+    "wrong", [{"speed": 6}, {"mode": "yodel"}, {"emotion": "x" * 101}, {"role": "x" * 4001}]
+)
 def test_a_style_that_does_not_exist_is_refused_and_changes_nothing(
     connect: Connect, wrong: Event
 ) -> None:
