@@ -117,7 +117,7 @@ build/peers/.ready: requirements/peers.lock | $(BIN)/python
 	$(@D)/bin/python -m pip install --quiet --require-hashes -r $<
 	@touch $@
 
-# The page docs/figures.md and README's figures, from what the benchmarks left in build/figures.
+# The page docs/figures.md, from what the benchmarks left in build/figures.
 figures: $(VENV)/.dev-ready
 	$(BIN)/python -m tests.docs.figures --take build/figures
 	$(BIN)/python -m tests.docs.tables

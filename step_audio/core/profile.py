@@ -440,9 +440,9 @@ class Profile(Section):
     history of a conversation, in which old questions stand as words. Left out: the model of
     `weights`, if it has a `dialog.transcribe_prompt`; else who asks for words gets status 501."""
     threads: int = Field(default=1, ge=1, le=64)
-    """CPU threads of one model. LM, ear and voice run side by side, each with so many; more
-    than one slows a small model down as soon as the cores are shared. The LM tries at its start
-    whether it is better off with fewer."""
+    """CPU threads of one model. LM, audio tokenizer and vocoder run side by side, each with so
+    many; more than one slows a small model down as soon as the cores are shared. The LM tries at
+    its start whether it is better off with fewer."""
     tokenizer: TokenizerSection = TokenizerSection()
     turn_detector: TurnDetectorSection = TurnDetectorSection()
     turns: TurnsSection = TurnsSection()

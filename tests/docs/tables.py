@@ -287,7 +287,8 @@ def cards() -> str:
         )
     nobody = ("none", "elsewhere, or on the CPU", "nano, or a service", "Whisper base on the CPU")
     rows.append((*nobody, "", "", ""))
-    return _table(("card", "chat", "voice", "ear", "sessions x ids", "GB", "memory shares"), rows)
+    sizes = ("sessions x ids", "GB", "memory shares")
+    return _table(("card", "chat", "voice", "recogniser", *sizes), rows)
 
 
 def _code(text: str) -> str:

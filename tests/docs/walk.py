@@ -35,7 +35,6 @@ from tests.docs.commands import ROOT
 from tests.docs.shell_commands import ShownCommand, all_commands
 
 OUT: Final = ROOT / "build" / "docs-walk"
-VOICES: Final = ROOT / "build" / "voices"
 LIMIT_S: Final = 600
 READY_S: Final = 300
 
@@ -60,14 +59,12 @@ NEEDS: Final = (
         "the results of hours of training",
     ),
     (r"^step-audio train reject", "half an hour"),
+    (r"^step-audio eval turns .*--make", "natural voices (make nano-voices) and half an hour"),
     (r"--questions 450", "hours"),
     (r"^make nano-", "hours"),
     (r"^cd |^export ", "a shell that goes on"),
 )
 """What a command needs that this walk has not: the first pattern that fits says it."""
-
-NATURAL: Final = re.compile(r"step-audio eval turns|runs/turns")
-"""Dialogues by natural voices, which `make nano-voices` fetches."""
 
 PLAN: Final = re.compile(r"^step-audio (?:plan|engine .*--dry-run)")
 """Reckons only, whatever the profile."""
@@ -105,8 +102,6 @@ def step_of(command: ShownCommand) -> Step:
         for pattern, needs in NEEDS:
             if re.search(pattern, text):
                 return Step(command, "marked", needs)
-    if NATURAL.search(text) and not VOICES.is_dir():
-        return Step(command, "marked", "a hub (make nano-voices)")
     if command.program == "make":
         words = [word for word in text.split()[1:] if "=" not in word]
         quick = all(word in QUICK_TARGETS for word in words)
@@ -128,9 +123,7 @@ def on_loopback(text: str, port: int) -> str:
     """Return a command that calls, or starts, the server of this walk; small where it was large."""
     text = text.replace("0.0.0.0", "127.0.0.1").replace("--count 5000", "--count 3")
     text = re.sub(r"127\.0\.0\.1:8[02]0\d", f"127.0.0.1:{port}", text)
-    text = text.replace("compare runs/a ", "compare ")  # of a published model
-    if text.startswith("step-audio eval turns"):
-        text += " --limit 2"
+    text = re.sub(r"compare runs/(?:a|turns) ", "compare ", text)  # runs of marked commands
     if text.startswith("python docs/examples/"):
         text += " 3"  # steps
     text = re.sub(r"--port \d+", f"--port {port}", text)
@@ -181,6 +174,10 @@ class Walk:
         shutil.copyfile(self.copy / "web/samples/capital.mp3", asked / "audios/0.mp3")
         rows = "Questions,Answer,audio_filename\nWhat is the capital of France?,Paris,0.mp3\n"
         (asked / "llama_questions.csv").write_text(rows)
+        (self.copy / "dialogues").mkdir()
+        shutil.copyfile(spoken, self.copy / "dialogues/a.wav")
+        line = {"id": "e1", "kind": "end_of_turn", "first": "a.wav"}
+        (self.copy / "dialogues/turns.jsonl").write_text(json.dumps(line) + "\n")
         row = {"audio": "anna.wav", "text": "what is the capital of france"}
         (self.copy / "rows.jsonl").write_text(json.dumps(row) + "\n")
         (self.copy / "recordings/ann/1.txt").write_text("what is the capital of france\n")
@@ -215,7 +212,6 @@ class Walk:
             "STEP_AUDIO__VOICE_FOLDER": str(home / "voices" / Path(page).stem),
             "STEP_AUDIO__SERVER__TRACES": str(self.traces),
             "STEP_AUDIO__SAMPLING__SEED": "0",  # a session is replayed to the same sound
-            "STEP_AUDIO_VOICES": str(VOICES),
             "OMP_NUM_THREADS": "1",
         }
 
