@@ -181,11 +181,11 @@ def _examinee(
     """Return who is asked, and what measures speakers, with its name."""
     from step_audio.eval.examinees.realtime import RealtimeExaminee  # noqa: PLC0415
     from step_audio.eval.examinees.rest import RestExaminee  # noqa: PLC0415
+    from step_audio.eval.packaged_encoder import NAME as PACKAGED_NAME  # noqa: PLC0415
     from step_audio.eval.packaged_encoder import (  # noqa: PLC0415
         PackagedSpeakerEncoder,
         packaged_weights,
     )
-    from step_audio.eval.packaged_encoder import NAME as PACKAGED_NAME  # noqa: PLC0415
     from step_audio.eval.speaker_similarity import GraphSpeakerEncoder  # noqa: PLC0415
 
     encoder: tuple[str, SpeakerEncoderPort] | None = None
