@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from step_audio.voices.making import VoiceMaker
     from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
+    from vocoder.hift import HiftGenerator
+    from vocoder.stream import FlowVocoder
 
 _MUSIC: Final = "vocoder_music"
 _QUESTIONS: Final = "lm/questions.json"
@@ -82,6 +84,7 @@ class Runtime:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
+        self._hifts: dict[str, HiftGenerator] = {}
 
     def services(self) -> Services:
         """Return everything that a server or `ask` needs.
@@ -118,14 +121,15 @@ class Runtime:
         audio_tokenizer: AudioTokenizer | None,
     ) -> Services:
         """Return the parts of a deployment whose sound a model of ours makes."""
-        profile, voices = self._profile, self._voices
+        profile, voices, vocoder = self._profile, self._voices, self.vocoder()
         return Services(
             model_name=profile.model_name,
             vocab=self._vocab,
             audio_tokenizer=audio_tokenizer,
             text_tokenizer=self._text_tokenizer,
             engine=self._engine(engine),
-            vocoder=self.vocoder(),
+            vocoder=vocoder,
+            in_manner=self._in_manner(vocoder),
             singing_vocoder=self._singing_vocoder(),
             chat_headers=self._weights.facts.chat_headers,
             speech_headers=self._weights.facts.speech_headers,
@@ -391,7 +395,7 @@ class Runtime:
 
         return SileroTurnDetector(timing)
 
-    def vocoder(self) -> Vocoder:
+    def vocoder(self) -> FlowVocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""
         return self._flow_vocoder("vocoder")
 
@@ -407,11 +411,21 @@ class Runtime:
             return self._flow_vocoder(_MUSIC)
         return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), SAMPLE_RATE_HZ)
 
-    def _flow_vocoder(self, folder: str) -> Vocoder:
+    def _in_manner(self, vocoder: FlowVocoder) -> Callable[[tuple[str, ...]], Vocoder] | None:
+        """Return what speaks in the manners of the profile; None where it names none."""
+        if not self._profile.dialog.manners:
+            return None
+        from vocoder.manner_stream import open_manner
+        from vocoder.manners import manner_of
+
+        return lambda names: vocoder.with_waves(
+            lambda seed: open_manner(self._hift("vocoder"), seed, manner_of(names))
+        )
+
+    def _flow_vocoder(self, folder: str) -> FlowVocoder:
         self._limit_threads()
         from vocoder.flow_loading import load_flow
         from vocoder.hift_stream import HiftStream
-        from vocoder.loading import load_hift
         from vocoder.stream import ChunkPlan, FlowVocoder
 
         settings = self._profile.vocoder
@@ -419,7 +433,7 @@ class Runtime:
         flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
-        hift = load_hift(self._model(f"{folder}/hift")).to(device)
+        hift = self._hift(folder)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
@@ -429,6 +443,15 @@ class Runtime:
             max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
+
+    def _hift(self, folder: str) -> HiftGenerator:
+        """Return a waveform generator, loaded once."""
+        if folder not in self._hifts:
+            from vocoder.loading import load_hift
+
+            hift = load_hift(self._model(f"{folder}/hift"))
+            self._hifts[folder] = hift.to(_device(self._profile.vocoder.device))
+        return self._hifts[folder]
 
     def _default_voice(self) -> str:
         """Return the profile's voice. Raises VoiceNotFound, which says what brings it."""
