@@ -74,14 +74,15 @@ class Runtime(Models):
         audio_tokenizer: AudioTokenizer | None,
     ) -> Services:
         """Return the parts of a deployment whose sound a model of ours makes."""
-        profile = self._profile
+        profile, vocoder = self._profile, self.vocoder()
         return Services(
             model_name=profile.model_name,
             vocab=self.vocab,
             audio_tokenizer=audio_tokenizer,
             text_tokenizer=self.text_tokenizer,
             engine=self.engine(engine),
-            vocoder=self.vocoder(),
+            vocoder=vocoder,
+            in_manner=self.in_manner(vocoder),
             singing_vocoder=self.singing_vocoder(),
             chat_headers=self.weights.facts.chat_headers,
             speech_headers=self.weights.facts.speech_headers,

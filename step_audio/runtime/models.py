@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from step_audio.voices.making import VoiceMaker
     from step_audio.voices.speaker_encoder import SpeakerEncoder
     from tokenizer.stream import DualCodebookTokenizer
+    from vocoder.hift import HiftGenerator
+    from vocoder.stream import FlowVocoder
 
 _MUSIC: Final = "vocoder_music"
 _SPEAKER_GRAPHS: Final = ("vocoder/campplus.onnx", "tokenizer/campplus.onnx")
@@ -46,6 +48,7 @@ class Models:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
+        self._hifts: dict[str, HiftGenerator] = {}
 
     @cached_property
     def weights(self) -> Weights:
@@ -70,7 +73,7 @@ class Models:
             threads=self._profile.threads,
         )
 
-    def vocoder(self) -> Vocoder:
+    def vocoder(self) -> FlowVocoder:
         """Return the voice: `weights`/vocoder, flow and waveform generator."""
         return self._flow_vocoder("vocoder")
 
@@ -86,11 +89,21 @@ class Models:
             return self._flow_vocoder(_MUSIC)
         return LoadedOnUse(lambda: self._flow_vocoder(_MUSIC), SAMPLE_RATE_HZ)
 
-    def _flow_vocoder(self, folder: str) -> Vocoder:
+    def in_manner(self, vocoder: FlowVocoder) -> Callable[[tuple[str, ...]], Vocoder] | None:
+        """Return what speaks in the manners of the profile; None where it names none."""
+        if not self._profile.dialog.manners:
+            return None
+        from vocoder.manner_stream import open_manner
+        from vocoder.manners import manner_of
+
+        return lambda names: vocoder.with_waves(
+            lambda seed: open_manner(self._hift("vocoder"), seed, manner_of(names))
+        )
+
+    def _flow_vocoder(self, folder: str) -> FlowVocoder:
         self._limit_threads()
         from vocoder.flow_loading import load_flow
         from vocoder.hift_stream import HiftStream
-        from vocoder.loading import load_hift
         from vocoder.stream import ChunkPlan, FlowVocoder
 
         settings = self._profile.vocoder
@@ -98,7 +111,7 @@ class Models:
         flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
-        hift = load_hift(self._model(f"{folder}/hift")).to(device)
+        hift = self._hift(folder)
         return FlowVocoder(
             flow,
             lambda seed: HiftStream(hift, seed),
@@ -108,6 +121,15 @@ class Models:
             max_batch=settings.max_batch,
             noise_scale=settings.noise_scale,
         )
+
+    def _hift(self, folder: str) -> HiftGenerator:
+        """Return a waveform generator, loaded once."""
+        if folder not in self._hifts:
+            from vocoder.loading import load_hift
+
+            hift = load_hift(self._model(f"{folder}/hift"))
+            self._hifts[folder] = hift.to(_device(self._profile.vocoder.device))
+        return self._hifts[folder]
 
     def default_voice(self) -> str:
         """Return the profile's voice. Raises VoiceNotFound, which says what brings it."""
