@@ -71,13 +71,19 @@ These are ceilings of memory bandwidth; the time of vocoder and network comes on
 
 
 def plan_profile(args: argparse.Namespace, load: Load) -> int:
-    """Print what the cards can do for each of the profile's models; 0 when all keep up."""
+    """Print what the cards can do for each of the profile's models; 0 when all keep up. With
+    `--train`: on how many cards its training fits."""
     if args.profile is None:
         raise InputError(
             "plan for which profile? Of those that ship, cards serve "
             + ", ".join(f"--profile {name}" for name in _on_cards())
         )
     profile = load_profile(args.profile)
+    if args.train:
+        from step_audio.cli.training_plan import plan_training  # noqa: PLC0415 - torch
+
+        name, engine, _ = _models(profile)[-1 if args.speech else 0]
+        return plan_training(args, _sizes(profile.weights / engine.folder, name))
     gpu = gpu_of(args.gpu)
     sessions = args.sessions or profile.limits.max_sessions
     sound = _sound_models(profile)
