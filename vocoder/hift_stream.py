@@ -7,6 +7,9 @@ the excitation is the same however the mel arrives.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,27 @@ from step_audio.core.types import Pcm
 from vocoder.f0 import CONTEXT_FRAMES as PITCH_FRAMES
 from vocoder.hift import HiftGenerator, context_frames
 from vocoder.source import SourceNoise
+
+
+@dataclass(frozen=True, slots=True)
+class PitchSum:
+    """Sum of the log-pitch of the voiced frames of a stream so far, and their number."""
+
+    total: float = 0.0
+    count: float = 0.0
+
+
+class PitchChange(Protocol):
+    """Another pitch in place of the predicted one; a function of its arguments alone."""
+
+    def __call__(self, f0: Tensor, first: int, heard: PitchSum, /) -> tuple[Tensor, PitchSum]:
+        """Return the pitch of frames, (1, T) in Hz, and the sum after them.
+
+        Args:
+            f0: predicted for the frames, (1, T).
+            first: position of the first one in the stream.
+            heard: of all frames before.
+        """
 
 
 class HiftStream:
@@ -29,6 +53,8 @@ class HiftStream:
         left_frames: mel frames before a chunk that are decoded again with it.
         right_frames: mel frames after a chunk that are decoded with it; the chunk waits for
             them and for the pitch's own look-ahead, `lookahead_frames` in all.
+        shape: changes the predicted pitch; None leaves it.
+        breath: share of the excitation that is noise everywhere, in [0, 1].
     """
 
     def __init__(
@@ -38,6 +64,8 @@ class HiftStream:
         *,
         left_frames: int | None = None,
         right_frames: int | None = None,
+        shape: PitchChange | None = None,
+        breath: float = 0.0,
     ) -> None:
         exact = context_frames(generator.config)
         self._generator = generator
@@ -53,6 +81,8 @@ class HiftStream:
         self._sourced = 0  # frames that have an excitation
         self._emitted = 0  # frames whose samples have left
         self._cycles: Tensor | float = 0.0
+        self._shape, self._breath = shape, breath
+        self._heard = PitchSum()
         self._flushed = False
 
     @property
@@ -92,12 +122,12 @@ class HiftStream:
         """Decode all frames up to `arrived` as if `ahead` had followed, then forget it."""
         self._append(ahead)
         self._extend_source(arrived)
-        cycles = self._cycles
+        cycles, heard = self._cycles, self._heard
         self._extend_source(arrived + len(ahead))
         pcm = self._decode(arrived)
         held = arrived - self._first
         self._mel, self._source = self._mel[:, :, :held], self._source[:, :, : held * self._hop]
-        self._sourced, self._cycles = arrived, cycles
+        self._sourced, self._cycles, self._heard = arrived, cycles, heard
         return pcm
 
     def flush(self) -> list[Pcm]:
@@ -114,9 +144,14 @@ class HiftStream:
         begin = max(self._first, self._sourced - PITCH_FRAMES)
         f0 = self._generator.f0_predictor(self._mel[:, :, begin - self._first :])
         f0 = f0[:, self._sourced - begin : until - begin]
+        if self._shape is not None:
+            f0, self._heard = self._shape(f0, self._sourced, self._heard)
         source = self._generator.m_source
-        noise = self._randomness.noise(self._sourced * self._hop, until * self._hop)
-        made = source(f0, self._phase, noise.to(f0.device), self._cycles)
+        noise = self._randomness.noise(self._sourced * self._hop, until * self._hop).to(f0.device)
+        made = source(f0, self._phase, noise, self._cycles)
+        if self._breath:
+            unvoiced = source(torch.zeros_like(f0), self._phase, noise)
+            made = torch.lerp(made, unvoiced, self._breath)
         # Whole cycles do not matter, and dropping them keeps the sum small for ever.
         self._cycles = source.cycles(f0, self._cycles)[:, -1:] % 1.0
         self._source = torch.cat([self._source, made], dim=2)

@@ -13,6 +13,7 @@ Sound is at 22.05 kHz, exactly 2646 samples a group; the edge resamples for its 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -85,6 +86,7 @@ class FlowVocoder:
         guidance: float | None = None,
         noise_scale: float = 1.0,
         max_batch: int = 8,
+        keeps_time: bool = True,
     ) -> None:
         """Join the two models.
 
@@ -96,10 +98,11 @@ class FlowVocoder:
             guidance: strength; None: the weights'. 0 halves the cost of a guided flow.
             noise_scale: deviation of the flow's start; below 1 is steadier and less lively.
             max_batch: most streams that share a pass through the flow.
+            keeps_time: whether the waveform streams give 256 samples a frame.
         """
         self._flow = SharedFlow(flow, n_steps, guidance, max_batch)
         self._open_wave, self._plan = open_wave, plan or ChunkPlan()
-        self._noise_scale = noise_scale
+        self._noise_scale, self._keeps_time = noise_scale, keeps_time
 
     @property
     def chunks(self) -> ChunkSizes:
@@ -118,6 +121,12 @@ class FlowVocoder:
             max_batch=1,
         )
 
+    def with_waves(self, open_wave: OpenWave) -> FlowVocoder:
+        """Return the same flow, shared, in front of waveform streams that keep no time."""
+        other = copy.copy(self)
+        other._open_wave, other._keeps_time = open_wave, False
+        return other
+
     def open(self, voice: Voice, seed: int = 0) -> FlowStream:
         """Start a stream in a voice; equal groups, voice and seed give equal samples.
 
@@ -132,6 +141,7 @@ class FlowVocoder:
             seed=seed,
             plan=self._plan,
             noise_scale=self._noise_scale,
+            keeps_time=self._keeps_time,
         )
 
 
@@ -147,9 +157,10 @@ class FlowStream:
         seed: int,
         plan: ChunkPlan,
         noise_scale: float = 1.0,
+        keeps_time: bool = True,
     ) -> None:
         self._flow, self._wave, self._plan = flow, wave, plan
-        self._noise_scale = noise_scale
+        self._noise_scale, self._keeps_time = noise_scale, keeps_time
         self._device = flow.flow.input_embedding.weight.device
         self._seed = seed
         self._set_voice(voice)
@@ -162,6 +173,11 @@ class FlowStream:
         self._ahead = self._mel  # first guess at the frames after _done
         self._samples = 0
         self._flushed = False
+
+    @property
+    def wave(self) -> WaveStream:
+        """What makes the sound of the mel."""
+        return self._wave
 
     def push(self, group: TokenGroup, /) -> list[Pcm]:
         """Take a group; return the sound that became ready, mostly none."""
@@ -176,7 +192,7 @@ class FlowStream:
         return self._speak(size)
 
     def flush(self) -> list[Pcm]:
-        """Return the rest; in all, every group gave 120 ms."""
+        """Return the rest; in all, every group gave 120 ms, where the waveform keeps time."""
         if self._flushed:
             return []
         self._flushed = True
@@ -252,6 +268,8 @@ class FlowStream:
 
     def _sound(self, pieces: Iterable[Pcm]) -> list[Pcm]:
         """Pass pieces on, none beyond the last received group."""
+        if not self._keeps_time:
+            return [piece for piece in pieces if len(piece)]
         out: list[Pcm] = []
         for piece in pieces:
             kept = piece[: self._received * GROUP_SAMPLES - self._samples]

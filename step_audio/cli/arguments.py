@@ -89,7 +89,7 @@ def _deployment(add: Add) -> None:
         "--prompts", action="store_true", help="measure the form of prompts and write it down"
     )
     command = add("plan", plan_profile, "Will the language models keep up on given cards?")
-    _profile(command)
+    command.add_argument("--profile", help="a shipped one or a .yaml file; must be given")
     command.add_argument("--gpu", default="h100", help="h100, h200, a100, a800, l40s, ... (h100)")
     command.add_argument("--count", type=int, default=1, help="cards of tensor parallelism (1)")
     kinds = ("bf16", "fp8", "int4", "int8")

@@ -265,3 +265,6 @@ class Services:
     """How prompts for answers, and for texts read aloud, begin; facts of the weights."""
     singing_vocoder: Vocoder | None = None
     """Speaks what is sung or rapped; None: this deployment does neither."""
+    in_manner: Callable[[tuple[str, ...]], Vocoder] | None = None
+    """Returns the vocoder as it speaks in manners, by their names (`dialog.manners`); None: it
+    knows none. Raises InputError: there is none of that name."""

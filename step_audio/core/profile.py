@@ -246,7 +246,12 @@ class DialogSection(Section):
     takes_instructions: bool = False
     """Whether a client's instructions reach the model."""
     takes_style_tags: bool = False
-    """Whether the model was taught "(happy)" and the like; else they are left out."""
+    """Whether the model was taught "(happy)" and the like; else they are left out, or done to the
+    sound as far as `manners` goes."""
+    manners: tuple[Literal["happy", "sad", "angry", "whisper", "sing", "rap"], ...] = ()
+    """What the vocoder does to the sound itself, for a model that makes tokens without it: pitch,
+    pace, energy and breath, or notes and a beat. Tags that ask for it are then obeyed in texts, in
+    `style`, and where the model writes them into its answers."""
     languages: tuple[LanguageCode, ...] = ()
     """What the model was taught to read aloud; a sentence in the letters of none of them is
     refused. Left out: it is given whatever comes."""

@@ -148,10 +148,26 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class VoiceChange:
-    """From here on groups are spoken in this voice, by the vocoder for singing if `singing`."""
+    """From here on groups are spoken in this voice.
+
+    Attributes:
+        voice: who speaks.
+        singing: whether the vocoder for singing does.
+        manner: names of `dialog.manners` that the vocoder does itself.
+        speed, volume: factors on the sound.
+    """
 
     voice: Voice
     singing: bool = False
+    manner: tuple[str, ...] = ()
+    speed: float = 1.0
+    volume: float = 1.0
+
+    def same_as(self, other: VoiceChange) -> bool:
+        """Whether nothing changes between the two; voices are compared by identity."""
+        ours = (self.singing, self.manner, self.speed, self.volume)
+        theirs = (other.singing, other.manner, other.speed, other.volume)
+        return self.voice is other.voice and ours == theirs
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class Assistant:
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             sings=self.sings,
+            manners=self._manners,
             first_clause=services.chat_model is not None,
         )
         self._responder = responder or self._own_responder()
@@ -132,6 +133,7 @@ class Assistant:
             settings.reading,
             takes_style_tags=settings.takes_style_tags,
             sings=self.sings,
+            manners=self._manners,
             model_name=services.model_name,
         )
 
@@ -139,6 +141,12 @@ class Assistant:
     def sings(self) -> bool:
         """Whether rap and humming can be asked for."""
         return self.settings.takes_style_tags and self.services.singing_vocoder is not None
+
+    @property
+    def _manners(self) -> frozenset[str]:
+        """What the vocoder does to the sound itself, where no tags are told to a model."""
+        itself = self.services.in_manner is not None and not self.settings.takes_style_tags
+        return frozenset(self.settings.manners) if itself else frozenset()
 
     @property
     def style_reach(self) -> StyleReach:
@@ -151,12 +159,16 @@ class Assistant:
             tags=cascade and settings.takes_style_tags,
             songs=cascade and self.sings,
             roles=bool(settings.taught_roles),
+            manners=self._manners,
         )
 
     def _spoken(
         self, text: str, voice: Voice, style: Style
     ) -> AsyncGenerator[TokenGroup | AudioChunk, None]:
-        """Yield the speech of a text of our own in a conversation; it is never sung."""
+        """Yield the speech of a text of our own in a conversation; it is never sung.
+
+        What the vocoder does itself is not asked for here.
+        """
         tags = () if style.song else self._cascade.tags(style)
         return self._cascade.read(text, voice, tags)
 
@@ -205,6 +217,7 @@ class Assistant:
             turns,
             cascade=self._cascade if settings.responder in ("cascade", "chat") else None,
             read=lambda text, options: self._spoken(text, options.voice, options.style),
+            manners=self._manners,
         )
 
     def _token_turn(self, form: Form) -> TokenTurn:
@@ -444,7 +457,12 @@ class Assistant:
             await self._speller.run(lambda: [*map(self._in_words, conversation.typed())])
         response = self._responder.respond(conversation, options)
         speaker = options.voice if aloud else None
-        spoken = self._speech_output.speak(response, speaker, seed=self.settings.sampling.seed)
+        spoken = self._speech_output.speak(
+            response,
+            speaker,
+            seed=self.settings.sampling.seed,
+            manner=style.by_voice(self._manners).manners,
+        )
         async with aclosing(spoken) as events:
             async for event in events:
                 yield event
@@ -471,7 +489,10 @@ class Assistant:
         if aloud:
             speaker = await self._voice(voice)
             groups = noted(answer, self._spoken(text, speaker, style))
-            spoken = self._speech_output.speak(groups, speaker, seed=self.settings.reading.seed)
+            manner = PLAIN if style.song else style.by_voice(self._manners)
+            spoken = self._speech_output.speak(
+                groups, speaker, seed=self.settings.reading.seed, manner=manner.manners
+            )
             async with aclosing(spoken) as events:
                 async for event in events:
                     yield event

@@ -50,6 +50,7 @@ class DialogSettings:
             instructions; else they are accepted and do not reach the prompt.
         takes_examples: whether the checkpoint imitates a voice's example when it reads aloud.
         takes_style_tags: whether the checkpoint knows the tags of dialog/styles.py.
+        manners: what the vocoder does to the sound itself; see the profile.
         taught_roles: roles that the checkpoint knows by heart, each with how it was taught it.
         roles: cards of characters.
         languages: what it was taught to read aloud; none: whatever it is given.
@@ -78,6 +79,7 @@ class DialogSettings:
     takes_instructions: bool = False
     takes_examples: bool = True
     takes_style_tags: bool = False
+    manners: tuple[str, ...] = ()
     taught_roles: Mapping[str, Exchange] = field(default_factory=dict)
     roles: RoleCards = field(default_factory=RoleCards)
     languages: tuple[LanguageCode, ...] = ()

@@ -25,11 +25,11 @@ from step_audio.engine.one_card import CARD_EXAMPLES, example_card
 from step_audio.eval.sets.catalogue import SETS
 from tests.docs import figures
 from tests.published.style_reach import (
+    ANSWERING,
     PROFILES,
     TAGS,
     TALKING,
     WISHES,
-    WRITING,
     in_answer,
     in_session,
     in_text,
@@ -265,9 +265,11 @@ def style_tags() -> str:
 
 
 def answer_tags() -> str:
-    """Return what comes of each tag that a chat model writes, profile by profile."""
-    rows = ((f"`({tag})`", *(str(in_answer(profile, tag)) for profile in WRITING)) for tag in TAGS)
-    return _table(("in an answer", *(f"`{name}`" for name in WRITING)), rows)
+    """Return what comes of each tag that the model which answers writes, profile by profile."""
+    rows = (
+        (f"`({tag})`", *(str(in_answer(profile, tag)) for profile in ANSWERING)) for tag in TAGS
+    )
+    return _table(("in an answer", *(f"`{name}`" for name in ANSWERING)), rows)
 
 
 def cards() -> str:

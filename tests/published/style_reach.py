@@ -8,7 +8,7 @@ is. Nothing here says what a model makes of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +19,7 @@ import numpy as np
 from server.realtime.wire.style import SessionStyle
 from step_audio.core.config import load_profile
 from step_audio.core.errors import CannotSing
-from step_audio.core.types import Pcm, TextDelta
+from step_audio.core.types import AudioChunk, Pcm, TextDelta
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Conversation, Typed
 from step_audio.dialog.prompting.layout import interleave
@@ -40,6 +40,8 @@ PROFILES: Final = ("nano", "tts-3b", "chat-130b", "aqaa-130b", "one-gpu", "local
 TALKING: Final = tuple(name for name in PROFILES if name != "tts-3b")
 WRITING: Final = ("chat-130b", "one-gpu", "local-chat")
 """Profiles whose answers are read aloud by a second model."""
+ANSWERING: Final = ("nano", *WRITING)
+"""Profiles in whose answers tags are taken out."""
 WISHES: Final[tuple[tuple[str, object], ...]] = (
     ("role", "a pirate"),
     ("emotion", "happy"),
@@ -72,6 +74,7 @@ class Reached:
         words: whether the model that answers was told in words.
         speaks_itself: whether that is the model that makes the sound.
         speed, volume: factors on the sound.
+        manner: that the vocoder was opened in; "" for none.
         applied: what a session is told; None where nothing is told.
         refused: code of the error; "" for none.
     """
@@ -82,6 +85,7 @@ class Reached:
     speaks_itself: bool = False
     speed: float = 1.0
     volume: float = 1.0
+    manner: str = ""
     applied: bool | None = None
     refused: str = ""
 
@@ -89,7 +93,7 @@ class Reached:
     def heard(self) -> bool:
         """Whether the sound is another, as far as it is in our hands."""
         told = bool(self.tags) or (self.words and self.speaks_itself)
-        return told or self.speed != 1.0 or self.volume != 1.0
+        return told or bool(self.manner) or self.speed != 1.0 or self.volume != 1.0
 
     def __str__(self) -> str:
         """Return the cell of a table."""
@@ -99,6 +103,7 @@ class Reached:
         if self.words:
             who = "the model" if self.speaks_itself else "the writer alone"
             parts.append(f"words to {who}")
+        parts += [f"in the voice: {self.manner}"] if self.manner else []
         parts += [f"speed ×{self.speed:.3g}"] if self.speed != 1.0 else []
         parts += [f"volume ×{self.volume:.3g}"] if self.volume != 1.0 else []
         said = ", ".join(parts) or "nothing"
@@ -126,11 +131,23 @@ class _Deployed:
                 talks = shipped.responder == "direct"
                 self.writer = self.reader = ScriptedEngine([answer if talks else spoken])
                 parts = replace(parts, engine=self.reader)
+        self.manners: list[tuple[str, ...]] = []
+        if shipped.dialog.manners:
+            parts = replace(parts, in_manner=self._in_manner)
         if profile in _SINGS:
             parts = replace(parts, singing_vocoder=SineVocoder())
         dialog = shipped.dialog.model_dump()
         settings = DialogSettings(**dialog, responder=shipped.responder)
         self.assistant = Assistant(parts, settings)
+
+    def _in_manner(self, names: tuple[str, ...]) -> SineVocoder:
+        self.manners.append(names)
+        return SineVocoder()
+
+    @property
+    def manner(self) -> str:
+        """The manners that the vocoder was opened in."""
+        return ", ".join(dict.fromkeys(name for names in self.manners for name in names))
 
     def door(self) -> tuple[str, int]:
         """Return the tags that the newest sentence had at the sound model, and their ids."""
@@ -192,6 +209,7 @@ def in_session(profile: str, name: str, wish: object) -> Reached:
         reach.speaks_itself,
         style.speed_factor(reach),
         style.volume_factor,
+        deployed.manner,
         name in style.wire(reach)["applied"],
     )
 
@@ -211,7 +229,8 @@ def _measured(profile: str, text: str) -> Reached:
     sound = asyncio.run(_sound(tagged.assistant, text))
     tags, ids = tagged.door()
     speed, volume = len(usual) / len(sound), np.abs(sound).max() / np.abs(usual).max()
-    return Reached(tags, ids, speed=round(speed, 2), volume=round(float(volume), 2))
+    volume = round(float(volume), 2)
+    return Reached(tags, ids, speed=round(speed, 2), volume=volume, manner=tagged.manner)
 
 
 async def _sound(assistant: Assistant, text: str) -> Pcm:
@@ -222,18 +241,22 @@ async def _sound(assistant: Assistant, text: str) -> Pcm:
 
 @cache
 def in_answer(profile: str, tag: str) -> Reached:
-    """Return what comes of a tag that the chat model writes."""
-    deployed = _Deployed(profile, f"({tag}){SENTENCE}")
-    shown = asyncio.run(_shown(deployed.assistant))
+    """Return what comes of a tag that the model writes which answers."""
+    plain, deployed = _Deployed(profile), _Deployed(profile, f"({tag}){SENTENCE}")
+    _, usual = asyncio.run(_answer(plain.assistant))
+    shown, sound = asyncio.run(_answer(deployed.assistant))
     assert shown == SENTENCE, "tags are neither shown nor read"
-    tags, ids = deployed.door()
-    return Reached(tags, ids)
+    tags, ids = deployed.door() if profile in WRITING else ("", 0)
+    speed, volume = len(usual) / len(sound), float(np.abs(sound).max() / np.abs(usual).max())
+    return Reached(
+        tags, ids, speed=round(speed, 2), volume=round(volume, 2), manner=deployed.manner
+    )
 
 
-async def _shown(assistant: Assistant) -> str:
+async def _answer(assistant: Assistant) -> tuple[str, Pcm]:
     conversation = Conversation()
     conversation.add(Typed("q", "human", "what now"))
-    events: AsyncIterator[object] = assistant.answer(conversation)
-    shown = [event.text async for event in events if isinstance(event, TextDelta)]
+    events = [event async for event in assistant.answer(conversation)]
     await assistant.aclose()
-    return "".join(shown)
+    shown = "".join(event.text for event in events if isinstance(event, TextDelta))
+    return shown, np.concatenate([e.pcm for e in events if isinstance(e, AudioChunk)])

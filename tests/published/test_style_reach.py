@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from step_audio.core.config import load_profile
 from step_audio.dialog.speakable.style_tags import SONGS, style_named
 from tests.fakes import text_ids
 from tests.published.style_reach import (
+    ANSWERING,
     PROFILES,
     TAGS,
     TALKING,
     WISHES,
-    WRITING,
     in_answer,
     in_session,
     in_text,
@@ -33,8 +34,11 @@ def test_a_tag_reaches_a_model_that_knows_it_as_ids_and_no_other(profile: str, t
     style, reached = style_named(tag), in_text(profile, tag)
     assert style is not None
     taught = profile in ("tts-3b", "chat-130b", "one-gpu")
-    if style.song and not taught:
+    sung = bool(style.by_voice(load_profile(profile).dialog.manners).manners)
+    if style.song and not taught and not sung:
         assert reached.refused == "singing_unsupported"
+    elif manners := style.by_voice(load_profile(profile).dialog.manners).manners:
+        assert (reached.tags, reached.manner) == ("", ", ".join(manners))
     elif taught and style.tags:
         asked = f"({style.tags[0]})"
         assert (reached.tags, reached.ids) == (asked, len(text_ids(asked)))
@@ -45,13 +49,18 @@ def test_a_tag_reaches_a_model_that_knows_it_as_ids_and_no_other(profile: str, t
         assert reached.volume == pytest.approx(style.volume, abs=0.01)
 
 
-@pytest.mark.parametrize("profile", WRITING)
-def test_a_tag_that_the_chat_model_writes_reaches_the_voice_that_knows_it(profile: str) -> None:
+@pytest.mark.parametrize("profile", ANSWERING)
+def test_a_tag_that_the_model_writes_reaches_the_voice_that_knows_it(profile: str) -> None:
+    manners = load_profile(profile).dialog.manners
     for tag in TAGS:
-        style = style_named(tag)
+        style, reached = style_named(tag), in_answer(profile, tag)
         assert style is not None
-        asked = f"({style.tags[0]})" if style.tags and profile != "local-chat" else ""
-        assert in_answer(profile, tag).tags == asked
+        asked = f"({style.tags[0]})" if style.tags and not manners else ""
+        done = style.by_voice(manners)
+        assert (reached.tags, reached.manner) == (asked, ", ".join(done.manners))
+        if manners:
+            assert reached.speed == pytest.approx(done.speed, abs=0.01)
+            assert reached.volume == pytest.approx(done.volume, abs=0.01)
 
 
 def test_every_tag_of_the_published_speech_model_is_in_the_table() -> None:

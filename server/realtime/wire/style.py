@@ -1,7 +1,7 @@
 """How a session wants to be spoken to: role, emotion, dialect, song, five levels of speed and
 loudness. Where a second model reads the answers aloud, what it has tags for is told to it; what a
-model takes in words goes behind its instructions; the rest of speed and loudness is done to the
-sound.
+model takes in words goes behind its instructions; what a vocoder does itself (`dialog.manners`) is
+asked of it; the rest of speed and loudness is done to the sound.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _SPEEDS: Final = {1: 0.7, 2: 0.85, 3: 1.0, 4: 1.2, 5: 1.45}
 _SPEED_TAGS: Final = {1: "慢速2", 2: "慢速1", 4: "快速1", 5: "快速2"}
 _VOLUMES: Final = {1: 0.35, 2: 0.6, 3: 1.0, 4: 1.5, 5: 2.2}
 _MODES: Final = {"sing": HUMMING, "rap": RAP}
+_SONGS: Final = frozenset(_MODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,12 @@ class SessionStyle:
     def spoken(self, reach: StyleReach) -> Style:
         """Return what the model that reads aloud is told."""
         style = self.role.spoken(reach) if self.role else PLAIN_STYLE
-        if style.song and self._told(reach):
+        wished = [Style((tag,)) for tag in self._told(reach).values()]
+        wished += self._by_voice(reach).values()
+        if style.song and wished:
             style = PLAIN_STYLE  # what the client wishes goes before the card
-        for tag in self._told(reach).values():
-            style = style.with_more(Style((tag,)))
+        for more in wished:
+            style = style.with_more(more)
         return style
 
     def wire(self, reach: StyleReach) -> dict[str, Any]:
@@ -95,6 +98,7 @@ class SessionStyle:
         levels = {"speed": self.speed, "loudness": self.loudness}
         told = self.spoken(reach).tags
         tagged = {name for name, tag in self._told(reach).items() if tag in told}
+        tagged |= set(self._by_voice(reach))
         in_words = {"role"} if role and role.applied(reach) else set()
         in_words |= set(waiting) if reach.instructions and reach.speaks_itself else set()
         applied = [name for name, wish in waiting.items() if wish and name in tagged | in_words]
@@ -121,6 +125,18 @@ class SessionStyle:
         """What the card of the role asks for."""
         return self.role.style if self.role else PLAIN_STYLE
 
+    def _by_voice(self, reach: StyleReach) -> dict[str, Style]:
+        """Return the wishes that the vocoder fulfils itself, each with what it does."""
+        wished = [("mode", style_named(_MODES.get(self.mode, "")))]
+        wished += [("emotion", style_named(self.emotion or ""))]
+        done = {
+            name: Style((), manners=style.by_voice(reach.manners).manners)
+            for name, style in wished
+            if style is not None and bool(style.song) == (name == "mode")
+        }
+        done = {name: style for name, style in done.items() if style.manners}
+        return {"mode": done["mode"]} if "mode" in done else done  # nothing holds beside a song
+
     def _told(self, reach: StyleReach) -> dict[str, str]:
         """Return the wishes for which the model that reads aloud has a tag, each with it."""
         if not reach.tags:
@@ -143,9 +159,9 @@ def available(reach: StyleReach) -> list[str]:
     in_words = reach.instructions and reach.speaks_itself
     possible = {
         "role": reach.instructions or reach.roles,
-        "emotion": reach.tags or in_words,
+        "emotion": reach.tags or in_words or bool(reach.manners - _SONGS),
         "dialect": reach.tags or in_words,
-        "mode": (reach.tags and reach.songs) or in_words,
+        "mode": (reach.tags and reach.songs) or in_words or bool(reach.manners & _SONGS),
         "speed": True,
         "loudness": True,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 
 from step_audio.core.types import (
@@ -16,6 +16,7 @@ from step_audio.core.types import (
     Voice,
     VoiceChange,
 )
+from step_audio.dialog.response.manner_turn import voice_change
 from step_audio.dialog.response.readings import Readings
 from step_audio.dialog.response.synthesizer import example_of
 from step_audio.dialog.response.text_reader import TextReader
@@ -52,6 +53,7 @@ class Cascade:
         *,
         takes_style_tags: bool = False,
         sings: bool = False,
+        manners: Collection[str] = (),
         first_clause: bool = False,
     ) -> None:
         """Prepare.
@@ -61,10 +63,12 @@ class Cascade:
             readings: of texts for it.
             sampling: of it.
             takes_style_tags, sings: what it can do.
+            manners: what its voice does itself, where it knows no tags.
             first_clause: the first clause of a turn is read before its sentence is over.
         """
         self._reader, self._readings, self._sampling = reader, readings, sampling
         self._takes_style_tags, self._sings = takes_style_tags, sings
+        self._manners = manners
         self.first_clause = _FIRST_CHARS if first_clause else None
 
     async def speak(
@@ -90,7 +94,7 @@ class Cascade:
             async for out in spoken:
                 yield out
         if turn.changed:
-            yield VoiceChange(voice)  # what follows the turn is spoken as usual
+            yield turn.usual  # what follows the turn is spoken as it was asked
 
     async def written(
         self, events: AsyncGenerator[TurnEvent, None]
@@ -118,6 +122,19 @@ class Cascade:
         if not self._takes_style_tags or (style.song and not self._sings):
             return ()
         return style.tags
+
+    def begin(self, voice: Voice, asked: Style) -> VoiceChange:
+        """Return who speaks at the beginning of a turn in a style, and how."""
+        if not self._takes_style_tags and self._manners:
+            return voice_change(voice, asked, self._manners)
+        return VoiceChange(voice)
+
+    def speaker(self, voice: Voice, style: Style) -> VoiceChange:
+        """Return who speaks in a style, and how."""
+        tags = self.tags(style)
+        if not self._takes_style_tags and self._manners:
+            return voice_change(voice, style, self._manners)
+        return VoiceChange(example_of(voice, tags), bool(tags and style.song))
 
     def answer_reader(self) -> SentenceReader:
         """Return the reader of an answer that comes in pieces."""
@@ -147,12 +164,12 @@ class _SpokenTurn:
         self._splitter = SentenceSplitter(first_clause=cascade.first_clause)
         self._text, self._reader = "", cascade.answer_reader()
         self._tags = ""  # what the text model wrote in front of the next piece
-        self._speaking = VoiceChange(voice)
+        self.usual = self._speaking = cascade.begin(voice, asked)
 
     @property
     def changed(self) -> bool:
-        """Whether another voice than the turn's own spoke last."""
-        return self._speaking.singing or self._speaking.voice is not self._voice
+        """Whether another voice than the turn's own, or another manner, spoke last."""
+        return not self._speaking.same_as(self.usual)
 
     async def push(self, event: TurnEvent) -> AsyncGenerator[Heard, None]:
         """Take an event of the turn and yield what is ready."""
@@ -195,9 +212,9 @@ class _SpokenTurn:
 
     async def _spoken(self, piece: str) -> AsyncGenerator[Heard, None]:
         tags = self._cascade.tags(self._style)
-        voice, singing = example_of(self._voice, tags), bool(tags and self._style.song)
-        if voice is not self._speaking.voice or singing != self._speaking.singing:
-            self._speaking = VoiceChange(voice, singing)
+        speaking = self._cascade.speaker(self._voice, self._style)
+        if not speaking.same_as(self._speaking):
+            self._speaking = speaking
             yield self._speaking
         yield TextDelta(piece, self._tags)
         self._tags = ""

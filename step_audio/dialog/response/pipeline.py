@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from step_audio.core.cancellation import asked_to_stop
+from step_audio.core.delivery import open_delivery
 from step_audio.core.errors import PartFailed, StepAudioError
-from step_audio.core.ports import Services, Vocoder
+from step_audio.core.ports import Services, Stage, Vocoder
 from step_audio.core.types import (
     LIVE,
     AudioChunk,
@@ -31,6 +32,20 @@ _LOG = logging.getLogger(__name__)
 
 
 AnswerEvent = Transcript | Reasoning | TextDelta | ToolCall | ToolResult | AudioChunk
+
+
+class _Delivered:
+    """Groups through a vocoder, its sound faster or louder."""
+
+    def __init__(self, vocoder: Stage[TokenGroup, Pcm], delivery: Stage[Pcm, Pcm]) -> None:
+        self._vocoder, self._delivery = vocoder, delivery
+
+    def push(self, group: TokenGroup, /) -> list[Pcm]:
+        return [out for pcm in self._vocoder.push(group) for out in self._delivery.push(pcm)]
+
+    def flush(self) -> list[Pcm]:
+        late = [out for pcm in self._vocoder.flush() for out in self._delivery.push(pcm)]
+        return [*late, *self._delivery.flush()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +132,27 @@ class ResponsePipeline:
     async def _speak_in(self, voice: VoiceChange) -> VoiceChange | None:
         """Speak until another voice is due, and return it; None at the end."""
         speech_output, priority = self._speech_output, self._priority
-        vocoder = self._services.vocoder
-        if voice.singing and self._services.singing_vocoder is not None:
-            vocoder = self._services.singing_vocoder
-        stage = await speech_output.run(lambda: vocoder.open(voice.voice, self._seed), priority)
+        vocoder = self._vocoder(voice)
+        stage: Stage[TokenGroup, Pcm] = await speech_output.run(
+            lambda: vocoder.open(voice.voice, self._seed), priority
+        )
+        if voice.speed != 1.0 or voice.volume != 1.0:
+            delivery = open_delivery(vocoder.sample_rate_hz, speed=voice.speed, volume=voice.volume)
+            stage = _Delivered(stage, delivery)
         while isinstance(item := await self._groups.get(), TokenGroup):
             asked_s = self._services.clock.now_s()
             made = await speech_output.push(stage, item, priority)
             await self._chunks(made, vocoder, asked_s)
         await self._chunks(await speech_output.flush(stage, priority), vocoder)
         return item
+
+    def _vocoder(self, voice: VoiceChange) -> Vocoder:
+        services = self._services
+        if voice.singing and services.singing_vocoder is not None:
+            return services.singing_vocoder
+        if voice.manner and services.in_manner is not None:
+            return services.in_manner(voice.manner)
+        return services.vocoder
 
     async def _chunks(
         self, made: list[Pcm], vocoder: Vocoder, asked_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
 
 from step_audio.core.delivery import SPEEDS, VOLUMES, open_delivery
@@ -14,7 +14,13 @@ from step_audio.dialog.response.synthesizer import example_of
 from step_audio.dialog.response.text_reader import TextReader
 from step_audio.dialog.speakable.characters import has_words
 from step_audio.dialog.speakable.reader import SentenceReader, SpokenSentence
-from step_audio.dialog.speakable.style_tags import ReadingStyle, style_asked, styled
+from step_audio.dialog.speakable.style_tags import (
+    PLAIN,
+    ReadingStyle,
+    Style,
+    style_asked,
+    styled,
+)
 
 
 class ReadAloud:
@@ -29,6 +35,7 @@ class ReadAloud:
         *,
         takes_style_tags: bool,
         sings: bool = False,
+        manners: Collection[str] = (),
         model_name: str = "this model",
     ) -> None:
         self._synthesizer, self._speech_output, self._sampling = (
@@ -38,6 +45,7 @@ class ReadAloud:
         )
         self._readings = readings
         self._takes_style_tags, self._sings = takes_style_tags, sings
+        self._manners = frozenset(manners)
         self._model_name = model_name
 
     def text_reader(
@@ -87,8 +95,11 @@ class ReadAloud:
         tagged = options is None or options.style_tags
         styles = [style for style, _ in styled(text, instructions)] if tagged else []
         for style in (style_asked(instructions), *styles):
-            if style.song and not self._sings:
+            if style.song and not self._can_sing(style):
                 raise CannotSing(self._model_name, style.song)
+
+    def _can_sing(self, style: Style) -> bool:
+        return self._sings or bool(style.by_voice(self._manners).manners)
 
     async def say(
         self,
@@ -103,7 +114,7 @@ class ReadAloud:
         """
         following = await anext(readings, None)
         while following is not None:
-            if following.style.song and not self._sings:
+            if following.style.song and not self._can_sing(following.style):
                 raise CannotSing(self._model_name, following.style.song)
             span = _StyleSpan(following, readings)
             async with aclosing(self._span(span, speaker, reading_style)) as chunks:
@@ -118,10 +129,12 @@ class ReadAloud:
         taught, style = self._takes_style_tags, span.style
         rate_hz = self._speech_output.rate_hz
         speed, volume = reading_style.speed, reading_style.volume
+        by_voice = PLAIN
         if not (taught and style.tags):
             # What is asked is refused out of range; what a tag adds to it only stops there.
-            speed = _with(speed, style.speed, SPEEDS)
-            volume = _with(volume, style.volume, VOLUMES)
+            by_voice = style.by_voice(self._manners)
+            speed = _with(speed, by_voice.speed, SPEEDS)
+            volume = _with(volume, by_voice.volume, VOLUMES)
         delivery = open_delivery(rate_hz, speed=speed, volume=volume)
         sentences = span.sentences()
         tags = style.tags if taught else ()
@@ -129,7 +142,12 @@ class ReadAloud:
         speaker = example_of(speaker, style.tags)
         worker = self._speech_output.worker
         spoken = self._speech_output.speak(
-            groups, speaker, BATCH, seed=self._sampling.seed, singing=bool(style.song)
+            groups,
+            speaker,
+            BATCH,
+            seed=self._sampling.seed,
+            singing=bool(style.song) and self._sings,
+            manner=by_voice.manners,
         )
         async with aclosing(sentences), aclosing(spoken) as events:
             async for event in events:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -33,6 +33,7 @@ from step_audio.dialog.prompting.conversation import (
     language_of,
 )
 from step_audio.dialog.response.cascade import Cascade, Heard
+from step_audio.dialog.response.manner_turn import in_manner
 from step_audio.dialog.response.options import AnswerOptions
 from step_audio.dialog.response.turn import ModelTurn, TurnEvent
 from step_audio.dialog.tool_calls.background import BackgroundCalls
@@ -84,6 +85,7 @@ class ModelResponder:
         max_rounds: int = 3,
         cascade: Cascade | None = None,
         read: Read | None = None,
+        manners: Collection[str] = (),
     ) -> None:
         """Prepare.
 
@@ -91,12 +93,14 @@ class ModelResponder:
             turns: by ids, or by messages.
             cascade: speaks what the model writes; None: the model speaks itself.
             read: speaks the words that bridge a long call; None: they are only written.
+            manners: that the vocoder does itself; none: tags in an answer are words.
         """
         self._cascade = cascade
         self._services = services
         self._turns = turns
         self._max_rounds = max_rounds
         self._read = read
+        self._manners = frozenset(manners)
 
     async def respond(
         self, conversation: Conversation, options: AnswerOptions
@@ -158,9 +162,11 @@ class ModelResponder:
     def _delivered(
         self, turn: AsyncGenerator[TurnEvent, None], options: AnswerOptions
     ) -> AsyncGenerator[Heard, None]:
-        """Return a turn as it is heard, or read, where a second model reads aloud."""
+        """Return a turn as it is heard, or read: without the style tags in its text."""
         if self._cascade is None:
-            return turn
+            if not self._manners:
+                return turn
+            return in_manner(turn, options.voice, options.style, self._manners)
         if options.aloud:
             return self._cascade.speak(turn, options.voice, options.style)
         return self._cascade.written(turn)

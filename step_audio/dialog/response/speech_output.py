@@ -41,6 +41,7 @@ class SpeechOutput:
         *,
         seed: int | None = None,
         singing: bool = False,
+        manner: tuple[str, ...] = (),
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield a response with its groups as sound; closing it aborts the engine.
 
@@ -49,6 +50,7 @@ class SpeechOutput:
             priority: `BATCH` for sound that nobody waits for.
             seed: of the vocoder's noise; None: drawn, so that no two answers share their noise.
             singing: whether the vocoder for singing begins; a `VoiceChange` may come later.
+            manner: names of what the vocoder does itself at the beginning.
 
         Raises:
             StepAudioError: whatever broke the response.
@@ -57,7 +59,7 @@ class SpeechOutput:
         run = ResponsePipeline(
             response,
             self._services,
-            VoiceChange(voice, singing) if voice else None,
+            VoiceChange(voice, singing, manner) if voice else None,
             self.worker,
             priority,
             seed=self._rng.getrandbits(32) if seed is None else seed,

@@ -9,7 +9,7 @@ from typing import Final
 
 from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.role_play.cards import RoleCard, RoleCards, words_of_role
-from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleReach
+from step_audio.dialog.speakable.style_tags import PLAIN, Style, StyleReach, style_named
 
 Exchange = tuple[str, str]
 """What is said to a model to set a role that it was taught, and what it answers."""
@@ -63,7 +63,9 @@ class Role:
         return "\n".join(texts[key].format(part) for key, part in parts.items() if part)
 
     def spoken(self, reach: StyleReach) -> Style:
-        """Return the manner as the model that reads aloud is told it."""
+        """Return the manner as the model that reads aloud, or the vocoder, is told it."""
+        if reach.manners:
+            return Style((), manners=self.style.by_voice(reach.manners).manners)
         if not reach.tags or (self.style.song and not reach.songs):
             return PLAIN
         return Style(self.style.tags)
@@ -113,6 +115,9 @@ def _is_done(tag: str, style: Style, reach: StyleReach) -> bool:
     """Whether a tag of a manner is told to a model, or done to the sound."""
     if reach.tags:
         return reach.songs or not style.song
+    named = style_named(tag)
+    if named is not None and named.by_voice(reach.manners).manners:
+        return True
     return tag.startswith(("快速", "慢速"))
 
 

@@ -10,7 +10,7 @@ Source: the tags of Step-Audio-TTS-3B's prompt (prompts/tts_any_voice.txt).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,11 +25,14 @@ class Style:
         tags: as the published model knows them: at most one each of mood, language and speed, in
             that order; or one of `SONGS` alone.
         speed, volume: the same by signal processing, 1.0 for as it comes.
+        manners: the same by a voice that does it itself (`dialog.manners` of the profile): at most
+            one mood and the whisper, or a song alone. A number is the strength.
     """
 
     tags: tuple[str, ...] = ()
     speed: float = 1.0
     volume: float = 1.0
+    manners: tuple[str, ...] = ()
 
     @property
     def song(self) -> str:
@@ -39,17 +42,30 @@ class Style:
     def with_more(self, more: Style) -> Style:
         """Return both together; where both say something of one kind, `more` does."""
         if more.song:
-            tags = more.tags
-        elif self.song and more.tags:
-            tags = self.tags  # the model takes nothing beside it
+            tags, manners = more.tags, more.manners
+        elif self.song and (more.tags or more.manners):
+            tags, manners = self.tags, self.manners  # the model takes nothing beside it
         else:
             by_kind = {_kind(tag): tag for tag in (*self.tags, *more.tags)}
             tags = tuple(by_kind[kind] for kind in sorted(by_kind))
+            both = {name == WHISPER: name for name in (*self.manners, *more.manners)}
+            manners = tuple(both[kind] for kind in sorted(both))
         return Style(
             tags,
             self.speed if more.speed == 1.0 else more.speed,
             self.volume if more.volume == 1.0 else more.volume,
+            manners,
         )
+
+    def by_voice(self, manners: Collection[str]) -> Style:
+        """Return what is done to the sound by a voice that knows these manners.
+
+        Tags are left out; a whisper that the voice does itself is not made quieter as well, and a
+        song keeps its own time.
+        """
+        done = tuple(name for name in self.manners if name.rstrip("12") in manners)
+        speed = 1.0 if self.song and done else self.speed
+        return Style((), speed, 1.0 if WHISPER in done else self.volume, done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,7 @@ class StyleReach:
         tags: style tags to the model that reads the answers aloud.
         songs: those of rap and humming too.
         roles: roles that the model knows by heart.
+        manners: what the voice does to the sound itself: happy, sad, angry, whisper, sing, rap.
     """
 
     instructions: bool = False
@@ -83,19 +100,23 @@ class StyleReach:
     tags: bool = False
     songs: bool = False
     roles: bool = False
+    manners: frozenset[str] = frozenset()
 
 
 RAP: Final = "RAP"
 HUMMING: Final = "哼唱"
+WHISPER: Final = "whisper"
 SONGS: Final = (RAP, HUMMING)
 PLAIN: Final = Style()
 
 _STYLES: Final = (
-    (Style(("高兴1",)), "高兴1 高兴 开心 happy happily cheerful joyful"),
-    (Style(("高兴2",)), "高兴2 happy2 excited thrilled"),
-    (Style(("生气1",)), "生气1 生气 angry angrily annoyed"),
-    (Style(("生气2",)), "生气2 愤怒 angry2 furious"),
-    (Style(("悲伤1",)), "悲伤1 悲伤 难过 sad sadly sorrowful"),
+    (Style(("高兴1",), manners=("happy1",)), "高兴1 高兴 开心 happy happily cheerful joyful"),
+    (Style(("高兴2",), manners=("happy2",)), "高兴2 happy2 excited thrilled"),
+    (Style(("生气1",), manners=("angry1",)), "生气1 生气 angry angrily annoyed"),
+    (Style(("生气2",), manners=("angry2",)), "生气2 愤怒 angry2 furious"),
+    (Style(("悲伤1",), manners=("sad1",)), "悲伤1 悲伤 难过 sad sadly sorrowful"),
+    # The published model has one strength of it.
+    (Style(("悲伤1",), manners=("sad2",)), "悲伤2 sad2 heartbroken"),
     (Style(("撒娇1",)), "撒娇1 撒娇 coquettish coy"),
     (Style(("中文",)), "中文 普通话 mandarin chinese"),
     (Style(("英文",)), "英文 english"),
@@ -103,14 +124,18 @@ _STYLES: Final = (
     (Style(("日语",)), "日语 japanese"),
     (Style(("四川话",)), "四川话 sichuanese sichuan"),
     (Style(("粤语",)), "粤语 广东话 cantonese"),
-    (Style(("RAP",)), "rap 说唱 rapping"),
-    (Style(("哼唱",)), "哼唱 humming hum"),
+    (Style(), "british american"),  # no voice here has accents
+    (Style(("RAP",), manners=("rap",)), "rap 说唱 rapping"),
+    (Style(("哼唱",), manners=("sing",)), "哼唱 humming hum sing singing"),
     (Style(("快速1",), speed=1.15), "快速1 快速 快 fast faster quickly"),
     (Style(("快速2",), speed=1.35), "快速2 很快 fast2"),
     (Style(("慢速1",), speed=0.87), "慢速1 慢速 慢 slow slower slowly"),
     (Style(("慢速2",), speed=0.75), "慢速2 很慢 slow2"),
     (Style(volume=1.6), "大声 loud louder loudly"),
-    (Style(volume=0.5), "小声 轻声 quiet quietly soft softly softer whisper whispering"),
+    (Style(volume=2.2), "很大声 loud2"),
+    (Style(volume=0.35), "很小声 quiet2"),
+    (Style(volume=0.5), "小声 轻声 quiet quietly soft softly softer"),
+    (Style(volume=0.5, manners=("whisper",)), "耳语 whisper whispering whispered"),
 )
 _SPEED_TAGS: Final = frozenset({"快速1", "快速2", "慢速1", "慢速2"})
 _MOODS: Final = frozenset({"高兴1", "高兴2", "生气1", "生气2", "悲伤1", "撒娇1"})
@@ -123,13 +148,14 @@ _MARKS_BEFORE: Final = frozenset(".!?;:,。！？；：，…")
 _MARKS_BEHIND: Final = ".!?;:,。！？；：，、)）]"
 _QUOTES: Final = " \"'“”‘’「」『』"
 _WORD: Final = re.compile(r"[a-z]+\d?")
+_STRENGTH: Final = re.compile(r"\s+([12])$")
 _VERY: Final = re.compile(r"\bvery (fast|slow)(?:ly)?\b")
 
 
 def style_named(name: str) -> Style | None:
     """Return the style of a tag without its brackets, in either language; None: not a tag."""
-    plain = _VERY.sub(r"\g<1>2", name.strip().lower())
-    return _BY_NAME.get(plain)
+    plain = _STRENGTH.sub(r"\1", _VERY.sub(r"\g<1>2", name.strip().lower()))
+    return _BY_NAME.get(plain) or _BY_NAME.get(plain.removesuffix("1"))
 
 
 def style_asked(instructions: str) -> Style:

@@ -69,7 +69,7 @@ def test_a_folder_of_ones_own_goes_before_what_ships(tmp_path: Path) -> None:
 
 def test_the_manner_is_a_style() -> None:
     assert card(manner=["happy", "四川话", "slow"]).style == Style(
-        ("高兴1", "四川话", "慢速1"), speed=0.87
+        ("高兴1", "四川话", "慢速1"), speed=0.87, manners=("happy1",)
     )
     assert card(manner="loud").style.volume == 1.6
     assert card(voice="slt").voice == ("slt",)

@@ -52,7 +52,7 @@ def test_instructions_in_free_words_name_a_style() -> None:
 
 
 def test_a_tag_in_the_text_wins_over_instructions() -> None:
-    assert styled("(sad) Bye.", "happy") == [(Style(("悲伤1",)), " Bye.")]
+    assert styled("(sad) Bye.", "happy") == [(Style(("悲伤1",), manners=("sad1",)), " Bye.")]
 
 
 def test_tags_that_stand_together_hold_together_in_the_order_that_the_model_knows() -> None:
