@@ -248,6 +248,14 @@ $(VENV)/.whisper-ready: requirements/whisper.lock $(VENV)/.run-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/whisper.lock
 	@touch $@
 
+# What `server.spans` needs to tell each turn to OpenTelemetry.
+.PHONY: telemetry
+telemetry: $(VENV)/.telemetry-ready
+
+$(VENV)/.telemetry-ready: requirements/telemetry.lock $(VENV)/.run-ready
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements/telemetry.lock
+	@touch $@
+
 $(VENV)/.ray-ready: requirements/ray.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/ray.lock
 	@touch $@

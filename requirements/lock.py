@@ -6,6 +6,7 @@ dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
 eval.lock    what public evaluation sets are read and scored with on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
+telemetry.lock  what `server.spans` needs on top; in the images and by `make telemetry`
 ray.lock     what `data ... --ray` needs on top, on every node
 vllm.lock    vLLM on CPUs for `make test-vllm`, in an environment of its own, all but PyTorch
 docs.lock    what `make docs` builds the pages with, in an environment of its own
@@ -41,7 +42,7 @@ PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
 PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
 ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
-EXTRAS = ("dev", "train", "eval", "whisper", "ray")
+EXTRAS = ("dev", "train", "eval", "whisper", "ray", "telemetry")
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 

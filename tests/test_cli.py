@@ -365,6 +365,17 @@ def test_plan_says_whether_a_deployment_keeps_up(capsys: pytest.CaptureFixture[s
     assert [part["name"] for part in found["sound"]][-1] == "vocoder"
 
 
+def test_plan_asks_for_which_profile_and_names_those_on_cards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", "--gpu", "h100"]) == 2
+    told = capsys.readouterr().err
+    assert "which profile" in told
+    for name in ("aqaa-130b", "chat-130b", "tts-3b", "one-gpu"):
+        assert f"--profile {name}" in told
+    assert "--profile nano" not in told  # it runs on the CPU
+
+
 def test_plan_adds_up_the_models_that_share_a_card(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -411,8 +422,9 @@ def test_plan_takes_both_models_of_a_cascade_and_nanos_own_sizes(
     assert "step-audio-chat 35.7 of 80 GB on the fullest of 8 cards; step-audio-tts-3b 1" in line
     assert line.endswith("1.2 GB in the machine's memory")
     assert shown.count("on a card") == 2  # it speaks and sings
-    assert main(["plan", "--gpu", "RTX 3090", "--quantization", "int8"]) == 0
+    rtx = ["plan", "--profile", "nano", "--gpu", "RTX 3090", "--quantization", "int8"]
+    assert main(rtx) == 0
     shown = capsys.readouterr().out
     assert "step-audio-nano" in shown
     assert "4.2 M parameters" in shown
-    assert main(["plan", "--gpu", "abacus"]) == 2
+    assert main(["plan", "--profile", "nano", "--gpu", "abacus"]) == 2

@@ -12,6 +12,7 @@ import pytest
 from step_audio.core.config import load_profile
 from step_audio.core.errors import ProfileError
 from step_audio.runtime import Runtime
+from step_audio.runtime.toolbox import open_tools
 from tests.tiny import write_tiny
 
 PROFILES = sorted(
@@ -76,7 +77,7 @@ def test_no_profile_but_nano_imports_or_lists_anything_of_nano(name: str, weight
 @pytest.mark.parametrize("kind", ["nano", "local"])
 def test_profiles_made_before_keep_nanos_tools(kind: str) -> None:
     profile = load_profile("nano", {"STEP_AUDIO__TOOLS__KIND": kind})
-    assert [spec.name for spec in Runtime(profile)._tools().specs()] == NANO
+    assert [spec.name for spec in open_tools(profile.tools).specs()] == NANO
 
 
 def test_here_is_where_the_profile_says() -> None:

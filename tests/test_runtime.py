@@ -170,6 +170,25 @@ def test_a_voice_is_added_used_and_removed(
     assert main(["voices", "remove", "rms"]) == 2
 
 
+def test_a_voice_whose_words_were_heard_says_how_to_give_them(
+    environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def misheard(*_: object) -> str:
+        return "do you know voice"
+
+    monkeypatch.setattr("step_audio.cli.voices._transcribed", misheard)
+    write_wav(tmp_path / "speech.wav", speechlike(4.0, 44_100), 44_100)
+    added = ["voices", "add", "Heard", str(tmp_path / "speech.wav"), "--consent", "a test"]
+    assert main([*added, "--no-comparison"]) == 0
+    told = capsys.readouterr().out
+    assert "'do you know voice'" in told
+    assert "add it with --text" in told
+    assert main(["voices", "remove", "Heard"]) == 0
+
+
 def test_services_share_the_library_with_the_store(environ: dict[str, str]) -> None:
     services = Runtime(load_profile("nano", environ)).services()
     assert id(services.voice_library) == id(services.voices)

@@ -202,7 +202,12 @@ class AccessControl:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_named(scope["path"], host):
-            return self._stop("host", 403, "this server has another name", "forbidden")
+            message = (
+                "without a key this server answers to the names in server.hosts alone, which are"
+                " those of its own machine unless the profile says others; add the name that you"
+                " call it by, or make a key (step-audio key)"
+            )
+            return self._stop("host", 403, message, "forbidden")
         if origin and self._is_foreign(scope, origin, host):
             return self._stop("origin", 403, f"requests from {origin} are refused", "forbidden")
         if (refusal := self._key_refused(scope, headers)) is not None:

@@ -25,7 +25,8 @@ def otlp_tracer(service: str) -> Any:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
         raise InputError(
-            "server.spans needs OpenTelemetry; install the extra: pip install -e .[telemetry]"
+            "server.spans needs OpenTelemetry's exporter; install it: make telemetry, or"
+            " pip install 'step-audio[telemetry]'"
         ) from None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

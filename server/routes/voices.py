@@ -69,7 +69,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
         return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(
-        "/v1/audio/voices/{voice_id}",
+        "/v1/audio/voices/{voice_id:path}",  # a name may hold a slash
         responses=responses(400, 404),
         summary="Forget a voice that was added, and erase its files.",
     )

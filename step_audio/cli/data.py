@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -308,12 +308,20 @@ def pack(args: argparse.Namespace, load: Load) -> int:
         examples=Examples(utterances),
         text_tokenizer=hash_of_text_tokenizer(lm),
         tools=tuple(SPECS.values()),
+        spell=spelling_of(lm),
     )
     left = {why: counts.pop(why) for why in LEFT_OUT if why in counts}
     print(f"{args.output}: {', '.join(f'{n} {task}' for task, n in sorted(counts.items()))}")
     for why, count in left.items():
         print(f"  {count} left out: {LEFT_OUT[why]}")
     return 0
+
+
+def spelling_of(lm: Path) -> Callable[[str], str]:
+    """Return how texts are written for a model that reads them aloud, as serving does it."""
+    from step_audio.dialog.speakable.pronunciation import FILE, read_pronunciations
+
+    return read_pronunciations(lm / FILE).spelled if (lm / FILE).is_file() else str
 
 
 def report(args: argparse.Namespace, load: Load) -> int:

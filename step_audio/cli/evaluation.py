@@ -181,11 +181,19 @@ def _examinee(
     """Return who is asked, and what measures speakers, with its name."""
     from step_audio.eval.examinees.realtime import RealtimeExaminee  # noqa: PLC0415
     from step_audio.eval.examinees.rest import RestExaminee  # noqa: PLC0415
+    from step_audio.eval.packaged_encoder import NAME as PACKAGED_NAME  # noqa: PLC0415
+    from step_audio.eval.packaged_encoder import (  # noqa: PLC0415
+        PackagedSpeakerEncoder,
+        packaged_weights,
+    )
     from step_audio.eval.speaker_similarity import GraphSpeakerEncoder  # noqa: PLC0415
 
     encoder: tuple[str, SpeakerEncoderPort] | None = None
     if args.speaker_encoder is not None:
         encoder = (args.speaker_encoder.stem, GraphSpeakerEncoder(args.speaker_encoder))
+    elif name == "seed-tts" and (packaged := packaged_weights()) is not None:
+        # Of the same file whoever is asked; a profile's own comes before it.
+        encoder = (PACKAGED_NAME, PackagedSpeakerEncoder(packaged))
     key = read_key(args.key_file)
     places = args.places or 2
     if args.url is not None:
@@ -205,7 +213,8 @@ def _examinee(
     parts = load(profile)
     examinee = ProfileExaminee(parts, profile, tools=_tools(name), places=args.places)
     examinee.name = args.name or examinee.name
-    own = parts.speaker_encoder() if name == "seed-tts" and encoder is None else None
+    asked_own = name == "seed-tts" and args.speaker_encoder is None
+    own = parts.speaker_encoder() if asked_own else None
     return examinee, encoder if own is None else (f"CAM++ of {profile.model_name}", own)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from step_audio.cli.parts import Load
-from step_audio.core.config import load_profile
+from step_audio.core.config import load_profile, profile_names
 from step_audio.core.errors import InputError
 from step_audio.core.json_files import read_object
 from step_audio.core.profile import (
@@ -71,8 +71,19 @@ These are ceilings of memory bandwidth; the time of vocoder and network comes on
 
 
 def plan_profile(args: argparse.Namespace, load: Load) -> int:
-    """Print what the cards can do for each of the profile's models; 0 when all keep up."""
+    """Print what the cards can do for each of the profile's models; 0 when all keep up. With
+    `--train`: on how many cards its training fits."""
+    if args.profile is None:
+        raise InputError(
+            "plan for which profile? Of those that ship, cards serve "
+            + ", ".join(f"--profile {name}" for name in _on_cards())
+        )
     profile = load_profile(args.profile)
+    if args.train:
+        from step_audio.cli.training_plan import plan_training  # noqa: PLC0415 - torch
+
+        name, engine, _ = _models(profile)[-1 if args.speech else 0]
+        return plan_training(args, _sizes(profile.weights / engine.folder, name))
     gpu = gpu_of(args.gpu)
     sessions = args.sessions or profile.limits.max_sessions
     sound = _sound_models(profile)
@@ -266,6 +277,12 @@ def _models(profile: Profile) -> list[tuple[str, LocalEngineSection | VllmEngine
     if second is not None:
         models.append((_name(second, profile), second, "speech"))
     return models
+
+
+def _on_cards() -> list[str]:
+    """Return the names of the shipped profiles whose models lie on cards."""
+    shipped = {name: load_profile(name, {}) for name in profile_names()}
+    return [name for name, made in shipped.items() if isinstance(made.engine, VllmEngineSection)]
 
 
 def _name(engine: LocalEngineSection | VllmEngineSection, profile: Profile) -> str:

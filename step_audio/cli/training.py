@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from step_audio.cli.data import bar, tokenizer_id
+from step_audio.cli.data import bar
 from step_audio.cli.parts import Load
-from step_audio.core.config import load_profile
+from step_audio.cli.questions import questions_of
 from step_audio.core.errors import InputError
-from step_audio.core.profile import ScriptedEngineSection, SpeechEndpointSection
-from step_audio.core.weights import open_weights
 
 if TYPE_CHECKING:
     from step_audio.core.vocab import Vocab
-    from step_audio.data.examples import Examples
-    from step_audio.data.samples import Groups, Sample
     from step_audio.data.shards import TokenShards
     from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.nano.training.ablation import AblationQuestion
     from step_audio.train.finetune import Objective, Recipe
-    from step_audio.train.rejection import Asked
 
 ANSWERED: Final = 12
 """Held-out questions that a row of the ablation answers itself: decoding is its slow part."""
@@ -45,7 +40,9 @@ def dpo(args: argparse.Namespace, load: Load) -> int:
     objective = Dpo(
         shards,
         args.max_length,
+        loss=args.loss,
         beta=args.beta,
+        reward_range=args.reward_range,
         mask_audio=args.mask_audio,
         sft_weight=args.sft_weight,
     )
@@ -76,7 +73,7 @@ def _finetune(args: argparse.Namespace, objective: Objective) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     facts = {"objective": args.objective}
-    for name in ("text_weight", "beta", "mask_audio", "sft_weight"):
+    for name in ("text_weight", "loss", "beta", "reward_range", "mask_audio", "sft_weight"):
         if hasattr(args, name):
             facts[name] = getattr(args, name)
     with workers.start(args.device) as here:
@@ -200,55 +197,30 @@ def reject(args: argparse.Namespace, load: Load) -> int:
     """Sample answers, let the judge score them, write the best and the pairs."""
     from dataclasses import asdict, replace
 
-    from step_audio.data.examples import Examples
-    from step_audio.data.filter import accepted
-    from step_audio.data.gates import ALL
-    from step_audio.data.pack import read_samples, tokens
-    from step_audio.dialog.prompting.prompt import PromptBuilder
     from step_audio.engine.text import hash_of_text_tokenizer
-    from step_audio.eval.answer_judge import AnswerJudge
     from step_audio.train import rejection
 
-    profile = load_profile(args.profile)
-    if isinstance(profile.engine, ScriptedEngineSection | SpeechEndpointSection):
-        raise InputError(f"profile {args.profile} has no model that could improve")
-    lm = profile.engine.folder
-    weights = open_weights(profile.weights, profile.origin)
-    parts = load(profile)
-    services = parts.services()
-    samples = [s for s in read_samples(args.folder) if s.task in args.tasks.split(",")]
-    needed = {line for sample in samples for line in sample.lines()}
-    spoken = [u for u in accepted(args.folder, ALL) if u.id in needed] if needed else []
-    groups = tokens(args.folder, spoken, parts.audio_tokenizer, tokenizer_id(weights))
-    builder = PromptBuilder.of_profile(
-        services.text_tokenizer,
-        services.vocab,
-        dialect=profile.tools.dialect,
-        result_role=profile.tools.result_role,
-        chat_headers=services.chat_headers,
-        speech_headers=services.speech_headers,
+    whole = args.turns == "all"
+    asked = questions_of(
+        args.folder, args.profile, load, tasks=args.tasks, count=args.questions, whole=whole
     )
-    asked = list(_asked(samples, groups, builder, args.questions, Examples(spoken)))
-    hear = None
-    if args.recogniser != "none":
-        from step_audio.nano.exam import judge
-
-        hear = (judge.domain_judge() if args.recogniser == "domain" else judge.open_judge()).hear
-    voice = services.voices.get(services.default_voice)
-    grader = AnswerJudge(services.text_tokenizer, services.vocab, hear, services.vocoder, voice)
-    sampling = replace(parts.settings().sampling, temperature=args.temperature)
+    services, files, lm = asked.services, asked.weights.files, asked.lm.name
+    grader = asked.judge(args.recogniser)
+    sampling = replace(asked.parts.settings().sampling, temperature=args.temperature)
     plan = {
         "model": services.model_name,
-        "lm": {name: f.sha256 for name, f in weights.files.items() if name.startswith(f"{lm}/")},
+        "lm": {name: f.sha256 for name, f in files.items() if name.startswith(f"{lm}/")},
         "sampling": asdict(sampling),
         "candidates": args.candidates,
         "recogniser": args.recogniser,
     }
+    if whole:
+        plan["turns"] = args.turns
 
     async def run() -> None:
         await rejection.sample(
             services.engine,
-            bar(asked, len(asked), "questions"),
+            bar(asked.asked, len(asked.asked), "questions"),
             lambda question, ids: grader.score(question.reference, ids),
             args.out,
             services.vocab,
@@ -261,7 +233,7 @@ def reject(args: argparse.Namespace, load: Load) -> int:
 
     asyncio.run(run())
     choice = rejection.Choice(args.least, args.gap)
-    text_tokenizer = hash_of_text_tokenizer(weights.folder / lm)
+    text_tokenizer = hash_of_text_tokenizer(asked.lm)
     counts = rejection.choose(args.out, services.vocab, choice, text_tokenizer)
     print(f"{args.out}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
     if not counts["pairs"]:
@@ -270,39 +242,3 @@ def reject(args: argparse.Namespace, load: Load) -> int:
             " give some; the answers that were drawn are kept for another --gap and --least"
         )
     return 0
-
-
-def _asked(
-    samples: list[Sample],
-    groups: Groups,
-    builder: PromptBuilder,
-    count: int,
-    examples: Examples | None = None,
-) -> Iterator[Asked]:
-    """Yield the first assistant turn of samples as a question with its right answer."""
-    from step_audio.core.errors import TokenError
-    from step_audio.data.pack import sample_turns
-    from step_audio.data.samples import SoundMissing
-    from step_audio.nano.tools.specs import SPECS
-    from step_audio.train.rejection import Asked
-
-    made = 0
-    for sample in samples:
-        if made == count:
-            return
-        try:
-            shown, turns = sample_turns(sample, groups, builder, examples, tuple(SPECS.values()))
-            context = shown.context + len(turns) - len(shown.turns)
-            roles = [turn.role for turn in turns]
-            if "assistant" not in roles[context:]:
-                continue
-            first = roles.index("assistant", context)
-            content = tuple(builder.content(turns[first].parts))
-            read = sample.is_published_tts
-            prompt = builder.chat(turns[:first]) if not read else builder.speech(turns[:first])
-        except (SoundMissing, TokenError):
-            continue
-        made += 1
-        yield Asked(sample.id, tuple(prompt), content)
-    if not made:
-        raise InputError("no question can be asked: samples or accepted sounds are missing")

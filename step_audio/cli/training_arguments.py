@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from step_audio.cli import training
+from step_audio.cli import reinforcement, training
 from step_audio.cli.data_arguments import Add, positive
 from step_audio.cli.recipes import add_recipe
+from step_audio.cli.reinforcement import add_grpo
 
 
 def add_training(add: Callable[[str, str], Add]) -> None:
@@ -20,7 +21,16 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     add_recipe(command)
     command = kind("dpo", training.dpo, "Prefer the better answers of a pack of pairs.")
     _run(command, learning_rate=5e-7)
+    command.add_argument(
+        "--loss",
+        choices=("dpo", "chi-po", "refuel"),
+        default="dpo",
+        help="refuel takes pairs of reject --turns all",
+    )
     command.add_argument("--beta", type=float, default=0.1, help="small lets the model move far")
+    command.add_argument(
+        "--reward-range", type=float, default=1.0, help="of chi-po's clip, which is at twice this"
+    )
     command.add_argument(
         "--sft-weight", type=float, default=0.0, help="of the better answer's loss"
     )
@@ -32,6 +42,9 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     )
     add_recipe(command)
     _reject(kind("reject", training.reject, "Sample answers; the judge picks best and worst."))
+    add_grpo(
+        kind("grpo", reinforcement.grpo, "Learn from rewards of the model's own answers (TRL).")
+    )
     command = kind("merge", training.merge, "Write the weighted mean of checkpoints.")
     command.add_argument(
         "--parent", action="append", default=[], metavar="FOLDER=WEIGHT", help="any number of them"
@@ -119,6 +132,12 @@ def _reject(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="nano", help="the model that is to improve")
     command.add_argument("--tasks", default="AQAA", help="samples to ask, with commas")
     command.add_argument("--questions", type=positive, default=1000)
+    command.add_argument(
+        "--turns",
+        choices=("first", "all"),
+        default="first",
+        help="all: candidates part at a drawn turn and are judged by the rest of the conversation",
+    )
     command.add_argument("--candidates", type=positive, default=8, help="answers to a question")
     command.add_argument("--temperature", type=float, default=0.9)
     command.add_argument("--recogniser", choices=("domain", "open", "none"), default="open")

@@ -48,9 +48,8 @@ def add_voice(args: argparse.Namespace, load: Load) -> int:
         if not text:
             raise InputError("no words were understood; give them with --text")
     facts = parts.voice_library().add(args.name, recording, text=text, consent=args.consent)
-    notes = (
-        facts.notes if args.text is not None else ("words as the model heard them", *facts.notes)
-    )
+    heard = "words as the model heard them; where they are wrong remove it and add it with --text"
+    notes = facts.notes if args.text is not None else (heard, *facts.notes)
     print(f"{facts.name}: {facts.prompt_s:.2f} s, {facts.text!r}")
     print("\n".join(f"  {note}" for note in notes))
     if not args.no_comparison:

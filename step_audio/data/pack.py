@@ -6,6 +6,7 @@ import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ from step_audio.data.spoken import (
     to_codes,
     write_spoken,
 )
-from step_audio.dialog.prompting.prompt import PromptBuilder, Turn
+from step_audio.dialog.prompting.prompt import PromptBuilder, Text, Turn
 
 _HEARD = "input resampler, 32 crossings"
 """Codes of sound that came through another filter are kept apart."""
@@ -127,6 +128,7 @@ def pack(
     text_tokenizer: str = "",
     examples: Examples | None = None,
     tools: Sequence[ToolSpec] = (),
+    spell: Callable[[str], str] = str,
 ) -> Counter[str]:
     """Write the shards; return how many sequences each task has, and why others were left out.
 
@@ -140,6 +142,7 @@ def pack(
         text_tokenizer: SHA-256 of its file: models with another one refuse the pack.
         examples: what a published TTS prompt may show; None leaves what is written there.
         tools: that conversations were written with; listed where the dialect lists tools.
+        spell: how a text that is read aloud is written for the model, as serving writes it.
 
     Raises:
         InputError: nothing could be packed.
@@ -150,7 +153,7 @@ def pack(
     counts: Counter[str] = Counter()
     for sample in chosen:
         try:
-            shown, turns = sample_turns(sample, groups, builder, examples, tools)
+            shown, turns = sample_turns(sample, groups, builder, examples, tools, spell=spell)
             headers = builder.speech_headers if sample.is_published_tts else builder.chat_headers
             context = shown.context + len(turns) - len(shown.turns)
             ids, mask = builder.training_sequence(turns, context=context, headers=headers)
@@ -183,18 +186,30 @@ def sample_turns(
     builder: PromptBuilder,
     examples: Examples | None = None,
     tools: Sequence[ToolSpec] = (),
+    *,
+    spell: Callable[[str], str] = str,
 ) -> tuple[Sample, list[Turn]]:
     """Return a sample with its example, and its turns as serving arranges them.
 
-    What packing and rejection sampling share: the list of tools stands where the dialect has it.
+    What packing and rejection sampling share: the list of tools stands where the dialect has it,
+    and a text to read is written as the model is given it (`spell`), but in the published prompt.
 
     Raises:
         SoundMissing; InputError: a turn of another form.
     """
     shown = sample if examples is None else examples.fitted(sample)
     turns = shown.resolve(groups)
+    if sample.task == "TTS" and not sample.is_published_tts:
+        turns = [_spelled(turn, spell) for turn in turns]
     listed = builder.listing(tools) if sample.task in _TALKS else []
     return shown, builder.arranged(turns, listed)
+
+
+def _spelled(turn: Turn, spell: Callable[[str], str]) -> Turn:
+    if turn.role != "human":
+        return turn
+    parts = (Text(spell(p.text)) if isinstance(p, Text) else p for p in turn.parts)
+    return replace(turn, parts=tuple(parts))
 
 
 def _nothing(out: Path, chosen: Sequence[Sample], left: Mapping[str, int]) -> str:

@@ -1,14 +1,16 @@
 """Packs as parquet and back: what `datasets.load_dataset("parquet", ...)` and others read.
 
 Columns of sequences: `id`, `task`, `input_ids` (list of int32), `mask` (list of bool). Columns of
-pairs: `id`, `task`, `chosen_input_ids`, `chosen_mask`, `rejected_input_ids`, `rejected_mask`, and
-`prompt`, `chosen`, `rejected`, which are empty: TRL tokenises text columns, whatever its collator
-reads. The facts of `pack.json` are in the file's own metadata, under `step_audio.pack`.
+pairs: `id`, `task`, `chosen_input_ids`, `chosen_mask`, `rejected_input_ids`, `rejected_mask`,
+`chosen_score` and `rejected_score` (null where no judge has said), and `prompt`, `chosen`,
+`rejected`, which are empty: TRL tokenises text columns, whatever its collator reads. The facts of
+`pack.json` are in the file's own metadata, under `step_audio.pack`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,7 @@ _PAIR: Final = pa.schema(
         *((name, pa.string()) for name in ("prompt", "chosen", "rejected")),
         *(("chosen_input_ids", _IDS), ("chosen_mask", _MASK)),
         *(("rejected_input_ids", _IDS), ("rejected_mask", _MASK)),
+        *(("chosen_score", pa.float64()), ("rejected_score", pa.float64())),
     ]
 )
 
@@ -104,7 +107,8 @@ def read_parquet(path: Path, out: Path, vocab: Vocab | None = None) -> int:
                         f"{path}: row {count} is empty or has ids outside 0..{vocab.size - 1}"
                     )
                 known = str(row.get("id") or f"row-{count}")
-                writer.add(TokenSample(ids, mask, str(row.get("task") or ""), known))
+                score = row.get(f"{side}score") if side else None
+                writer.add(TokenSample(ids, mask, str(row.get("task") or ""), known, score))
                 count += 1
     kept = {k: v for k, v in facts.items() if k not in (*_COUNTED, "kind", "vocab")}
     writer.close(**kept)
@@ -132,6 +136,7 @@ def _rows(shards: TokenShards) -> Iterator[dict[str, Any]]:
             yield {"id": name, "task": task, "input_ids": ids, "mask": mask}
         return
     empty = {"prompt": "", "chosen": "", "rejected": ""}
+    scores = [None if math.isnan(score) else float(score) for score in shards.scores]
     for at in range(0, len(names), 2):
         (better, chosen), (worse, rejected) = shards[at], shards[at + 1]
         yield {
@@ -139,4 +144,5 @@ def _rows(shards: TokenShards) -> Iterator[dict[str, Any]]:
             **{"id": names[at][0], "task": names[at][1]},
             **{"chosen_input_ids": better, "chosen_mask": chosen},
             **{"rejected_input_ids": worse, "rejected_mask": rejected},
+            **{"chosen_score": scores[at], "rejected_score": scores[at + 1]},
         }

@@ -1,4 +1,4 @@
-"""Histograms and bars as SVG: text, so that reports need no plotting library and diff well."""
+"""Histograms, bars and curves as SVG: text, which needs no plotting library and diffs well."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 640, 240, 48, 34, 28
 _BAR_ROW, _BAR_LABEL = 22, 210
+_COLOURS = ("#1f4e79", "#c0392b", "#2e7d32", "#8e44ad", "#d68910", "#555555", "#16a085")
 
 
 def histogram(
@@ -111,6 +112,44 @@ def intervals(
         parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="4.5" fill="#1f4e79"/>')
         parts.append(_text(_WIDTH - 54, y + 4, f"{value:.1f}" if high > 10 else f"{value:.2f}"))
     return _svg(base + 22, parts)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float, str]]], title: str, unit: str) -> str:
+    """Return an SVG plot of several curves over one axis, values 0 to 1 or to the largest.
+
+    Args:
+        lines: name -> points (x, value, what is written at the point), x rising; at least one.
+        title: above the plot.
+        unit: of x, below the axis.
+    """
+    points = [point for line in lines.values() for point in line]
+    most_x = max(1e-12, *(x for x, _, _ in points))
+    most = max(1.0, *(value for _, value, _ in points))
+    plot, names = 260, 16 * len(lines)
+    width = _WIDTH - _LEFT - 40
+    base = _TOP + plot
+    parts = [_text(_LEFT, 18, title, weight="bold")]
+    for part in range(6):
+        value = most * part / 5
+        y = base - plot * part / 5
+        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_LEFT + width}" stroke="#ddd"/>')
+        parts.append(_text(_LEFT - 6, y + 4, f"{value:.2g}", anchor="end"))
+    for x in sorted({x for x, _, _ in points}):
+        at = _LEFT + width * x / most_x
+        parts.append(_text(at, base + 14, _plain(x), anchor="middle"))
+    parts.append(_text(_LEFT + width / 2, base + 29, unit, anchor="middle"))
+    for row, (name, line) in enumerate(lines.items()):
+        colour = _COLOURS[row % len(_COLOURS)]
+        spots = [(_LEFT + width * x / most_x, base - plot * v / most, note) for x, v, note in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in spots)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for x, y, note in spots:
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>')
+            parts.append(_text(x + 5, y - 6, note))
+        y = base + 40 + 16 * row
+        parts.append(f'<rect x="{_LEFT}" y="{y}" width="12" height="10" fill="{colour}"/>')
+        parts.append(_text(_LEFT + 18, y + 9, name))
+    return _svg(base + 48 + names, parts)
 
 
 def _plain(value: float) -> str:

@@ -2,7 +2,7 @@
 
     pack.json                what is inside: kind, vocabulary, counts, hash of the text tokenizer
     tokens-0000.safetensors  ids (N,) int32, mask (N,) uint8, offsets (S + 1,) int64
-    tokens-0000.json         one [id, task] a sequence
+    tokens-0000.json         one [id, task] or [id, task, score] a sequence
 
 A folder of kind "pairs" holds preferred and rejected answers: sequence 2i is the preferred one of
 pair i, 2i + 1 the rejected one.
@@ -36,12 +36,17 @@ SHARD_TOKENS: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenSample:
-    """One sequence: its ids, and a mask that is true where an id must be predicted."""
+    """One sequence: its ids, and a mask that is true where an id must be predicted.
+
+    Attributes:
+        score: how good the answer is, where a judge has said.
+    """
 
     ids: Sequence[int]
     mask: Sequence[bool]
     task: str = ""
     id: str = ""
+    score: float | None = None
 
 
 class ShardWriter:
@@ -99,10 +104,12 @@ class ShardWriter:
         path = self._folder / f"tokens-{self._shards:04d}.safetensors"
         save_file({"ids": ids, "mask": mask, "offsets": offsets}, str(path))
         path.chmod(0o644)  # the library writes for the owner only
-        rows = [[s.id, s.task] for s in self._waiting]
+        rows = [[s.id, s.task, *([] if s.score is None else [s.score])] for s in self._waiting]
         path.with_suffix(".json").write_text(json.dumps(rows), encoding="utf-8")
         for array in (ids, mask, offsets):
             self._digest.update(array.tobytes())
+        scores = [s.score for s in self._waiting if s.score is not None]
+        self._digest.update(np.asarray(scores, np.float64).tobytes())
         self._total += len(ids)
         self._learned += int(mask.sum())
         self._waiting, self._tokens = [], 0
@@ -153,8 +160,17 @@ class TokenShards:
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield (id, task) of every sequence."""
+        for row in self._named():
+            yield row[0], row[1]
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Score of every sequence, (S,); NaN where no judge has said."""
+        return np.array([row[2] if len(row) > 2 else np.nan for row in self._named()])
+
+    def _named(self) -> Iterable[list[Any]]:
         for file in self._files:
-            yield from map(tuple, json.loads(file.path.with_suffix(".json").read_text("utf-8")))
+            yield from json.loads(file.path.with_suffix(".json").read_text("utf-8"))
 
 
 class _Shard:

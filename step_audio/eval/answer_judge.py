@@ -93,6 +93,12 @@ class AnswerJudge:
         parts.anomalies += parser.counts.anomalies
         return parts
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the words of text ids."""
+        decoder = self._text_tokenizer.open_decoder()
+        pieces = [piece for token_id in ids for piece in decoder.push(token_id)]
+        return "".join([*pieces, *decoder.flush()])
+
     def _sound(self, given: AnswerParts) -> float:
         if not given.groups:
             return 0.0

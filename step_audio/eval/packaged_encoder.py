@@ -25,6 +25,7 @@ from step_audio.core.errors import AudioError, WeightsError
 from step_audio.core.types import Pcm
 from vocoder.mel import MelConfig, mel_filterbank
 
+NAME: Final = "Resemblyzer 0.1.4"
 INSTALL: Final = "pip install --no-deps resemblyzer==0.1.4"
 SHA256: Final = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 RATE_HZ: Final = 16_000
@@ -67,7 +68,7 @@ class PackagedSpeakerEncoder:
         except OSError as error:
             raise WeightsError(f"cannot read {path}: {error.strerror}") from None
         if hashlib.sha256(content).hexdigest() != SHA256:
-            raise WeightsError(f"{path} is not the encoder of Resemblyzer 0.1.4; {INSTALL}")
+            raise WeightsError(f"{path} is not the encoder of {NAME}; {INSTALL}")
         kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         state: dict[str, Tensor] = kept["model_state"]
         self._lstm = nn.LSTM(_MEL.num_mels, 256, num_layers=3, batch_first=True)

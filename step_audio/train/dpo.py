@@ -1,15 +1,16 @@
-"""Direct preference optimisation with audio ids masked out of the loss.
+"""Preference losses (DPO, chi-PO, REFUEL) with audio ids masked out.
 
 A preferred and a rejected answer differ in nearly every audio id, whether they sound better or
 not; learning from those ids garbles speech. So only text ids are compared, and audio ids are
-context. Sources: DPO, arXiv:2305.18290; the mask: Step-Audio-AQAA report, arXiv:2506.08967.
+context. Sources: DPO, arXiv:2305.18290; chi-PO, arXiv:2407.13399; REFUEL, arXiv:2410.04612; the
+mask: Step-Audio-AQAA report, arXiv:2506.08967.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +26,10 @@ from step_audio.train.scoring import Scorer, row_sums
 from step_audio.train.workers import TrainingProcesses
 
 REFERENCE_FILE: Final = "reference.safetensors"
+Loss = Literal["dpo", "chi-po", "refuel"]
+LOSSES: Final[tuple[Loss, ...]] = get_args(Loss)
+_EXP_MAX: Final = 80.0
+"""Of a log ratio whose exponential is taken: float32 ends at 88."""
 
 
 def preference_loss(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
@@ -39,15 +44,52 @@ def preference_loss(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
     return -F.logsigmoid(beta * (gain[:, 0] - gain[:, 1]))
 
 
+def chi_po_loss(policy: Tensor, reference: Tensor, beta: float, reward_range: float) -> Tensor:
+    """Return chi-PO's loss of each pair, (P,): -log sigmoid(clip(beta * (phi(z_w) - phi(z_l)))).
+
+    z is the ratio of an answer's probability to its probability before training, and
+    phi(z) = z + log z: an answer that became much likelier gains faster than in DPO, and where
+    the difference passes the clip nothing more is learned from the pair.
+
+    Args:
+        policy, reference, beta: see `preference_loss`.
+        reward_range: R, the widest difference of two rewards; the clip is at 2 R on either side.
+    """
+    gain = policy - reference
+    phi = torch.exp(gain.clamp(max=_EXP_MAX)) + gain
+    margin = beta * (phi[:, 0] - phi[:, 1])
+    return -F.logsigmoid(margin.clamp(-2 * reward_range, 2 * reward_range))
+
+
+def refuel_loss(policy: Tensor, reference: Tensor, beta: float, rewards: Tensor) -> Tensor:
+    """Return REFUEL's loss of each pair, (P,): (beta * margin - (r_w - r_l))^2.
+
+    The difference of the log ratios is regressed on that of the rewards of the whole rest of the
+    conversation, in which each of the two answers was gone on from.
+
+    Args:
+        policy, reference: see `preference_loss`.
+        beta: 1 / eta of the report.
+        rewards: reward-to-go of each answer, (P, 2).
+    """
+    gain = policy - reference
+    return (beta * (gain[:, 0] - gain[:, 1]) - (rewards[:, 0] - rewards[:, 1])).square()
+
+
 class Dpo:
     """An `Objective` over pairs.
 
     Args:
         shards: of kind "pairs".
         max_length: a pair with a longer answer is left out.
+        loss: one of `LOSSES`.
         beta: see `preference_loss`.
+        reward_range: of chi-PO's clip; the judge's scores are 0 to 1.
         mask_audio: leave audio ids out of the loss; False only to show why.
         sft_weight: adds so much of the preferred answer's own loss, against drifting away.
+
+    Raises:
+        InputError: the pack holds no pairs, or REFUEL is asked for and the pairs have no scores.
     """
 
     rows = 2
@@ -57,13 +99,25 @@ class Dpo:
         shards: TokenShards,
         max_length: int,
         *,
+        loss: Loss = "dpo",
         beta: float = 0.1,
+        reward_range: float = 1.0,
         mask_audio: bool = True,
         sft_weight: float = 0.0,
     ) -> None:
         if shards.kind != "pairs":
             raise InputError(f"{shards.folder} holds no pairs; make them with train reject")
         self._shards, self._max_length = shards, max_length
+        self._loss, self._reward_range = loss, reward_range
+        self._rewards = torch.zeros(0, 2)
+        if loss == "refuel":
+            scores = shards.scores.reshape(-1, 2)
+            if not np.isfinite(scores).all():
+                raise InputError(
+                    f"{shards.folder} has no scores, on which REFUEL regresses; run train reject"
+                    " again, with the candidates that are there"
+                )
+            self._rewards = torch.from_numpy(scores.astype(np.float32))
         self._beta, self._mask_audio, self._sft_weight = beta, mask_audio, sft_weight
         self._reference = torch.zeros(0, 2)
 
@@ -104,7 +158,7 @@ class Dpo:
         if not units:
             return policy.sum() * 0.0, {}
         reference = self._reference[list(units)].to(device)
-        each = preference_loss(policy, reference, self._beta)
+        each = self._each(policy, reference, units)
         own = -policy[:, 0] / counts[:, 0].clamp(min=1)
         gain = (policy - reference).detach()
         return (each + self._sft_weight * own).sum(), {
@@ -112,6 +166,14 @@ class Dpo:
             "margin": float((gain[:, 0] - gain[:, 1]).sum()),
             "preferred_nll": float(own.detach().sum()),
         }
+
+    def _each(self, policy: Tensor, reference: Tensor, units: Sequence[int]) -> Tensor:
+        if self._loss == "chi-po":
+            return chi_po_loss(policy, reference, self._beta, self._reward_range)
+        if self._loss == "refuel":
+            rewards = self._rewards[list(units)].to(policy.device)
+            return refuel_loss(policy, reference, self._beta, rewards)
+        return preference_loss(policy, reference, self._beta)
 
     def wanted(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return which positions count, (B, T): the learned ones, audio ids left out."""

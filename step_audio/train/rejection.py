@@ -1,12 +1,14 @@
 """Rejection sampling: several answers to each question, the judge picks; the best is learned from.
 
-The best answers become a pack for SFT stage 2, best against worst a pack of pairs for DPO.
+The best answers become a pack for SFT stage 2, best against worst a pack of pairs for DPO. In a
+conversation of many turns the candidates part at one of them, each is gone on from to the end, and
+its score is the mean of its turn and the later ones: what REFUEL (arXiv:2410.04612) regresses on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,9 @@ CANDIDATES_FILE: Final = "candidates.jsonl"
 AT_ONCE: Final = 32
 """Requests that an engine has at a time: it computes them together."""
 
+ROLL_IN_SEED: Final = 0
+"""Of the answers to the turns before the one at which candidates part."""
+
 LOST_IN_A_ROW: Final = 3
 """Questions that an engine may leave unanswered before it counts as broken."""
 
@@ -35,15 +40,23 @@ class Asked:
         id: of the sample it comes from.
         prompt: ids up to and with the assistant's header.
         reference: the right answer's ids, "" of them when nobody knows it.
+        later: of each further turn, the ids between the end of the answer before it and its own
+            answer, and the right answer's ids.
+        parts_at: turn at which the candidates part; earlier ones are answered once, for all.
     """
 
     id: str
     prompt: tuple[int, ...]
     reference: tuple[int, ...] = ()
+    later: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
+    parts_at: int = 0
 
 
 Judge = Callable[[Asked, Sequence[int]], float]
 """How good the ids of an answer are, 0 to 1."""
+
+Answer = Callable[[Asked], Awaitable[list[int]]]
+"""Draws the ids of an answer; none where it has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +107,70 @@ async def sample(
     turns = asyncio.Semaphore(AT_ONCE)
     lost = 0
 
-    async def draw(question: Asked, seed: int) -> list[int]:
+    async def answer(question: Asked, seed: int) -> list[int]:
         async with turns:
             return await _answer(engine, question, replace(sampling, seed=seed), vocab, form)
+
+    async def drawn(question: Asked) -> tuple[Asked, list[dict[str, Any]]]:
+        begun = await _begun(question, lambda asked: answer(asked, ROLL_IN_SEED))
+        rolls = (
+            _rolled(begun, judge, lambda asked, seed=seed: answer(asked, seed))  # type: ignore[misc]
+            for seed in range(candidates)
+        )
+        found = await asyncio.gather(*rolls, return_exceptions=True)
+        for broken in found:
+            if isinstance(broken, BaseException):
+                raise broken
+        return begun, [roll for roll in found if not isinstance(roll, BaseException)]
 
     with RowWriter(path) as rows:
         for done, question in enumerate(asked, 1):
             if question.id in known:
                 continue
-            drawn = await asyncio.gather(
-                *(draw(question, seed) for seed in range(candidates)), return_exceptions=True
-            )
-            broken = next((found for found in drawn if isinstance(found, BaseException)), None)
-            if broken is not None:
+            try:
+                begun, answers = await drawn(question)
+            except StepAudioError:
                 lost += 1
-                if lost == LOST_IN_A_ROW or not isinstance(broken, StepAudioError):
-                    raise broken
+                if lost == LOST_IN_A_ROW:
+                    raise
                 continue
             lost = 0
-            made = [ids for ids in drawn if not isinstance(ids, BaseException)]
-            answers = [{"ids": i, "score": judge(question, i) if i else 0.0} for i in made]
-            rows.add({"id": question.id, "prompt": question.prompt, "answers": answers})
+            rows.add({"id": question.id, "prompt": begun.prompt, "answers": answers})
             report(done)
+
+
+async def _rolled(question: Asked, judge: Judge, answer: Answer) -> dict[str, Any]:
+    """Return an answer, and the mean score of it and of the answers to the later turns; turns that
+    were not reached count lowest."""
+    asked, ids, answers, scores = question, list[int](), list[list[int]](), list[float]()
+    for between, right in (((), question.reference), *question.later):
+        prompt = (*asked.prompt, *ids, *between)
+        asked = replace(asked, prompt=prompt, reference=right, later=())
+        ids = await answer(asked)
+        answers.append(ids)
+        if not ids:
+            break
+        scores.append(judge(asked, ids))
+    return {"ids": answers[0], "score": sum(scores) / (1 + len(question.later))}
+
+
+async def _begun(question: Asked, answer: Answer) -> Asked:
+    """Return a question as it is at the turn where its candidates part, earlier turns answered by
+    the model; where it has no answer to one of them, they part there."""
+    for _ in range(question.parts_at):
+        if not question.later:
+            break
+        ids = await answer(question)
+        if not ids:
+            break
+        (between, right), *later = question.later
+        question = replace(
+            question,
+            prompt=(*question.prompt, *ids, *between),
+            reference=right,
+            later=tuple(later),
+        )
+    return replace(question, parts_at=0)
 
 
 async def _answer(
@@ -171,14 +226,14 @@ def choose(
         top = answers[0]
         if top["score"] < choice.least:
             continue
-        best.add(_sequence(row, top["ids"]))
+        best.add(replace(_sequence(row, top), score=None))
         counts["best"] += 1
         worse = [a for a in answers if top["score"] - a["score"] >= choice.gap]
         said = _text_ids(top["ids"], vocab)
         other = [answer for answer in worse if _text_ids(answer["ids"], vocab) != said]
         if other:
-            pairs.add(_sequence(row, top["ids"]))
-            pairs.add(_sequence(row, other[-1]["ids"]))
+            pairs.add(_sequence(row, top))
+            pairs.add(_sequence(row, other[-1]))
             counts["pairs"] += 1
         else:
             counts["equal text" if worse else "too close"] += 1
@@ -199,7 +254,8 @@ def _text_ids(ids: Sequence[int], vocab: Vocab) -> list[int]:
     return [token_id for token_id in ids if not vocab.is_audio(token_id)]
 
 
-def _sequence(row: Mapping[str, Any], ids: Sequence[int]) -> TokenSample:
-    prompt = [*row["prompt"]]
+def _sequence(row: Mapping[str, Any], answer: Mapping[str, Any]) -> TokenSample:
+    prompt, ids = [*row["prompt"]], answer["ids"]
     learned = [False] * len(prompt) + [True] * len(ids)
-    return TokenSample([*prompt, *ids], learned, "rejection", str(row["id"]))
+    name, score = str(row["id"]), float(answer["score"])
+    return TokenSample([*prompt, *ids], learned, "rejection", name, score)

@@ -161,9 +161,10 @@ class UserVoices:
 
     def _check(self, name: str, text: str, consent: str) -> None:
         known = self.names()
-        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name[0] in "./-":
+        if not is_a_name(name):
             raise VoiceRefused(
-                f"voice name {name[:80]!r}: give 1 to {MAX_NAME} printable characters"
+                f"voice name {name[:80]!r}: give 1 to {MAX_NAME} printable characters,"
+                " none of . / - in front"
             )
         if name.casefold() in {taken.casefold() for taken in known}:
             raise VoiceRefused(f"there is a voice {name!r} already; remove it or choose another")
@@ -253,6 +254,12 @@ def _readable(path: Path) -> _Kept | None:
     except InputError:
         _log.warning("a voice cannot be read", extra={"path": str(path)})
         return None
+
+
+def is_a_name(name: str) -> bool:
+    """Return whether a voice may be called so; the page's field has the same rule."""
+    name = _words(name)
+    return 0 < len(name) <= MAX_NAME and name.isprintable() and name[0] not in "./-"
 
 
 def _words(name: str) -> str:

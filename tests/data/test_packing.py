@@ -14,7 +14,7 @@ from step_audio.core.types import Pcm, TokenGroup
 from step_audio.core.vocab import PUBLISHED_CHAT, PUBLISHED_SPEECH, Vocab
 from step_audio.data import filter as sieve
 from step_audio.data.gates import ALL, with_bounds
-from step_audio.data.pack import pack, read_samples, tokens
+from step_audio.data.pack import pack, read_samples, sample_turns, tokens
 from step_audio.data.samples import TASKS, Sample
 from step_audio.data.shards import TokenShards
 from step_audio.data.tags import SPEEDS, Tags
@@ -168,3 +168,21 @@ def test_samples_of_another_form_are_refused() -> None:
             Sample("TQTA", turns).resolve({})
     with pytest.raises(InputError):
         Sample("XYZ", [])
+
+
+def test_texts_to_read_are_written_as_serving_writes_them(tmp_path: Path) -> None:
+    builder = PromptBuilder(ByteTokenizer(), VOCAB)
+    groups = {"line": (group(1),)}
+    read = Sample("TTS", [["human", [{"text": "a cat"}]], ["assistant", [{"audio": "line"}]]])
+    asked = Sample("TQTA", [["human", [{"text": "a cat"}]], ["assistant", [{"text": "a cat"}]]])
+    answer = Turn("assistant", (Audio(groups["line"]),))
+    pack([read], groups, builder, VOCAB, tmp_path / "read", spell=str.upper)
+    wanted, _ = builder.training_sequence([Turn("human", (Text("A CAT"),)), answer])
+    assert TokenShards(tmp_path / "read")[0][0].tolist() == wanted
+    pack([asked], groups, builder, VOCAB, tmp_path / "asked", spell=str.upper)
+    wanted, _ = builder.training_sequence(asked.resolve(groups))
+    assert TokenShards(tmp_path / "asked")[0][0].tolist() == wanted
+    published = [["system", [{"tts": "a cat"}]], ["human", [{"text": "a cat"}]]]
+    plain = Sample("TTS", [*published, ["assistant", [{"audio": "line"}]]], 2)
+    shown, turns = sample_turns(plain, groups, builder, spell=str.upper)
+    assert turns == shown.resolve(groups)

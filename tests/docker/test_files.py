@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def test_a_profile_that_hears_by_whisper_has_it_in_its_image() -> None:
             args, hearing = service["build"]["args"], hearing + 1
             assert args.get("VARIANT") == "cuda" or args.get("WHISPER"), file
     assert hearing
+
+
+def test_spans_can_be_exported_from_every_image_of_the_server() -> None:
+    step = (DOCKER / "steps" / "install-packages").read_text()
+    (line,) = [line for line in step.splitlines() if "requirements/telemetry.lock" in line]
+    assert line.startswith('"$python" -m pip install'), "whatever the variant"
+    project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
+    lock = (DOCKER.parent / "requirements" / "telemetry.lock").read_text()
+    for wanted in project["optional-dependencies"]["telemetry"]:
+        assert f"\n{wanted}==" in lock
+    # The build itself ends where the exporter cannot be imported.
+    assert "STEP_AUDIO__SERVER__SPANS=true" in (DOCKER / "steps" / "install-project").read_text()
 
 
 @pytest.mark.parametrize(("file", "name", "service"), OURS, ids=[f"{f}:{n}" for f, n, _ in OURS])

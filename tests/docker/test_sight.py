@@ -90,6 +90,13 @@ def test_the_promised_views_are_on_the_dashboard() -> None:
         assert measure in text
 
 
+def test_the_alert_on_gateways_fires_also_where_none_is_left() -> None:
+    groups = yaml.safe_load((DOCKER / "prometheus" / "alerts.yml").read_text())["groups"]
+    (down,) = [r for g in groups for r in g["rules"] if r.get("alert") == "GatewayDown"]
+    # Targets come from DNS: a gateway that is gone leaves no `up` that could be 0.
+    assert down["expr"].split(" or ") == ['up{job="gateway"} == 0', 'absent(up{job="gateway"})']
+
+
 def test_the_gateways_scraped_are_the_ones_that_compose_starts() -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     scrape = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())

@@ -1,5 +1,5 @@
 """The lines that six failures leave in the log, as operations.md shows them: real failures of a
-server in this process, logged as `serve` logs them.
+server on a socket of loopback, configured and logged as `serve` does it.
 
     python -m tests.docs.log_lines          # writes them into docs/operations.md
 
@@ -24,19 +24,20 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from starlette.testclient import TestClient
+import httpx
+from websockets import Subprotocol
+from websockets.sync.client import connect
 
 from server.admission.limits import ServerSettings
-from server.app import create_app
 from server.observability.log import LogForm, configure_log
 from step_audio.core.decoder_pool import DecoderLimits
 from step_audio.core.keys import Keyring
 from step_audio.core.ports import Engine
 from step_audio.core.types import ToolCall, ToolResult
-from step_audio.dialog.assistant import Assistant
 from step_audio.engine.vllm import VllmEngine
 from tests.docs.tables import DOCS
 from tests.fakes import VOCAB, FakeTools, InProcessDecoder, ScriptedEngine, services, text_ids
+from tests.server.loopback import serving
 from tests.server.test_sound_files import SharedPool
 from tests.sound_files import a_tone_of
 
@@ -46,6 +47,7 @@ FORMS: Final[tuple[LogForm, ...]] = ("text", "json")
 TOOL: Final = 8  # the id that opens a call in the vocabulary of the fakes
 BEFORE: Final = "before"
 """The request that made a failure possible; its line is left out."""
+_NAMED: Final = {"x-request-id": "mine-1"}
 _CHAT: Final = "/v1/chat/completions"
 _ASKED: Final = {"messages": [{"role": "user", "content": "What time is it?"}]}
 
@@ -73,15 +75,15 @@ class FullDisk:
 @contextmanager
 def served(
     engine: Engine | None = None, settings: ServerSettings | None = None, **parts: Any
-) -> Iterator[TestClient]:
+) -> Iterator[httpx.Client]:
     """Yield a client of a server whose other parts are made up."""
     made = services(ScriptedEngine([text_ids("Noon.")]))
     made = replace(made, engine=engine or made.engine, sound_decoder=InProcessDecoder())
     made = replace(made, **parts)
-    app = create_app(Assistant(made), settings or ServerSettings())
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        client.headers["x-request-id"] = "mine-1"
-        yield client
+    with serving(made, limits=settings) as port:
+        address = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=address, headers=_NAMED, timeout=60) as client:
+            yield client
 
 
 def engine_down() -> None:
@@ -148,10 +150,10 @@ def disk_full() -> None:
     with tempfile.TemporaryDirectory() as folder, patch.object(Path, "open", full):
         settings = ServerSettings(traces=Path(folder))
         with served(settings=settings) as client:
-            offered = ["realtime", "step-audio-trace"]
-            address = "ws://localhost/v1/realtime"
-            with client.websocket_connect(address, subprotocols=offered) as session:
-                session.receive_json()
+            offered = [Subprotocol("realtime"), Subprotocol("step-audio-trace")]
+            address = f"ws://127.0.0.1:{client.base_url.port}/v1/realtime"
+            with connect(address, subprotocols=offered, additional_headers=_NAMED) as session:
+                session.recv(timeout=60)
 
 
 def key_wrong() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,17 @@ def test_make_targets_that_documents_name_are_there() -> None:
     for page in PAGES:
         for line in re.findall(named, page.read_text(), re.MULTILINE):
             assert set(line.split()) <= targets, f"{page.name}: make {line}"
+
+
+def test_make_run_names_host_and_port_only_where_they_are_set() -> None:
+    def shown(*words: str) -> str:
+        old = [word for name in ("run", "whisper") for word in ("-o", f".venv/.{name}-ready")]
+        command = ["make", "-n", "run", *old, *words]
+        kept = {k: v for k, v in os.environ.items() if k not in {"HOST", "PORT"}}
+        done = subprocess.run(
+            command, cwd=ROOT, env=kept, capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stdout.strip().splitlines()[-1].partition("serve ")[2]
+
+    assert shown("PROFILE=aqaa-130b") == "--profile aqaa-130b"  # its port is the profile's
+    assert shown("PORT=8001", "HOST=0.0.0.0") == "--profile nano --host 0.0.0.0 --port 8001"

@@ -35,7 +35,8 @@ from tests.docs.commands import ROOT
 from tests.docs.shell_commands import ShownCommand, all_commands
 
 OUT: Final = ROOT / "build" / "docs-walk"
-LIMIT_S: Final = 400
+VOICES: Final = ROOT / "build" / "voices"
+LIMIT_S: Final = 600
 READY_S: Final = 300
 
 NEEDS: Final = (
@@ -45,7 +46,8 @@ NEEDS: Final = (
     (r"\bray start\b", "cards in two machines"),
     (r"^torchrun|Step-Audio-(?:TTS-3B|Chat)", "cards and a hub"),
     (
-        r"^git clone ADDRESS|ADDRESS-OR-FOLDER|pip install|ollama|weights download|voices fetch",
+        r"^git clone ADDRESS|ADDRESS-OR-FOLDER|pip install|ollama|weights download|voices fetch"
+        r"|--hub OWNER",
         "a hub",
     ),
     (r"^step-audio engine (?!.*--dry-run)|^node-\d", "cards"),
@@ -53,13 +55,19 @@ NEEDS: Final = (
     (r"PROFILE=local-chat", "a chat server"),
     (r"--url http://HOST|--judge-url", "a language model that judges or writes"),
     (r"^make nano-voices", "a hub"),
-    (r"runs/sft|chosen/pairs|--data build/nano|ablation table", "the results of hours of training"),
+    (
+        r"runs/sft|tuned\.yaml|chosen/pairs|pairs\.parquet|--data build/nano|ablation table",
+        "the results of hours of training",
+    ),
     (r"^step-audio train reject", "half an hour"),
     (r"--questions 450", "hours"),
     (r"^make nano-", "hours"),
     (r"^cd |^export ", "a shell that goes on"),
 )
 """What a command needs that this walk has not: the first pattern that fits says it."""
+
+NATURAL: Final = re.compile(r"step-audio eval turns|runs/turns")
+"""Dialogues by natural voices, which `make nano-voices` fetches."""
 
 PLAN: Final = re.compile(r"^step-audio (?:plan|engine .*--dry-run)")
 """Reckons only, whatever the profile."""
@@ -97,6 +105,8 @@ def step_of(command: ShownCommand) -> Step:
         for pattern, needs in NEEDS:
             if re.search(pattern, text):
                 return Step(command, "marked", needs)
+    if NATURAL.search(text) and not VOICES.is_dir():
+        return Step(command, "marked", "a hub (make nano-voices)")
     if command.program == "make":
         words = [word for word in text.split()[1:] if "=" not in word]
         quick = all(word in QUICK_TARGETS for word in words)
@@ -117,7 +127,12 @@ def free_port() -> int:
 def on_loopback(text: str, port: int) -> str:
     """Return a command that calls, or starts, the server of this walk; small where it was large."""
     text = text.replace("0.0.0.0", "127.0.0.1").replace("--count 5000", "--count 3")
-    text = re.sub(r"127\.0\.0\.1:800\d", f"127.0.0.1:{port}", text)
+    text = re.sub(r"127\.0\.0\.1:8[02]0\d", f"127.0.0.1:{port}", text)
+    text = text.replace("compare runs/a ", "compare ")  # of a published model
+    if text.startswith("step-audio eval turns"):
+        text += " --limit 2"
+    if text.startswith("python docs/examples/"):
+        text += " 3"  # steps
     text = re.sub(r"--port \d+", f"--port {port}", text)
     text = re.sub(r"--sessions \d+ --turns \d+", "--sessions 2 --turns 1", text)
     if re.search(r"\bstep-audio load\b(?!.*--url)", text):
@@ -161,6 +176,13 @@ class Walk:
         for name in ("question.wav", "speech.wav", "anna.wav", "recordings/ann/1.wav"):
             (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(spoken, self.copy / name)
+        asked = self.copy / "llama-questions/eval_datas/llama_questions"
+        (asked / "audios").mkdir(parents=True)
+        shutil.copyfile(self.copy / "web/samples/capital.mp3", asked / "audios/0.mp3")
+        rows = "Questions,Answer,audio_filename\nWhat is the capital of France?,Paris,0.mp3\n"
+        (asked / "llama_questions.csv").write_text(rows)
+        row = {"audio": "anna.wav", "text": "what is the capital of france"}
+        (self.copy / "rows.jsonl").write_text(json.dumps(row) + "\n")
         (self.copy / "recordings/ann/1.txt").write_text("what is the capital of france\n")
         (self.copy / "book.txt").write_text("Twelve plus thirty is forty two.\n")
         (self.copy / "lines").mkdir()
@@ -193,6 +215,7 @@ class Walk:
             "STEP_AUDIO__VOICE_FOLDER": str(home / "voices" / Path(page).stem),
             "STEP_AUDIO__SERVER__TRACES": str(self.traces),
             "STEP_AUDIO__SAMPLING__SEED": "0",  # a session is replayed to the same sound
+            "STEP_AUDIO_VOICES": str(VOICES),
             "OMP_NUM_THREADS": "1",
         }
 

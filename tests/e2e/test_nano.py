@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile as sf
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from step_audio.cli import main
 from step_audio.core.audio import read_audio
@@ -151,6 +151,41 @@ def test_a_second_question_about_something_else_is_no_follow_up(port: int) -> No
             wrong.append((first, second, text))
     # v0.2 had 16 of these 30 wrong.
     assert len(wrong) <= 3, wrong
+
+
+FIRST = ("What time is it?", "What is 12 + 30?", "hi", "speak faster please")
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_what_is_typed_in_mid_conversation_is_taken_as_it_is_at_the_start(
+    port: int, first: str
+) -> None:
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime?model=nano") as socket:
+        wanted = {"output_modalities": ["text"], "include": ["response.builtin_tool_call"]}
+        session = {"type": "realtime", **wanted}
+        socket.send(json.dumps({"type": "session.update", "session": session}))
+        _typed(socket, first)
+        for city in ("Paris", "Seattle"):
+            called, _ = _typed(socket, f"What is the weather in {city}?")
+            assert called == [("get_weather", json.dumps({"city": city}, separators=(",", ":")))]
+        called, said = _typed(socket, "tell me about quantum physics")
+        assert (called, said[:22]) == ([], "Sorry, I can not do th")
+
+
+def _typed(socket: ClientConnection, question: str) -> tuple[list[tuple[str, str]], str]:
+    """Return the server's calls for a typed question, each with its arguments, and the answer."""
+    content = [{"type": "input_text", "text": question}]
+    item = {"type": "message", "role": "user", "content": content}
+    socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+    socket.send(json.dumps({"type": "response.create"}))
+    events = until_done(socket)
+    calls = [
+        (event["name"], event["arguments"])
+        for event in events
+        if event["type"] == "response.builtin_tool_call.in_progress"
+    ]
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    return calls, "".join(event["delta"] for event in deltas)
 
 
 def test_asked_to_speak_first_it_greets_and_hears_the_question_that_follows(port: int) -> None:

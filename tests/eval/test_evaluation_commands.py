@@ -19,6 +19,7 @@ from step_audio.core.ports import Services, ToolSpec
 from step_audio.core.profile import Profile
 from step_audio.core.types import Voice
 from step_audio.dialog.settings import DialogSettings
+from step_audio.eval import packaged_encoder
 from step_audio.eval.examinee import AskedTurn
 from tests.eval.test_sets import lines, put, table, tone
 from tests.fakes import ScriptedEngine, services, text_ids
@@ -125,6 +126,25 @@ def test_what_cannot_be_asked_is_said(
     filled = [{"SET": folder, "OUT": str(tmp_path / "run")}.get(word, word) for word in words]
     assert run(parts("paris"), *filled) == 2
     assert message in capsys.readouterr().err
+
+
+class OneVector:
+    """Whoever speaks sounds alike."""
+
+    def embed(self, pcm: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return np.ones(4, np.float32)
+
+
+def test_speakers_are_compared_by_the_package_where_the_weights_bring_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged_encoder, "packaged_weights", lambda: tmp_path)
+    monkeypatch.setattr(packaged_encoder, "PackagedSpeakerEncoder", lambda path: OneVector())
+    put(tmp_path / "set" / "en" / "meta.lst", "utt|a tone|0.wav|It is Paris.\n")
+    write_wav(tmp_path / "set" / "en" / "0.wav", tone(), RATE)
+    words = ("seed-tts", str(tmp_path / "set"), "-o", str(tmp_path / "run"), "--recognizer", "none")
+    assert run(parts("it is paris"), *words) == 0
+    assert "similarity:Resemblyzer 0.1.4." in capsys.readouterr().out
 
 
 async def test_a_profile_answers_typed_turns_and_reads_in_the_voice_of_an_example() -> None:

@@ -139,6 +139,23 @@ def test_missing_shards_and_tokenizer_are_listed(
     assert "would run" not in report.text()
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "language model whose type its config.json does not name, no parameters"),
+        ({"model_type": "step1"}, "language model of type step1, no parameters: a config alone"),
+    ],
+)
+def test_a_config_alone_is_said_to_be_one(
+    tmp_path: Path, config: dict[str, str], said: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    report = inspect(tmp_path)
+    assert report.is_a[0].startswith(said)
+    assert "*.safetensors" in report.missing
+    assert "None" not in report.text()
+
+
 def test_a_file_that_was_cut_short_is_named(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     folder = multimodal(tmp_path / "aqaa", state)
     shard = folder / "model-00002.safetensors"

@@ -138,6 +138,15 @@ def test_an_unkeyed_server_answers_to_its_own_names_only(connect: Connect) -> No
         assert client.get("/v1/models", headers={"host": host}).status_code == status
 
 
+def test_who_calls_a_server_by_an_unknown_name_is_told_what_the_operator_can_do(
+    connect: Connect,
+) -> None:
+    told = error(connect().get("/v1/models", headers={"host": "10.42.0.7:8000"}))
+    assert told["code"] == "forbidden"
+    assert "server.hosts" in told["message"]
+    assert "step-audio key" in told["message"]
+
+
 def test_probes_are_answered_under_any_name_and_metrics_when_open(connect: Connect) -> None:
     elsewhere = {"host": "10.1.2.3:8000"}
     for open_metrics, status in ((False, 403), (True, 200)):

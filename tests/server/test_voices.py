@@ -1,5 +1,6 @@
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -77,6 +78,16 @@ def test_a_voice_is_added_listed_and_removed(client: TestClient, library: Memory
     gone = client.delete(f"{PATH}/ann").json()
     assert gone == {"id": "ann", "object": "audio.voice.deleted", "deleted": True}
     assert client.get(PATH, params={"legacy": True}).json() == {"voices": ["rms"]}
+
+
+@pytest.mark.parametrize("name", ["bad name", "安娜", "x/y", "100%", "o'hara?"])
+def test_a_voice_of_any_name_is_added_and_removed(
+    client: TestClient, library: MemoryLibrary, name: str
+) -> None:
+    form = FORM | {"name": name}
+    assert client.post(PATH, data=form, files={"audio_sample": ("a", WAV)}).json()["id"] == name
+    assert client.delete(f"{PATH}/{quote(name, safe='')}").json()["id"] == name
+    assert library.names() == ("rms",)
 
 
 def test_the_words_are_heard_when_they_are_not_given(

@@ -143,3 +143,22 @@ def test_a_folder_that_is_not_ours_is_one_line(
     tmp_path.chmod(0o500)
     assert main(["data", "write", str(tmp_path / "set"), "--count", "1"]) == 1
     assert "Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rewards", "charm=1"], "no reward 'charm'; there are judge, calls"),
+        (["--rewards", "judge=much"], "is not NAME=WEIGHT"),
+        (["--rewards", "endpoint"], "needs --judge-url and --judge-model"),
+        (["--rewards", "model=1"], "needs --reward-model FOLDER"),
+        (["--candidates", "1"], "must be 2 or more"),
+        (["--beta", "-1"], "must not be negative"),
+    ],
+)
+def test_rewards_that_cannot_be_given_are_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    assert main(["train", "grpo", "nosuch", "--out", str(tmp_path / "run"), *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

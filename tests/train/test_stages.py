@@ -81,6 +81,30 @@ def test_lora_trains_and_merges_by_command(at: Path) -> None:
     assert load_step1(at / "whole").config == load_step1(at / "base").config
 
 
+def test_rewards_train_by_command_and_rate_held_out_questions(
+    at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("--steps", 2, "--step-questions", 2, "--candidates", 2, "--max-new", 12, "--held", 1)
+    where = ("--from", at / "base", "--out", at / "grpo", "--device", "cpu")
+    run("train", "grpo", at / "set", *where, *small, "--tasks", "TQTA", "--beta", 0)
+    assert load_step1(at / "grpo" / "export").config == load_step1(at / "base").config
+    rows = [json.loads(row) for row in (at / "grpo" / "eval.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["questions"]) for row in rows] == [(0, 1), (2, 1)]
+    assert rows[0]["form"] == 0.0  # twelve ids of a random model have no end
+    assert "held out, 1 questions, step 2: judge 0.000" in capsys.readouterr().out
+    plan = json.loads((at / "grpo" / "plan.json").read_text())
+    assert plan["rewards"] == {"judge": 1.0, "calls": 0.5, "refusals": 0.5, "form": 0.2}
+
+
+def test_conversations_are_asked_whole_and_refuel_takes_their_scores(at: Path) -> None:
+    sampling = ("--questions", 2, "--candidates", 2, "--recogniser", "none", "--temperature", 1.5)
+    least = ("--least=-1", "--gap=-1", "--turns", "all")
+    run("train", "reject", at / "set", "--out", at / "turns", *sampling, *least)
+    assert TokenShards(at / "turns" / "pairs").scores.min() >= 0
+    train(at, "dpo", "base", "turns/pairs", "refuel", "--loss", "refuel")
+    train(at, "dpo", "base", "turns/pairs", "chi", "--loss", "chi-po")
+
+
 def test_mistakes_end_in_one_line(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = ["train", "sft", "--from", str(at / "base"), "--out", str(at / "x"), "--data"]
     assert step_audio([*wrong, str(at / "nowhere")]) == 2

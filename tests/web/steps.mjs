@@ -278,6 +278,10 @@ export const steps = {
     await page.click("#settings summary");
     await page.waitForFunction(() => document.getElementById("settings").open);
     clear.push(await seen());
+    const header = await page.$$eval("header > *", (all) => all.map((one) => {
+      const { left, right, width } = one.getBoundingClientRect();
+      return [one.id || one.tagName, left >= 0 && right <= innerWidth && one.scrollWidth <= Math.ceil(width)];
+    }));
     await shot(page, "nano-settings-phone");
     await page.goto(`${browser.url}#studio`);
     await page.reload();
@@ -288,7 +292,7 @@ export const steps = {
     const found = await axe(page, "help");
     const docs = await page.goto(new URL(links[0], browser.url).href);
     await page.locator("h2", { hasText: "v1" }).or(page.locator("summary, h3")).first().waitFor();
-    return { fields, told: said.at(-1), clear, studio, links, docs: docs.status(), found };
+    return { fields, told: said.at(-1), clear, header, studio, links, docs: docs.status(), found };
   },
 
   /** A phone on its side: nothing lies over the conversation. */
@@ -309,6 +313,8 @@ export const steps = {
         return {
           apart: apart(talk, dock) && apart(chips, dock) && apart(talk, chips),
           inside: [talk, dock, last].every((one) => one.top >= 0 && one.bottom <= innerHeight + 1 && one.right <= innerWidth),
+          within: [...document.querySelectorAll(".bubble .timeline *")].every((one) =>
+            box(one).right <= box(one.closest(".bubble")).right),
           answer: last.top >= talk.top - 1 && last.bottom <= talk.bottom + 1,
           lines: talk.height,
           overflow: document.documentElement.scrollWidth - innerWidth,
@@ -385,6 +391,7 @@ export const steps = {
     await state(page, "listening"); // again
     await page.dblclick(".sample");
     await answered(page, 2);
+    await page.waitForFunction(() => !document.querySelector(".bubble.user.pending")); // all heard
     const twice = await bubbles(page);
     await page.click("#stop");
     const stopped = await live();

@@ -244,6 +244,7 @@ def test_what_nano_does_not_follow_is_barred_and_the_reason_stands_beside_it(
     assert found["told"]["role"] == "You are a pirate."  # one of those it was taught
     assert found["told"]["loudness"] == 4  # done to the sound, whatever the model
     assert found["clear"] == [True, True]  # not cut at the edge, on a phone neither
+    assert [name for name, whole in found["header"] if not whole] == []  # on a phone
     assert found["studio"]
     assert found["links"] == ["/docs"]
     assert found["docs"] == 200
@@ -254,6 +255,7 @@ def test_on_a_phone_on_its_side_nothing_lies_over_the_conversation(drive: Drive,
     for view in drive("landscape", nano)["views"]:
         assert view["apart"]
         assert view["inside"]
+        assert view["within"], "a bubble's times stand beside it"
         assert view["answer"], "the newest answer is not seen"
         assert view["lines"] >= 120
         assert view["overflow"] <= 0

@@ -11,6 +11,7 @@ import pytest
 
 from server.app import WEB
 from step_audio.core.resampling import resample
+from step_audio.voices.library import is_a_name
 from tests.web.node import HARNESS, NODE, needs_node, run_js
 
 
@@ -53,6 +54,19 @@ def test_the_page_obeys_its_own_content_policy() -> None:
     assert page().forbidden == []
     files = [name for name in page().references if name != "/docs"]  # a page of the server
     assert all((WEB / name).is_file() for name in files)
+
+
+@needs_node
+def test_the_page_takes_the_names_of_voices_that_the_server_takes() -> None:
+    found = re.search(r'id="voice-name"[^>]* pattern="([^"]+)"', (WEB / "index.html").read_text())
+    assert found
+    names = ["Anna", "bad name", "安娜", "o'hara", "x/y", "ä", "..", "/etc", "-x", ".h", " "]
+    script = f"""
+        const pattern = new RegExp(`^(?:${{{json.dumps(found[1])}}})$`, "v");  // as in browsers
+        console.log(JSON.stringify({json.dumps(names)}.map((name) => pattern.test(name))));
+    """
+    taken = dict(zip(names, run_js(script), strict=True))
+    assert taken == {name: is_a_name(name) for name in names}
 
 
 @needs_node

@@ -132,6 +132,8 @@ _STYLES: Final = (
     (Style(("慢速1",), speed=0.87), "慢速1 慢速 慢 slow slower slowly"),
     (Style(("慢速2",), speed=0.75), "慢速2 很慢 slow2"),
     (Style(volume=1.6), "大声 loud louder loudly"),
+    (Style(volume=2.2), "很大声 loud2"),
+    (Style(volume=0.35), "很小声 quiet2"),
     (Style(volume=0.5), "小声 轻声 quiet quietly soft softly softer"),
     (Style(volume=0.5, manners=("whisper",)), "耳语 whisper whispering whispered"),
 )

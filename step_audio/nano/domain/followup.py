@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -165,14 +164,6 @@ def _role(draw: Draw) -> QaSample:
     if start := role_start(before):
         after = replace(after, answer=f"{start} {after.answer}")
     return _turn(after, before)
-
-
-def draw_role(rng: random.Random) -> tuple[QaSample, str]:
-    """Return a request of the training split to talk like somebody, and how answers then begin."""
-    draw = Draw(rng, "train")
-    while not (start := role_start(request := role(draw))):
-        pass
-    return request, start
 
 
 def _style(draw: Draw) -> QaSample:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from step_audio.core.types import TokenGroup
 from step_audio.data.spoken import SpokenItem
@@ -28,11 +28,14 @@ from step_audio.dialog.prompting.system_prompts import load_prompt
 from step_audio.dialog.speakable.pronunciation import Pronunciations
 from step_audio.nano.domain import (
     IN_ROLE_INTENTS,
+    Delivery,
     QaSample,
-    draw_role,
+    delivery,
+    delivery_after,
     generate,
     generate_intent,
     greetings,
+    role_start,
 )
 
 SOUNDING = 0.4
@@ -62,11 +65,12 @@ BY_SOUNDS, WORD_BY_SOUNDS = 0.5, 0.3
 in such a text: both ways of writing a word mean the same."""
 
 
-IN_ROLE = 0.1
-"""Share of questions of their own that are asked in a role."""
+IN_MANNER = 0.2
+"""Share of questions of their own that are asked after a role or a manner was asked for."""
 
-ROLE_LASTS = (0, 0, 1, 2)
-"""How many exchanges in that role come before such a question, one as likely as another."""
+REQUESTS, LASTS = (1, 1, 1, 2), (0, 0, 1, 2)
+"""How many such requests come before the question, and how many exchanges after each of them; one
+number as likely as another."""
 
 COPYING = ("repeat", "weather", "time", "count")
 COPIED = 0.35
@@ -91,6 +95,23 @@ class TaskWeights:
     read: float = 0.3
     spoken: float = 0.35
     typed: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How answers are given: as style tags, and `start`, the words of a role."""
+
+    delivery: Delivery = Delivery()  # noqa: RUF009
+    start: str = ""
+
+    def begin(self, answer: str) -> str:
+        """Return an answer with its tags and the words of the role before it."""
+        return " ".join(part for part in (self.delivery.tags, self.start, answer) if part)
+
+    def after(self, request: QaSample) -> Manner:
+        """Return the manner once a request was followed."""
+        start = role_start(request) if request.intent == "role" else self.start
+        return Manner(delivery_after(self.delivery, request), start)
 
 
 class SampleComposer:
@@ -205,24 +226,33 @@ class SampleComposer:
     def _question(
         self, qa: QaSample, question: Turn, heard: tuple[Part, ...], task: str
     ) -> LmSample:
-        role = not qa.history and qa.intent in IN_ROLE_INTENTS and self.random.random() < IN_ROLE
-        before, start = self._in_role() if role else (self._history(qa), "")
+        free = not qa.history and qa.intent in IN_ROLE_INTENTS
+        if free and self.random.random() < IN_MANNER:
+            before, manner = self._in_manner()
+        else:
+            before, manner = self._history(qa), Manner()
         turns = [_system("answer"), *before, question]
+        manner = replace(manner, delivery=delivery(qa, manner.delivery))
         context = len(turns)
         if qa.call is not None:
             turns.append(Turn("assistant", (*heard, Call(*qa.call))))
             turns.append(Turn("tool", (Text(qa.result or "{}"),)))
             heard = ()
-        return self._answered(turns, qa.answer, task, context, heard, start)
+        return self._answered(turns, qa.answer, task, context, heard, manner=manner)
 
-    def _in_role(self) -> tuple[list[Turn], str]:
-        """Return turns that set a role, and the words that each answer in it begins with."""
-        request, start = draw_role(self.random)
-        turns = _exchange(request, request.answer)
-        for _ in range(self.random.choice(ROLE_LASTS)):
-            past = generate_intent(self.random, self.random.choice(IN_ROLE_INTENTS), "train")
-            turns += _exchange(past, f"{start} {past.answer}")
-        return turns, start
+    def _in_manner(self) -> tuple[list[Turn], Manner]:
+        """Return turns that ask for roles and manners, and how answers are given from then on."""
+        turns: list[Turn] = []
+        manner = Manner()
+        for _ in range(self.random.choice(REQUESTS)):
+            request = generate_intent(self.random, self.random.choice(("role", "style")), "train")
+            this = replace(manner, delivery=delivery(request, manner.delivery), start="")
+            turns += _exchange(request, this.begin(request.answer))
+            manner = manner.after(request)
+            for _ in range(self.random.choice(LASTS)):
+                past = generate_intent(self.random, self.random.choice(IN_ROLE_INTENTS), "train")
+                turns += _exchange(past, manner.begin(past.answer))
+        return turns, manner
 
     def _greeting(self) -> LmSample:
         """An answer to nothing at all."""
@@ -235,14 +265,15 @@ class SampleComposer:
         task: str,
         context: int,
         heard: tuple[Part, ...] = (),
-        start: str = "",
+        *,
+        manner: Manner = Manner(),
     ) -> LmSample:
-        """Return the turns with `start` and the answer behind them, their sound now and then."""
+        """Return the turns with the answer behind them in its manner, its sound now and then."""
         groups = self._groups(answer) if self.random.random() < SOUNDING else ()
-        if start:
-            begun = self._groups(start)
+        if manner.start:
+            begun = self._groups(manner.start)
             groups = (*begun, *groups) if begun and groups else ()
-            answer = f"{start} {answer}"
+        answer = manner.begin(answer)
         turns.append(Turn("assistant", (*heard, Spoken(answer, groups))))
         ids, mask = self.builder.training_sequence(turns, context=context)
         if not groups:
@@ -256,16 +287,19 @@ class SampleComposer:
         before = qa.history
         if not before and self.random.random() < UNRELATED:
             drawn = [generate(self.random, "train") for _ in range(self.random.choice((1, 1, 2)))]
-            # A role would hold from there on; an answer to a follow-up needs what came before.
+            # What lasts would hold from there on; an answer to a follow-up needs what came before.
             before = tuple(
-                p for p in drawn if p.question and p.intent != "role" and not p.history
+                p
+                for p in drawn
+                if p.question and p.intent not in ("role", "style") and not p.history
             )
         turns: list[Turn] = []
         if self.random.random() < GREETED:
             turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
         for past in before:
             # What a follow-up asks about was heard.
-            turns += _exchange(past, past.answer if qa.history else self._as_heard(past.answer))
+            answer = Manner(delivery(past)).begin(past.answer)
+            turns += _exchange(past, answer if qa.history else self._as_heard(answer))
         return turns
 
     def _as_heard(self, answer: str) -> str:

@@ -10,13 +10,13 @@ import pytest
 from step_audio.data.spoken import SpokenItem
 from step_audio.dialog.prompting.prompt import PromptBuilder
 from step_audio.engine.text import BpeTextTokenizer
-from step_audio.nano.domain import QaSample, generate, generate_intent, greetings
+from step_audio.nano.domain import QaSample, delivery, generate, generate_intent, greetings
 from step_audio.nano.training.lm_data import nano_vocab
 from step_audio.nano.training.lm_samples import (
     COPIED,
     COPYING,
     GREETED,
-    IN_ROLE,
+    IN_MANNER,
     UNRELATED,
     LmSample,
     SampleComposer,
@@ -52,9 +52,9 @@ def test_two_fifths_of_the_questions_of_their_own_come_after_something_else() ->
     made = composer(question(wanted=False))
     turns = [texts(made.spoken(), marked=False).count("human\n") for _ in range(400)]
     assert sum(n > 1 for n in turns) / 400 == pytest.approx(
-        UNRELATED + (1 - UNRELATED) * IN_ROLE, abs=0.07
+        UNRELATED + (1 - UNRELATED) * IN_MANNER, abs=0.07
     )
-    assert set(turns) == {1, 2, 3, 4}
+    assert set(turns) <= set(range(1, 8))
 
 
 def test_a_follow_up_keeps_the_history_it_follows() -> None:
@@ -138,20 +138,38 @@ def test_past_answers_are_broken_off_now_and_then_but_none_that_is_followed_up(
     assert (broken == 0) if follows_up else (broken > 5)
 
 
-def test_a_role_lasts_and_nothing_else_puts_its_words_before_an_answer() -> None:
+def test_what_was_asked_for_lasts_and_nothing_else_changes_an_answer() -> None:
     qa = generate_intent(random.Random(2), "fact", "train")
     made = composer(qa)
-    made.add_answers([SpokenItem("Ahoy!", "flite-rms", CODES), SpokenItem(qa.answer, "x", CODES)])
-    seen = 0
-    for _ in range(600):
+    made.add_answers([SpokenItem(text, "x", CODES) for text in ("Ahoy!", "Beep!", qa.answer)])
+    fast = pirate = plain = 0
+    for _ in range(1500):
         sample = made.spoken()
-        said, learned = texts(sample, marked=False), texts(sample, marked=True)
-        asked = said.split("human\n")[1]
-        pirate = "Ahoy! Now I talk like a pirate." in asked
-        if pirate:
-            seen += 1
-            assert learned.startswith(f"{qa.question}") and "Ahoy!" in learned
-            assert all("Ahoy!" in turn for turn in said.split("human\n")[1:])
-        else:
-            assert "Ahoy!" not in learned
-    assert seen / 600 == pytest.approx(IN_ROLE / 8, abs=0.012)
+        *past, now = texts(sample, marked=False).split("human\n")[1:]
+        begun = [turn.split("assistant\n")[1] for turn in past if "assistant\n" in turn]
+        answer = texts(sample, marked=True).removeprefix(qa.question)
+        if begun and all("Ahoy!" in turn for turn in begun):
+            pirate += 1
+            assert "Ahoy!" in answer
+        elif "(fast) All right, I will speak faster." in "".join(begun[-1:]):
+            fast += 1
+            assert "(fast)" in answer
+        elif "role" not in now and not any("(" in turn or "!" in turn for turn in begun):
+            plain += 1
+            assert "(" not in answer
+            assert "!" not in answer
+    assert pirate > 3
+    assert fast
+    assert plain > 800
+
+
+def test_an_answer_stands_behind_its_tags() -> None:
+    rng = random.Random(5)
+    seen = set()
+    for _ in range(300):
+        qa = generate_intent(rng, "style", "train")
+        learned = texts(composer(qa).spoken(), marked=True).removeprefix(qa.question)
+        tags = delivery(qa).tags
+        assert learned.strip().startswith(tags or "All")
+        seen.add(tags)
+    assert {"(fast)", "(whisper)", "(sad)", "(loud2)", ""} <= seen

@@ -1,9 +1,12 @@
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from server.observability.spans import TurnSpans
+from server.observability.spans import TurnSpans, otlp_tracer
 from tests.server.observability.test_turns import COMMITTED, created, done, sound
 
 
@@ -31,3 +34,41 @@ def test_each_turn_is_a_span_with_its_moments_and_no_words() -> None:
     assert span.attributes is not None
     assert span.attributes["response.status"] == "completed"
     assert span.attributes["session.id"] == "sess_1"
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what an exporter sends over HTTP."""
+
+    taken: list[tuple[str, bytes]]
+
+    def do_POST(self) -> None:
+        length = int(self.headers["content-length"])
+        type(self).taken.append((self.path, self.rfile.read(length)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_turn_reaches_the_collector_that_the_variable_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs `make telemetry`")
+    kind = type("TestCollector", (Collector,), {"taken": []})
+    with HTTPServer(("127.0.0.1", 0), kind) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{collector.server_port}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        tracer = otlp_tracer("the-model")
+        spans = TurnSpans(tracer, "s1")
+        for now_s, event in ((1.0, COMMITTED), (1.0, created()), (1.2, sound(500)), (1.6, done())):
+            spans.sent(event, now_s)
+        tracer.span_processor.force_flush()
+        tracer.span_processor.shutdown()
+        collector.shutdown()
+    ((path, body),) = kind.taken
+    assert path == "/v1/traces"
+    for word in (b"the-model", b"turn", b"first_audio", b"session.id"):
+        assert word in body
