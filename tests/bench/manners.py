@@ -1,8 +1,9 @@
-"""Manners as they are heard. Run: python -m tests.bench.manners [--sentences 20] [--words]
+"""Manners as they are heard. Run: python -m tests.bench.manners [--sentences 20] [--words 20]
 
-Nano reads held-out sentences of its world plainly and in every manner of its profile; what is
-measured is measured in the sound, by tools that no model of ours saw: the pitch by pyworld (DIO
-and StoneMask, 60 to 500 Hz), words by Whisper base, level, pace and onsets from the samples.
+Nano reads held-out sentences of its world once; the mel of each goes through the waveform stream of
+every manner, as in a deployment. What is measured is measured in the sound, by tools that no model
+of ours saw: the pitch by pyworld (DIO and StoneMask, 60 to 500 Hz), words by Whisper base, level,
+pace and onsets from the samples.
 
 Lines of JSON, each as soon as it is known. `manners.level`: medians at the five levels of speed and
 of loudness, and in how many sentences the measure rises at every step. `manners.mood`: against the
@@ -11,8 +12,8 @@ moved as they should. `manners.whisper`: share of voiced frames among those that
 `manners.sing`: median deviation from the asked notes, and the share of notes that are held (voiced
 and within 50 cents for half of their time). `manners.rap`: share of onsets within 80 ms of a beat,
 of the same sentences read plainly too, and what chance would give. `manners.words`: word errors.
-`manners.cost`: processor time over length of the sound, and ms to the first of it, without the
-language model, whose ids are remembered from the first reading.
+`manners.cost`: processor time of the waveform over length of the sound; what is in front of it is
+the same for all. `--mels FILE` keeps the mels, and a second run needs no language model.
 """
 
 from __future__ import annotations
@@ -24,32 +25,40 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyworld
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from server.realtime.wire.style import SessionStyle
 from step_audio.core.config import load_profile
 from step_audio.core.delivery import open_delivery
-from step_audio.core.ports import Stage, Vocoder
-from step_audio.core.types import Pcm, TokenGroup, Voice
+from step_audio.core.types import Pcm
 from step_audio.dialog.assistant import Assistant
+from step_audio.dialog.speakable.style_tags import StyleReach
 from step_audio.eval.wer import word_error_rate
 from step_audio.eval.whisper import hear
 from step_audio.nano.exam.judge import in_words
 from step_audio.runtime import Runtime
-from tests.bench.remembered import RememberedEngine
 from tests.bench.speech import texts
+from vocoder.grid import SAMPLE_RATE_HZ
+from vocoder.hift import HiftGenerator
+from vocoder.hift_stream import HiftStream
+from vocoder.loading import load_hift
+from vocoder.manner_stream import open_manner
+from vocoder.manners import manner_of
 from vocoder.song import GRID_S, Note
 from vocoder.song_stream import SongStream
-from vocoder.stream import FlowStream
+from vocoder.stream import FlowVocoder, WaveStream
 
 MOODS: Final = {
-    "happy": ("happy", "happy 2"),
-    "sad": ("sad", "sad 2"),
-    "angry": ("angry", "angry 2"),
+    "happy": ("happy1", "happy2"),
+    "sad": ("sad1", "sad2"),
+    "angry": ("angry1", "angry2"),
 }
 UP: Final = {"happy": 1, "angry": 1, "sad": -1}
 """Which way pitch, its span, pace and level go."""
@@ -66,66 +75,58 @@ class Said:
     """A sentence as it was read."""
 
     pcm: Pcm
-    rate_hz: int
     notes: tuple[Note, ...] = ()
     cpu_s: float = 0.0
-    first_ms: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Length of the sound."""
-        return len(self.pcm) / self.rate_hz
+    rate_hz: int = SAMPLE_RATE_HZ
 
 
-class Watched:
-    """A vocoder that remembers the streams it opened."""
+class Kept:
+    """A waveform stream that makes nothing and keeps the mel."""
 
-    def __init__(self, inner: Vocoder, opened: list[Stage[TokenGroup, Pcm]]) -> None:
-        self._inner, self._opened = inner, opened
-        self.sample_rate_hz, self.chunks = inner.sample_rate_hz, inner.chunks
+    def __init__(self) -> None:
+        self.mel: list[Tensor] = []
 
-    def open(self, voice: Voice, seed: int = 0) -> Stage[TokenGroup, Pcm]:
-        """Open and remember."""
-        self._opened.append(stream := self._inner.open(voice, seed))
-        return stream
+    def push(self, mel: Tensor, /, ahead: Tensor | None = None) -> list[Pcm]:
+        """Keep finished frames; one sample a push, so that nobody takes it for silence."""
+        self.mel.append(mel.clone())
+        return [np.zeros(1, np.float32)]
+
+    def flush(self) -> list[Pcm]:
+        """Return nothing."""
+        return []
 
 
-class Reader:
-    """Nano, which says each sentence once and may be asked to make the sound again."""
+async def mels(profile: str, sentences: Sequence[str]) -> list[Tensor]:
+    """Return what nano's flow makes of each sentence, (T, 80)."""
+    runtime, opened = Runtime(load_profile(profile)), list[Kept]()
 
-    def __init__(self, profile: str) -> None:
-        runtime = Runtime(load_profile(profile))
-        parts = runtime.services()
-        in_manner = parts.in_manner
-        assert in_manner is not None, f"{profile} names no manners"
-        self._opened: list[Stage[TokenGroup, Pcm]] = []
-        settings = runtime.settings()
-        self.assistant = Assistant(
-            replace(
-                parts,
-                engine=RememberedEngine(parts.engine),
-                in_manner=lambda names: Watched(in_manner(names), self._opened),
-            ),
-            replace(settings, reading=replace(settings.reading, seed=0)),
-        )
+    def kept(_: int) -> WaveStream:
+        opened.append(Kept())
+        return opened[-1]
 
-    async def say(self, text: str, tag: str = "") -> Said:
-        """Return a sentence, read in the manner of a tag."""
-        self._opened.clear()
-        begun, cpu = time.perf_counter(), time.process_time()
-        first_ms, chunks, rate_hz = 0.0, list[Pcm](), 0
-        async for chunk in self.assistant.say(f"({tag}) {text}" if tag else text):
-            first_ms = first_ms or (time.perf_counter() - begun) * 1000
-            chunks.append(chunk.pcm)
-            rate_hz = chunk.rate_hz
-        notes = [
-            note
-            for stream in self._opened
-            if isinstance(stream, FlowStream) and isinstance(stream.wave, SongStream)
-            for note in stream.wave.notes
-        ]
-        spent_s = time.process_time() - cpu
-        return Said(np.concatenate(chunks), rate_hz, tuple(notes), spent_s, first_ms)
+    parts, settings = runtime.services(), runtime.settings()
+    assert isinstance(parts.vocoder, FlowVocoder)
+    assistant = Assistant(
+        replace(parts, vocoder=parts.vocoder.with_waves(kept)),
+        replace(settings, reading=replace(settings.reading, seed=0)),
+    )
+    out = []
+    for text in sentences:
+        opened.clear()
+        async for _ in assistant.say(text):
+            pass
+        out.append(torch.cat([mel for stream in opened for mel in stream.mel]))
+    await assistant.aclose()
+    return out
+
+
+def said(hift: HiftGenerator, mel: Tensor, manner: str = "") -> Said:
+    """Return the sound of a mel in a manner, "" for plain."""
+    begun = time.process_time()
+    stream = open_manner(hift, 0, manner_of([manner])) if manner else HiftStream(hift, 0)
+    pcm = np.concatenate([*stream.push(mel), *stream.flush()])
+    notes = tuple(stream.notes) if isinstance(stream, SongStream) else ()
+    return Said(pcm, notes, time.process_time() - begun)
 
 
 def pitch(said: Said) -> NDArray[np.float64]:
@@ -211,9 +212,9 @@ def told(bench: str, **figures: Any) -> None:
     print(json.dumps({"bench": f"manners.{bench}", **rounded}), flush=True)
 
 
-def levels(plain: Sequence[Said], sentences: Sequence[str], reader: Reader) -> None:
+def levels(plain: Sequence[Said], sentences: Sequence[str]) -> None:
     """Print what the five levels of speed and loudness do."""
-    reach = reader.assistant.style_reach
+    reach = StyleReach()
 
     def at(name: str, level: int, said: Said) -> Said:
         style = SessionStyle(**{name: level})  # type: ignore[arg-type]
@@ -229,8 +230,8 @@ def levels(plain: Sequence[Said], sentences: Sequence[str], reader: Reader) -> N
     for name, measure in measures.items():
         rows = np.array(
             [
-                [measure(at(name, level, said), text) for level in range(1, 6)]
-                for said, text in zip(plain, sentences, strict=True)
+                [measure(at(name, level, each), text) for level in range(1, 6)]
+                for each, text in zip(plain, sentences, strict=True)
             ]
         )
         told(
@@ -307,64 +308,72 @@ def words(tag: str, sentences: Sequence[str], read: Sequence[Said]) -> None:
     """Print the word errors."""
     heard = [in_words(hear(said.pcm, said.rate_hz)) for said in read]
     rate = float(word_error_rate([in_words(text) for text in sentences], heard))
-    told("words", tag=tag or "plain", n=len(read), wer=rate)
+    told("words", tag=tag, n=len(read), wer=rate)
 
 
 def cost(tag: str, read: Sequence[Said]) -> None:
     """Print what the sound cost."""
-    told(
-        "cost",
-        tag=tag or "plain",
-        n=len(read),
-        cpu_rtf=sum(said.cpu_s for said in read) / sum(said.seconds for said in read),
-        first_ms=float(np.median([said.first_ms for said in read])),
-    )
+    seconds = sum(len(said.pcm) / said.rate_hz for said in read)
+    told("cost", tag=tag, n=len(read), cpu_rtf=sum(said.cpu_s for said in read) / seconds)
 
 
-async def measure(profile: str, sentences: Sequence[str], *, with_words: bool) -> None:
-    """Read every sentence in every manner, and print."""
-    reader = Reader(profile)
-    for text in sentences:
-        await reader.say(text)  # the model writes its ids
-    plain = [await reader.say(text) for text in sentences]
-    cost("", plain)
-    levels(plain, sentences, reader)
-    whispered = [await reader.say(text, "whisper") for text in sentences]
-    told(
-        "whisper",
-        n=len(plain),
-        voiced=float(np.mean([voiced_share(said) for said in whispered])),
-        plain_voiced=float(np.mean([voiced_share(said) for said in plain])),
-    )
-    cost("whisper", whispered)
-    moods: dict[str, list[Said]] = {}
-    for name, tags in MOODS.items():
-        for tag in tags:
-            moods[tag] = [await reader.say(text, tag) for text in sentences]
-            mood(name, tag, plain, moods[tag])
-            cost(tag, moods[tag])
-    for tag, show in (("sing", sung), ("rap", lambda read: rapped(plain, read))):
-        songs = [await reader.say(text, tag) for text in sentences]
-        show(songs)
-        cost(tag, songs)
-        if with_words and tag == "rap":
-            moods[tag] = songs
-    if with_words:
-        words("", sentences, plain)
-        for tag, read in moods.items():
-            words(tag, sentences, read)
-    await reader.assistant.aclose()
+def measure(
+    hift: HiftGenerator,
+    sentences: Sequence[str],
+    spoken: Sequence[Tensor],
+    args: argparse.Namespace,
+) -> None:
+    """Make every sentence in the manners that were asked for, and print."""
+    heard = slice(0, args.words)
+    said(hift, spoken[0])  # warm up
+    plain = [said(hift, mel) for mel in spoken]
+    cost("plain", plain)
+    if args.words:
+        words("plain", sentences[heard], plain[heard])
+    for tag in args.manners:
+        if tag == "levels":
+            levels(plain, sentences)
+            continue
+        read = [said(hift, mel, tag) for mel in spoken]
+        cost(tag, read)
+        if tag == "whisper":
+            shares = [float(np.mean([*map(voiced_share, each)])) for each in (read, plain)]
+            told("whisper", n=len(read), voiced=shares[0], plain_voiced=shares[1])
+        elif tag == "sing":
+            sung(read)
+        elif tag == "rap":
+            rapped(plain, read)
+        else:
+            mood(tag.rstrip("12"), tag, plain, read)
+        if args.words and tag not in ("whisper", "sing"):
+            words(tag, sentences[heard], read[heard])
 
 
 def main() -> None:
     """Parse and measure."""
+    every = ["levels", *(tag for tags in MOODS.values() for tag in tags), "whisper", "sing", "rap"]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--profile", default="nano")
     parser.add_argument("--sentences", type=int, default=20)
-    parser.add_argument("--words", action="store_true", help="word errors too, by Whisper base")
+    parser.add_argument(
+        "--words", type=int, default=0, help="of so many sentences, by Whisper base"
+    )
+    parser.add_argument("--manners", nargs="+", choices=every, default=every)
+    parser.add_argument("--mels", type=Path, help="file (.pt) that keeps the mels")
     args = parser.parse_args()
-    sentences = [text for text in texts(args.sentences * 4) if _DOMAIN.match(text)]
-    asyncio.run(measure(args.profile, sentences[: args.sentences], with_words=args.words))
+    torch.set_num_threads(1)
+    profile = load_profile(args.profile)
+    if args.mels and args.mels.is_file():
+        kept = torch.load(args.mels, weights_only=True)
+    else:
+        found = [text for text in texts(args.sentences * 4) if _DOMAIN.match(text)]
+        found = found[: args.sentences]
+        kept = dict(zip(found, asyncio.run(mels(args.profile, found)), strict=True))
+        if args.mels:
+            torch.save(kept, args.mels)
+    sentences = [*kept][: args.sentences]
+    hift = load_hift(profile.weights / "vocoder" / "hift.safetensors")
+    measure(hift, sentences, [kept[text] for text in sentences], args)
 
 
 if __name__ == "__main__":
