@@ -106,8 +106,8 @@ def _language_model(folder: Path, report: FolderReport) -> None:
     total = sum(t.parameters for n, t in tensors.items() if not n.endswith(".scale"))
     kind = config.get("model_type")
     named = f"of type {kind}" if kind else "whose type its config.json does not name"
-    found = f"{_count(total)} parameters found" if total else "no parameters: a config alone"
-    report.is_a.append(f"language model {named}, {found}")
+    counted = f"{_count(total)} parameters found" if total else "no parameters: a config alone"
+    report.is_a.append(f"language model {named}, {counted}")
     if not any((folder / name).is_file() for name in _TEXT_TOKENIZERS):
         report.missing.append(f"text tokenizer: {' or '.join(_TEXT_TOKENIZERS)}")
     if missing or not tensors:
