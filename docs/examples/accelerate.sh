@@ -2,6 +2,7 @@
 # GRPO on the GPUs of one machine by accelerate (FSDP2): bash docs/examples/accelerate.sh
 #
 # It was never run on NCCL by us: what we ran is one process. Try it with `--steps 2` first.
+# Every process reads the whole model into the machine's memory before it is shared out.
 set -euo pipefail
 SET=${SET:?folder of the data set}
 PROFILE=${PROFILE:?profile whose model is to improve}

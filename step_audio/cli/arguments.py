@@ -276,7 +276,9 @@ def _examination(add: Add) -> None:
     _output(command, required=True, what="folder of the report")
     _profile(command)
     command.add_argument(
-        "--questions", type=int, help="450 for a report, 20 to look (450; with --roles 40)"
+        "--questions",
+        type=int,
+        help="450 for a report, 20 to look (450; with --roles 40, with --manners 60)",
     )
     command.add_argument(
         "--gate",
@@ -288,6 +290,11 @@ def _examination(add: Add) -> None:
         "--roles",
         action="store_true",
         help="ask in the roles that nano knows by heart instead",
+    )
+    command.add_argument(
+        "--manners",
+        action="store_true",
+        help="ask to speak faster, sadly, in a whisper and normally again instead",
     )
     command.add_argument(
         "--recordings",

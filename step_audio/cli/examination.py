@@ -27,7 +27,7 @@ from step_audio.core.profile import Profile, Tools
 from step_audio.core.resampling import resample_input
 from step_audio.core.types import Pcm, TextDelta
 from step_audio.dialog.assistant import Assistant
-from step_audio.dialog.prompting.conversation import Conversation, Typed
+from step_audio.dialog.prompting.conversation import Answer, Conversation, Typed
 from step_audio.eval.examinee import AnswerRecord
 
 
@@ -37,6 +37,8 @@ def examine(args: argparse.Namespace, load: Load) -> int:
         return _probe(args, load)
     if args.roles:
         return _roles(args, load)
+    if args.manners:
+        return _manners(args, load)
     if args.typed:
         return _typed(args, load)
     from step_audio.nano.exam import gate  # noqa: PLC0415 - serving lacks what training has
@@ -99,6 +101,38 @@ def _roles(args: argparse.Namespace, load: Load) -> int:
         runner.run(assistant.aclose())
     table = roles.role_table(answers)
     (args.output / "roles.md").write_text(table, encoding="utf-8")
+    print(table)
+    return 0
+
+
+def _manners(args: argparse.Namespace, load: Load) -> int:
+    """Ask to speak in manners; write and print how often it is done and undone."""
+    from step_audio.nano.exam import manners  # noqa: PLC0415 - as above
+
+    parts = load(_examined(load_profile(args.profile)))
+    with asyncio.Runner() as runner:
+        assistant = Assistant(parts.services(), parts.settings())
+
+        def open_conversation() -> manners.Conversing:
+            conversation = Conversation()
+
+            def say(pcm: Pcm, rate_hz: int) -> str:
+                runner.run(answer(assistant, pcm, rate_hz, conversation=conversation, aloud=False))
+                said = [item for item in conversation if isinstance(item, Answer)]
+                return said[-1].as_written if said else ""
+
+            return say
+
+        args.output.mkdir(parents=True, exist_ok=True)
+        found = []
+        dialogues = manners.manner_dialogues(args.questions or manners.DIALOGUES)
+        with (args.output / "manners.jsonl").open("w", encoding="utf-8") as kept:
+            for dialogue in manners.examine_manners(open_conversation, dialogues):
+                found.append(dialogue)
+                print(json.dumps(manners.manner_row(dialogue)), file=kept, flush=True)
+        runner.run(assistant.aclose())
+    table = manners.manner_table(found)
+    (args.output / "manners.md").write_text(table, encoding="utf-8")
     print(table)
     return 0
 

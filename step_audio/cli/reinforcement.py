@@ -1,8 +1,9 @@
-"""`train grpo`: a profile's model answers a data set's questions, and learns from its rewards."""
+"""`train grpo` and `train score`: answers to a data set's questions, and their rewards."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,15 +35,7 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tasks", default="AQAA", help="samples to ask, with commas")
     command.add_argument("--questions", type=positive, default=1000)
     command.add_argument("--held", type=int, default=16, help="questions measured, not learned")
-    command.add_argument(
-        "--rewards", default=USUAL, help=f"names and weights, of {', '.join(RULES)}"
-    )
-    command.add_argument("--refused", default="sorry,not", help="words that mean: not understood")
-    command.add_argument("--recogniser", choices=("domain", "open", "none"), default="none")
-    command.add_argument("--judge-url", help="of the reward endpoint: up to and with /v1")
-    command.add_argument("--judge-model", help="its name there")
-    command.add_argument("--judge-key-file", type=Path, help="file with its key")
-    command.add_argument("--reward-model", type=Path, help="of the reward model")
+    _add_rewards(command)
     command.add_argument("--steps", type=positive, default=100)
     command.add_argument("--step-questions", type=positive, default=4, help="of one step")
     command.add_argument("--candidates", type=positive, default=8, help="answers to a question")
@@ -72,10 +65,71 @@ def add_grpo(command: argparse.ArgumentParser) -> None:
     add_recipe(command)
 
 
+def add_score(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train score`."""
+    command.add_argument("folder", type=Path, help="data set whose questions are asked")
+    command.add_argument(
+        "--from",
+        dest="sources",
+        type=Path,
+        action="append",
+        default=[],
+        help="checkpoint to score, any number of them; else the profile's",
+    )
+    command.add_argument("--profile", default="nano", help="tokenizers, prompts and voice")
+    command.add_argument("--tasks", default="AQAA", help="samples to ask, with commas")
+    command.add_argument("--questions", type=positive, default=100)
+    _add_rewards(command)
+    command.add_argument("--max-new", type=positive, default=512, help="ids of an answer")
+    command.add_argument("--device", default="cpu", help="of the reward model")
+
+
+def score(args: argparse.Namespace, load: Load) -> int:
+    """Print the mean rewards of greedy answers, with 95 % intervals, of each checkpoint."""
+    weights = reward_weights(args.rewards)
+    _need(args, weights)
+    from step_audio.eval.intervals import rate_interval
+    from step_audio.train import grpo as training
+    from step_audio.train import held_out
+
+    asked = questions_of(args.folder, args.profile, load, tasks=args.tasks, count=args.questions)
+    vocab = asked.services.vocab
+    rewards = _rewards(args, asked, weights)
+    prompts = [question.prompt for question in asked.asked]
+    for source in args.sources or [asked.lm]:
+        drawn = held_out.answers(source, prompts, vocab, args.max_new)
+        # The engine leaves out the end of a turn that stopped it.
+        ended = [[*ids, vocab.eot] if 0 < len(ids) < args.max_new else ids for ids in drawn]
+        row: dict[str, object] = {"checkpoint": str(source), "questions": len(prompts)}
+        for name, how in rewards.items():
+            pairs = zip(asked.asked, ended, strict=True)
+            each = [training.worth(how, question, ids, vocab) for question, ids in pairs]
+            said = [value for value in each if value is not None]
+            if said:
+                low, high = rate_interval(said, [1.0] * len(said))
+                mean = sum(said) / len(said)
+                row[name] = {"mean": mean, "low": low, "high": high, "of": len(said)}
+        print(json.dumps(row), flush=True)
+    return 0
+
+
+def _add_rewards(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rewards", default=USUAL, help=f"names and weights, of {', '.join(RULES)}"
+    )
+    command.add_argument("--refused", default="sorry,not", help="words that mean: not understood")
+    command.add_argument("--recogniser", choices=("domain", "open", "none"), default="none")
+    command.add_argument("--judge-url", help="of the reward endpoint: up to and with /v1")
+    command.add_argument("--judge-model", help="its name there")
+    command.add_argument("--judge-key-file", type=Path, help="file with its key")
+    command.add_argument("--reward-model", type=Path, help="of the reward model")
+
+
 def grpo(args: argparse.Namespace, load: Load) -> int:
     """Learn from rewards of the model's own answers."""
     weights = reward_weights(args.rewards)
-    _check(args, weights)
+    _need(args, weights)
+    _check(args)
     import torch
 
     from step_audio.train import grpo as training
@@ -154,12 +208,15 @@ def reward_weights(text: str) -> dict[str, float]:
     return found
 
 
-def _check(args: argparse.Namespace, weights: dict[str, float]) -> None:
-    """Raise InputError for what is asked without what it needs, before anything is loaded."""
+def _need(args: argparse.Namespace, weights: dict[str, float]) -> None:
+    """Raise InputError for a reward without what it needs, before anything is loaded."""
     if "endpoint" in weights and not (args.judge_url and args.judge_model):
         raise InputError("the reward endpoint needs --judge-url and --judge-model")
     if "model" in weights and args.reward_model is None:
         raise InputError("the reward model needs --reward-model FOLDER (docs/examples/reward.py)")
+
+
+def _check(args: argparse.Namespace) -> None:
     if args.candidates < 2:
         raise InputError("--candidates must be 2 or more: rewards are compared within a question")
     if args.beta < 0 or args.temperature <= 0:

@@ -146,7 +146,7 @@ async def answer(
     # A microphone would have delivered all of this while the person still spoke.
     await assistant.listen(question, pcm)
     reply = SpokenReply(clock.now_s())
-    conversation = conversation or Conversation()
+    conversation = Conversation() if conversation is None else conversation
     item_id = f"question_{len(conversation)}"
     conversation.add(UserAudio.spoken(item_id, await assistant.finish(question)))
     reach = assistant.style_reach

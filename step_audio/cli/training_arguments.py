@@ -9,7 +9,7 @@ from pathlib import Path
 from step_audio.cli import reinforcement, training
 from step_audio.cli.data_arguments import Add, positive
 from step_audio.cli.recipes import add_recipe
-from step_audio.cli.reinforcement import add_grpo
+from step_audio.cli.reinforcement import add_grpo, add_score
 
 
 def add_training(add: Callable[[str, str], Add]) -> None:
@@ -45,6 +45,7 @@ def add_training(add: Callable[[str, str], Add]) -> None:
     add_grpo(
         kind("grpo", reinforcement.grpo, "Learn from rewards of the model's own answers (TRL).")
     )
+    add_score(kind("score", reinforcement.score, "Score checkpoints by rewards, with intervals."))
     command = kind("merge", training.merge, "Write the weighted mean of checkpoints.")
     command.add_argument(
         "--parent", action="append", default=[], metavar="FOLDER=WEIGHT", help="any number of them"

@@ -92,6 +92,12 @@ def test_rewards_train_by_command_and_rate_held_out_questions(
     assert [(row["step"], row["questions"]) for row in rows] == [(0, 1), (2, 1)]
     assert rows[0]["form"] == 0.0  # twelve ids of a random model have no end
     assert "held out, 1 questions, step 2: judge 0.000" in capsys.readouterr().out
+    scored = (at / "base", at / "grpo" / "export")
+    of = [f"--from={folder}" for folder in scored]
+    run("train", "score", at / "set", *of, "--questions", 2, "--max-new", 12, "--tasks", "TQTA")
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines() if row[0] == "{"]
+    assert [row["checkpoint"] for row in rows] == [str(folder) for folder in scored]
+    assert rows[0]["judge"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "of": 2}
     plan = json.loads((at / "grpo" / "plan.json").read_text())
     assert plan["rewards"] == {"judge": 1.0, "calls": 0.5, "refusals": 0.5, "form": 0.2}
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,27 @@ def test_the_examples_for_clusters_name_flags_that_exist(name: str) -> None:
     for line in commands:
         words = shlex.split(line.partition("-m step_audio ")[2].replace("$", ""))
         parser().parse_args(words)
+
+
+def test_the_script_of_all_stages_gives_every_command_flags_that_it_has(tmp_path: Path) -> None:
+    parse = tmp_path / "parse.py"
+    parse.write_text(
+        "import sys\nfrom step_audio.cli.arguments import parser\n"
+        "parser().parse_args(sys.argv[1:])\nprint(*sys.argv[1:3])\n"
+    )
+    reward = tmp_path / "out" / "7" / "reward" / "model.safetensors"
+    reward.parent.mkdir(parents=True)
+    reward.touch()
+    names = {"SET": "set", "HELD": "held", "OUT": str(tmp_path / "out"), "SEEDS": "7"}
+    done = subprocess.run(
+        ["bash", str(EXAMPLES / "post_training.sh")],
+        env={**os.environ, **names, "STEP": f"{sys.executable} {parse}"},
+        cwd=EXAMPLES.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stages = ["data pack", "train reject", "data export", "train sft", *["train dpo"] * 3]
+    stages += [*["train grpo"] * 2, "train merge", "train score"]
+    assert done.stdout.splitlines() == stages
