@@ -56,20 +56,23 @@ class _Turn:
         self._tags = ""
         self._chars = self._groups = 0
         self._due: deque[tuple[int, VoiceChange]] = deque()
+        self._waiting: deque[TokenGroup] = deque()
 
     def push(self, event: TurnEvent) -> Iterable[TurnEvent | VoiceChange]:
         if isinstance(event, TextDelta):
             yield from self._text(self._finder.push(event.text))
+            yield from self._spoken()
         elif isinstance(event, TokenGroup):
-            yield from self._changes()
-            self._groups += 1
-            yield event
+            self._waiting.append(event)
+            yield from self._spoken()
         else:
             yield from self._text(self._finder.flush())
+            yield from self._spoken()
             yield event
 
     def flush(self) -> Iterable[TurnEvent | VoiceChange]:
         yield from self._text(self._finder.flush())
+        yield from self._spoken()
         if not self._speaking.same_as(self._base):
             yield self._base  # what follows the turn is spoken as it was asked
 
@@ -84,6 +87,15 @@ class _Turn:
                 self._chars += len(item)
                 yield TextDelta(item, self._tags)
                 self._tags = ""
+
+    def _spoken(self) -> Iterable[TokenGroup | VoiceChange]:
+        """Yield the groups that are due: in front of the first word a tag may be half written."""
+        if self._finder.undecided and not self._chars:
+            return
+        while self._waiting:
+            yield from self._changes()
+            self._groups += 1
+            yield self._waiting.popleft()
 
     def _changes(self) -> Iterable[VoiceChange]:
         """Yield what is due before the next group, the last of several."""

@@ -262,6 +262,11 @@ class StyleFinder:
         self._tagged = False  # whether nothing was said since the last tag
         self._before = ""  # the end of what was said since the last tag
 
+    @property
+    def undecided(self) -> bool:
+        """Whether text is held that may be a tag."""
+        return bool(self._held)
+
     def push(self, piece: str, /) -> list[str | StyleTag]:
         """Take a piece of text, cut anywhere."""
         self._held += piece
