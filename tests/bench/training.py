@@ -16,7 +16,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -253,4 +252,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -73,9 +73,11 @@ def sft(base: Path, pack: Path, out: Path, recipe: Recipe = RECIPE) -> ShardedRu
     )
 
 
-def dpo(base: Path, pairs: Path, out: Path, recipe: Recipe = RECIPE, **settings: bool) -> None:
+def dpo(
+    base: Path, pairs: Path, out: Path, recipe: Recipe = RECIPE, *, mask_audio: bool = True
+) -> None:
     shards = TokenShards(pairs)
-    objective = Dpo(shards, recipe.max_length, **settings)
+    objective = Dpo(shards, recipe.max_length, mask_audio=mask_audio)
     finetune(objective, shards, Checkpoint(base), out, recipe, workers=ALONE, facts={"kind": "dpo"})
 
 

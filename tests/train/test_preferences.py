@@ -80,8 +80,12 @@ def test_only_counted_ids_move_the_model(tmp_path: Path, loss: Loss, masked: boo
 
     def watched(ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         found = whole(ids, wanted)
-        found.register_hook(lambda grad: seen.append(torch.stack([targets, grad])))
-        targets = ids[:, 1:][wanted[:, 1:]].float()
+        targets: torch.Tensor = ids[:, 1:][wanted[:, 1:]].float()
+
+        def keep(grad: torch.Tensor) -> None:
+            seen.append(torch.stack([targets, grad]))
+
+        found.register_hook(keep)  # type: ignore[no-untyped-call]
         return found
 
     scorer.forward = watched  # type: ignore[method-assign]

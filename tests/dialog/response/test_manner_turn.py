@@ -61,14 +61,21 @@ async def test_a_tag_in_front_holds_for_the_whole_answer() -> None:
 
 
 async def test_the_sound_waits_for_a_tag_that_is_half_written() -> None:
-    said = [TextDelta("(whis"), group(1), group(2), TextDelta("per)"), group(3), TextDelta(" Go.")]
+    said: list[TurnEvent] = [
+        TextDelta("(whis"),
+        group(1),
+        group(2),
+        TextDelta("per)"),
+        group(3),
+        TextDelta(" Go."),
+    ]
     out = await turn(said)
     assert manners(out) == [0, ("whisper",), 3, (), 0]
     assert manners(await turn([TextDelta("(no tag"), group(1), group(2)])) == [2]
 
 
 async def test_a_tag_further_on_waits_for_the_words_before_it() -> None:
-    said = [TextDelta("It is noon. (whisper) Go."), *[group(n) for n in range(12)]]
+    said: list[TurnEvent] = [TextDelta("It is noon. (whisper) Go."), *[group(n) for n in range(12)]]
     out = manners(await turn(said))
     assert out[1] == ("whisper",)
     assert out[0] == round(len("It is noon. ") * 0.7)

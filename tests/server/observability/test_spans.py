@@ -55,7 +55,7 @@ def test_a_turn_reaches_the_collector_that_the_variable_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs `make telemetry`")
-    kind = type("TestCollector", (Collector,), {"taken": []})
+    kind: type[Collector] = type("TestCollector", (Collector,), {"taken": []})
     with HTTPServer(("127.0.0.1", 0), kind) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{collector.server_port}"
