@@ -341,6 +341,11 @@ build/voices/.ready: requirements/voices.lock step_audio/data/voice_files.py | $
 # $(NANO)/lm-data/heard-00000.safetensors.
 FROM ?=
 
+# glibc's heap breaks into pieces by tensors of changing sizes: after an hour its search takes most of
+# a step. Debian's libjemalloc2 does not, and is used where it is installed.
+jemalloc := $(firstword $(wildcard /usr/lib/*/libjemalloc.so.2))
+steady = $(if $(jemalloc),LD_PRELOAD=$(jemalloc))
+
 nano-data: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.corpus.corpus --out $(NANO)/speech $(guests) \
 		$(if $(smoke),--utterances 200) $(ARGS)
@@ -353,7 +358,7 @@ nano-tokenizers: $(VENV)/.train-ready
 
 # Optional, before the stages below: the encoder learns voices it has not met, the codes stay.
 nano-hearing: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.nano.training.hearing --speech $(NANO)/speech \
+	$(steady) $(BIN)/python -m step_audio.nano.training.hearing --speech $(NANO)/speech \
 		--tokenizers $(if $(FROM),$(FROM)/tokenizer,$(NANO)/tokenizers) --out $(NANO)/hearing \
 		$(if $(FROM),--heard $(NANO)/lm-data) $(smoke) $(if $(smoke),--steps 4) $(ARGS)
 
@@ -362,20 +367,20 @@ codes = $(firstword $(wildcard $(NANO)/hearing/export) $(if $(FROM),$(FROM)/toke
 	$(NANO)/tokenizers/export)
 
 nano-vocoder: $(VENV)/.train-ready
-	$(BIN)/python -m step_audio.nano.training.hift --out $(NANO)/hift $(smoke) $(ARGS)
+	$(steady) $(BIN)/python -m step_audio.nano.training.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.flow_data --tokenizers $(codes) \
 		$(if $(FROM),,--speaker $(NANO)/speaker/export/campplus.onnx) --out $(NANO)/flow-data \
 		$(if $(smoke),--utterances 20 --shard 10)
-	$(BIN)/python -m step_audio.nano.training.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
+	$(steady) $(BIN)/python -m step_audio.nano.training.flow --data $(NANO)/flow-data --out $(NANO)/flow $(smoke) \
 		$(if $(FROM),--from $(FROM)/vocoder/flow.safetensors --guidance 0.7) $(ARGS)
 
 nano-lm: $(VENV)/.train-ready
 	$(BIN)/python -m step_audio.nano.training.lm_data --tokenizers $(codes) \
 		--out $(NANO)/lm-data $(guests) $(if $(smoke),--shards 1 --shard 40) \
 		$(if $(FROM),--from $(FROM) --speech $(NANO)/speech --shards 16) $(open)
-	$(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
+	$(steady) $(BIN)/python -m step_audio.nano.training.lm --data $(NANO)/lm-data --out $(NANO)/lm \
 		$(if $(FROM),--from $(FROM)/lm) $(if $(smoke),--steps 5) $(ARGS)
 
 nano-pack: $(VENV)/.train-ready
