@@ -77,7 +77,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SongPlan:
     """How a phrase is sung.
 
     Attributes:
@@ -142,7 +142,7 @@ def plan(
     melody: Melody = MELODIES[0],
     first_note: int = 0,
     first_frame: int = 0,
-) -> Plan:
+) -> SongPlan:
     """Return how a phrase is sung or rapped; one without a vowel stays as it is.
 
     Args:
@@ -155,7 +155,7 @@ def plan(
     found = vowels(mel, f0)
     lengths = np.ones(len(mel))
     if not found:
-        return Plan(lengths, np.full(len(mel), base_hz), ())
+        return SongPlan(lengths, np.full(len(mel), base_hz), ())
     pitches, frames = _wanted(kind, len(found), base_hz, melody, first_note)
     if kind == "rap":
         _wait_for_beat(lengths, mel, found[0].begin, first_frame, frames[0])
@@ -207,7 +207,7 @@ def _planned(
     found: Sequence[Vowel],
     pitches: Sequence[float],
     first_frame: int,
-) -> Plan:
+) -> SongPlan:
     ends = lengths.cumsum()
     starts = ends - lengths
     count = max(1, math.ceil(float(ends[-1]) - 1e-9))
@@ -221,7 +221,7 @@ def _planned(
         )
     if kind == "sing":
         contour = _sung(contour, [float(starts[vowel.begin]) for vowel in found])
-    return Plan(lengths, contour, tuple(notes))
+    return SongPlan(lengths, contour, tuple(notes))
 
 
 def _sung(contour: NDArray[np.float64], begins: Sequence[float]) -> NDArray[np.float64]:

@@ -77,7 +77,8 @@ class RequestLog:
         _LOG.log(logging.DEBUG if quiet else logging.INFO, "request", extra=facts)
         if path.startswith("/v1/"):
             # A pattern, not a path: strangers' paths would be series without end.
-            route = getattr(scope.get("route"), "path", _OTHER)
+            # "/{name}" without the kind of its value.
+            route = getattr(scope.get("route"), "path_format", _OTHER)
             self._observe(f"requests.{route}.{status}", 1)
             self._observe(f"request_s.{route}", took_s)
             if first_s is not None:

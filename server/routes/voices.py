@@ -8,6 +8,7 @@ import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
+from starlette.convertors import Convertor, register_url_convertor
 
 from server.http.errors import RequestError, expects, responses
 from server.http.uploads import decoded, warning_facts
@@ -16,6 +17,21 @@ from step_audio.core.ports import Services, VoiceLibrary
 from step_audio.core.types import Recording, VoiceFacts
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.transcription import RecordingTranscriber
+
+
+class _VoiceId(Convertor[str]):
+    """A name that may hold a slash; an address without a name is that of the list."""
+
+    regex = ".+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("voice", _VoiceId())
 
 MAX_RECORDING_S: Final = 60.0
 _NO: Final = frozenset({"", "no", "false", "0", "none", "null", "off"})
@@ -69,7 +85,7 @@ def voices_router(assistant: Assistant) -> APIRouter:
         return _facts(facts) | warning_facts(sound.warnings)
 
     @router.delete(
-        "/v1/audio/voices/{voice_id:path}",  # a name may hold a slash
+        "/v1/audio/voices/{voice_id:voice}",
         responses=responses(400, 404),
         summary="Forget a voice that was added, and erase its files.",
     )

@@ -98,7 +98,7 @@ class TaskWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class AnswerManner:
     """How answers are given: as style tags, and `start`, the words of a role."""
 
     delivery: Delivery = Delivery()  # noqa: RUF009
@@ -108,10 +108,10 @@ class Manner:
         """Return an answer with its tags and the words of the role before it."""
         return " ".join(part for part in (self.delivery.tags, self.start, answer) if part)
 
-    def after(self, request: QaSample) -> Manner:
+    def after(self, request: QaSample) -> AnswerManner:
         """Return the manner once a request was followed."""
         start = role_start(request) if request.intent == "role" else self.start
-        return Manner(delivery_after(self.delivery, request), start)
+        return AnswerManner(delivery_after(self.delivery, request), start)
 
 
 class SampleComposer:
@@ -230,7 +230,7 @@ class SampleComposer:
         if free and self.random.random() < IN_MANNER:
             before, manner = self._in_manner()
         else:
-            before, manner = self._history(qa), Manner()
+            before, manner = self._history(qa), AnswerManner()
         turns = [_system("answer"), *before, question]
         manner = replace(manner, delivery=delivery(qa, manner.delivery))
         context = len(turns)
@@ -240,10 +240,10 @@ class SampleComposer:
             heard = ()
         return self._answered(turns, qa.answer, task, context, heard, manner=manner)
 
-    def _in_manner(self) -> tuple[list[Turn], Manner]:
+    def _in_manner(self) -> tuple[list[Turn], AnswerManner]:
         """Return turns that ask for roles and manners, and how answers are given from then on."""
         turns: list[Turn] = []
-        manner = Manner()
+        manner = AnswerManner()
         for _ in range(self.random.choice(REQUESTS)):
             request = generate_intent(self.random, self.random.choice(("role", "style")), "train")
             this = replace(manner, delivery=delivery(request, manner.delivery), start="")
@@ -266,7 +266,7 @@ class SampleComposer:
         context: int,
         heard: tuple[Part, ...] = (),
         *,
-        manner: Manner = Manner(),
+        manner: AnswerManner = AnswerManner(),
     ) -> LmSample:
         """Return the turns with the answer behind them in its manner, its sound now and then."""
         groups = self._groups(answer) if self.random.random() < SOUNDING else ()
@@ -298,7 +298,7 @@ class SampleComposer:
             turns.append(Turn("assistant", (Text(self.random.choice(greetings())),)))
         for past in before:
             # What a follow-up asks about was heard.
-            answer = Manner(delivery(past)).begin(past.answer)
+            answer = AnswerManner(delivery(past)).begin(past.answer)
             turns += _exchange(past, answer if qa.history else self._as_heard(answer))
         return turns
 
