@@ -263,5 +263,9 @@ async def _answer(assistant: Assistant) -> tuple[str, Pcm]:
 
 
 def _louder(sound: Pcm, usual: Pcm) -> float:
-    """Return the factor between two tones, by their middle levels: peaks of a loud one are bent."""
+    """Return the factor between two tones: by their peaks, or where those are bent (0.8 and above)
+    by their middle levels."""
+    peak = np.abs(sound).max()
+    if peak < 0.8:
+        return float(peak / np.abs(usual).max())
     return float(np.median(np.abs(sound)) / np.median(np.abs(usual)))
