@@ -1,4 +1,4 @@
-"""How an answer must sound: speed, loudness, whisper and mood, as earlier requests set them.
+"""How an answer must sound: speed, loudness and whisper, as earlier requests set them.
 
 nano writes it in front of its answer as style tags ("(fast) It is sunny."), which the voice obeys.
 """
@@ -12,8 +12,6 @@ from step_audio.nano.domain.carriers import load
 from step_audio.nano.domain.sample import QaSample
 
 NORMAL_LEVEL: Final = 3
-MOODS: Final = ("happy", "sad", "angry")
-SONG_TAGS: Final = {"songs": "(sing)", "raps": "(rap)"}
 _SPEED_TAGS: Final = {1: "(slow2)", 2: "(slow)", 4: "(fast)", 5: "(fast2)"}
 _LOUDNESS_TAGS: Final = {1: "(quiet2)", 2: "(quiet)", 4: "(loud)", 5: "(loud2)"}
 LEVELS: Final = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -21,26 +19,18 @@ LEVELS: Final = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Speed and loudness from 1 (slow, soft) to 5 (fast, loud); 3 is normal.
-
-    `mood`: one of `MOODS`, "" for none; `song`: one of `SONG_TAGS`, of this answer alone.
-    """
+    """Speed and loudness from 1 (slow, soft) to 5 (fast, loud); 3 is normal."""
 
     speed: int = NORMAL_LEVEL
     loudness: int = NORMAL_LEVEL
     whisper: bool = False
-    mood: str = ""
-    song: str = ""
 
     @property
     def tags(self) -> str:
-        """The style tags before the answer, "" for plain speech; a song has its own alone."""
-        if self.song:
-            return SONG_TAGS[self.song]
+        """The style tags before the answer, "" for plain speech."""
         return " ".join(
             tag
             for tag in (
-                f"({self.mood})" if self.mood else "",
                 _SPEED_TAGS.get(self.speed, ""),
                 "(whisper)" if self.whisper else _LOUDNESS_TAGS.get(self.loudness, ""),
             )
@@ -55,8 +45,6 @@ def delivery(sample: QaSample, now: Delivery = Delivery()) -> Delivery:
     """
     for turn in sample.history:
         now = after(now, turn)
-    if sample.intent == "small_talk" and sample.slots[0] in SONG_TAGS:
-        return replace(now, song=sample.slots[0])
     if sample.intent != "style":
         return now
     manner = load("talk")["style_manner"].get(sample.slots[0])
@@ -74,8 +62,8 @@ def _changed(now: Delivery, slots: tuple[str, ...]) -> Delivery:
         return replace(now, speed=LEVELS[slots[1]])
     if slots[0] == "volume":
         return replace(now, loudness=LEVELS[slots[1]], whisper=False)
-    if slots[0] == "whisper" or slots[0] in MOODS:
-        return replace(now, whisper=True) if slots[0] == "whisper" else replace(now, mood=slots[0])
+    if slots[0] == "whisper":
+        return replace(now, whisper=True)
     if slots[0] in ("faster", "slower"):
         return replace(now, speed=_level(now.speed, up=slots[0] == "faster"))
     if slots[0] in ("louder", "softer"):

@@ -1,4 +1,4 @@
-"""Small talk, jokes, stories, songs and raps, and what nano can not do."""
+"""Small talk, jokes and stories, and what nano can not do."""
 
 from __future__ import annotations
 
@@ -9,24 +9,19 @@ from step_audio.nano.domain.draw import Draw
 from step_audio.nano.domain.lexicon import salad, vocabulary
 from step_audio.nano.domain.sample import QaSample
 
-PIECES = {
-    "jokes": ("why", "because"),
-    "stories": ("once",),
-    "songs": ("la",),
-    "raps": ("yo",),
-}
+PIECES = {"jokes": ("why", "because"), "stories": ("once",)}
 
 
 @cache
 def kind_phrasings(kind: str) -> Phrasings:
-    """Return the carriers of a kind of small talk, or of one of `PIECES`."""
+    """Return the carriers of a kind of small talk, or of "jokes" and "stories"."""
     rules = load("talk")[kind] if kind in PIECES else load("talk")["small_talk"][kind]
     return phrasings_of(f"small_talk/{kind}", rules)
 
 
 def small_talk(draw: Draw) -> QaSample:
-    """Draw a turn of small talk; a third are jokes, stories, songs and raps."""
-    if draw.rng.random() < 0.35:
+    """Draw a turn of small talk; a quarter are jokes and stories."""
+    if draw.rng.random() < 0.25:
         return piece(draw, draw.rng.choice(tuple(PIECES)))
     kinds = [kind for kind in load("talk")["small_talk"] if kind_phrasings(kind).has(draw.split)]
     kind = draw.rng.choice(kinds)
@@ -43,7 +38,7 @@ def greetings() -> tuple[str, ...]:
 
 
 def piece(draw: Draw, kind: str) -> QaSample:
-    """Draw a request for one of a kind of `PIECES`, about a topic or any."""
+    """Draw a request for one of the jokes or stories, about a topic or any."""
     topic = draw.rng.choice(tuple(load("talk")[kind]["items"]))
     carrier = kind_phrasings(kind).pick(draw.rng, draw.split)
     question = ask(draw.rng, carrier, {"topic": Slot(topic)})
@@ -51,7 +46,7 @@ def piece(draw: Draw, kind: str) -> QaSample:
 
 
 def piece_sample(carrier: Carrier, question: str, kind: str, topic: str) -> QaSample:
-    """Return the sample whose answer is the piece about `topic`."""
+    """Return the sample whose answer is the joke or story about `topic`."""
     word, text = load("talk")[kind]["items"][topic]
     asked = "{topic}" in carrier.pattern
     first, *rest = PIECES[kind]  # key words stand in the order of the text

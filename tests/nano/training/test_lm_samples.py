@@ -172,4 +172,4 @@ def test_an_answer_stands_behind_its_tags() -> None:
         tags = delivery(qa).tags
         assert learned.strip().startswith(tags or "All")
         seen.add(tags)
-    assert {"(fast)", "(whisper)", "(sad)", "(loud2)", ""} <= seen
+    assert {"(fast)", "(whisper)", "(loud2)", ""} <= seen
