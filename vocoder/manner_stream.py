@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from step_audio.core.delivery import bent
 from step_audio.core.types import Pcm
 from vocoder.hift import HiftGenerator
 from vocoder.hift_stream import HiftStream, PitchSum
@@ -24,7 +25,6 @@ from vocoder.time_warp import TimeWarp
 from vocoder.whisper_stream import WhisperStream
 
 _NEPER = math.log(10) / 20  # of log-mel, per dB
-_KNEE = 0.8
 
 
 def open_manner(generator: HiftGenerator, seed: int, manner: Manner) -> WaveStream:
@@ -105,16 +105,6 @@ class PitchShape:
         if f0.shape[1]:
             heard = PitchSum(float(total[0, -1]), float(count[0, -1]))
         return shaped, heard
-
-
-def bent(pcm: Pcm) -> Pcm:
-    """Return samples whose levels beyond a knee are bent towards 1."""
-    level = np.abs(pcm)
-    if not len(pcm) or float(level.max()) <= _KNEE:
-        return pcm
-    high = _KNEE + (1 - _KNEE) * np.tanh((level - _KNEE) / (1 - _KNEE))
-    out: Pcm = np.where(level > _KNEE, np.copysign(high, pcm), pcm).astype(np.float32)
-    return out
 
 
 def _colour(manner: Manner, bands: int) -> Tensor:

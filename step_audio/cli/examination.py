@@ -7,12 +7,12 @@ import argparse
 import asyncio
 import json
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from step_audio.core.types import Pcm, TextDelta
 from step_audio.dialog.assistant import Assistant
 from step_audio.dialog.prompting.conversation import Answer, Conversation, Typed
 from step_audio.eval.examinee import AnswerRecord
+
+T = TypeVar("T")
 
 
 def examine(args: argparse.Namespace, load: Load) -> int:
@@ -92,12 +94,9 @@ def _roles(args: argparse.Namespace, load: Load) -> int:
             return record_of(runner.run(answer(assistant, pcm, rate_hz, role=played, aloud=False)))
 
         asked = roles.role_questions(args.questions or roles.QUESTIONS)
-        args.output.mkdir(parents=True, exist_ok=True)
-        answers = []
-        with (args.output / "roles.jsonl").open("w", encoding="utf-8") as kept:
-            for found in roles.examine_roles(answerer, asked):
-                answers.append(found)
-                print(json.dumps(roles.role_row(found)), file=kept, flush=True)
+        answers = _kept(
+            args.output / "roles.jsonl", roles.examine_roles(answerer, asked), roles.role_row
+        )
         runner.run(assistant.aclose())
     table = roles.role_table(answers)
     (args.output / "roles.md").write_text(table, encoding="utf-8")
@@ -123,18 +122,25 @@ def _manners(args: argparse.Namespace, load: Load) -> int:
 
             return say
 
-        args.output.mkdir(parents=True, exist_ok=True)
-        found = []
         dialogues = manners.manner_dialogues(args.questions or manners.DIALOGUES)
-        with (args.output / "manners.jsonl").open("w", encoding="utf-8") as kept:
-            for dialogue in manners.examine_manners(open_conversation, dialogues):
-                found.append(dialogue)
-                print(json.dumps(manners.manner_row(dialogue)), file=kept, flush=True)
+        held = manners.examine_manners(open_conversation, dialogues)
+        found = _kept(args.output / "manners.jsonl", held, manners.manner_row)
         runner.run(assistant.aclose())
     table = manners.manner_table(found)
     (args.output / "manners.md").write_text(table, encoding="utf-8")
     print(table)
     return 0
+
+
+def _kept(path: Path, answers: Iterable[T], row: Callable[[T], dict[str, Any]]) -> list[T]:
+    """Return all answers; each is written as a line of JSON when it comes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = []
+    with path.open("w", encoding="utf-8") as kept:
+        for given in answers:
+            found.append(given)
+            print(json.dumps(row(given)), file=kept, flush=True)
+    return found
 
 
 def _examined(profile: Profile) -> Profile:

@@ -24,6 +24,16 @@ _QUIET: Final = 1e-6
 _KNEE: Final = 0.8
 
 
+def bent(pcm: Pcm) -> Pcm:
+    """Return samples (T,) whose levels beyond a knee at 0.8 are bent towards 1, not cut."""
+    level = np.abs(pcm)
+    if not len(pcm) or float(level.max()) <= _KNEE:
+        return pcm
+    high = _KNEE + (1 - _KNEE) * np.tanh((level - _KNEE) / (1 - _KNEE))
+    out: Pcm = np.where(level > _KNEE, np.copysign(high, pcm), pcm).astype(np.float32)
+    return out
+
+
 def open_delivery(rate_hz: int, *, speed: float = 1.0, volume: float = 1.0) -> Stage[Pcm, Pcm]:
     """Return a fresh stage for one stream of speech.
 
@@ -148,8 +158,4 @@ class _Louder:
 
     def _louder(self, pcm: Pcm) -> Pcm:
         out: Pcm = pcm * self._volume
-        if self._volume > 1:
-            level = np.abs(out)
-            bent = _KNEE + (1 - _KNEE) * np.tanh((level - _KNEE) / (1 - _KNEE))
-            out = np.where(level > _KNEE, np.copysign(bent, out), out).astype(np.float32)
-        return out
+        return bent(out) if self._volume > 1 else out
