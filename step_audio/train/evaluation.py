@@ -45,10 +45,11 @@ def held_units(lengths: NDArray[np.int64], share: float, seed: int) -> list[int]
 def means(sums: Mapping[str, float], total: float, workers: TrainingProcesses) -> dict[str, float]:
     """Return the figures of some units from the sums of every worker; `count_x` divides `x`.
 
-    Figures of which there is nothing, such as audio ids in a batch of text, are left out.
+    Figures of which there is nothing, such as audio ids in a batch of text, are left out. A worker
+    whose share was empty has none of them, so all agree on the names first.
     """
-    names = sorted(sums)
-    summed = dict(zip(names, workers.total([sums[name] for name in names]), strict=True))
+    names = sorted({name for found in workers.gather(list(sums)) for name in found})
+    summed = dict(zip(names, workers.total([sums.get(name, 0.0) for name in names]), strict=True))
     found = {"loss": summed.pop("loss") / max(total, 1e-9)}
     for name, value in summed.items():
         count = summed.get(f"count_{name}", total)

@@ -75,3 +75,28 @@ def test_sums_go_to_the_rows_they_came_from() -> None:
     wanted = torch.tensor([[True, True, False], [False, False, False], [True, True, True]])
     # The first column is never scored.
     assert row_sums(torch.tensor([1.0, 2.0, 4.0]), wanted).tolist() == [1.0, 0.0, 6.0]
+
+
+@dataclass(frozen=True, slots=True)
+class _OneOfTwo:
+    """A process beside another whose share was empty."""
+
+    def gather(self, value: list[str]) -> list[list[str]]:
+        return [value, ["loss"]] if "margin" in value else [["loss", "margin", "count_margin"], value]
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        assert len(values) == 3  # two processes that add different numbers of values wait for ever
+        return [value + 1.0 for value in values]
+
+
+@pytest.mark.parametrize(
+    ("sums", "found"),
+    [
+        ({"loss": 3.0, "margin": 5.0, "count_margin": 1.0}, {"loss": 2.0, "margin": 3.0}),
+        ({"loss": 1.0}, {"loss": 1.0, "margin": 1.0}),
+    ],
+)
+def test_processes_agree_on_their_figures_where_one_has_nothing(
+    sums: dict[str, float], found: dict[str, float]
+) -> None:
+    assert means(sums, 2.0, cast(TrainingProcesses, _OneOfTwo())) == found
