@@ -24,8 +24,10 @@ from step_audio.data.speakers import Speaker, draw_training_speaker, is_held_out
 from step_audio.data.synthesis import Job, synthesize_many
 from step_audio.nano.corpus.non_questions import FOREIGN_SHARE, foreign_job, no_speech, unasked
 from step_audio.nano.domain import (
+    INTENTS,
     QaSample,
     generate,
+    generate_intent,
     qa_sample,
     salad,
     scrambled,
@@ -65,7 +67,13 @@ def to_16k(pcm: Pcm, rate_hz: int) -> NDArray[np.int16]:
 
 
 def write_shard(
-    index: int, out: Path, size: int = SHARD, guests: float = 0.0, natural: float = 0.0
+    index: int,
+    out: Path,
+    size: int = SHARD,
+    *,
+    guests: float = 0.0,
+    natural: float = 0.0,
+    intents: Sequence[str] = (),
 ) -> None:
     """Write shard `index` unless it is there: word salad and sentences by the training voices.
 
@@ -75,13 +83,14 @@ def write_shard(
         size: utterances.
         guests: share of what is not natural that "guest" voices speak.
         natural: share of all utterances that "natural" voices speak.
+        intents: when given, nothing but questions of these.
     """
     path = out / f"speech-{index:04d}.safetensors"
     if path.exists():
         return
     out.mkdir(parents=True, exist_ok=True)
     rng, voices = random.Random(index), np.random.default_rng(index)
-    planned = [_planned(rng, voices, guests, natural) for _ in range(size)]
+    planned = [_planned(rng, voices, guests, natural, intents) for _ in range(size)]
     made = synthesize_many([p.job for p in planned if p.job], workers=1)
     sounds = [
         to_16k(*(next(made) if p.job else (no_speech(rng, voices), RATE_HZ))) for p in planned
@@ -125,9 +134,20 @@ class _Planned:
 
 
 def _planned(
-    rng: random.Random, voices: np.random.Generator, guests: float, natural: float
+    rng: random.Random,
+    voices: np.random.Generator,
+    guests: float,
+    natural: float,
+    intents: Sequence[str] = (),
 ) -> _Planned:
     dice = rng.random()
+    if intents:
+        while not (asked := generate_intent(rng, rng.choice(intents), "train")).question:
+            pass
+        who = draw_training_speaker(voices, guest_share=guests, natural_share=natural)
+        return _Planned(
+            asked.question, who.name, Job(asked.question, who, *_manner(rng, who)), asked
+        )
     if dice < NONSENSE_SHARE:
         job = foreign_job(rng) if rng.random() < FOREIGN_SHARE else None
         return _Planned("", job.speaker.name if job else "noise", job, unasked(rng))
@@ -170,10 +190,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--natural", type=float, default=0.0, help="share of Kokoro's voices and blends of them"
     )
+    parser.add_argument(
+        "--intents", nargs="+", default=(), choices=INTENTS, help="nothing but questions of these"
+    )
     args = parser.parse_args(argv)
     count = args.utterances // args.shard
     for index in tqdm(range(args.first, args.first + count), desc="speech"):
-        write_shard(index, Path(args.out), args.shard, args.guests, args.natural)
+        write_shard(
+            index,
+            Path(args.out),
+            args.shard,
+            guests=args.guests,
+            natural=args.natural,
+            intents=args.intents,
+        )
 
 
 if __name__ == "__main__":

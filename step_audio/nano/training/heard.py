@@ -45,6 +45,17 @@ class HeardWriter:
         if len(self._rows) >= self.size:
             self._write()
 
+    def add_item(self, item: SpokenItem, sample: QaSample | None) -> None:
+        """Take one utterance that is encoded already."""
+        self._rows.append((item, sample))
+        if len(self._rows) >= self.size:
+            self._write()
+
+    def close(self) -> None:
+        """Write what no whole shard came of."""
+        if self._rows:
+            self._write()
+
     def _write(self) -> None:
         path = self.folder / f"heard-{self._index:05d}.safetensors"
         items, samples = zip(*self._rows, strict=True)

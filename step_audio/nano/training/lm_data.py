@@ -44,8 +44,12 @@ from step_audio.nano.corpus.corpus import read_questions
 from step_audio.nano.corpus.non_questions import FOREIGN_SHARE, foreign_job, no_speech, unasked
 from step_audio.nano.corpus.open_english import open_texts, read_cmudict
 from step_audio.nano.domain import (
+    IN_ROLE_INTENTS,
     QaSample,
     generate,
+    generate_intent,
+    greetings,
+    role_start,
     salad,
     vocabulary,
 )
@@ -65,6 +69,9 @@ SPOKEN_SALAD = 60
 NONSENSE_SHARE = 0.06
 """Sound without a question, on top of what the domain draws of it: it must not be answered."""
 SHARD = 500
+MORE, IN_ROLE_SHARE = 500, 0.4
+"""Number of the first shard of `--answers`, and the share of them by what is answered in a role."""
+
 RULE_WORDS = 40_000
 """Words of the dictionary that letter rules are learned from; all take minutes for little more."""
 
@@ -151,7 +158,7 @@ def hearing_shard(
     items: list[SpokenItem] = []
     for (text, _, who), job in zip(planned, jobs, strict=True):
         sound = _sixteen(next(sounds)) if job else no_speech(rng, noise)
-        groups = tokenizer.encode_whole(_varied(sound, rng, noise) if job else sound)
+        groups = tokenizer.encode_whole(varied(sound, rng, noise) if job else sound)
         items.append(SpokenItem(text, who.name if text else "noise", to_codes(groups)))
     questions = [None if qa is None else asdict(qa) for _, qa, _ in planned]
     (out / f"hearing-{index:04d}.qa.json").write_text(json.dumps(questions))
@@ -183,7 +190,29 @@ def speaking_shard(
     write_spoken(path, items)
 
 
-def _varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
+def more_answers(rng: random.Random, count: int, *, lasting: bool) -> set[str]:
+    """Return different answers of the grammar, a part of them by what is answered in a role.
+
+    Args:
+        rng: chooses.
+        count: how many.
+        lasting: begin with all that is said about roles, manners and at a greeting.
+    """
+    texts = set(greetings()) if lasting else set()
+    for _ in range(count if lasting else 0):
+        role = generate_intent(rng, "role", "train")
+        texts |= {role.answer, role_start(role), generate_intent(rng, "style", "train").answer}
+    texts.discard("")
+    while len(texts) < count:
+        in_role = rng.random() < IN_ROLE_SHARE
+        intent = rng.choice(IN_ROLE_INTENTS) if in_role else ""
+        sample = generate_intent(rng, intent, "train") if intent else generate(rng, "train")
+        texts |= {sample.answer} - {""}
+    return texts
+
+
+def varied(pcm: Pcm, rng: random.Random, noise: np.random.Generator) -> Pcm:
+    """Return speech at 16 kHz as it may reach nano: another ear, room, noise, rate and level."""
     if rng.random() < 0.4:
         pcm = warp(pcm, noise)
     if rng.random() < 0.5:
@@ -279,6 +308,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--natural", type=float, default=0.0, help="share of Kokoro's voices")
     parser.add_argument("--speech", help="corpus whose questions to answer; none are encoded here")
     parser.add_argument("--from", dest="weights", help="packed weights whose LM will be trained on")
+    parser.add_argument(
+        "--answers",
+        type=int,
+        default=0,
+        help="shards of answers to what is typed or asked in a role",
+    )
     parser.add_argument("--open", type=int, default=0, help="shards of open English to read")
     parser.add_argument(
         "--cmudict", default="build/voices/cmudict.dict", help="CMUdict, from `make nano-voices`"
@@ -305,6 +340,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 index, tokenizer, args.shard, out, guests=args.guests, natural=args.natural
             )
             speaking_shard(index, tokenizer, args.shard, out)
+    rng = random.Random(77)
+    for index in tqdm(range(MORE, MORE + args.answers), desc="answers"):
+        texts = more_answers(rng, args.shard, lasting=index == MORE)
+        speaking_shard(index, tokenizer, args.shard, out, texts)
 
 
 if __name__ == "__main__":
