@@ -2,8 +2,10 @@
 
 Ids a second (of wall clock, and of processor time, which others on the machine disturb less),
 memory beyond the imports, whether a run that is killed (SIGKILL) at three points gives the losses
-of one that is not, and two processes against one. Lines of code are those of our modules, and of
-the function `by_trainer` below with the collator.
+of one that is not, and two processes against one. The second point is a step that is saved, so that
+the run is likely to die while it writes; where it cannot go on from what it wrote (`went_on`), the
+unfinished checkpoint is deleted by hand. Lines of code are those of our modules, and of the
+function `by_trainer` below with the collator.
 
 Run: python -m tests.bench.training [--steps 24] [--width 128]. Each line of stdout is JSON.
 """
@@ -14,10 +16,12 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +153,8 @@ def child(way: str, job: Job, rank: int = 0, count: int = 1, port: int = 0) -> i
         }
         (job.out / f"figures-{rank}.json").write_text(json.dumps(figures), encoding="utf-8")
         code = 0
+    except Exception:  # the fork must end here, whatever it was
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -161,10 +167,13 @@ def _memory() -> int:
 
 def finished(*pids: int) -> None:
     """Wait for processes. Ends the benchmark when one failed."""
-    for pid in pids:
-        _, status = os.waitpid(pid, 0)
-        if status:
-            raise SystemExit(f"a run failed (status {status})")
+    if not all(list(map(succeeded, pids))):  # each is waited for
+        raise SystemExit("a run failed")
+
+
+def succeeded(pid: int) -> bool:
+    """Wait for a process; say whether it ended well."""
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def losses(out: Path) -> dict[int, float]:
@@ -172,8 +181,12 @@ def losses(out: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in read_rows(out / "steps.jsonl")}
 
 
-def killed(way: str, job: Job, at: int) -> None:
-    """Kill a run when it has made a step, and let it go on to its end."""
+def killed(way: str, job: Job, at: int) -> bool:
+    """Kill a run when it has made a step, and let it go on to its end.
+
+    Returns:
+        Whether it went on by itself; if not, the newest checkpoint was deleted.
+    """
     pid = child(way, job)
     while max(losses(job.out), default=0) < at:
         done, _ = os.waitpid(pid, os.WNOHANG)
@@ -182,7 +195,11 @@ def killed(way: str, job: Job, at: int) -> None:
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    if succeeded(child(way, job)):
+        return True
+    shutil.rmtree(max(job.out.glob("checkpoint-*"), key=lambda x: int(x.name.split("-")[1])))
     finished(child(way, job))
+    return False
 
 
 def measured(way: str, job: Job, count: int) -> dict[str, float]:
@@ -242,10 +259,11 @@ def main() -> None:
             for at in points:
                 job = Job(base, pack, root / f"{way}-killed-{at}", args.steps)
                 job.out.mkdir()
-                killed(way, job, at)
+                went_on = killed(way, job, at)
                 again = losses(job.out)
                 apart = max(abs(again[step] - loss) for step, loss in whole.items())
-                facts = {"killed_at": at, "equal": again == whole, "largest_difference": apart}
+                equal = {"equal": again == whole, "largest_difference": apart}
+                facts = {"killed_at": at, "went_on": went_on, **equal}
                 print(json.dumps({**row, **facts}), flush=True)
             two = Job(base, pack, root / f"{way}-2", args.steps)
             print(json.dumps(row | measured(way, two, 2)), flush=True)
