@@ -1,11 +1,11 @@
 """Full-weight SFT by our loop and by `transformers.Trainer`, same model, pack and batch.
 
-Ids a second (of wall clock, and of processor time, which others on the machine disturb less),
-memory beyond the imports, whether a run that is killed (SIGKILL) at three points gives the losses
-of one that is not, and two processes against one. The second point is a step that is saved, so that
-the run is likely to die while it writes; where it cannot go on from what it wrote (`went_on`), the
-unfinished checkpoint is deleted by hand. Lines of code are those of our modules, and of the
-function `by_trainer` below with the collator.
+Ids a second (of wall clock, and of processor time, which others on the machine disturb less) with a
+checkpoint at the end alone and with one every four steps, memory beyond the imports, two processes
+against one, and whether a run that is killed (SIGKILL) at three points gives the losses of one that
+is not. The second point is a step that is saved, so that the run is likely to die while it writes;
+where it cannot go on from what it wrote (`went_on`), the unfinished checkpoint is deleted by hand.
+Lines of code are those of our modules, and of the function `by_trainer` below with the collator.
 
 Run: python -m tests.bench.training [--steps 24] [--width 128]. Each line of stdout is JSON.
 """
@@ -61,6 +61,7 @@ class Job:
     pack: Path
     out: Path
     steps: int
+    save_every: int
 
 
 def by_ours(job: Job) -> None:
@@ -71,7 +72,7 @@ def by_ours(job: Job) -> None:
         micro_tokens=ROWS * LENGTH,
         max_length=LENGTH,
         learning_rate=1e-3,
-        save_every=SAVE_EVERY,
+        save_every=job.save_every,
         bf16=False,
     )
     shards = TokenShards(job.pack)
@@ -113,7 +114,7 @@ def by_trainer(job: Job) -> None:
         max_steps=job.steps,
         per_device_train_batch_size=ROWS // count,
         learning_rate=1e-3,
-        save_steps=SAVE_EVERY,
+        save_steps=job.save_every,
         save_total_limit=2,
         logging_steps=1,
         use_cpu=True,
@@ -213,6 +214,7 @@ def measured(way: str, job: Job, count: int) -> dict[str, float]:
     ids = job.steps * ROWS * LENGTH
     return {
         "processes": count,
+        "save_every": job.save_every,
         "ids_s": ids / max(row["wall_s"] for row in each),
         "ids_processor_s": ids / sum(row["processor_s"] for row in each),
         "memory_mb": max(row["bytes"] for row in each) / 1e6,
@@ -251,13 +253,15 @@ def main() -> None:
         root = Path(name)
         base, pack = write_base(root / "base", args.width), write_pack(root / "pack", 200)
         for way in WAYS:
-            one = Job(base, pack, root / f"{way}-1", args.steps)
             row: dict[str, Any] = {"bench": "training.sft", "way": way, "lines": lines(way)}
-            print(json.dumps(row | measured(way, one, 1)), flush=True)
-            whole = losses(one.out)
+            for count in (1, 2):
+                for every in (args.steps, SAVE_EVERY):
+                    job = Job(base, pack, root / f"{way}-{count}-{every}", args.steps, every)
+                    print(json.dumps(row | measured(way, job, count)), flush=True)
+            whole = losses(root / f"{way}-1-{args.steps}")
             points = (2, args.steps // 2, args.steps - 2)
             for at in points:
-                job = Job(base, pack, root / f"{way}-killed-{at}", args.steps)
+                job = Job(base, pack, root / f"{way}-killed-{at}", args.steps, SAVE_EVERY)
                 job.out.mkdir()
                 went_on = killed(way, job, at)
                 again = losses(job.out)
@@ -265,8 +269,6 @@ def main() -> None:
                 equal = {"equal": again == whole, "largest_difference": apart}
                 facts = {"killed_at": at, "went_on": went_on, **equal}
                 print(json.dumps({**row, **facts}), flush=True)
-            two = Job(base, pack, root / f"{way}-2", args.steps)
-            print(json.dumps(row | measured(way, two, 2)), flush=True)
 
 
 if __name__ == "__main__":
