@@ -61,6 +61,8 @@ def split(recordings: Path, out: Path) -> list[Path]:
 def base_profile(name: str, out: Path) -> tuple[Path, Path]:
     """Write the base with a folder of voices of its own; return its file and its LM's folder.
 
+    Its LM speaks in this process, as a vLLM server has the weights of before for every profile.
+
     Raises:
         InputError: it has no language model.
     """
@@ -69,6 +71,8 @@ def base_profile(name: str, out: Path) -> tuple[Path, Path]:
         raise InputError(f"profile {name} has no language model to tune")
     raw = raw_profile(name)
     raw.update(weights=str(profile.weights.absolute()), voice_folder=str(out.absolute() / "voices"))
+    if isinstance(profile.engine, VllmEngineSection):
+        raw["engine"] = {"kind": "local", "folder": profile.engine.folder}
     (out / "before.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     return out / "before.yaml", profile.weights / profile.engine.folder
 

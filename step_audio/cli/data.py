@@ -73,10 +73,11 @@ def write(args: argparse.Namespace, load: Load) -> int:
         texts = grammar(args.count, args.seed, styles=args.styles)
     args.folder.mkdir(parents=True, exist_ok=True)
     with held:
-        samples, lines = write_texts(
+        written = write_texts(
             args.folder, bar(texts, args.count, "texts"), args.tasks.split(","), layout
         )
-    print(f"{args.folder}: {samples} new samples, {lines} new lines")
+    said = f"{args.folder}: {written.samples} new samples, {written.lines} new lines"
+    print(said + (f", {written.repeated} samples in it already" if written.repeated else ""))
     if lost:
         print(f"  {len(lost)} questions lost, the last: {lost[-1]['why']} (text_failures.jsonl)")
     return 0

@@ -124,12 +124,26 @@ def _dialogue(
     return Sample(task, turns, context, exchange.source), lines
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a step of writing added to a data set.
+
+    Attributes:
+        samples, lines: new ones.
+        repeated: samples that the set had already, from before or by an equal text.
+    """
+
+    samples: int
+    lines: int
+    repeated: int
+
+
 def write(
     root: Path,
     exchanges: Iterable[Exchange],
     tasks: Sequence[str] = TASKS,
     layout: Layout | None = None,
-) -> tuple[int, int]:
+) -> Written:
     """Append the samples of every exchange and the lines they need; return how many are new.
 
     Args:
@@ -140,7 +154,7 @@ def write(
     """
     known = {row["id"] for row in read_rows(root / "samples.jsonl")}
     said = {row["id"] for row in read_rows(root / "lines.jsonl")}
-    samples = lines = 0
+    samples = lines = repeated = 0
     example: TextLine | None = None
     with RowWriter(root / "lines.jsonl") as line_rows, RowWriter(root / "samples.jsonl") as rows:
         for exchange in exchanges:
@@ -152,11 +166,13 @@ def write(
                         said.add(line.id)
                         line_rows.add(line.row())
                         lines += 1
-                if sample.id not in known:
+                if sample.id in known:
+                    repeated += 1
+                else:
                     known.add(sample.id)
                     rows.add(sample.row())
                     samples += 1
             # A slow or angry example would say that untagged texts are read so.
             if not exchange.tags.prefix():
                 example = _answered(exchange)
-    return samples, lines
+    return Written(samples, lines, repeated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -17,6 +18,8 @@ from step_audio.train.scoring import Scorer
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Ids of a prompt, and of the right answer to it."""
+AT_ONCE: Final = 16
+"""Answers that are drawn together."""
 
 
 def losses(checkpoint: Path, pairs: Sequence[Pair], vocab: Vocab) -> dict[str, float]:
@@ -41,13 +44,15 @@ def answers(
     checkpoint: Path, prompts: Sequence[Sequence[int]], vocab: Vocab, max_tokens: int
 ) -> list[list[int]]:
     """Return the greedy answer to each prompt, any id allowed: what the model does unaided."""
-    engine = LocalEngine(load_step1(checkpoint).decoder())
+    engine = LocalEngine(load_step1(checkpoint).decoder(), max_streams=AT_ONCE)
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def answer(number: int, prompt: Sequence[int]) -> list[int]:
+        async with turns:
+            return await _answer(engine, prompt, vocab, max_tokens, str(number))
 
     async def run() -> list[list[int]]:
-        made = [
-            await _answer(engine, prompt, vocab, max_tokens, str(n))
-            for n, prompt in enumerate(prompts)
-        ]
+        made = await asyncio.gather(*(answer(n, prompt) for n, prompt in enumerate(prompts)))
         await engine.aclose()
         return made
 

@@ -29,7 +29,7 @@ def check_plan(out: Path, plan: Mapping[str, Any]) -> bool:
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if before and changed:
         raise InputError(
-            f"{out} holds a run with another {', '.join(changed)};"
+            f"{out} holds a run with other values of {', '.join(changed)};"
             " go on with the same, or give another --out"
         )
     return bool(before)

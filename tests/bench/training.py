@@ -1,9 +1,11 @@
 """Full-weight SFT by our loop and by `transformers.Trainer`, same model, pack and batch.
 
-Ids a second (of wall clock, and of processor time, which others on the machine disturb less),
-memory beyond the imports, whether a run that is killed (SIGKILL) at three points gives the losses
-of one that is not, and two processes against one. Lines of code are those of our modules, and of
-the function `by_trainer` below with the collator.
+Ids a second (of wall clock, and of processor time, which others on the machine disturb less) with a
+checkpoint at the end alone and with one every four steps, memory beyond the imports, two processes
+against one, and whether a run that is killed (SIGKILL) at three points gives the losses of one that
+is not. The second point is a step that is saved, so that the run is likely to die while it writes;
+where it cannot go on from what it wrote (`went_on`), the unfinished checkpoint is deleted by hand.
+Lines of code are those of our modules, and of the function `by_trainer` below with the collator.
 
 Run: python -m tests.bench.training [--steps 24] [--width 128]. Each line of stdout is JSON.
 """
@@ -14,10 +16,12 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +61,7 @@ class Job:
     pack: Path
     out: Path
     steps: int
+    save_every: int
 
 
 def by_ours(job: Job) -> None:
@@ -67,7 +72,7 @@ def by_ours(job: Job) -> None:
         micro_tokens=ROWS * LENGTH,
         max_length=LENGTH,
         learning_rate=1e-3,
-        save_every=SAVE_EVERY,
+        save_every=job.save_every,
         bf16=False,
     )
     shards = TokenShards(job.pack)
@@ -109,7 +114,7 @@ def by_trainer(job: Job) -> None:
         max_steps=job.steps,
         per_device_train_batch_size=ROWS // count,
         learning_rate=1e-3,
-        save_steps=SAVE_EVERY,
+        save_steps=job.save_every,
         save_total_limit=2,
         logging_steps=1,
         use_cpu=True,
@@ -149,6 +154,8 @@ def child(way: str, job: Job, rank: int = 0, count: int = 1, port: int = 0) -> i
         }
         (job.out / f"figures-{rank}.json").write_text(json.dumps(figures), encoding="utf-8")
         code = 0
+    except Exception:  # the fork must end here, whatever it was
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -161,10 +168,13 @@ def _memory() -> int:
 
 def finished(*pids: int) -> None:
     """Wait for processes. Ends the benchmark when one failed."""
-    for pid in pids:
-        _, status = os.waitpid(pid, 0)
-        if status:
-            raise SystemExit(f"a run failed (status {status})")
+    if not all(list(map(succeeded, pids))):  # each is waited for
+        raise SystemExit("a run failed")
+
+
+def succeeded(pid: int) -> bool:
+    """Wait for a process; say whether it ended well."""
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def losses(out: Path) -> dict[int, float]:
@@ -172,8 +182,12 @@ def losses(out: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in read_rows(out / "steps.jsonl")}
 
 
-def killed(way: str, job: Job, at: int) -> None:
-    """Kill a run when it has made a step, and let it go on to its end."""
+def killed(way: str, job: Job, at: int) -> bool:
+    """Kill a run when it has made a step, and let it go on to its end.
+
+    Returns:
+        Whether it went on by itself; if not, the newest checkpoint was deleted.
+    """
     pid = child(way, job)
     while max(losses(job.out), default=0) < at:
         done, _ = os.waitpid(pid, os.WNOHANG)
@@ -182,7 +196,11 @@ def killed(way: str, job: Job, at: int) -> None:
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    if succeeded(child(way, job)):
+        return True
+    shutil.rmtree(max(job.out.glob("checkpoint-*"), key=lambda x: int(x.name.split("-")[1])))
     finished(child(way, job))
+    return False
 
 
 def measured(way: str, job: Job, count: int) -> dict[str, float]:
@@ -196,6 +214,7 @@ def measured(way: str, job: Job, count: int) -> dict[str, float]:
     ids = job.steps * ROWS * LENGTH
     return {
         "processes": count,
+        "save_every": job.save_every,
         "ids_s": ids / max(row["wall_s"] for row in each),
         "ids_processor_s": ids / sum(row["processor_s"] for row in each),
         "memory_mb": max(row["bytes"] for row in each) / 1e6,
@@ -234,21 +253,22 @@ def main() -> None:
         root = Path(name)
         base, pack = write_base(root / "base", args.width), write_pack(root / "pack", 200)
         for way in WAYS:
-            one = Job(base, pack, root / f"{way}-1", args.steps)
             row: dict[str, Any] = {"bench": "training.sft", "way": way, "lines": lines(way)}
-            print(json.dumps(row | measured(way, one, 1)), flush=True)
-            whole = losses(one.out)
+            for count in (1, 2):
+                for every in (args.steps, SAVE_EVERY):
+                    job = Job(base, pack, root / f"{way}-{count}-{every}", args.steps, every)
+                    print(json.dumps(row | measured(way, job, count)), flush=True)
+            whole = losses(root / f"{way}-1-{args.steps}")
             points = (2, args.steps // 2, args.steps - 2)
             for at in points:
-                job = Job(base, pack, root / f"{way}-killed-{at}", args.steps)
+                job = Job(base, pack, root / f"{way}-killed-{at}", args.steps, SAVE_EVERY)
                 job.out.mkdir()
-                killed(way, job, at)
+                went_on = killed(way, job, at)
                 again = losses(job.out)
                 apart = max(abs(again[step] - loss) for step, loss in whole.items())
-                facts = {"killed_at": at, "equal": again == whole, "largest_difference": apart}
+                equal = {"equal": again == whole, "largest_difference": apart}
+                facts = {"killed_at": at, "went_on": went_on, **equal}
                 print(json.dumps({**row, **facts}), flush=True)
-            two = Job(base, pack, root / f"{way}-2", args.steps)
-            print(json.dumps(row | measured(way, two, 2)), flush=True)
 
 
 if __name__ == "__main__":

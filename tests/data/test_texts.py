@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from step_audio.cli import main
 from step_audio.core.errors import InputError
 from step_audio.core.json_lines import RowWriter, read_rows
 from step_audio.data.llm import ChatEndpoint, EndpointError, exchanges, parse
 from step_audio.data.pack import read_samples
 from step_audio.data.samples import TASKS
 from step_audio.data.tags import Tags
-from step_audio.data.write import Exchange, write
+from step_audio.data.write import Exchange, Written, write
 from step_audio.nano.corpus.exchanges import grammar
 from tests.data.sounds import ASKED, PLAIN
 from tests.endpoint import Refusal, serving
@@ -35,9 +36,19 @@ def test_rows_outlive_a_cut_off_in_the_middle_of_a_line(tmp_path: Path) -> None:
 
 
 def test_writing_again_adds_nothing(tmp_path: Path) -> None:
-    assert write(tmp_path, [ASKED, PLAIN]) == (12, 4)
-    assert write(tmp_path, [ASKED, PLAIN]) == (0, 0)
+    assert write(tmp_path, [ASKED, PLAIN]) == Written(samples=12, lines=4, repeated=0)
+    assert write(tmp_path, [ASKED, PLAIN]) == Written(samples=0, lines=0, repeated=12)
     assert {s.task for s in read_samples(tmp_path)} == set(TASKS)
+
+
+def test_samples_that_the_set_has_already_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["data", "write", str(tmp_path / "set"), "--count", "3", "--tasks", "TTS,TQTA"]
+    assert main(typed) == 0
+    assert "6 new samples, 3 new lines\n" in capsys.readouterr().out
+    assert main(typed) == 0
+    assert "0 new samples, 0 new lines, 6 samples in it already\n" in capsys.readouterr().out
 
 
 def test_the_grammar_gives_the_same_texts_for_the_same_seed() -> None:
@@ -88,7 +99,7 @@ def test_texts_that_an_endpoint_wrote_are_not_asked_for_again(tmp_path: Path) ->
         assert len(again) == len({e.question for e in again}) == 6
         assert len(endpoint.requests) == 6
         # Other tasks are written of the same texts.
-        assert write(tmp_path, texts(endpoint.url, 3), ["TQTA", "TTS"]) == (2 + 6, 6)
+        assert write(tmp_path, texts(endpoint.url, 3), ["TQTA", "TTS"]) == Written(2 + 6, 6, 4)
         assert len(list(texts(endpoint.url, 3, seed=1))) == 6
         assert len(endpoint.requests) == 12
 

@@ -122,6 +122,20 @@ def test_stepeval_360_with_its_recordings_in_the_archive(tmp_path: Path) -> None
     ]
 
 
+def test_recordings_of_equal_name_are_not_mixed_up(tmp_path: Path) -> None:
+    short = WAV[: len(WAV) // 2]
+    for folder, content in (("c1", WAV), ("c2", short), ("twin", WAV)):
+        put(tmp_path / "audios" / folder / "turn_1.wav", content)
+    put(tmp_path / "audios" / "c1" / "alike.wav", WAV)
+    put(tmp_path / "audios" / "c2" / "alike.wav", WAV)
+    with SetFiles(tmp_path) as files:
+        assert files.sound("c1/turn_1.wav", "data/test.jsonl").fetch() == WAV
+        assert files.sound("c2/turn_1.wav", "data/test.jsonl").fetch() == short
+        assert files.sound("alike.wav", "data/test.jsonl").fetch() == WAV
+        with pytest.raises(RecordingMissing, match="fits several recordings"):
+            files.sound("turn_1.wav", "data/test.jsonl").fetch()
+
+
 def test_stepeval_360_as_parquet_in_another_ones_words(tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "a", "audio": "one.wav"}]
     parquet(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from hypothesis import strategies as st
 from step_audio.core.errors import InputError
 from step_audio.data.shards import TokenShards
 from step_audio.train.batches import BatchPlan, collate, shares
+from step_audio.train.evaluation import means
 from step_audio.train.scoring import row_sums
+from step_audio.train.workers import TrainingProcesses
 from tests.train.tiny_training import write_pack
 
 LENGTHS = np.array([5, 9, 0, 30, 7, 7, 12, 3, 28, 4], dtype=np.int64)
@@ -82,7 +87,8 @@ class _OneOfTwo:
     """A process beside another whose share was empty."""
 
     def gather(self, value: list[str]) -> list[list[str]]:
-        return [value, ["loss"]] if "margin" in value else [["loss", "margin", "count_margin"], value]
+        other = ["loss"] if "margin" in value else ["loss", "margin", "count_margin"]
+        return [value, other]
 
     def total(self, values: Sequence[float]) -> list[float]:
         assert len(values) == 3  # two processes that add different numbers of values wait for ever

@@ -124,7 +124,7 @@ def test_a_run_is_not_gone_on_with_under_another_plan(
     base: Path, pack: Path, tmp_path: Path
 ) -> None:
     sft(base, pack, tmp_path / "run", replace(RECIPE, steps=2))
-    with pytest.raises(InputError, match="another learning_rate"):
+    with pytest.raises(InputError, match="other values of learning_rate"):
         sft(base, pack, tmp_path / "run", replace(RECIPE, steps=2, learning_rate=1e-4))
 
 
@@ -139,7 +139,7 @@ def test_bfloat16_is_decided_by_the_device_where_nobody_says_and_once(
         assert plan["bf16"] is gains
     # A run that was begun goes on as it began, also where bfloat16 pays now.
     sft(base, pack, tmp_path / "False", undecided)
-    with pytest.raises(InputError, match="another bf16"):
+    with pytest.raises(InputError, match="other values of bf16"):
         sft(base, pack, tmp_path / "False", replace(undecided, bf16=True))
 
 
@@ -355,7 +355,7 @@ def test_what_was_scored_under_another_plan_is_not_used(
     monkeypatch.undo()
     assert (tmp_path / "run" / "reference.safetensors").is_file()
     other = write_pairs(tmp_path / "pairs", seed=5)
-    with pytest.raises(InputError, match="another data"):
+    with pytest.raises(InputError, match="other values of data"):
         dpo(base, other, tmp_path / "run")
 
 

@@ -164,7 +164,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_refuses_another_recipe(
     assert [row["step"] for row in rows] == [0, 5]
     steps = [row["step"] for row in read_rows(tmp_path / "run" / "steps.jsonl")]
     assert steps == [1, 2, 3, 4, 5]
-    with pytest.raises(InputError, match="another learning_rate"):
+    with pytest.raises(InputError, match="other values of learning_rate"):
         run(base, tmp_path / "run", replace(recipe, learning_rate=1e-4))
 
 

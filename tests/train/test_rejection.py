@@ -69,7 +69,7 @@ async def test_what_a_broken_engine_did_not_answer_is_asked_again(tmp_path: Path
 async def test_answers_of_another_model_are_not_taken_for_its_own(tmp_path: Path) -> None:
     engine = ScriptedEngine([[50]])
     await sample(engine, QUESTIONS, judge, tmp_path, VOCAB, plan={"model": "sft2"})
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match="other values of model"):
         await sample(engine, QUESTIONS, judge, tmp_path, VOCAB, plan={"model": "dpo"})
 
 

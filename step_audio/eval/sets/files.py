@@ -130,9 +130,12 @@ class SetFiles:
         near = (PurePosixPath(beside).parent / wanted).as_posix()
         if near in self._read:
             return near
-        known = self._named.get(wanted.name, ())
         near_parts = PurePosixPath(near).parts
-        return max(known, key=lambda path: _common(path, near_parts), default=None)
+        fits = {path: _common(path, near_parts) for path in self._named.get(wanted.name, ())}
+        best = [path for path, common in fits.items() if common == max(fits.values())]
+        if len(best) > 1 and len({self.read(path) for path in best}) > 1:
+            raise RecordingMissing(name, best)
+        return best[0] if best else None
 
     def _add(self, name: str, read: Read) -> None:
         if name not in self._read:

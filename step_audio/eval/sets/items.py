@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -18,12 +18,15 @@ read aloud."""
 
 
 class RecordingMissing(InputError):
-    """A set names a recording that is not in its files."""
+    """A set names a recording that is not in its files, or that several fit."""
 
     code = "missing_sound"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the set has no recording {name!r}; fetch its sounds")
+    def __init__(self, name: str, several: Sequence[str] = ()) -> None:
+        told = f"the set has no recording {name!r}; fetch its sounds"
+        if several:
+            told = f"{name!r} fits several recordings: {', '.join(several[:3])}"
+        super().__init__(told)
 
 
 class RowBroken(InputError):

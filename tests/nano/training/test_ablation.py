@@ -102,4 +102,5 @@ def test_greedy_answers_are_the_same_each_time(made: tuple[Path, Path]) -> None:
     prompts = [[4, 20, 3], [4, 30, 31, 3]]
     first = held_out.answers(made[1], prompts, VOCAB, 8)
     assert first == held_out.answers(made[1], prompts, VOCAB, 8)
+    assert first == [held_out.answers(made[1], [prompt], VOCAB, 8)[0] for prompt in prompts]
     assert all(len(ids) <= 8 for ids in first)
