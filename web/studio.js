@@ -1,5 +1,6 @@
 // The second tab: text to speech with its picture and file, and voices added by their owners.
 
+import { drawManner, Readings, told, traces } from "./manner.js";
 import { $, ask, loadVoices } from "./page.js";
 import { microphoneTrouble } from "./sound.js";
 import { drawSpectrogram, drawWave } from "./spectrum.js";
@@ -76,6 +77,7 @@ export class Studio {
     new AddedVoices(loadVoices);
     /** @type {AudioBuffer | null} what the pictures show */
     this.shown = null;
+    this.readings = new Readings();
     new ResizeObserver(() => this.draw()).observe($("wave"));
     document.addEventListener("theme", () => this.draw());
     sound.on("pcm", (event) => this.hear(event));
@@ -88,29 +90,32 @@ export class Studio {
     button.disabled = true;
     say("studio-status", "Speaking…");
     const begun = performance.now();
-    const format = value("studio-format"); // another may be chosen before the answer is here
+    // Others may be chosen before the answer is here.
+    const [format, text, voice] = [value("studio-format"), value("studio-text"), value("studio-voice")];
+    const [style, speed] = [value("studio-style"), Number(value("studio-speed"))];
+    const manner = [style || "plain", ...(speed === 1 ? [] : [`${speed}×`]), voice].join(", ");
     try {
       const reply = await ask("/v1/audio/speech", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({
-          input: value("studio-text"),
-          voice: value("studio-voice"),
-          instructions: value("studio-style") || undefined,
-          speed: Number(value("studio-speed")),
+          input: text,
+          voice,
+          instructions: style || undefined,
+          speed,
           response_format: format,
         }),
       });
       const file = await sized(await reply.blob());
       const seconds = (performance.now() - begun) / 1000;
-      await this.present(file, format, seconds);
+      await this.present(file, format, seconds, text, manner);
     } finally {
       button.disabled = false;
     }
   }
 
-  /** @param {Blob} file @param {string} format @param {number} tookS */
-  async present(file, format, tookS) {
+  /** @param {Blob} file @param {string} format @param {number} tookS @param {string} text @param {string} manner */
+  async present(file, format, tookS, text, manner) {
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = URL.createObjectURL(file);
     const player = /** @type {HTMLAudioElement} */ ($("player"));
@@ -122,6 +127,7 @@ export class Studio {
     const cost = `in ${tookS.toFixed(1)} s, ${kb} KB`;
     const sound = await this.sound.decode(await file.arrayBuffer()).catch(() => null);
     this.shown = sound?.buffer ?? null;
+    if (sound) this.readings.add(text, manner, traces(sound.buffer.getChannelData(0), sound.buffer.sampleRate));
     $("pictures").hidden = !sound;
     $("result").hidden = false;
     this.draw();
@@ -136,6 +142,21 @@ export class Studio {
     const samples = this.shown.getChannelData(0);
     drawWave(/** @type {HTMLCanvasElement} */ ($("wave")), samples);
     drawSpectrogram(/** @type {HTMLCanvasElement} */ ($("spectrogram")), samples, this.shown.sampleRate);
+    this.drawReadings();
+  }
+
+  /** The last reading over the one before of the same text, each in the colour of its words. */
+  drawReadings() {
+    const { kept } = this.readings;
+    const words = kept.map((reading, at) => {
+      const line = document.createElement("span");
+      line.className = at === kept.length - 1 ? "last" : "before";
+      line.textContent = told(reading);
+      return line;
+    });
+    $("manner-words").replaceChildren(...words);
+    const colours = words.map((line) => getComputedStyle(line).color);
+    drawManner(/** @type {HTMLCanvasElement} */ ($("manner")), kept.map((one) => one.traces), colours);
   }
 
   async record() {

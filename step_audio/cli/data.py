@@ -70,7 +70,7 @@ def write(args: argparse.Namespace, load: Load) -> int:
             args.count,
         )
     else:
-        texts = grammar(args.count, args.seed, styles=args.styles)
+        texts = grammar(args.count, args.seed, styles=args.styles, half=args.half)
     args.folder.mkdir(parents=True, exist_ok=True)
     with held:
         written = write_texts(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from step_audio.cli import data
+from step_audio.cli import data, data_loop
 
 
 def positive(text: str) -> int:
@@ -32,6 +32,7 @@ def add_data(add: Callable[[str, str], Add]) -> None:
     _filter(step("filter", data.filter_set, "Measure every sound; reject, with reasons."))
     _pack(step("pack", data.pack, "Turn samples and accepted sounds into token shards."))
     _folder(step("report", data.report, "Write figures and plots of a data set."))
+    _loop(step("loop", data_loop.loop, "Speak, gate, train, and speak again with the new model."))
 
 
 def _write(command: argparse.ArgumentParser) -> None:
@@ -42,6 +43,9 @@ def _write(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tasks", default=tasks, help=f"samples of each question ({tasks})")
     command.add_argument("--layout", choices=("nano", "published"), default="nano")
     command.add_argument("--styles", action="store_true", help="draw speeds and emotions as tags")
+    command.add_argument(
+        "--half", choices=("train", "held"), default="train", help="of the grammar (train)"
+    )
     command.add_argument("--url", help="an OpenAI-compatible chat endpoint, instead of the grammar")
     command.add_argument("--model", help="its model")
     command.add_argument("--topics", type=Path, help="file with a topic a line")
@@ -119,6 +123,24 @@ def _pack(command: argparse.ArgumentParser) -> None:
     command.add_argument("--begin", action="store_true", help="begin all with bos, not TTS alone")
     command.add_argument("--seed", type=int, default=0, help="of the order")
     _ray(command)
+
+
+def _loop(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, help="of the rounds")
+    command.add_argument("--profile", default="nano", help="the model of the first round")
+    command.add_argument("--rounds", type=positive, default=2)
+    command.add_argument("--count", type=positive, default=500, help="new questions a round")
+    command.add_argument(
+        "--held", type=positive, default=50, help="held-out texts, read each round"
+    )
+    command.add_argument("--tasks", default="TTS", help="samples of each question, with commas")
+    command.add_argument("--seed", type=int, default=0, help="of the first round's texts, less 1")
+    command.add_argument("--quality", choices=("all", "high"), default="all")
+    for step in ("write", "speak", "filter", "train"):
+        name = "train sft" if step == "train" else f"data {step}"
+        command.add_argument(
+            f"--{step}", default="", metavar="'FLAGS'", help=f"more flags of {name}, in quotes"
+        )
 
 
 def _ray(command: argparse.ArgumentParser) -> None:

@@ -96,6 +96,11 @@ class Kept:
         return []
 
 
+def in_domain(count: int) -> list[str]:
+    """Return held-out sentences of what nano answers."""
+    return [text for text in texts(count * 4) if _DOMAIN.match(text)][:count]
+
+
 async def mels(profile: str, sentences: Sequence[str]) -> list[Tensor]:
     """Return what nano's flow makes of each sentence, (T, 80)."""
     runtime, opened = Runtime(load_profile(profile)), list[Kept]()
@@ -366,8 +371,7 @@ def main() -> None:
     if args.mels and args.mels.is_file():
         kept = torch.load(args.mels, weights_only=True)
     else:
-        found = [text for text in texts(args.sentences * 4) if _DOMAIN.match(text)]
-        found = found[: args.sentences]
+        found = in_domain(args.sentences)
         kept = dict(zip(found, asyncio.run(mels(args.profile, found)), strict=True))
         if args.mels:
             torch.save(kept, args.mels)

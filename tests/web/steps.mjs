@@ -502,6 +502,21 @@ export const steps = {
     await page.click("#speak");
     await page.locator("#studio-status", { hasText: "of speech in" }).waitFor();
     const lastsS = await page.$eval("#player", (player) => player.duration);
+    await page.fill("#studio-text", "The capital of Belgium is Brussels.");
+    for (const style of ["", "happy"]) {
+      await page.selectOption("#studio-style", style);
+      await page.click("#speak");
+      await page.locator("#manner-words .last", { hasText: style || "plain" }).waitFor();
+    }
+    const manners = await page.locator("#manner-words span").allTextContents();
+    const drawn = await page.$eval("#manner", (canvas) => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const of = (name) => getComputedStyle(document.querySelector(`#manner-words .${name}`)).color.match(/\d+/g).map(Number);
+      const has = (colour) => data.some((_, at) => at % 4 === 0 && data[at + 3] === 255 && colour.every((c, n) => Math.abs(data[at + n] - c) < 4));
+      return [has(of("before")), has(of("last"))];
+    });
+    await page.locator("#download").scrollIntoViewIfNeeded();
+    await shot(page, "studio-manner-wide");
 
     const told = page.locator("#voice-status");
     await page.click("#add-voice");
@@ -535,7 +550,7 @@ export const steps = {
     await shot(page, "studio-phone");
     const removed = await removal(browser, page);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    return { said, file, strange, lastsS, refused, lasted, voices, chosen, removed, overflow };
+    return { said, file, strange, lastsS, manners, drawn, refused, lasted, voices, chosen, removed, overflow };
   },
 };
 

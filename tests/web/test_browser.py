@@ -314,6 +314,10 @@ def test_the_studio_speaks_and_takes_and_removes_voices(drive: Drive, nano: int)
     found = drive("studio", nano)
     assert found["file"] == "speech.wav"
     assert 0.3 < found["lastsS"] < 3  # "Hello.", and a player that knows its length
+    plain, happy = found["manners"]
+    assert plain.startswith("plain")
+    assert happy.startswith("happy")
+    assert found["drawn"] == [True, True]  # one over the other, each in its own colour
     words, name, pictures = found["strange"]
     assert "does not play aac" in words
     assert name == "speech.aac"

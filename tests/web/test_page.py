@@ -305,3 +305,68 @@ def test_the_spectrogram_finds_a_tone() -> None:
         console.log(JSON.stringify([found.indexOf(Math.max(...found)), found[40]]));
     """)
     assert got == [40, pytest.approx(128, rel=1e-3)]  # half of 512, halved by the Hann window
+
+
+@needs_node
+def test_the_manner_of_a_sound_is_its_pitch_and_its_level() -> None:
+    hz, db, facts = run_js("""
+        const { traces, facts } = await import("./manner.js");
+        const rate = 24000;
+        const glide = Float32Array.from({ length: 2 * rate }, (_, n) => {
+          const turn = 2 * Math.PI * (110 * (n / rate) + 27.5 * (n / rate) ** 2); // 110 to 220 Hz
+          const wave = [1, 2, 3, 4].reduce((sum, k) => sum + Math.sin(k * turn) / k, 0) / 4;
+          return n < rate ? wave : wave / 2;
+        });
+        const quiet = new Float32Array(rate / 2);
+        const found = traces(Float32Array.from([...glide, ...quiet]), rate);
+        console.log(JSON.stringify([[...found.hz], [...found.db], facts(found)]));
+    """)
+    assert len(hz) == len(db) == 250
+    wanted = 110 + 55 * (np.arange(190) * 0.01 + 0.03)
+    np.testing.assert_allclose(hz[:190], wanted, rtol=0.03)
+    assert not any(hz[205:])  # silence has no pitch
+    assert np.mean(db[20:80]) - np.mean(db[120:180]) == pytest.approx(6, abs=0.3)
+    assert facts["seconds"] == pytest.approx(2.5)
+    assert 140 < facts["hz"] < 175
+    assert 2.5 < facts["semitones"] < 4.5
+
+
+@needs_node
+def test_noise_has_no_pitch() -> None:
+    share = run_js("""
+        const { traces } = await import("./manner.js");
+        let seed = 1;
+        const noise = Float32Array.from({ length: 24000 }, () => {
+          seed = (seed * 48271) % 2147483647;
+          return seed / 2147483647 - 0.5;
+        });
+        const { hz } = traces(noise, 24000);
+        console.log(JSON.stringify(hz.filter((one) => one).length / hz.length));
+    """)
+    assert share < 0.1
+
+
+@needs_node
+def test_two_readings_are_kept_as_long_as_the_text_is_the_same() -> None:
+    got = run_js("""
+        const { Readings } = await import("./manner.js");
+        const readings = new Readings();
+        const kept = [];
+        const add = (text, style) => {
+          readings.add(text, style, { hz: new Float32Array(), db: new Float32Array() });
+          kept.push(readings.kept.map(({ name }) => name));
+        };
+        add("Hello.", "plain");
+        add("Hello.", "plain");
+        add("(sad 2) Hello.", "plain");
+        add("Hello.", "happy");
+        add("Goodbye.", "happy");
+        console.log(JSON.stringify(kept));
+    """)
+    assert got == [
+        ["plain"],
+        ["plain"],
+        ["plain", "(sad 2) plain"],
+        ["(sad 2) plain", "happy"],
+        ["happy"],
+    ]

@@ -8,19 +8,22 @@ from dataclasses import replace
 
 from step_audio.data.tags import Tags
 from step_audio.data.write import Exchange
-from step_audio.nano.domain import QaSample, generate
+from step_audio.nano.domain import QaSample, Split, generate
 
 
-def grammar(count: int, seed: int, *, styles: bool = False) -> Iterator[Exchange]:
-    """Yield exchanges of nano's domain from the training half of its grammar.
+def grammar(
+    count: int, seed: int, *, styles: bool = False, half: Split = "train"
+) -> Iterator[Exchange]:
+    """Yield exchanges of nano's domain from one half of its grammar.
 
     Args:
         styles: draw a speed and now and then an emotion for the answers.
+        half: nano is trained on "train" and never on "held".
     """
     rng = random.Random(seed)
     made = 0
     while made < count:
-        sample = generate(rng, "train")
+        sample = generate(rng, half)
         if not sample.question:  # sound without speech is no text
             continue
         made += 1
