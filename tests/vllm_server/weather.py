@@ -13,7 +13,7 @@ Weather = Literal[
     "fair", "slow", "no route", "silent", "reset early", "reset late", "stalls", "held", "400"
 ]
 
-_LIMITS: Final[dict[str, int]] = {"reset late": 12, "stalls": 12, "held": 60}
+_LIMITS: Final[dict[str, int]] = {"reset late": 12, "stalls": 12, "held": 150}
 """How many events of an answer pass."""
 
 
