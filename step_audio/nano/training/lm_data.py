@@ -342,8 +342,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             speaking_shard(index, tokenizer, args.shard, out)
     rng = random.Random(77)
     for index in tqdm(range(MORE, MORE + args.answers), desc="answers"):
-        texts = more_answers(rng, args.shard, lasting=index == MORE)
-        speaking_shard(index, tokenizer, args.shard, out, texts)
+        more = more_answers(rng, args.shard, lasting=index == MORE)
+        speaking_shard(index, tokenizer, args.shard, out, more)
 
 
 if __name__ == "__main__":
