@@ -38,7 +38,7 @@ from step_audio.nano.exam.questions import (
 )
 
 FIGURES: Final = Path(__file__).with_name("gate.json")
-NATURAL, NOISY, HEARD = 32, 24, 16
+NATURAL, NOISY, HEARD = 32, 24, 40
 """Questions by natural voices, by seen voices in noise, and answers that are listened to."""
 
 GATED: Final[dict[str, Literal["higher", "lower"]]] = {
