@@ -270,6 +270,9 @@ def _examination(add: Add) -> None:
         help="sound files or folders of them (the server reads its own)",
     )
     command.add_argument("--push-to-talk", action="store_true", help="callers end their turns")
+    command.add_argument(
+        "--together", action="store_true", help="all ask the same question in the same instant"
+    )
     command.add_argument("--patience-s", type=float, default=30.0, help="for one answer")
     command.add_argument("--key-file", type=Path, help="file with a bearer key in it")
     command = add("examine", examine, "Ask held-out questions and let a recogniser judge.")

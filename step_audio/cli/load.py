@@ -39,7 +39,8 @@ def load(args: argparse.Namespace, parts: Load) -> int:
         plan = generator.CallPlan(
             args.url, args.turns, questions, key, args.push_to_talk, args.patience_s
         )
-        return (await generator.run(plan, args.sessions)).to_dict()
+        met = await generator.run(plan, args.sessions, together=args.together)
+        return met.to_dict()
 
     print(json.dumps({"load": args.url, **asyncio.run(work())}))
     return 0

@@ -84,6 +84,31 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
     return _svg(round(y) + 8, parts)
 
 
+def waterfall(stages: Mapping[str, float], title: str) -> str:
+    """Return horizontal SVG bars of stages that follow one another: each begins where the last ends.
+
+    Args:
+        stages: name -> its length, in the order in which they happen; at least one above 0.
+        title: above the plot; names the unit.
+    """
+    left = _BAR_LABEL + 40
+    scale = (_WIDTH - left - 60) / max(1e-12, sum(stages.values()))
+    parts, begun = [_text(12, 18, title, weight="bold")], 0.0
+    for row, (name, long) in enumerate(stages.items()):
+        y, x, wide = _TOP + row * _BAR_ROW, left + scale * begun, scale * long
+        parts.append(_text(left - 8, y + 14, name, anchor="end"))
+        parts.append(
+            f'<rect x="{x:.1f}" y="{y + 3}" width="{max(0.5, wide):.1f}" height="14" '
+            f'fill="{_COLOURS[row % len(_COLOURS)]}"/>'
+        )
+        parts.append(_text(x + wide + 6, y + 14, _plain(long)))
+        begun += long
+    y = _TOP + len(stages) * _BAR_ROW
+    parts.append(_text(left - 8, y + 14, "together", anchor="end", weight="bold"))
+    parts.append(_text(left + scale * begun + 6, y + 14, _plain(begun), weight="bold"))
+    return _svg(y + _BAR_ROW + 8, parts)
+
+
 def intervals(
     rows: Sequence[tuple[str, float, float, float]], title: str, low: float, high: float
 ) -> str:

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from step_audio.data.plots import grouped_bars
+from step_audio.data.plots import grouped_bars, waterfall
 from tests.bench.peers.machine import where_and_when
 
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = ROOT / "docs" / "figures.jsonl"
 PLOT: Final = ROOT / "docs" / "peers.svg"
+TIMELINE: Final = ROOT / "docs" / "nano-turn.svg"
 SAME: Final = (
     "bench",
     "way",
@@ -30,9 +31,19 @@ SAME: Final = (
     "streams",
     "sessions",
     "speculate",
+    "together",
 )
 """What tells one measurement from another."""
-TAKEN: Final = ("peers", "streams", "graphs", "load.callers", "load.overhead_ms")
+TAKEN: Final = ("peers", "streams", "graphs", "load.callers", "load.overhead_ms", "timeline")
+STAGES: Final = {
+    "ear": "the rest of the question becomes codes",
+    "prompt": "the model reads it, to its first id",
+    "transcript": "it writes down what it heard",
+    "words": "words and codes of the first chunk",
+    "vocoder": "the first chunk becomes sound",
+    "wait": "it waits, lest a gap follows",
+}
+"""Of a turn, as tests.bench.timeline names them."""
 WAYS: Final = {
     "whole": "Whisper base, chat, Kokoro, one after the other",
     "sentences": "the same, by sentences",
@@ -104,6 +115,34 @@ def streams_rows() -> list[tuple[str, ...]]:
     ]
 
 
+def callers_rows() -> list[tuple[str, ...]]:
+    """Return the table of nano's callers, by how they ask and how many there are."""
+    return [
+        (
+            str(line["sessions"]),
+            "in the same instant" if line["together"] else "in their own time",
+            "yes" if line["speculate"] else "no",
+            "{p50:.0f} / {p95:.0f} ms".format_map(line["first_audio_ms"]),
+            "{p50:.0f} / {p95:.0f} ms".format_map(line["after_decision_ms"]),
+            f"{line['underruns']} in {line['answered']}",
+            f"{line['rtf']['p95']:.2f}",
+        )
+        for line in sorted(
+            of("load.callers"),
+            key=lambda one: (not one["speculate"], one["together"], one["sessions"]),
+        )
+    ]
+
+
+def timeline_rows() -> list[tuple[str, ...]]:
+    """Return the stages of nano's turn, in their order."""
+    return [
+        (what, f"{line['stages_ms'][stage]:.0f} ms", f"{line['p95_ms'][stage]:.0f} ms")
+        for line in of("timeline")
+        for stage, what in STAGES.items()
+    ]
+
+
 def made_at(bench: str) -> str:
     """Return in words when, where and of which commit a benchmark was run."""
     lines = of(bench)
@@ -120,6 +159,15 @@ def made_at(bench: str) -> str:
     return (
         f"{last['date']}, {last['cores']} cores of {last['machine']}{load}{runs},"
         f" commit {last['commit']}.\n"
+    )
+
+
+def timeline_plot() -> str:
+    """Return the plot of a turn's stages, one after the other."""
+    (line,) = of("timeline")
+    return waterfall(
+        {what: line["stages_ms"][stage] for stage, what in STAGES.items()},
+        "nano: from the end of the question to the first sound, ms",
     )
 
 
@@ -148,6 +196,8 @@ def take(folders: Sequence[Path]) -> int:
     KEPT.write_text(text, encoding="utf-8")
     if of("peers"):
         PLOT.write_text(plot(), encoding="utf-8")
+    if of("timeline"):
+        TIMELINE.write_text(timeline_plot(), encoding="utf-8")
     return len(new)
 
 

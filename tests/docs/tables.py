@@ -324,6 +324,30 @@ def streams() -> str:
     return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("streams")
 
 
+def callers() -> str:
+    """Return what `tests.bench.load` found of nano's callers, and where."""
+    heads = (
+        "callers",
+        "who ask",
+        "early answers",
+        "after their last word, p50 / p95",
+        "after the turn's end",
+        "gaps",
+        "work over sound, p95",
+    )
+    rows = figures.callers_rows()
+    return (_table(heads, rows) + "\n" if rows else "") + figures.made_at("load.callers")
+
+
+def timeline() -> str:
+    """Return where the time of a turn goes, and the plot of it."""
+    rows = figures.timeline_rows()
+    name = figures.TIMELINE.name
+    shown = f"![The stages of a turn, one after the other]({name})\n\n" if rows else ""
+    table = _table(("stage", "median", "p95"), rows) + "\n" if rows else ""
+    return shown + table + figures.made_at("timeline")
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "cards": cards,
     "keys": keys,
@@ -334,6 +358,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "peers": peers,
     "peers-plot": peers_plot,
     "streams": streams,
+    "callers": callers,
+    "timeline": timeline,
     "eval-sets": evaluation_sets,
     "session-styles": session_styles,
     "style-tags": style_tags,

@@ -23,6 +23,12 @@ def test_tables_in_the_pages_are_those_of_the_code(page: Path) -> None:
     assert filled(page.read_text()) == page.read_text(), "run: make docs-tables"
 
 
+def test_the_plot_of_a_turn_is_that_of_the_figures() -> None:
+    if figures.of("timeline"):
+        kept = figures.TIMELINE.read_text(encoding="utf-8")
+        assert kept == figures.timeline_plot(), "run: make figures"
+
+
 def test_the_plot_is_that_of_the_figures() -> None:
     if figures.of("peers"):
         assert figures.PLOT.read_text(encoding="utf-8") == figures.plot(), "run: make figures"
@@ -99,3 +105,30 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_callers_and_stages_become_tables_and_a_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "KEPT", tmp_path / "figures.jsonl")
+    monkeypatch.setattr(figures, "TIMELINE", tmp_path / "turn.svg")
+    spread = {"p50": 210.4, "p95": 300.0}
+    line = {"bench": "load.callers", "profile": "nano", "speculate": True, "answered": 30}
+    line |= {"first_audio_ms": spread, "after_decision_ms": spread, "rtf": {"p95": 0.4}}
+    lines = [
+        line | {"sessions": count, "together": together, "underruns": 0}
+        for count, together in ((3, True), (1, False))
+    ]
+    stages = {stage: 10.0 * at for at, stage in enumerate(figures.STAGES)}
+    lines.append({"bench": "timeline", "profile": "nano", "stages_ms": stages, "p95_ms": stages})
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "load.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert figures.take([left]) == 3
+    rows = [row for row in TABLES["callers"]().splitlines() if "ms" in row]
+    assert rows[0].startswith("| 1 | in their own time | yes | 210 / 300 ms |")
+    assert rows[1].startswith("| 3 | in the same instant | yes |")
+    assert "| the first chunk becomes sound | 40 ms | 40 ms |" in TABLES["timeline"]()
+    plot = (tmp_path / "turn.svg").read_text()
+    assert plot.count("<rect") == 1 + len(stages)
+    assert ">150<" in plot

@@ -36,6 +36,27 @@ async def test_callers_are_answered_and_timed(scripted: Runtime, manual: bool) -
     assert figures["caller_lag_ms"]["max"] >= figures["caller_lag_ms"]["p50"] >= 0
 
 
+async def test_callers_who_ask_together_ask_in_the_same_instant(scripted: Runtime) -> None:
+    with serving(scripted.services(), scripted.settings()) as port:
+        plan = CallPlan(f"ws://127.0.0.1:{port}/v1/realtime", 3, [QUESTION], manual=True)
+        made = await run(plan, 3, together=True)
+    assert [len(call.heard) for call in made.calls] == [3, 3, 3]
+    assert made.to_dict()["answered"] == 9
+    for asked_s in zip(*(call.asked_s for call in made.calls), strict=True):
+        assert max(asked_s) - min(asked_s) < 1.0
+    assert plan.together is None
+
+
+async def test_who_asks_together_goes_on_when_another_has_left(scripted: Runtime) -> None:
+    settings = ServerSettings(max_sessions=1)
+    with serving(scripted.services(), scripted.settings(), settings) as port:
+        plan = CallPlan(
+            f"ws://127.0.0.1:{port}/v1/realtime", 2, [QUESTION], manual=True, patience_s=3.0
+        )
+        figures = (await run(plan, 2, together=True)).to_dict()
+    assert (figures["refused"], figures["answered"]) == (1, 2)
+
+
 async def test_who_is_refused_is_counted(scripted: Runtime) -> None:
     settings = ServerSettings(max_sessions=1)
     with serving(scripted.services(), scripted.settings(), settings) as port:
