@@ -53,6 +53,8 @@ class CallPlan:
         manual: the caller says where its turn ends; else the server hears it.
         patience_s: so long an answer may take from the end of the question to its end.
         pause_s: longest pause of the caller before a question.
+        together: where callers wait for each other before each question; all ask the same one then,
+            in the same instant. None: each in its own time.
         spoken: the questions as messages, made once: who measures has no time to encode.
     """
 
@@ -63,6 +65,7 @@ class CallPlan:
     manual: bool = False
     patience_s: float = 30.0
     pause_s: float = 1.0
+    together: asyncio.Barrier | None = None
     spoken: Sequence[Sequence[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,9 +91,16 @@ class CallerAnswer:
 
 @dataclass(slots=True)
 class CallReport:
-    """What one caller met. `refused`: it was told to try later."""
+    """What one caller met.
+
+    Attributes:
+        heard: an answer a question.
+        asked_s: when each question was begun, by the steady clock.
+        refused: it was told to try later.
+    """
 
     heard: list[CallerAnswer] = field(default_factory=list)
+    asked_s: list[float] = field(default_factory=list)
     refused: bool = False
     errors: list[str] = field(default_factory=list)
 
@@ -151,8 +161,8 @@ class Caller:
             async with asyncio.timeout(30):
                 await self._ready.wait()
             for turn in range(self._plan.turns):
-                await asyncio.sleep(self._rng.uniform(0.2, self._plan.pause_s))
-                question = self._plan.spoken[(turn + self._number) % len(self._plan.spoken)]
+                question = await self._next_question(turn)
+                self.report.asked_s.append(time.monotonic())
                 self.report.heard.append(await self._ask(socket, question))
                 if reading.done():
                     break
@@ -162,6 +172,19 @@ class Caller:
             for ended in await asyncio.gather(speaking, reading, return_exceptions=True):
                 if isinstance(ended, ConnectionClosed):
                     self.report.errors.append(f"closed_{ended.rcvd.code if ended.rcvd else 1006}")
+
+    async def _next_question(self, turn: int) -> Sequence[str]:
+        """Return the question of a turn when it is time to ask it."""
+        spoken, together = self._plan.spoken, self._plan.together
+        if together is None:
+            await asyncio.sleep(self._rng.uniform(0.2, self._plan.pause_s))
+            return spoken[(turn + self._number) % len(spoken)]
+        try:
+            async with asyncio.timeout(self._plan.patience_s):
+                await together.wait()
+        except (TimeoutError, asyncio.BrokenBarrierError):
+            await together.abort()  # somebody has left: the others go on alone
+        return spoken[turn % len(spoken)]
 
     async def _ask(self, socket: ClientConnection, question: Sequence[str]) -> CallerAnswer:
         self._stopped_s = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -67,8 +67,19 @@ class LoadReport:
         }
 
 
-async def run(plan: CallPlan, sessions: int, stagger_s: float = 1.0) -> LoadReport:
-    """Let so many callers talk at once; they begin within `stagger_s`."""
+async def run(
+    plan: CallPlan, sessions: int, stagger_s: float = 1.0, *, together: bool = False
+) -> LoadReport:
+    """Let so many callers talk at once.
+
+    Args:
+        plan: what each does.
+        sessions: callers.
+        stagger_s: they begin within it.
+        together: they wait for each other before each question and ask it in the same instant.
+    """
+    if together:
+        plan = replace(plan, together=asyncio.Barrier(sessions))
     start_s = time.monotonic()
 
     async def one(number: int) -> CallReport:

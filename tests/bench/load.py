@@ -3,7 +3,8 @@
 The server is a process of its own.
 
     --profile scripted   what is not a model, at 50 callers who push to talk: `overhead`
-    --profile nano       1, 2 and 4 callers, with early answers and without: `callers`
+    --profile nano       1, 2 and 3 callers, with early answers and without: `callers`; once each
+                         in its own time, once all in the same instant (`together`)
 
 `after_decision_ms`: from the end of the turn, as the server or the button decided it, to the
 first sound at the caller. `first_audio_ms`: from the end of speech, silence window excluded.
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 
 import httpx
 import numpy as np
@@ -79,10 +81,12 @@ def report(
     plan: CallPlan,
     *,
     stagger_s: float = 1.0,
+    together: bool = False,
     **facts: object,
 ) -> LoadReport:
     """Run one load and print it."""
-    made = asyncio.run(run(plan, sessions, stagger_s))
+    made = asyncio.run(run(plan, sessions, stagger_s, together=together))
+    facts["together"] = together
     shown = {"bench": f"load.{name}", "profile": profile, **facts, **made.to_dict()}
     print(json.dumps(shown), flush=True)
     return made
@@ -122,9 +126,12 @@ def callers(profile: str, most: int, turns: int) -> None:
             if not any(np.any(pcm) for pcm in questions):
                 raise SystemExit("the server speaks no questions: nothing to ask")
             asyncio.run(run(CallPlan(url, 1, questions), 1))
-            for sessions in range(1, most + 1):
+            for together, sessions in product((False, True), range(1, most + 1)):
+                if together and sessions == 1:
+                    continue
                 plan = CallPlan(url, turns, questions)
-                report("callers", profile, sessions, plan, speculate=speculate == "true")
+                early = speculate == "true"
+                report("callers", profile, sessions, plan, together=together, speculate=early)
 
 
 def main() -> None:
