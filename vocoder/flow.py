@@ -11,7 +11,7 @@ arXiv:2407.05407.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,9 @@ from vocoder.encoder import TokenEncoder
 from vocoder.estimator import Estimator, Span
 from vocoder.flow_config import FlowConfig
 from vocoder.length_regulator import LengthRegulator
+
+Velocity = Callable[[Tensor, Sequence[Tensor], Span, Tensor, Tensor], Tensor]
+"""What `Estimator.step` takes and returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,17 @@ def time_steps(n_steps: int) -> list[float]:
 
 
 class FlowMatching(nn.Module):
-    """The path from noise to mel, and the loss that teaches its velocity."""
+    """The path from noise to mel, and the loss that teaches its velocity.
+
+    Attributes:
+        velocity: what `forward` follows: the estimator, or a program that does the same.
+    """
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
         self.estimator = Estimator(config.estimator)
+        self.velocity: Velocity = self.estimator.step
 
     def forward(
         self,
@@ -123,7 +131,7 @@ class FlowMatching(nn.Module):
         for step, (t, following) in enumerate(pairwise(times)):
             rows = x.to(self.estimator.dtype).repeat(len(mu) // len(x), 1, 1)
             at = [table[step : step + 1] for table in added]
-            velocity = self.estimator.step(torch.cat((rows, mu), dim=1), at, span, spks, cond)
+            velocity = self.velocity(torch.cat((rows, mu), dim=1), at, span, spks, cond)
             velocity = velocity.to(x)
             if guidance > 0:
                 given, free = velocity.chunk(2)

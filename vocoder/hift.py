@@ -6,6 +6,7 @@ Source: HiFT-Net (arXiv:2309.09493) as published with CosyVoice (arXiv:2407.0540
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -96,11 +97,16 @@ class ResBlock(nn.Module):
 
 
 class HiftGenerator(nn.Module):
-    """Log-mel to waveform. State-dict names are those of the published `hift.pt`."""
+    """Log-mel to waveform. State-dict names are those of the published `hift.pt`.
+
+    Attributes:
+        wave: what streams call: `decode`, or a program that does the same.
+    """
 
     def __init__(self, config: HiftConfig) -> None:
         super().__init__()
         self.config = config
+        self.wave: Callable[[Tensor, Tensor], Tensor] = self.decode
         base, bins = config.base_channels, config.istft_n_fft + 2
         widths = [base // 2 ** (level + 1) for level in range(len(config.upsample_rates))]
         self.m_source = HarmonicSource(

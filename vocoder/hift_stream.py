@@ -166,7 +166,7 @@ class HiftStream:
         end = min(until + self._right, self._sourced)
         window = slice(begin - self._first, end - self._first)
         samples = slice(window.start * self._hop, window.stop * self._hop)
-        wav = self._generator.decode(self._mel[:, :, window], self._source[:, :, samples])[0]
+        wav = self._generator.wave(self._mel[:, :, window], self._source[:, :, samples])[0]
         pcm: Pcm = (
             wav[(self._emitted - begin) * self._hop : (until - begin) * self._hop].cpu().numpy()
         )

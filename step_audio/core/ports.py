@@ -184,11 +184,18 @@ class SpeechModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model and the clients see it; `parameters` is a JSON schema."""
+    """A tool as the model and the clients see it.
+
+    Attributes:
+        parameters: a JSON schema.
+        callable_early: a call changes nothing and asks nobody outside, so that an early answer,
+            which may be thrown away, need not wait with it.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
+    callable_early: bool = False
 
 
 class SoundDecoder(Protocol):

@@ -400,6 +400,7 @@ class Assistant:
         session: str = "",
         usage: Usage | None = None,
         go_ahead: Callable[[], Awaitable[None]] | None = None,
+        early: Callable[[], bool] = lambda: False,
         background_calls: BackgroundCalls | None = None,
         heard_among: Sequence[str] = (),
         hints: RecognitionHints = NO_HINTS,
@@ -422,7 +423,8 @@ class Assistant:
             aloud: False leaves the sound out.
             session: whose answer it is; the same as given to `read_ahead`.
             usage: is told how many ids were read and written, while they are.
-            go_ahead: awaited before a tool is run.
+            go_ahead: awaited before a tool is run that may not be called early.
+            early: whether the answer may still be thrown away.
             background_calls: of the session, for calls that take long; None: they are waited for.
             heard_among: the transcript is one of these phrases; none: it is free.
             hints: what is known of the speech in questions, for a recognizer.
@@ -448,6 +450,7 @@ class Assistant:
             session=session,
             usage=usage or Usage(),
             go_ahead=go_ahead,
+            early=early,
             background_calls=background_calls,
             heard_among=tuple(heard_among),
             hints=hints,

@@ -111,6 +111,10 @@ class Models:
         flow = load_flow(self._model(f"{folder}/flow")).to(device)
         if settings.precision == "bfloat16":
             flow.decoder.estimator.bfloat16()
+        if device == "cpu":
+            from vocoder.programs import velocity_program
+
+            flow.decoder.velocity = velocity_program(flow.decoder.estimator)
         hift = self._hift(folder)
         return FlowVocoder(
             flow,
@@ -127,8 +131,13 @@ class Models:
         if folder not in self._hifts:
             from vocoder.loading import load_hift
 
-            hift = load_hift(self._model(f"{folder}/hift"))
-            self._hifts[folder] = hift.to(_device(self._profile.vocoder.device))
+            device = _device(self._profile.vocoder.device)
+            hift = load_hift(self._model(f"{folder}/hift")).to(device)
+            if device == "cpu":
+                from vocoder.programs import wave_program
+
+                hift.wave = wave_program(hift)
+            self._hifts[folder] = hift
         return self._hifts[folder]
 
     def default_voice(self) -> str:

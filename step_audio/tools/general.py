@@ -23,14 +23,21 @@ MAX_TIMER_S: Final = 60 * 3600
 _TIMER_OVER: Final = "Your timer is over."
 
 
-def _spec(name: str, description: str, required: tuple[str, ...], **properties: Any) -> ToolSpec:
+def _spec(
+    name: str,
+    description: str,
+    required: tuple[str, ...],
+    *,
+    callable_early: bool = False,
+    **properties: Any,
+) -> ToolSpec:
     parameters = {
         "type": "object",
         "properties": properties,
         "required": list(required),
         "additionalProperties": False,
     }
-    return ToolSpec(name, description, parameters)
+    return ToolSpec(name, description, parameters, callable_early)
 
 
 def _text(description: str, most: int) -> dict[str, Any]:
@@ -43,6 +50,7 @@ _SPECS: Final = (
         "get_current_time",
         "Tell the date, weekday and time of day here, or in a time zone.",
         (),
+        callable_early=True,
         timezone=_text("Name of the tz database, such as Europe/Paris; left out: here", 64),
     ),
     _spec(
@@ -51,12 +59,14 @@ _SPECS: Final = (
         + ", ".join(calculator.FUNCTIONS)
         + ".",
         ("expression",),
+        callable_early=True,
         expression=_text("Such as (3 + 4) * 2**0.5", calculator.MAX_CHARS),
     ),
     _spec(
         "convert_units",
         "Convert a value between units of any kind that measure the same.",
         ("value", "from", "to"),
+        callable_early=True,
         value={"type": "number", "minimum": -units.MAX_VALUE, "maximum": units.MAX_VALUE},
         **{"from": _UNIT, "to": _UNIT},
     ),

@@ -51,6 +51,7 @@ class ResponseTask:
         self._room.set()
         self._task: asyncio.Task[None] | None = None
         self._silent = True
+        self._announced = False
         self._ended = False
 
     def start(
@@ -68,13 +69,18 @@ class ResponseTask:
             async with asyncio.timeout(within_s):
                 await self._begun.wait()
 
+    @property
+    def early(self) -> bool:
+        """Whether the client has not heard of this answer yet."""
+        return not self._announced
+
     async def released(self) -> None:
         """Wait until the events may leave."""
         await self._open.wait()
 
     def release(self, translator: ResponseTranslator) -> None:
         """Announce the response and let out what was held, and what comes."""
-        self.translator = translator
+        self.translator, self._announced = translator, True
         self._send(translator.created())
         held, self._held = self._held, []
         for event in held:

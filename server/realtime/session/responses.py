@@ -213,6 +213,7 @@ class Responses:
             session=config.session_id,
             usage=speech.usage,
             go_ahead=speech.response_task.released,
+            early=lambda: speech.response_task.early,
             background_calls=None if speech.wanted.out_of_band else self._state.background_calls,
             hints=self._state.config.recognition_hints,
         )

@@ -32,8 +32,9 @@ class AnswerOptions:
         aloud: False where only the text is wanted: a voiceover is left out.
         session: whose answer it is, for the engine's prefix cache.
         usage: counts the ids while the answer runs.
-        go_ahead: awaited before a tool is run. An early answer may still be thrown away, and
-            what a tool did cannot be.
+        go_ahead: awaited before a tool is run that may not be called early. An early answer may
+            still be thrown away, and what a tool did cannot be.
+        early: whether the answer may still be thrown away, as nobody has heard of it.
         background_calls: carry out the calls and keep long ones; None: all are waited for.
         heard_among: the transcript is one of these phrases; none: it is free.
         hints: what is known of the speech in questions, for a recognizer.
@@ -53,6 +54,7 @@ class AnswerOptions:
     session: str = ""
     usage: Usage = field(default_factory=Usage)
     go_ahead: Callable[[], Awaitable[None]] | None = None
+    early: Callable[[], bool] = lambda: False
     background_calls: BackgroundCalls | None = None
     heard_among: tuple[str, ...] = ()
     hints: RecognitionHints = RecognitionHints()  # noqa: RUF009 - frozen

@@ -193,7 +193,7 @@ class ModelResponder:
         for call in work.calls:  # in the books by now: whoever hears of it may answer at once
             yield call
         background_calls = options.background_calls or self._own_background_calls()
-        if options.go_ahead is not None and work.internal:
+        if options.go_ahead is not None and not self._callable_early(work.internal):
             await options.go_ahead()
         tasks = [(call, background_calls.send(call)) for call in work.internal]
         try:
@@ -209,7 +209,10 @@ class ModelResponder:
         except BaseException:  # the answer was cut off; what was asked of tools was not
             for call, task in tasks:
                 work.put_off(call)
-                background_calls.defer(call, task)
+                if options.early():  # nobody asked: the question went on
+                    task.cancel()
+                else:
+                    background_calls.defer(call, task)
             raise
         for call, task in tasks:
             if task.done():
@@ -217,6 +220,11 @@ class ModelResponder:
             else:
                 work.put_off(call)
                 background_calls.defer(call, task)
+
+    def _callable_early(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether none of these calls has to wait until the answer is sure to be given."""
+        early = {tool.name for tool in self._services.tools.specs() if tool.callable_early}
+        return all(call.name in early for call in calls)
 
     async def _meanwhile(
         self,

@@ -32,13 +32,17 @@ SPECS: Final[dict[str, ToolSpec]] = {
             "calculate",
             "Work out an arithmetic expression of numbers, + - * / and brackets.",
             _object(("expression",), expression={"type": "string", "maxLength": MAX_CHARS}),
+            callable_early=True,
         ),
         ToolSpec(
             "get_time",
             "Tell the time of day here, or in a city.",
             _object((), city=_CITY),
+            callable_early=True,
         ),
-        ToolSpec("get_date", "Tell today's weekday, day and month.", _object(())),
+        ToolSpec(
+            "get_date", "Tell today's weekday, day and month.", _object(()), callable_early=True
+        ),
         ToolSpec(
             "get_weather",
             "Tell the weather in a city: condition and degrees Celsius.",
@@ -59,6 +63,7 @@ SPECS: Final[dict[str, ToolSpec]] = {
                 value={"type": "number", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
                 **{"from": _UNIT, "to": _UNIT},
             ),
+            callable_early=True,
         ),
     )
 }

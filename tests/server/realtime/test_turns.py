@@ -1,13 +1,26 @@
 """Turns that the server finds: pauses, early answers, interruptions, false alarms."""
 
+import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from server.realtime.session.send_queue import SendQueue
+from step_audio.core.ports import ToolSpec
+from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings, TurnSettings
-from tests.fakes import VOCAB, FixedClock, MemoryRecorder, ScriptedEngine, group, text_ids
+from tests.fakes import (
+    VOCAB,
+    FakeTools,
+    FixedClock,
+    MemoryRecorder,
+    ScriptedEngine,
+    group,
+    text_ids,
+)
 from tests.server.conftest import Connect
 from tests.server.wire import Event, Talk, kinds, sound, talking
 from tokenizer.vad import EnergyTurnDetector
@@ -141,6 +154,65 @@ def test_an_early_answer_waits_with_its_tools(connect: Connect) -> None:
         events = talk.until("response.done")
     assert len(engine.requests) == 2
     assert events[-1]["response"]["status"] == "completed"
+
+
+class EarlyTools(FakeTools):
+    """A clock that may be asked early, and waits until it is let go."""
+
+    def __init__(self, *, lets_go: bool) -> None:
+        self.calls = self.cancelled = 0
+        self._lets_go = lets_go
+
+    def specs(self) -> Sequence[ToolSpec]:
+        return tuple(replace(tool, callable_early=True) for tool in super().specs())
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        self.calls += 1
+        try:
+            if not self._lets_go:
+                await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return await super().call(call)
+
+
+def test_an_early_answer_calls_a_tool_that_changes_nothing(connect: Connect) -> None:
+    call = [*HEARD, 8, *text_ids("get_time {}")]
+    engine = ScriptedEngine([call, ANSWER[len(HEARD) :]])
+    tools = EarlyTools(lets_go=True)
+    with talking(connect(engine=engine, detector=EnergyTurnDetector(), tools=tools)) as talk:
+        talk.hear(0.3)
+        talk.hear(0.6, 0.3)
+        talk.hear(0.36)
+        settle(engine, 2)
+        assert talk.next()["type"] == "input_audio_buffer.speech_started"
+        talk.hear(0.4)
+        events = talk.until("response.done")
+    assert tools.calls == 1
+    assert len(engine.requests) == 2
+    assert sound(events) == 20 * 960 * 3
+    assert events[-1]["response"]["status"] == "completed"
+
+
+def test_an_early_call_of_a_discarded_answer_is_dropped_and_never_told(connect: Connect) -> None:
+    call = [*HEARD, 8, *text_ids("get_time {}")]
+    engine, tools = ScriptedEngine([call, ANSWER]), EarlyTools(lets_go=False)
+    with talking(connect(engine=engine, detector=EnergyTurnDetector(), tools=tools)) as talk:
+        talk.hear(0.3)
+        talk.hear(0.6, 0.3)
+        talk.hear(0.36)
+        deadline = time.monotonic() + 10
+        while not tools.calls and time.monotonic() < deadline:
+            time.sleep(0.005)
+        talk.hear(0.4, 0.3)
+        talk.hear(0.7)
+        events = talk.until("response.done")
+        assert events[-1]["response"]["status"] == "completed"
+        talk.send("conversation.item.retrieve", item_id=events[-1]["response"]["output"][0]["id"])
+        talk.next()
+    assert (tools.calls, tools.cancelled) == (1, 1)
+    assert len(engine.requests) == 2
 
 
 UNFINISHED = [6, *text_ids("what is twelve plus"), 7, *text_ids("What?")]
