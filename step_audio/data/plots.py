@@ -85,7 +85,7 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> str:
 
 
 def waterfall(stages: Mapping[str, float], title: str) -> str:
-    """Return horizontal SVG bars of stages that follow one another: each begins where the last ends.
+    """Return SVG bars of stages that follow one another: each begins where the last one ends.
 
     Args:
         stages: name -> its length, in the order in which they happen; at least one above 0.
