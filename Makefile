@@ -54,7 +54,8 @@ test-gpu: $(VENV)/.dev-ready
 	STEP_AUDIO_TEST_DEVICE=$(DEVICE) VLLM_CUDA=$(VLLM_CUDA) \
 		$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-		mkdir -p build/gpu && $(BIN)/python -m tests.bench.streams | tee build/gpu/streams.jsonl; \
+		mkdir -p build/gpu && $(BIN)/python -m tests.bench.streams > build/gpu/streams.jsonl \
+			&& cat build/gpu/streams.jsonl; \
 	else echo "left out: figures of streams, needs a CUDA device"; fi
 
 # Published weights that are on this machine (`step-audio weights download`): hashes, loading, and a

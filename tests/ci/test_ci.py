@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.ci import __main__ as ci
+from tests.ci import planted
 from tests.ci.runner import run, summary
 from tests.ci.targets import ALWAYS, BUDGET_S, SLOTS, Needs, Package, Target, of_this_run
 
@@ -196,3 +197,22 @@ def test_the_makefile_knows_each_target_and_environment(target: Target) -> None:
             ("make", "-n", *words), cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_each_target_has_a_fault_to_plant() -> None:
+    assert set(planted.FAULTS) == {target.name for target in EVERYTHING} - {"test-gpu"}
+
+
+@pytest.mark.parametrize("name", planted.FAULTS)
+def test_a_fault_fits_the_file_that_it_is_planted_in(name: str, tmp_path: Path) -> None:
+    fault = planted.FAULTS[name]
+    whole = (ROOT / fault.path).read_text(encoding="utf-8")
+    there = tmp_path / fault.path
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.write_text(whole, encoding="utf-8")
+    fault.plant(tmp_path)
+    assert there.read_text(encoding="utf-8") != whole
+    there.write_text("something else", encoding="utf-8")
+    if fault.old:
+        with pytest.raises(ValueError, match="0 times"):
+            fault.plant(tmp_path)
