@@ -11,7 +11,8 @@ Questions come at the pace of speech; each way gets them in the same form that i
 the realtime protocol as they are spoken, the pipeline as a file when they end. `first_s` and
 `total_s`: from the end of the question to the first and the last sound that is there; `cpu_s`:
 of the process and what it starts, hearing included; `memory_mb`: its largest resident set;
-`words_right`: the share of the words of its answer that Whisper base hears in the answer's sound.
+`words_right`: the share of the words of its answer that Whisper base hears in the answer's sound,
+both in Whisper's own spelling ("42" and "forty two" are the same).
 A run asks each question once; the figures are medians over all questions and runs. Kokoro and
 Whisper lie in build/voices (make nano-voices). JSON, one line a way, also into --out.
 """
@@ -192,6 +193,8 @@ def judged(turns: list[Turn]) -> float:
     """Return the share of words that Whisper base hears in the answers' sound."""
     from faster_whisper import WhisperModel  # noqa: PLC0415 - after all that is measured
 
+    from step_audio.eval.scores.normalisers import whisper_english  # noqa: PLC0415 - an extra
+
     model = WhisperModel(
         str(ROOT / "build" / "voices" / "whisper-base"), device="cpu", compute_type="int8"
     )
@@ -199,7 +202,8 @@ def judged(turns: list[Turn]) -> float:
     for turn in turns:
         segments, _ = model.transcribe(resample(turn.sound, RATE_HZ, 16_000), language="en")
         heard = " ".join(segment.text.strip() for segment in segments)
-        found.append(1 - min(1.0, error_rate(turn.text, heard)))
+        wrong = error_rate(whisper_english(turn.text), whisper_english(heard))
+        found.append(1 - min(1.0, wrong))
     return float(np.mean(found))
 
 
