@@ -80,7 +80,7 @@ FAULTS: Final = {
         "voice: Nobody\n",
     ),
     "test-package": Fault(
-        "the wheel says nothing of types", "pyproject.toml", '"*" = ["py.typed"]', '"*" = []'
+        "the wheel has its page elsewhere", "setup.py", '"server", "page")', '"server", "pages")'
     ),
     "test-api": Fault(
         "a route breaks",
