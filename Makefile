@@ -32,10 +32,10 @@ run: $(VENV)/.run-ready $(if $(chatting),$(VENV)/.whisper-ready)
 	@exec env $(chat) $(BIN)/step-audio serve --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 # Every stage of training at SMOKE size on the CPU, sharded and alone.
-test-train: $(VENV)/.train-ready
+test-train: $(VENV)/.pitch-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not weights" tests/train tests/data tests/nano
 
-test: $(VENV)/.train-ready $(VENV)/.eval-ready check
+test: $(VENV)/.pitch-ready $(VENV)/.eval-ready check
 	$(BIN)/python -m pytest -m "not slow and not gpu and not weights and not vllm"
 
 # Real vLLM on CPUs, in an environment of its own.
@@ -274,6 +274,12 @@ $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --require-hashes -r requirements/train.lock
 	@touch $@
 
+# It has no wheel for Linux. Without a compiler the few tests of pitch are left out, and said to be.
+$(VENV)/.pitch-ready: requirements/pitch.lock $(VENV)/.train-ready
+	@if command -v c++ >/dev/null; then $(BIN)/python -m pip install --require-hashes -r $<; \
+	else echo "no C++ compiler (apt-get install g++): pyworld is left out"; fi
+	@touch $@
+
 $(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
 	requirements/make_vllm $(VENV) $(VLLM)
 
@@ -367,7 +373,7 @@ nano-hearing: $(VENV)/.train-ready
 codes = $(firstword $(wildcard $(NANO)/hearing/export) $(if $(FROM),$(FROM)/tokenizer) \
 	$(NANO)/tokenizers/export)
 
-nano-vocoder: $(VENV)/.train-ready
+nano-vocoder: $(VENV)/.pitch-ready
 	$(steady) $(BIN)/python -m step_audio.nano.training.hift --out $(NANO)/hift $(smoke) $(ARGS)
 
 nano-flow: $(VENV)/.train-ready

@@ -4,6 +4,7 @@ torch.lock   torch, torchaudio and what only they bring (the CUDA libraries, Tri
 run.lock     everything else that `step-audio` needs
 dev.lock     what the checks and tests need on top
 train.lock   what training nano needs on top
+pitch.lock   what measures pitch, for the corpus of nano's vocoder; built by a C++ compiler
 eval.lock    what public evaluation sets are read and scored with on top
 whisper.lock what the recognizer of local-chat needs on top, with its weights
 telemetry.lock  what `server.spans` needs on top; in the images and by `make telemetry`
@@ -42,7 +43,7 @@ PEERS = "faster-whisper\nnumpy\nonnxruntime\nsoundfile\n"
 PACKAGE = "build==1.6.1\nsetuptools>=77\ntwine==7.0.0\n"
 ALONE = ("vllm.lock", "docs.lock", "docker.lock", "peers.lock", "package.lock")
 """For environments of their own: other versions than ours do no harm there."""
-EXTRAS = ("dev", "train", "eval", "whisper", "ray", "telemetry")
+EXTRAS = ("dev", "train", "pitch", "eval", "whisper", "ray", "telemetry")
 Pins = dict[str, str]
 """Package name -> its lines of a lock: pin, marker, hashes."""
 

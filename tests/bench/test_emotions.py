@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("pyworld")
+pytest.importorskip("pyworld", reason="needs pyworld, which needs a C++ compiler")
 
 from tests.bench.emotions import EMOTIONS, Classifier, Reading, inputs, utterances
 from vocoder.grid import SAMPLE_RATE_HZ

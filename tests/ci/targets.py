@@ -96,6 +96,7 @@ PACKAGES: Sequence[Package] = (
     Package("chromium", ("chromium", "chromium-browser")),
     Package("nodejs", ("node",)),
     Package("npm", ("npm",)),
+    Package("g++", ("c++",)),
     Package("nginx", ("nginx", "/usr/sbin/nginx")),
 )
 
@@ -103,7 +104,7 @@ NODE = (("node",), ("npm",))
 BROWSER = (("chromium", "chromium-browser"),)
 
 ALWAYS: Sequence[Target] = (
-    Target("test", 1800, (".venv/.train-ready",), set_up_s=1200),
+    Target("test", 1800, (".venv/.pitch-ready",), set_up_s=1200),
     Target(
         "test-web",
         480,

@@ -222,9 +222,30 @@ def words_of(item: dict[str, Any]) -> list[str]:
 
 def turns(port: int) -> float:
     """Return how many answers a gateway completed."""
+    return counted(port, 'step_audio_turns_total{status="completed"}')
+
+
+def counted(port: int, name: str) -> float:
+    """Return the sum of a gateway's counters whose line begins so."""
     lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text.splitlines()
-    name = 'step_audio_turns_total{status="completed"}'
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def addresses(port: int, gateways: list[int]) -> list[str]:
+    """Return addresses of clients, as many behind each gateway: the proxy hashes them, and where
+    an address belongs depends on the gateways' ports."""
+    behind: dict[int, list[str]] = {one: [] for one in gateways}
+    for n in range(2, 250):
+        address = f"127.0.0.{n}"
+        before = {one: counted(one, "step_audio_requests_total") for one in gateways}
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=address)) as client:
+            assert client.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+        for one in gateways:
+            if counted(one, "step_audio_requests_total") > before[one]:
+                behind[one].append(address)
+        if min(map(len, behind.values())) >= CLIENTS // len(gateways):
+            break
+    return [name for names in behind.values() for name in names[: CLIENTS // len(gateways)]]
 
 
 def test_nothing_that_was_confirmed_is_lost_when_a_gateway_leaves_under_load(
@@ -254,7 +275,8 @@ def test_nothing_that_was_confirmed_is_lost_when_a_gateway_leaves_under_load(
         port = held.enter_context(proxy(tmp_path, [first, second]))
 
         leaving = threading.Event()
-        clients = [Client(port, f"127.0.0.{n + 2}", leaving) for n in range(CLIENTS)]
+        clients = [Client(port, one, leaving) for one in addresses(port, [first, second])]
+        assert len(clients) == CLIENTS
         with ThreadPoolExecutor(CLIENTS) as pool:
             done = [pool.submit(client.run) for client in clients]
             deadline = time.monotonic() + 300

@@ -111,8 +111,18 @@ def draw_job(rng: np.random.Generator) -> Job:
 
 
 def measure_f0(pcm: Pcm, config: MelConfig) -> NDArray[np.float32]:
-    """Return Hz at the centre of each mel frame, 0 where unvoiced; (len(pcm) // hop,)."""
-    import pyworld  # noqa: PLC0415 - only corpora are measured
+    """Return Hz at the centre of each mel frame, 0 where unvoiced; (len(pcm) // hop,).
+
+    Raises:
+        InputError: pyworld is not installed.
+    """
+    try:
+        import pyworld  # noqa: PLC0415 - only corpora are measured
+    except ImportError:
+        raise InputError(
+            "pitch is measured by pyworld: pip install 'step-audio[pitch]', with a C++ compiler"
+            " (apt-get install g++)"
+        ) from None
 
     rate, hop = config.sampling_rate, config.hop_size
     frames = len(pcm) // hop

@@ -49,6 +49,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pitch_of_a_tone_is_measured_on_mel_frames() -> None:
+    pytest.importorskip("pyworld", reason="needs pyworld, which needs a C++ compiler")
     corpus = tones()
     f0 = measure_f0(corpus.utterance(1, HOP), MelConfig())
     assert f0.shape == (100,)
