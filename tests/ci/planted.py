@@ -134,10 +134,10 @@ FAULTS: Final = {
         "            event_id = given.strip()\n",
     ),
     "test-sound-fuzz": Fault(
-        "a file that cannot be read breaks the request",
-        "step_audio/core/decoding.py",
-        "        raise AudioError(_refusal(data))",
-        "        raise KeyError(_refusal(data))",
+        "a file that cannot be read is told as a fault of the server",
+        "server/http/uploads.py",
+        "413 if too_long else 400",
+        "413 if too_long else 500",
     ),
 }
 """By target. `test-gpu` has none: it is left out, and said to be, where there is no GPU."""

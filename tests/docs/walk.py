@@ -62,6 +62,7 @@ NEEDS: Final = (
     (r"my-voice|my_voice", "an hour of recordings and of training"),
     (r"^step-audio eval turns .*--make", "natural voices (make nano-voices) and half an hour"),
     (r"--questions 450", "hours"),
+    (r"tests\.bench\.load", "nine quiet minutes"),
     (r"^make nano-", "hours"),
     (r"^cd |^export ", "a shell that goes on"),
 )
