@@ -11,6 +11,7 @@ ends with 1 where a fault left CI green. Standard library only.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -185,7 +186,8 @@ def printed(target: str, checkout: Path) -> tuple[int, str]:
         timeout=LIMIT_S,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if f"make {target}" in line]
+    verdict = re.compile(rf"(RED|green|2nd try|left out) +make {target}\b")
+    lines = [line for line in done.stdout.splitlines() if verdict.match(line)]
     return done.returncode, lines[-1].strip() if lines else done.stdout[-300:]
 
 

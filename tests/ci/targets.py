@@ -170,6 +170,12 @@ DECIDING = frozenset(
         "test-api",
         "docs",
         "test-ray",
+        "test-clients",
+        "test-gateways",
+        "test-fuzz",
+        "test-sound-fuzz",
+        "soak",
+        "nano-gate",
     }
 )
 """Targets that were green, as CI runs them, on a quiet machine of two cores. The others are run and
