@@ -175,6 +175,7 @@ DECIDING = frozenset(
         "test-fuzz",
         "test-sound-fuzz",
         "soak",
+        "test-train",
         "nano-gate",
     }
 )
