@@ -58,7 +58,7 @@ NEEDS: Final = (
         r"runs/sft|tuned\.yaml|chosen/pairs|pairs\.parquet|--data build/nano|ablation table",
         "the results of hours of training",
     ),
-    (r"^step-audio train (?:reject|grpo|score)|post_training", "half an hour"),
+    (r"^step-audio train (?:reject|grpo|score)|post_training|data loop", "half an hour"),
     (r"my-voice|my_voice", "an hour of recordings and of training"),
     (r"^step-audio eval turns .*--make", "natural voices (make nano-voices) and half an hour"),
     (r"--questions 450", "hours"),
