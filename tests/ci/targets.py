@@ -159,29 +159,6 @@ SLOTS: Sequence[Sequence[Target]] = (
 )
 """The slow ones; each run takes one slot."""
 
-DECIDING = frozenset(
-    {
-        "test",
-        "test-web",
-        "test-vllm",
-        "test-any-chat",
-        "test-published",
-        "test-package",
-        "test-api",
-        "docs",
-        "test-ray",
-        "test-clients",
-        "test-gateways",
-        "test-fuzz",
-        "test-sound-fuzz",
-        "soak",
-        "test-train",
-        "nano-gate",
-    }
-)
-"""Targets that were green, as CI runs them, on a quiet machine of two cores. The others are run and
-told, and turn no run red until they were too: move a name here with that run."""
-
 
 def of_this_run(number: int) -> list[Target]:
     """Return the targets of a run, in their order; `number` decides which slot it takes."""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from step_audio.core import ports
-from tests.ci.targets import ALWAYS, DECIDING
+from tests.ci.targets import ALWAYS
 from tests.docs.commands import ROOT
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -56,4 +56,4 @@ def test_the_package_is_built_and_checked_wherever_ci_runs() -> None:
     recipe = makefile.partition("\ntest-package:")[2].partition("\n\n")[0]
     assert "-m build" in recipe
     assert "twine check --strict" in recipe
-    assert "test-package" in {target.name for target in ALWAYS} & DECIDING
+    assert "test-package" in {target.name for target in ALWAYS}
