@@ -61,6 +61,8 @@ NEEDS: Final = (
     (r"^step-audio train (?:reject|grpo|score)|post_training|data loop", "half an hour"),
     (r"my-voice|my_voice", "an hour of recordings and of training"),
     (r"^step-audio eval turns .*--make", "natural voices (make nano-voices) and half an hour"),
+    (r"^step-audio eval (?:llama-questions|compare runs/a)", "a downloaded set and its judge"),
+    (r"\$CODES|\$LM", "the results of hours of training"),
     (r"--questions 450", "hours"),
     (r"tests\.bench\.load", "nine quiet minutes"),
     (r"^make nano-", "hours"),
