@@ -99,8 +99,10 @@ def test_chat_130b(downloaded: Download, environ: dict[str, str]) -> None:
         "(高兴1)(四川话)(快速1)现在是中午。 assistant\n",
         "(RAP)好吗？ assistant\n",
     ]
-    assert f"{call}input\n" in asked(chat.answers)[-1]
-    assert load_prompt("chat_answer_styled") in asked(chat.answers)[-1]
+    # What was said is written down for the history when nobody waits for it any more.
+    answered = [text for text in asked(chat.answers) if "请记录下" not in text]
+    assert f"{call}input\n" in answered[-1]
+    assert load_prompt("chat_answer_styled") in answered[-1]
 
 
 def test_aqaa_130b(downloaded: Download, environ: dict[str, str]) -> None:

@@ -16,7 +16,8 @@ _TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 """Colours and cursor moves of a terminal, as logs have them."""
 _SPACES: Final = re.compile(r"[\s\x1c-\x1f\x85\u180e\u2028\u2029\u3164\uffa0]")
 _LINE_HYPHEN: Final = re.compile(
-    r"(?<![^\W_])((?:[^\W\d_]++[-\u2010](?=[^\W\d_]))*+[^\W\d_]++)([-\u2010\u00ad\u00ac])"
+    # No possessive group: Python before 3.11.5 loses the captures around it.
+    r"(?<![^\W_])((?<=[^\W\d_][-\u2010]))?([^\W\d_]++)([-\u2010\u00ad\u00ac])"
     r"[ \t]*+(?:\r?\n|\f|\x0b)\s*+([a-z\u00df-\u00ff]++)(?=([-\u2010][a-z])?)"
 )
 _KEPT_HYPHEN: Final = frozenset(
@@ -106,8 +107,8 @@ def joined_lines(text: str) -> str:
 
 
 def _joined(found: re.Match[str]) -> str:
-    first, hyphen, last, another = found.groups()
-    several = another or "-" in first or first.lower() in _KEPT_HYPHEN
+    chained, first, hyphen, last, another = found.groups()
+    several = another or chained is not None or first.lower() in _KEPT_HYPHEN
     return f"{first}-{last}" if several and hyphen in "-\u2010" else first + last
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from step_audio.core.profile import LanguageCode
 from step_audio.core.types import TextOptions
+from step_audio.dialog.speakable.characters import joined_lines
 from step_audio.dialog.speakable.markup import without_tags
 from step_audio.dialog.speakable.reader import SentenceReader, read_text
 from step_audio.dialog.speakable.rules import read_sentence
@@ -187,3 +188,9 @@ def test_no_rule_is_given_more_than_a_sentence(monkeypatch: pytest.MonkeyPatch) 
     read_text(text, SKIP)
     assert max(given_chars) <= MAX_CHARS
     assert sum(given_chars) <= len(text)
+
+
+@pytest.mark.parametrize("unit", ["a-", "a-\n", "a- ", "ab-\u2010", "1a-"])
+def test_a_chain_of_hyphens_is_no_work_for_hours(unit: str) -> None:
+    # In the square of its length this would take longer than a test may.
+    assert joined_lines(unit * 400_000)

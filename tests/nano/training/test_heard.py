@@ -19,6 +19,7 @@ from step_audio.nano.corpus.corpus import CorpusUtterance
 from step_audio.nano.domain import generate, generate_intent, greetings, role_start
 from step_audio.nano.training import heard_files, lm_data
 from step_audio.nano.training.heard import PATTERN, HeardWriter, read_heard
+from tests.machine_voices import needs_machine_voices
 
 WEIGHTS = Path("step_audio/weights/nano")
 SOUND = np.zeros(16, dtype=np.int16)
@@ -52,6 +53,7 @@ def test_old_shards_go_and_numbers_go_on_after_a_restart(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 9
 
 
+@needs_machine_voices
 def test_a_corpus_and_speech_made_ahead_are_heard_by_the_shipped_encoder(tmp_path: Path) -> None:
     corpus.main(
         ["--out", f"{tmp_path}/asked", "--utterances", "2", "--shard", "2", "--intents", "role"]
