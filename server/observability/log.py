@@ -18,6 +18,8 @@ LogForm = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _OURS: Final = ("step_audio", "server", "tokenizer", "vocoder")
+_STRUCTLOGS: Final = ("_record", "_from_structlog")
+"""What structlog itself keeps in an event until it is written."""
 
 
 def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
@@ -33,6 +35,7 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _without_strangers,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
@@ -63,6 +66,14 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
     root.setLevel("ERROR" if level == "error" else "WARNING")
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
+
+
+def _without_strangers(_: Any, __: str, event: EventDict) -> EventDict:
+    """Drop what libraries hang on every record of the process, such as Ray its own time."""
+    strange = [key for key in event if key.startswith("_") and key not in _STRUCTLOGS]
+    for key in strange:
+        del event[key]
+    return event
 
 
 def _ordered(_: Any, __: str, event: EventDict) -> EventDict:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,29 @@ def test_the_level_decides_what_is_logged(
     for at in (logging.DEBUG, logging.INFO, logging.WARNING):
         logging.getLogger("server.x").log(at, "said")
     assert len(logged(capsys)) == seen
+
+
+@pytest.mark.usefixtures("configure")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_a_library_hangs_on_every_record_is_not_told(
+    form: LogForm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = logging.getLogRecordFactory()
+
+    def with_time(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = made(*args, **kwargs)
+        record.__dict__["_ray_timestamp_ns"] = 1
+        return record
+
+    configure_log(form)
+    logging.setLogRecordFactory(with_time)
+    try:
+        logging.getLogger("server.x").warning("said", extra={"tool": "clock"})
+    finally:
+        logging.setLogRecordFactory(made)
+    told = capsys.readouterr().err
+    assert "clock" in told
+    assert "_ray" not in told
 
 
 @pytest.mark.usefixtures("configure")
