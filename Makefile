@@ -276,9 +276,8 @@ $(VENV)/.train-ready: requirements/train.lock $(VENV)/.dev-ready
 
 # It has no wheel for Linux. Without a compiler the few tests of pitch are left out, and said to be.
 $(VENV)/.pitch-ready: requirements/pitch.lock $(VENV)/.train-ready
-	@if command -v c++ >/dev/null; then $(BIN)/python -m pip install --require-hashes -r $<; \
+	@if command -v c++ >/dev/null; then $(BIN)/python -m pip install --require-hashes -r $< && touch $@; \
 	else echo "no C++ compiler (apt-get install g++): pyworld is left out"; fi
-	@touch $@
 
 $(VLLM)/.ready: requirements/vllm.lock requirements/make_vllm $(VENV)/.run-ready
 	requirements/make_vllm $(VENV) $(VLLM)

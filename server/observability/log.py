@@ -18,7 +18,7 @@ LogForm = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _OURS: Final = ("step_audio", "server", "tokenizer", "vocoder")
-_STRUCTLOGS: Final = ("_record", "_from_structlog")
+_STRUCTLOG_KEYS: Final = ("_record", "_from_structlog")
 """What structlog itself keeps in an event until it is written."""
 
 
@@ -35,7 +35,7 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _without_strangers,
+        _without_library_keys,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
@@ -68,10 +68,10 @@ def configure_log(form: LogForm = "text", level: LogLevel = "info") -> None:
         logging.getLogger(name).setLevel(level.upper())
 
 
-def _without_strangers(_: Any, __: str, event: EventDict) -> EventDict:
+def _without_library_keys(_: Any, __: str, event: EventDict) -> EventDict:
     """Drop what libraries hang on every record of the process, such as Ray its own time."""
-    strange = [key for key in event if key.startswith("_") and key not in _STRUCTLOGS]
-    for key in strange:
+    foreign = [key for key in event if key.startswith("_") and key not in _STRUCTLOG_KEYS]
+    for key in foreign:
         del event[key]
     return event
 

@@ -131,7 +131,7 @@ FAULTS: Final = {
         "temperature: 1.5",
     ),
     "test-fuzz": Fault(
-        "an event without an id of text breaks the session",
+        "an event whose id is no text breaks the session",
         "server/realtime/session/dispatch.py",
         "            event_id = given if isinstance(given, str) else None\n",
         "            event_id = given.strip()\n",

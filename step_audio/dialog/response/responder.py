@@ -206,6 +206,8 @@ class ModelResponder:
                 work.said(answer)
                 answer.add(event)
                 yield event
+            if options.go_ahead is not None and not all(task.done() for _, task in tasks):
+                await options.go_ahead()  # only of an answer that is given is a late result told
         except BaseException:  # the answer was cut off; what was asked of tools was not
             for call, task in tasks:
                 work.put_off(call)

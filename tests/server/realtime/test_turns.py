@@ -12,6 +12,7 @@ from step_audio.core.ports import ToolSpec
 from step_audio.core.types import ToolCall, ToolResult
 from step_audio.dialog.prompting.layout import interleave
 from step_audio.dialog.settings import DialogSettings, TurnSettings
+from step_audio.dialog.tool_calls.background import BackgroundCallSettings
 from tests.fakes import (
     VOCAB,
     FakeTools,
@@ -195,23 +196,29 @@ def test_an_early_answer_calls_a_tool_that_changes_nothing(connect: Connect) -> 
     assert events[-1]["response"]["status"] == "completed"
 
 
-def test_an_early_call_of_a_discarded_answer_is_dropped_and_never_told(connect: Connect) -> None:
+@pytest.mark.parametrize("wait_s", [None, 0.01])
+def test_an_early_call_of_a_discarded_answer_is_dropped_and_never_told(
+    connect: Connect, wait_s: float | None
+) -> None:
     call = [*HEARD, 8, *text_ids("get_time {}")]
     engine, tools = ScriptedEngine([call, ANSWER]), EarlyTools(lets_go=False)
-    with talking(connect(engine=engine, detector=EnergyTurnDetector(), tools=tools)) as talk:
+    dialog = DialogSettings(background_calls=BackgroundCallSettings(bridge="", wait_s=wait_s))
+    client = connect(engine=engine, detector=EnergyTurnDetector(), tools=tools, dialog=dialog)
+    with talking(client) as talk:
         talk.hear(0.3)
         talk.hear(0.6, 0.3)
         talk.hear(0.36)
         deadline = time.monotonic() + 10
         while not tools.calls and time.monotonic() < deadline:
             time.sleep(0.005)
+        time.sleep(0.1)  # longer than an answer waits for its calls
         talk.hear(0.4, 0.3)
         talk.hear(0.7)
         events = talk.until("response.done")
         assert events[-1]["response"]["status"] == "completed"
         talk.send("conversation.item.retrieve", item_id=events[-1]["response"]["output"][0]["id"])
         talk.next()
-    assert (tools.calls, tools.cancelled) == (1, 1)
+        assert (tools.calls, tools.cancelled) == (1, 1)  # not only when the session ends
     assert len(engine.requests) == 2
 
 
